@@ -1,0 +1,211 @@
+"""The record batch as bytes: the one format of the wire, the partition log and the raft log.
+
+A segment file is a serialized `ottla.v1.Segment`: per batch the tag of field 1, a varint length, then the batch. The
+batch starts with a header of fixed-width fields that is always written in full, zeros too, so that it can be read and
+patched with `struct`; exactly one payload field follows. docs/storage-format.md is the specification.
+
+Nothing here looks inside a payload, and nothing here does I/O.
+"""
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Final
+
+from crc32c import crc32c
+
+HEADER: Final = struct.Struct("<BIBIBqBiBIBIBIBqBqBqBqBiBiBIBI")
+HEADER_BYTES: Final = HEADER.size
+FORMAT: Final = (1 << 16) | HEADER_BYTES
+"""Format version in the upper half, header length in the lower: a reader that knows neither refuses the batch."""
+
+BATCH_TAG: Final = 0x0A
+PAYLOAD_RECORDS: Final = 16
+PAYLOAD_COMPRESSED: Final = 17
+PAYLOAD_CONTROL: Final = 18
+PAYLOAD_KAFKA: Final = 19
+
+ATTR_CODEC_MASK: Final = 0x07
+ATTR_LOG_APPEND_TIME: Final = 0x08
+ATTR_TRANSACTIONAL: Final = 0x10
+ATTR_CONTROL: Final = 0x20
+ATTR_DELETE_HORIZON: Final = 0x40
+
+_CRC_AT: Final = HEADER_BYTES - 5  # everything before the tag of header_crc
+_TAGS: Final = (0x0D, 0x15, 0x19, 0x25, 0x2D, 0x35, 0x3D, 0x41, 0x49, 0x51, 0x59, 0x65, 0x6D, 0x75, 0x7D)
+
+
+class CorruptBatch(ValueError):
+    """The bytes are not a batch that this (topic id, partition) wrote: says which check failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """The fixed fields of a batch. Times in ms since the epoch; `size_bytes` excludes the outer tag and length."""
+
+    base_offset: int
+    leader_epoch: int
+    record_count: int
+    last_offset_delta: int
+    size_bytes: int = 0
+    attributes: int = 0
+    base_timestamp: int = 0
+    max_timestamp: int = 0
+    delete_horizon_ms: int = 0
+    producer_id: int = 0
+    producer_epoch: int = 0
+    base_sequence: int = 0
+    payload_crc: int = 0
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last one this batch covers (never derived from `record_count`: compaction leaves gaps)."""
+        return self.base_offset + self.last_offset_delta + 1
+
+    @property
+    def last_offset(self) -> int:
+        return self.base_offset + self.last_offset_delta
+
+    @property
+    def codec(self) -> int:
+        return self.attributes & ATTR_CODEC_MASK
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence of the last record, wrapping at 2^31 like Kafka's (KIP-98)."""
+        return (self.base_sequence + self.last_offset_delta) & 0x7FFFFFFF
+
+
+def crc_seed(topic_id: bytes, partition: int) -> int:
+    """What `header_crc` is seeded with, so that a batch of another partition never passes for ours."""
+    return int(crc32c(topic_id + struct.pack("<i", partition)))
+
+
+def varint(value: int) -> bytes:
+    """Unsigned LEB128, as protobuf writes lengths."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
+    """Returns (value, position after it). Raises CorruptBatch if the data ends inside or it is longer than 10 bytes."""
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise CorruptBatch("length prefix is incomplete")
+
+
+def encode_header(header: BatchHeader, seed: int) -> bytes:
+    """The header's bytes with `header_crc` computed over everything before it."""
+    t = _TAGS
+    h = header
+    # fmt: off
+    raw = HEADER.pack(
+        t[0], FORMAT, t[1], h.size_bytes, t[2], h.base_offset, t[3], h.leader_epoch, t[4], h.attributes,
+        t[5], h.record_count, t[6], h.last_offset_delta, t[7], h.base_timestamp, t[8], h.max_timestamp,
+        t[9], h.delete_horizon_ms, t[10], h.producer_id, t[11], h.producer_epoch, t[12], h.base_sequence,
+        t[13], h.payload_crc, t[14], 0,
+    )
+    # fmt: on
+    return raw[:-4] + struct.pack("<I", crc32c(raw[:_CRC_AT], seed))
+
+
+def decode_header(data: bytes | bytearray | memoryview, at: int = 0) -> BatchHeader:
+    """Reads the header of the batch that starts at `at` (after tag and length). Checks the shape, not the checksum."""
+    if len(data) - at < HEADER_BYTES:
+        raise CorruptBatch(f"header needs {HEADER_BYTES} bytes, {len(data) - at} are left")
+    v = HEADER.unpack_from(data, at)
+    if v[0::2] != _TAGS:
+        raise CorruptBatch("header fields are not in their fixed order")
+    if v[1] != FORMAT:
+        raise CorruptBatch(f"unknown batch format {v[1]:#x}")
+    return BatchHeader(
+        size_bytes=v[3],
+        base_offset=v[5],
+        leader_epoch=v[7],
+        attributes=v[9],
+        record_count=v[11],
+        last_offset_delta=v[13],
+        base_timestamp=v[15],
+        max_timestamp=v[17],
+        delete_horizon_ms=v[19],
+        producer_id=v[21],
+        producer_epoch=v[23],
+        base_sequence=v[25],
+        payload_crc=v[27],
+    )
+
+
+def check_header_crc(data: bytes | bytearray | memoryview, at: int, seed: int) -> bool:
+    """Whether the header at `at` carries the checksum that its own bytes and `seed` give."""
+    stored = struct.unpack_from("<I", data, at + HEADER_BYTES - 4)[0]
+    return bool(stored == crc32c(memoryview(data)[at : at + _CRC_AT], seed))
+
+
+def encode_batch(header: BatchHeader, seed: int, payload: bytes, payload_field: int = PAYLOAD_RECORDS) -> list[bytes]:
+    """Buffers of one stored batch, ready for `writev`: tag + length + header + payload tag + length, then the payload.
+
+    `size_bytes` is filled in; every other field of `header` is taken as it is.
+    """
+    payload_prefix = varint(payload_field << 3 | 2) + varint(len(payload))
+    size = HEADER_BYTES + len(payload_prefix) + len(payload)
+    head = encode_header(replace(header, size_bytes=size), seed)
+    return [bytes((BATCH_TAG,)) + varint(size) + head + payload_prefix, payload]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAt:
+    """A batch inside a buffer: `start` is its outer tag, `body` its header, `end` the position after it."""
+
+    header: BatchHeader
+    start: int
+    body: int
+    end: int
+
+    def payload(self, data: bytes | bytearray | memoryview) -> tuple[int, memoryview]:
+        """The payload as (field number, bytes). Raises CorruptBatch unless exactly one payload field fills the batch."""
+        key, at = read_varint(data, self.body + HEADER_BYTES)
+        length, at = read_varint(data, at)
+        if key & 7 != 2 or key >> 3 < PAYLOAD_RECORDS or at + length != self.end:
+            raise CorruptBatch("batch does not hold exactly one payload")
+        return key >> 3, memoryview(data)[at : self.end]
+
+
+def read_batch(data: bytes | bytearray | memoryview, at: int) -> BatchAt | None:
+    """The batch whose outer tag is at `at`, or None if the data ends before the batch does. No checksum is checked."""
+    if at >= len(data):
+        return None
+    if data[at] != BATCH_TAG:
+        raise CorruptBatch(f"no batch starts here: byte {data[at]:#04x} at {at}")
+    try:
+        size, body = read_varint(data, at + 1)
+    except CorruptBatch:
+        if len(data) - at > 10:
+            raise
+        return None
+    if size < HEADER_BYTES:
+        raise CorruptBatch(f"batch of {size} bytes is shorter than its header")
+    if len(data) - body < HEADER_BYTES:
+        return None
+    header = decode_header(data, body)
+    if header.size_bytes != size:
+        raise CorruptBatch(f"size {header.size_bytes} in the header, {size} in the length prefix")
+    end = body + size
+    return BatchAt(header, at, body, end) if end <= len(data) else None
+
+
+def verify_batch(data: bytes | bytearray | memoryview, batch: BatchAt, seed: int) -> None:
+    """Checks both checksums of a whole batch. Raises CorruptBatch that names the one which does not match."""
+    if not check_header_crc(data, batch.body, seed):
+        raise CorruptBatch(f"header checksum does not match at offset {batch.header.base_offset}")
+    _, payload = batch.payload(data)
+    if crc32c(payload) != batch.header.payload_crc:
+        raise CorruptBatch(f"payload checksum does not match at offset {batch.header.base_offset}")
