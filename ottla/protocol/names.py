@@ -1,0 +1,42 @@
+"""What names may look like. Checked at the door, so that no path and no config is ever built from unchecked input."""
+
+import re
+from typing import Final
+
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+TOPIC_NAME_MAX: Final = 249
+GROUP_ID_MAX: Final = 255
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
+INTERNAL_PREFIX: Final = "__"
+
+
+def check_topic_name(name: str) -> None:
+    """Kafka's rule: 1 to 249 of a-z A-Z 0-9 . _ -, and neither '.' nor '..'. Raises INVALID_TOPIC_EXCEPTION."""
+    if not name:
+        raise ApiError(pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, "the topic name is empty")
+    if len(name) > TOPIC_NAME_MAX:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION,
+            f"the topic name has {len(name)} characters, {TOPIC_NAME_MAX} are allowed",
+        )
+    if name in (".", "..") or not _TOPIC.fullmatch(name):
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION,
+            f"topic name {name!r} is not allowed: use a-z, A-Z, 0-9, '.', '_' and '-', but not '.' or '..' alone",
+        )
+
+
+def collision_key(name: str) -> str:
+    """Two topics with equal keys must not both exist: '.' and '_' are the same in metric names (KIP-3)."""
+    return name.replace(".", "_")
+
+
+def check_group_id(group_id: str) -> None:
+    """1 to 255 printable characters. Raises INVALID_GROUP_ID."""
+    if not group_id or len(group_id) > GROUP_ID_MAX or not group_id.isprintable():
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_GROUP_ID,
+            f"group id of {len(group_id)} characters: 1 to {GROUP_ID_MAX} printable ones are allowed",
+        )
