@@ -58,7 +58,7 @@ class BatchHeader:
 
     @property
     def next_offset(self) -> int:
-        """The offset after the last one this batch covers (never derived from `record_count`: compaction leaves gaps)."""
+        """The offset after the last one this batch covers (not `record_count`: compaction leaves gaps)."""
         return self.base_offset + self.last_offset_delta + 1
 
     @property
@@ -171,7 +171,7 @@ class BatchAt:
     end: int
 
     def payload(self, data: bytes | bytearray | memoryview) -> tuple[int, memoryview]:
-        """The payload as (field number, bytes). Raises CorruptBatch unless exactly one payload field fills the batch."""
+        """(field number, bytes) of the payload. Raises CorruptBatch unless exactly one fills the batch."""
         key, at = read_varint(data, self.body + HEADER_BYTES)
         length, at = read_varint(data, at)
         if key & 7 != 2 or key >> 3 < PAYLOAD_RECORDS or at + length != self.end:
