@@ -8,7 +8,7 @@ Nothing here looks inside a payload, and nothing here does I/O.
 """
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from crc32c import crc32c
@@ -105,14 +105,18 @@ def read_varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int
 
 def encode_header(header: BatchHeader, seed: int) -> bytes:
     """The header's bytes with `header_crc` computed over everything before it."""
+    return _pack(header, header.size_bytes, header.base_offset, header.leader_epoch, header.payload_crc, seed)
+
+
+def _pack(h: BatchHeader, size_bytes: int, base_offset: int, leader_epoch: int, payload_crc: int, seed: int) -> bytes:
+    # What the leader stamps comes as arguments: replacing fields of a frozen dataclass costs more than the packing.
     t = _TAGS
-    h = header
     # fmt: off
     raw = HEADER.pack(
-        t[0], FORMAT, t[1], h.size_bytes, t[2], h.base_offset, t[3], h.leader_epoch, t[4], h.attributes,
+        t[0], FORMAT, t[1], size_bytes, t[2], base_offset, t[3], leader_epoch, t[4], h.attributes,
         t[5], h.record_count, t[6], h.last_offset_delta, t[7], h.base_timestamp, t[8], h.max_timestamp,
         t[9], h.delete_horizon_ms, t[10], h.producer_id, t[11], h.producer_epoch, t[12], h.base_sequence,
-        t[13], h.payload_crc, t[14], 0,
+        t[13], payload_crc, t[14], 0,
     )
     # fmt: on
     return raw[:-4] + struct.pack("<I", crc32c(raw[:_CRC_AT], seed))
@@ -151,14 +155,54 @@ def check_header_crc(data: bytes | bytearray | memoryview, at: int, seed: int) -
 
 
 def encode_batch(header: BatchHeader, seed: int, payload: bytes, payload_field: int = PAYLOAD_RECORDS) -> list[bytes]:
-    """Buffers of one stored batch, ready for `writev`: tag + length + header + payload tag + length, then the payload.
+    """Buffers of one stored batch, ready for `writev`: everything before the payload, then the payload.
 
     `size_bytes` is filled in; every other field of `header` is taken as it is.
     """
-    payload_prefix = varint(payload_field << 3 | 2) + varint(len(payload))
-    size = HEADER_BYTES + len(payload_prefix) + len(payload)
-    head = encode_header(replace(header, size_bytes=size), seed)
-    return [bytes((BATCH_TAG,)) + varint(size) + head + payload_prefix, payload]
+    prefix = stamp_batch(
+        header, seed, len(payload), payload_field, header.base_offset, header.leader_epoch, header.payload_crc
+    )
+    return [prefix, payload]
+
+
+def stamp_batch(
+    header: BatchHeader,
+    seed: int,
+    payload_bytes: int,
+    payload_field: int,
+    base_offset: int,
+    leader_epoch: int,
+    payload_crc: int,
+) -> bytes:
+    """What comes before the payload of a stored batch - tag, length, header, payload tag and length - as the leader
+    stamps it: with its own offset, epoch, checksums and the size; the other fields are those of `header`."""
+    payload_prefix = varint(payload_field << 3 | 2) + varint(payload_bytes)
+    size = HEADER_BYTES + len(payload_prefix) + payload_bytes
+    head = _pack(header, size, base_offset, leader_epoch, payload_crc, seed)
+    return b"".join((b"\x0a", varint(size), head, payload_prefix))
+
+
+_EXTENT: Final = struct.Struct("<BIBIBqBiBIBIBI")
+EXTENT_BYTES: Final = 11 + _EXTENT.size
+"""What `read_extent` may need to see of a batch, its tag and the longest length prefix included."""
+
+
+def read_extent(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int, int]:
+    """(base offset, next offset, length with tag and prefix) of the batch whose outer tag is at `at`.
+
+    The cheap look for finding one's way in a log: the batch need not be in `data` as a whole, `EXTENT_BYTES` of it or
+    its end are enough. Raises CorruptBatch where no batch starts; checks no checksum.
+    """
+    try:
+        if data[at] != BATCH_TAG:
+            raise CorruptBatch(f"no batch starts here: byte {data[at]:#04x}")
+        size, body = read_varint(data, at + 1)
+        v = _EXTENT.unpack_from(data, body)
+    except (IndexError, struct.error):
+        raise CorruptBatch("the data ends inside a batch header") from None
+    if v[1] != FORMAT or v[3] != size or v[4] != _TAGS[2] or v[12] != _TAGS[6]:
+        raise CorruptBatch("batch header and length prefix do not agree")
+    return v[5], v[5] + v[13] + 1, body - at + size
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class SessionRequest(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Shows that the member lives. Needed only where its platform cannot keep the stream's keepalive going."""
+        """Shows that the member's program lives, not only its connection."""
 
     def __init__(
         self,
@@ -136,10 +136,10 @@ class Owned(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MEMBER_EPOCH_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_ID_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
-    member_epoch: _builtins.int
-    """The epoch of the assignment that is confirmed."""
+    assignment_id: _builtins.int
+    """The id of the latest assignment; a confirmation of an earlier one counts for nothing."""
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_data_pb2.TopicPartition]:
         """All the partitions that the member owns now; what it lacks of before is revoked and its positions are committed."""
@@ -147,12 +147,12 @@ class Owned(_message.Message):
     def __init__(
         self,
         *,
-        member_epoch: _builtins.int = ...,
+        assignment_id: _builtins.int = ...,
         partitions: _abc.Iterable[_data_pb2.TopicPartition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_epoch", b"member_epoch", "partitions", b"partitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_id", b"assignment_id", "partitions", b"partitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,7 +177,7 @@ Global___Leave: _TypeAlias = Leave  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Shows life."""
+    """Shows life. Who has sent one must go on: silence for longer than the session time-out then ends the membership."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -243,6 +243,7 @@ class Assignment(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SESSION_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_ID_FIELD_NUMBER: _builtins.int
     member_id: _builtins.str
     """The member's id."""
     member_epoch: _builtins.int
@@ -251,6 +252,8 @@ class Assignment(_message.Message):
     """Why it changed, for people."""
     session_timeout_ms: _builtins.int
     """The session time-out in force, in milliseconds."""
+    assignment_id: _builtins.int
+    """To repeat in Owned."""
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedPartition]:
         """The partitions."""
@@ -263,10 +266,11 @@ class Assignment(_message.Message):
         partitions: _abc.Iterable[Global___AssignedPartition] | None = ...,
         reason: _builtins.str = ...,
         session_timeout_ms: _builtins.int = ...,
+        assignment_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_epoch", b"member_epoch", "member_id", b"member_id", "partitions", b"partitions", "reason", b"reason", "session_timeout_ms", b"session_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_id", b"assignment_id", "member_epoch", b"member_epoch", "member_id", b"member_id", "partitions", b"partitions", "reason", b"reason", "session_timeout_ms", b"session_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,238 @@
+"""Random joins, losses, growth and slow clients against the pure coordinator: one owner always, progress in the end.
+
+Each simulated client believes what it was told: it owns a partition from the assignment that names it until it confirms
+one without it, leaves, or learns that it is gone. Messages in both directions are delayed and processed out of step.
+"""
+
+import random
+from collections import deque
+
+import pytest
+
+from node.groups.coordinator import LOST_CLIENT_GRACE_MS, Coordinator, GroupSettings, Outcome
+from node.groups.model import Groups, Record, TopicView
+from ottla.protocol.errors import ApiError
+from ottla.v1 import data_pb2, group_pb2
+
+GROUP = "g"
+
+
+class Client:
+    def __init__(self, session: int, topics: list[str]) -> None:
+        self.session = session
+        self.topics = topics
+        self.member_id = ""
+        self.epoch = 0
+        self.owned: set[tuple[bytes, int]] = set()
+        self.inbox: deque[group_pb2.SessionResponse] = deque()
+        self.outbox: deque[group_pb2.SessionRequest] = deque()
+        self.connected = True
+        self.alive = True
+
+    def take_one(self) -> None:
+        response = self.inbox.popleft()
+        if response.HasField("error"):
+            self.owned.clear()
+            self.alive = False
+            return
+        assignment = response.assignment
+        self.member_id, self.epoch = assignment.member_id, assignment.member_epoch
+        self.owned = {(p.partition.topic_id, p.partition.partition) for p in assignment.partitions}
+        partitions = [data_pb2.TopicPartition(topic_id=t, partition=p) for t, p in sorted(self.owned)]
+        self.outbox.append(
+            group_pb2.SessionRequest(
+                owned=group_pb2.Owned(assignment_id=assignment.assignment_id, partitions=partitions)
+            )
+        )
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.now = 0
+        self.counts = {"a": self.rng.randint(1, 9), "b": self.rng.randint(1, 5)}
+        self.log: list[Record] = []
+        self.groups = Groups()
+        self.coordinator = Coordinator(self.groups, GroupSettings(), self.view(), 0)
+        self.clients: list[Client] = []
+        self.sessions = 0
+        self.accepted: dict[tuple[bytes, int], tuple[int, str]] = {}
+
+    def view(self) -> TopicView:
+        return TopicView.of({name: (name.encode() * 16, count) for name, count in self.counts.items()})
+
+    def done(self, outcome: Outcome) -> None:
+        self.log += outcome.records
+        for push in outcome.pushes:
+            for client in self.clients:
+                if client.session == push.session:
+                    client.inbox.append(push.response)
+
+    def step(self) -> None:
+        self.now += self.rng.randint(1, 200)
+        alive = [c for c in self.clients if c.alive]
+        match self.rng.choice(["join", "read", "read", "read", "send", "send", "send", "lose", "back", "leave", "grow",
+                               "tick", "tick", "restart", "commit"]):  # fmt: skip
+            case "join" if len(alive) < 6:
+                self.join()
+            case "read" if ready := [c for c in alive if c.inbox]:
+                self.rng.choice(ready).take_one()
+            case "send" if ready := [c for c in alive if c.outbox and c.connected]:
+                self.send_one(self.rng.choice(ready))
+            case "lose" if ready := [c for c in alive if c.connected and c.member_id]:
+                self.lose(self.rng.choice(ready))
+            case "back" if ready := [c for c in alive if not c.connected]:
+                self.come_back(self.rng.choice(ready))
+            case "leave" if ready := [c for c in alive if c.connected and c.member_id]:
+                client = self.rng.choice(ready)
+                client.alive = False
+                client.owned.clear()
+                self.done(self.coordinator.leave(client.session, self.now, self.now))
+            case "grow" if self.rng.random() < 0.3:
+                self.counts[self.rng.choice(["a", "b"])] += 1
+                self.done(self.coordinator.topics_changed(self.view()))
+            case "tick":
+                self.done(self.coordinator.tick(self.now, self.now))
+            case "restart" if self.rng.random() < 0.3:
+                self.restart()
+            case "commit" if ready := [c for c in alive if c.owned]:
+                self.commit(self.rng.choice(ready))
+            case _:
+                pass
+        self.check()
+
+    def join(self) -> None:
+        self.sessions += 1
+        client = Client(self.sessions, self.rng.choice([["a"], ["b"], ["a", "b"]]))
+        self.clients.append(client)
+        message = group_pb2.Join(group_id=GROUP, topics=client.topics, assignor=self.rng.choice(["uniform", "range"]))
+        self.done(self.coordinator.join(client.session, message, "", f"m{self.sessions}", self.now))
+
+    def send_one(self, client: Client) -> None:
+        message = client.outbox.popleft()
+        self.done(self.coordinator.confirm(client.session, message.owned, self.now))
+
+    def lose(self, client: Client) -> None:
+        """The stream breaks: what was under way in it is lost; the client may not come back for a while."""
+        client.connected = False
+        client.inbox.clear()
+        client.outbox.clear()
+        self.coordinator.closed(client.session, by_client=self.rng.random() < 0.5, now_ms=self.now)
+        if self.rng.random() < 0.3:
+            client.alive = False
+            client.owned.clear()
+
+    def come_back(self, client: Client) -> None:
+        self.sessions += 1
+        client.session = self.sessions
+        owned = [data_pb2.TopicPartition(topic_id=t, partition=p) for t, p in sorted(client.owned)]
+        join = group_pb2.Join(
+            group_id=GROUP, member_id=client.member_id, member_epoch=client.epoch, topics=client.topics, owned=owned
+        )
+        try:
+            self.done(self.coordinator.join(client.session, join, "", "unused", self.now))
+            client.connected = True
+        except ApiError:
+            client.alive = False
+            client.owned.clear()
+
+    def restart(self) -> None:
+        """Another node takes over: it has the log, and nobody is connected."""
+        self.groups = Groups()
+        for record in self.log:
+            self.groups.replay(record)
+        self.coordinator = Coordinator(self.groups, GroupSettings(), self.view(), self.now)
+        for client in self.clients:
+            if client.alive:
+                client.connected = False
+                client.inbox.clear()
+                client.outbox.clear()
+                if not client.member_id:
+                    client.alive = False
+
+    def commit(self, client: Client) -> None:
+        at = self.rng.choice(sorted(client.owned))
+        request = group_pb2.CommitOffsetsRequest(group_id=GROUP, member_id=client.member_id, member_epoch=client.epoch)
+        request.offsets.add(partition=data_pb2.TopicPartition(topic_id=at[0], partition=at[1]), offset=self.now)
+        try:
+            outcome, response = self.coordinator.commit(request, self.now)
+        except ApiError:
+            return
+        self.done(outcome)
+        if not response.offsets[0].HasField("error"):
+            epoch, member_id = self.accepted.get(at, (0, client.member_id))
+            assert client.epoch >= epoch, f"commit of {at} accepted with epoch {client.epoch} after {epoch}"
+            assert client.epoch > epoch or member_id == client.member_id, f"two committers of {at} in epoch {epoch}"
+            self.accepted[at] = client.epoch, client.member_id
+
+    def members(self) -> set[str]:
+        group = self.coordinator.group(GROUP)
+        return set() if group is None else set(group.members)
+
+    def check(self) -> None:
+        """At most one living member believes that it owns a partition."""
+        members = self.members()
+        owners: dict[tuple[bytes, int], str] = {}
+        for client in self.clients:
+            if client.alive and client.member_id in members:
+                for at in client.owned:
+                    other = owners.setdefault(at, client.member_id)
+                    assert other == client.member_id, f"{at} is owned by {other} and {client.member_id}"
+
+    def settle(self) -> None:
+        """No more faults: everybody reads, answers and comes back; lost members run into their time-out."""
+        for _ in range(60):
+            self.now += 500
+            for client in [c for c in self.clients if c.alive]:
+                if not client.connected:
+                    self.come_back(client)
+                while client.alive and (client.inbox or client.outbox):
+                    if client.inbox:
+                        client.take_one()
+                    if client.outbox and client.alive:
+                        self.send_one(client)
+                    self.check()
+            self.done(self.coordinator.tick(self.now, self.now))
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_one_owner_through_any_schedule_and_full_coverage_after_it(block: int) -> None:
+    for seed in range(block * 30, block * 30 + 30):
+        world = World(seed)
+        for _ in range(150):
+            world.step()
+        world.settle()
+        alive = [c for c in world.clients if c.alive]
+        group = world.coordinator.group(GROUP)
+        if not alive:
+            assert group is None or group.state == "empty", f"seed {seed}: {group}"
+            continue
+        assert group is not None
+        assert group.state == "stable", f"seed {seed}: {group}"
+        wanted = {name for client in alive for name in client.topics}
+        expected = {(name.encode() * 16, p) for name in wanted for p in range(world.counts[name])}
+        assert set().union(*(c.owned for c in alive)) == expected, f"seed {seed}"
+
+
+def test_replaying_the_log_gives_the_same_groups() -> None:
+    for seed in range(40):
+        world = World(seed)
+        for _ in range(120):
+            world.step()
+        again = Groups()
+        for record in world.log:
+            again.replay(record)
+        assert again.by_id == world.groups.by_id, f"seed {seed}"
+
+
+def test_a_lost_client_has_300_ms_and_not_more() -> None:
+    world = World(1)
+    world.join()
+    world.join()
+    first, second = world.clients
+    for client in (first, second):
+        while client.inbox:
+            client.take_one()
+    world.coordinator.closed(first.session, by_client=True, now_ms=1000)
+    assert not world.coordinator.tick(1000 + LOST_CLIENT_GRACE_MS, 0).records
+    assert world.coordinator.tick(1001 + LOST_CLIENT_GRACE_MS, 0).records
