@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What `make test` leaves out: tests of a minute and more, and those that need a Docker Engine (`make chaos`).
+MARK ?= not long and not docker
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 
@@ -9,15 +12,65 @@ BIN := $(VENV)/bin
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-$(BIN)/ottla-dev-ready: pyproject.toml
-	@deploy/make-venv $(PYTHON) $(VENV)
-	$(BIN)/pip install -q -e '.[dev]'
+$(BIN)/ottla-ready: pyproject.toml deploy/constraints.txt deploy/make-venv
+	@deploy/make-venv $(PYTHON) $(VENV) .
 	@touch $@
+
+$(BIN)/ottla-dev-ready: $(BIN)/ottla-ready
+	@deploy/make-venv $(PYTHON) $(VENV) '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(BIN)/ottla-ready ## Three nodes, 336 776 flights, one kill -9, a report
+	@$(BIN)/python -m examples.demo
+
+.PHONY: test
+test: $(BIN)/ottla-dev-ready ## Every test that needs neither Docker nor more than a minute
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m '$(MARK)'
+
+.PHONY: verify
+verify: $(BIN)/ottla-dev-ready ## Format, lint, types, import rules, contract, generated code; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/python -m pytest tests/repository
+
+.PHONY: fix
+fix: $(BIN)/ottla-dev-ready ## Rewrite what ruff can format and mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 .PHONY: proto
 proto: $(BIN)/ottla-dev-ready ## Generate ottla/v1 and ottla/internal/v1 from proto/
-	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
-	    --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
-	    --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
-	    $$(cd proto && find ottla -name '*.proto' | sort)
-	@touch ottla/v1/__init__.py ottla/internal/__init__.py ottla/internal/v1/__init__.py
+	@proto/generate $(BIN) .
+
+.PHONY: up
+up: ## Three nodes in containers, on 127.0.0.1:9092 to 9094
+	docker compose up -d --build --wait
+
+.PHONY: down
+down: ## Stop them; their volumes stay
+	docker compose down
+
+.PHONY: chaos
+chaos: $(BIN)/ottla-dev-ready ## Containers under load: kill, pause, cut off; every acknowledged record must be there
+	$(BIN)/python -m pytest -m docker tests/chaos
+
+.PHONY: sim
+sim: $(BIN)/ottla-dev-ready ## The cluster in a simulator, the seeds that `make test` runs too
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' tests/sim
+
+.PHONY: sim-long
+sim-long: $(BIN)/ottla-dev-ready ## The same, thousands of seeds
+	$(BIN)/python -m pytest -n $(WORKERS) -m long --timeout 0 tests/sim
+
+.PHONY: languages
+languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
+	$(BIN)/python -m pytest -m 'not docker' tests/languages
+
+.PHONY: bench
+bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream; writes docs/benchmarks.md (about 25 minutes)
+	@deploy/make-venv $(PYTHON) $(VENV) '.[bench]'
+	$(BIN)/python -m bench
