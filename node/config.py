@@ -1,0 +1,329 @@
+"""The node's settings: Kafka's dotted names from flags, the environment and a TOML file, in this order of precedence.
+
+`broker.session.timeout.ms` in the file is `OTTLA_BROKER_SESSION_TIMEOUT_MS` in the environment and
+`--set broker.session.timeout.ms=3000` on the command line. Every refusal is a `ConfigError` that names the key, where
+its value came from, the value and what is allowed. Topic settings given here are the defaults for topics that do not
+set their own; they are checked by the table of topic configs.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENV_PREFIX: Final = "OTTLA_"
+ENV_OF_CLIENTS: Final = {"OTTLA_BOOTSTRAP"}
+WILDCARDS: Final = {"0.0.0.0", "::", "[::]", "*"}
+_VOTER: Final = re.compile(r"(\d+)@(.+)")
+
+Ms = Annotated[int, Field(ge=1, le=2**31 - 1)]
+MsOrNever = Annotated[int, Field(ge=-1, le=2**63 - 1)]
+Bytes = Annotated[int, Field(ge=1, le=2**40)]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot work. The text is meant for the operator; one line per wrong key."""
+
+
+class Voter(NamedTuple):
+    """A voter of the first quorum: node id, and host:port of its control listener."""
+
+    node_id: int
+    address: str
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` (an IPv6 host in brackets) as a pair. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not host:port")
+    return host, int(port)
+
+
+class Settings(BaseSettings):
+    """One field per key: `node_id` is `node.id`. What a key means is said beside it."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    # Who this node is and where it keeps its data.
+    node_id: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    data_dir: Path
+    broker_rack: str = ""
+
+    # Where it listens: base.port is the public listener's of node 1; node i adds i-1, the others add 100, 200, 300.
+    base_port: Annotated[int, Field(ge=1, le=65535)] = 9092
+    listen_host: str = "127.0.0.1"
+    listeners_public: str = ""
+    listeners_control: str = ""
+    listeners_replication: str = ""
+    listeners_http: str = ""
+    # What it tells others to dial; by default where it listens, which must not be a wildcard then.
+    advertised_host: str = ""
+    advertised_public: str = ""
+    advertised_control: str = ""
+    advertised_replication: str = ""
+
+    # The metadata quorum. Empty voters: this node alone.
+    controller_quorum_voters: Annotated[tuple[Voter, ...], NoDecode] = ()
+    controller_quorum_election_timeout_ms: Ms = 1000
+    controller_quorum_fetch_timeout_ms: Ms = 1500
+    controller_quorum_append_linger_ms: Annotated[int, Field(ge=0, le=1000)] = 5
+    metadata_log_max_record_bytes_between_snapshots: Bytes = 4 * 2**20
+    metadata_log_max_snapshot_interval_ms: Ms = 600_000
+
+    # Brokers and failover.
+    broker_heartbeat_interval_ms: Ms = 500
+    broker_session_timeout_ms: Ms = 3000
+    controlled_shutdown_timeout_ms: Ms = 15_000
+    auto_leader_rebalance_enable: bool = True
+    max_partitions_per_node: Annotated[int, Field(ge=1, le=100_000)] = 4000
+
+    # Replication.
+    replica_lag_time_max_ms: Ms = 5000
+    replica_fetch_wait_max_ms: Ms = 500
+    replica_fetch_max_bytes: Bytes = 2**20
+    replica_fetch_response_max_bytes: Bytes = 8 * 2**20
+    replica_fetch_backoff_ms: Ms = 100
+    replica_high_watermark_checkpoint_interval_ms: Ms = 5000
+
+    # Logs.
+    log_retention_check_interval_ms: Ms = 30_000
+    log_segment_delete_delay_ms: Annotated[int, Field(ge=0, le=2**31 - 1)] = 5000
+    log_flush_offset_checkpoint_interval_ms: Ms = 5000
+    log_cleaner_backoff_ms: Ms = 5000
+    log_cleaner_dedupe_buffer_size: Bytes = 16 * 2**20
+    producer_id_expiration_ms: Ms = 86_400_000
+    # Free space below which produce is refused, and below which the ballast of the metadata directory is released.
+    disk_free_min_bytes: Annotated[int, Field(ge=0, le=2**50)] = 256 * 2**20
+
+    # For topics that do not say otherwise. Absent replication factor: min(3, live brokers).
+    num_partitions: Annotated[int, Field(ge=1, le=100_000)] = 1
+    default_replication_factor: Annotated[int, Field(ge=1, le=100)] | None = None
+    auto_create_topics_enable: bool = False
+    topic_defaults: Mapping[str, str] = Field(default_factory=dict)
+
+    # Requests.
+    socket_request_max_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = 32 * 2**20
+    fetch_max_bytes: Bytes = 16 * 2**20
+    request_timeout_ms: Ms = 30_000
+
+    # Groups.
+    group_consumer_session_timeout_ms: Ms = 10_000
+    group_consumer_heartbeat_interval_ms: Ms = 2000
+    offsets_topic_num_partitions: Annotated[int, Field(ge=1, le=1000)] = 8
+    offsets_retention_minutes: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_080
+
+    # What the node writes to stderr.
+    logging_level: Literal["debug", "info", "warning", "error"] = "info"
+    logging_format: Literal["text", "json"] = "text"
+
+    @field_validator("controller_quorum_voters", mode="before")
+    @classmethod
+    def _parse_voters(cls, value: object) -> object:
+        items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise ValueError("a list of id@host:port is allowed")
+        voters: list[Voter] = []
+        for item in items:
+            if isinstance(item, Voter):
+                voters.append(item)
+                continue
+            match = _VOTER.fullmatch(str(item))
+            if match is None:
+                raise ValueError(f"{item!r} is not id@host:port")
+            split_address(match[2])
+            voters.append(Voter(int(match[1]), match[2]))
+        ids = [voter.node_id for voter in voters]
+        if len(set(ids)) != len(ids):
+            raise ValueError("a node id appears twice")
+        return tuple(sorted(voters))
+
+    @field_validator(
+        "listeners_public",
+        "listeners_control",
+        "listeners_replication",
+        "listeners_http",
+        "advertised_public",
+        "advertised_control",
+        "advertised_replication",
+    )
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        for key in ("public", "control", "replication"):
+            split_address(self.advertised(key))
+        if self.broker_heartbeat_interval_ms * 2 > self.broker_session_timeout_ms:
+            raise ValueError(
+                f"broker.heartbeat.interval.ms {self.broker_heartbeat_interval_ms} must be at most half of "
+                f"broker.session.timeout.ms {self.broker_session_timeout_ms}"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags arrive as init arguments; the file's values ride along under one name and come last."""
+        flags = dict(init_settings())
+        file_values = flags.pop(_FILE, {})
+        return (
+            InitSettingsSource(settings_cls, flags),
+            env_settings,
+            InitSettingsSource(settings_cls, file_values),
+        )
+
+    def listener(self, name: str) -> str:
+        """host:port of the listener `public`, `control`, `replication` or `http`."""
+        given: str = getattr(self, f"listeners_{name}")
+        return given or f"{self.listen_host}:{self.base_port + _PORT_OFFSETS[name] + self.node_id - 1}"
+
+    def advertised(self, name: str) -> str:
+        """host:port that others dial for the listener `public`, `control` or `replication`. Raises ValueError."""
+        given: str = getattr(self, f"advertised_{name}")
+        if given:
+            return given
+        host, port = split_address(self.listener(name))
+        host = self.advertised_host or host
+        if host in WILDCARDS:
+            raise ValueError(
+                f"the {name} listener is bound to {host}, which nobody can dial: "
+                "set advertised.host to a name of this node that the others know"
+            )
+        return f"{host}:{port}"
+
+    @property
+    def voters(self) -> tuple[Voter, ...]:
+        """The configured voters; without any, this node alone."""
+        return self.controller_quorum_voters or (Voter(self.node_id, self.advertised("control")),)
+
+
+_FILE: Final = "file_values"
+_PORT_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300}
+
+
+def key_of(field: str) -> str:
+    """The dotted name of a field: `node_id` is `node.id`."""
+    return field.replace("_", ".")
+
+
+def keys() -> list[str]:
+    """Every key that a node takes, without the topic defaults."""
+    return [key_of(field) for field in Settings.model_fields if field != "topic_defaults"]
+
+
+def load(
+    path: Path | None, flags: Iterable[str], topic_keys: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Reads the settings. `flags` are `key=value`; `topic_keys` are the topic configs that may have a default here.
+
+    Raises ConfigError with one line per wrong key.
+    """
+    topic = frozenset(topic_keys)
+    from_file, file_topics = _sort_out(_read_file(path), topic, f"file {path}")
+    from_flags, flag_topics = _sort_out(_read_flags(flags), topic, "flag --set")
+    env_topics = {
+        key: environ[name] for key in topic if (name := ENV_PREFIX + key.replace(".", "_").upper()) in environ
+    }
+    values: dict[str, Any] = {**from_flags, _FILE: from_file}
+    try:
+        return Settings(topic_defaults={**file_topics, **env_topics, **flag_topics}, **values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, from_flags, from_file, path) for item in error.errors())) from None
+
+
+def unknown_in_environment(topic_keys: Iterable[str], environ: Mapping[str, str] = os.environ) -> list[str]:
+    """OTTLA_ variables that no setting reads. Not an error: container platforms make such names up by themselves."""
+    known = {ENV_PREFIX + key.replace(".", "_").upper() for key in (*keys(), *topic_keys)} | ENV_OF_CLIENTS
+    return sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
+
+
+def _read_file(path: Path | None) -> dict[str, object]:
+    if path is None:
+        return {}
+    try:
+        with path.open("rb") as file:
+            return dict(_flatten(tomllib.load(file), ""))
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config file {path} is not TOML: {error}") from None
+
+
+def _flatten(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, object]]:
+    """TOML reads `node.id = 1` as a table in a table; a quoted "node.id" is the same key."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _read_flags(flags: Iterable[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for flag in flags:
+        key, equals, value = flag.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {flag}: write it as key=value")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _sort_out(
+    values: Mapping[str, object], topic: frozenset[str], source: str
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Splits settings of the node from defaults for topics; refuses what is neither."""
+    known = keys()
+    settings: dict[str, object] = {}
+    topics: dict[str, str] = {}
+    wrong: list[str] = []
+    for key, value in values.items():
+        if key in known:
+            settings[key.replace(".", "_")] = value
+        elif key in topic:
+            topics[key] = str(value).lower() if isinstance(value, bool) else str(value)
+        else:
+            near = difflib.get_close_matches(key, [*known, *topic], n=1)
+            wrong.append(f"{key} ({source}) is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return settings, topics
+
+
+def _explain(error: Any, from_flags: Mapping[str, object], from_file: Mapping[str, object], path: Path | None) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    field = str(error["loc"][0]) if error["loc"] else ""
+    if not field:
+        return message
+    key = key_of(field)
+    if error["type"] == "missing":
+        return f"{key} is not set: give it in the config file, as {ENV_PREFIX}{field.upper()}, or with --set {key}=..."
+    if field in from_flags:
+        source = "flag --set"
+    elif ENV_PREFIX + field.upper() in os.environ:
+        source = f"environment {ENV_PREFIX}{field.upper()}"
+    else:
+        source = f"file {path}" if field in from_file else "default"
+    given = f" = {error['input']!r}" if isinstance(error["input"], str | int | float) else ""
+    return f"{key}{given} ({source}): {message[:1].lower()}{message[1:]}"
