@@ -128,6 +128,7 @@ class HeartbeatRequest(_message.Message):
     DATA_LOOP_AGE_MS_FIELD_NUMBER: _builtins.int
     OFFLINE_DIRECTORIES_FIELD_NUMBER: _builtins.int
     OFFLINE_PARTITIONS_FIELD_NUMBER: _builtins.int
+    LOG_ENDS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The broker's id."""
     broker_epoch: _builtins.int
@@ -148,6 +149,10 @@ class HeartbeatRequest(_message.Message):
     def offline_partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionId]:
         """Partitions whose log failed on this broker."""
 
+    @_builtins.property
+    def log_ends(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEnd]:
+        """Where this broker's logs end, for the partitions the controller asked about."""
+
     def __init__(
         self,
         *,
@@ -159,14 +164,49 @@ class HeartbeatRequest(_message.Message):
         data_loop_age_ms: _builtins.int = ...,
         offline_directories: _abc.Iterable[_builtins.bytes] | None = ...,
         offline_partitions: _abc.Iterable[Global___PartitionId] | None = ...,
+        log_ends: _abc.Iterable[Global___LogEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "data_loop_age_ms", b"data_loop_age_ms", "metadata_index", b"metadata_index", "node_id", b"node_id", "offline_directories", b"offline_directories", "offline_partitions", b"offline_partitions", "want_fence", b"want_fence", "want_shutdown", b"want_shutdown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "data_loop_age_ms", b"data_loop_age_ms", "log_ends", b"log_ends", "metadata_index", b"metadata_index", "node_id", b"node_id", "offline_directories", b"offline_directories", "offline_partitions", b"offline_partitions", "want_fence", b"want_fence", "want_shutdown", b"want_shutdown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class LogEnd(_message.Message):
+    """Where a replica's log ends. The larger (last_epoch, log_end_offset) has the more complete log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    LAST_EPOCH_FIELD_NUMBER: _builtins.int
+    LOG_END_OFFSET_FIELD_NUMBER: _builtins.int
+    topic_id: _builtins.bytes
+    """The topic."""
+    partition: _builtins.int
+    """The partition's number."""
+    last_epoch: _builtins.int
+    """Epoch of the last batch; -1 = empty log."""
+    log_end_offset: _builtins.int
+    """The offset after the last record."""
+    def __init__(
+        self,
+        *,
+        topic_id: _builtins.bytes = ...,
+        partition: _builtins.int = ...,
+        last_epoch: _builtins.int = ...,
+        log_end_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_epoch", b"last_epoch", "log_end_offset", b"log_end_offset", "partition", b"partition", "topic_id", b"topic_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogEnd: _TypeAlias = LogEnd  # noqa: Y015
 
 @_typing.final
 class PartitionId(_message.Message):
@@ -204,6 +244,7 @@ class HeartbeatResponse(_message.Message):
     FENCED_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     SHOULD_SHUTDOWN_FIELD_NUMBER: _builtins.int
+    WANT_LOG_ENDS_FIELD_NUMBER: _builtins.int
     fenced: _builtins.bool
     """Whether the broker is fenced."""
     caught_up: _builtins.bool
@@ -214,6 +255,10 @@ class HeartbeatResponse(_message.Message):
     def error(self) -> _error_pb2.Error:
         """Absent on success."""
 
+    @_builtins.property
+    def want_log_ends(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionId]:
+        """Partitions without a safe leader: the next heartbeat should say where this broker's logs of them end."""
+
     def __init__(
         self,
         *,
@@ -221,10 +266,11 @@ class HeartbeatResponse(_message.Message):
         fenced: _builtins.bool = ...,
         caught_up: _builtins.bool = ...,
         should_shutdown: _builtins.bool = ...,
+        want_log_ends: _abc.Iterable[Global___PartitionId] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "error", b"error", "fenced", b"fenced", "should_shutdown", b"should_shutdown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "error", b"error", "fenced", b"fenced", "should_shutdown", b"should_shutdown", "want_log_ends", b"want_log_ends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
