@@ -1,0 +1,161 @@
+"""The cluster at one index of the metadata log, as immutable values that threads may share.
+
+An `Image` answers questions; it is never changed. `node.metadata.apply` makes the next one from records.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import ClassVar, Final, Protocol
+
+NO_LEADER: Final = -1
+METADATA_VERSION: Final = "metadata.version"
+FIRST_PRODUCER_ID: Final = 1
+"""0 means "no producer" in a batch."""
+
+
+class InvariantError(RuntimeError):
+    """The metadata contradicts itself: a bug of ours, never a caller's. It stops the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A registered broker; `broker_epoch` is the index of its registration, so a newer start has a larger one."""
+
+    node_id: int
+    directory_id: bytes
+    incarnation_id: bytes
+    broker_epoch: int
+    client_address: str
+    replication_address: str
+    control_address: str
+    rack: str = ""
+    fenced: bool = True
+    in_controlled_shutdown: bool = False
+    unclean_stop: bool = False
+    version: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether it may lead and be in an ISR (KIP-841: neither fenced nor on its way out)."""
+        return not self.fenced and not self.in_controlled_shutdown
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition's committed state. `replicas[0]` is the preferred leader; `leader` is -1 where there is none."""
+
+    topic_id: bytes
+    partition: int
+    replicas: tuple[int, ...]
+    directories: tuple[bytes, ...]
+    isr: tuple[int, ...]
+    elr: tuple[int, ...] = ()
+    last_known_elr: tuple[int, ...] = ()
+    leader: int = NO_LEADER
+    leader_epoch: int = 0
+    partition_epoch: int = 0
+    recovering: bool = False
+    last_known_leader: int = NO_LEADER
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic: identity is the id, which is never used again; partitions are numbered from 0 without gaps."""
+
+    topic_id: bytes
+    name: str
+    internal: bool = False
+    partitions: tuple[Partition, ...] = ()
+    configs: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def replication_factor(self) -> int:
+        return len(self.partitions[0].replicas)
+
+
+class MetadataView(Protocol):
+    """What both an `Image` and an image in the making can be asked."""
+
+    @property
+    def brokers(self) -> Mapping[int, Broker]: ...
+    @property
+    def names(self) -> Mapping[str, bytes]: ...
+    @property
+    def broker_configs(self) -> Mapping[str, Mapping[str, str]]: ...
+    @property
+    def features(self) -> Mapping[str, int]: ...
+    @property
+    def next_producer_id(self) -> int: ...
+    def topic(self, topic_id: bytes) -> Topic | None: ...
+    def topic_named(self, name: str) -> Topic | None: ...
+    def partition(self, topic_id: bytes, partition: int) -> Partition | None: ...
+    def all_topics(self) -> Iterator[Topic]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Everything the metadata log says up to and including `index`, whose term is `term`.
+
+    `broker_configs` maps a broker id in decimal, or "" for all brokers, to its dynamic configs.
+    """
+
+    index: int = 0
+    term: int = 0
+    brokers: Mapping[int, Broker] = field(default_factory=lambda: MappingProxyType({}))
+    topics: Mapping[bytes, Topic] = field(default_factory=lambda: MappingProxyType({}))
+    names: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    broker_configs: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    features: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    next_producer_id: int = FIRST_PRODUCER_ID
+
+    EMPTY: ClassVar["Image"]
+
+    def topic(self, topic_id: bytes) -> Topic | None:
+        return self.topics.get(topic_id)
+
+    def topic_named(self, name: str) -> Topic | None:
+        topic_id = self.names.get(name)
+        return None if topic_id is None else self.topics[topic_id]
+
+    def partition(self, topic_id: bytes, partition: int) -> Partition | None:
+        """None for an unknown topic and for a number outside of the topic, negative ones too."""
+        topic = self.topics.get(topic_id)
+        if topic is None or not 0 <= partition < len(topic.partitions):
+            return None
+        return topic.partitions[partition]
+
+    def all_topics(self) -> Iterator[Topic]:
+        return iter(self.topics.values())
+
+    def live_brokers(self) -> tuple[Broker, ...]:
+        """Neither fenced nor in controlled shutdown, by id."""
+        return tuple(broker for _, broker in sorted(self.brokers.items()) if broker.live)
+
+
+Image.EMPTY = Image()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What changed from one image to the next. `snapshot` marks a jump: everything may have changed."""
+
+    created_topics: frozenset[bytes] = frozenset()
+    deleted_topics: Mapping[bytes, Topic] = field(default_factory=lambda: MappingProxyType({}))
+    changed_partitions: frozenset[tuple[bytes, int]] = frozenset()
+    changed_brokers: frozenset[int] = frozenset()
+    changed_config_topics: frozenset[bytes] = frozenset()
+    broker_configs_changed: bool = False
+    snapshot: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.created_topics
+            or self.deleted_topics
+            or self.changed_partitions
+            or self.changed_brokers
+            or self.changed_config_topics
+            or self.broker_configs_changed
+            or self.snapshot
+        )
