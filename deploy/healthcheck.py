@@ -1,4 +1,4 @@
-"""Ask this container's node whether it is ready: exit code 0 if so. Standard library only, for it runs every 2 seconds."""
+"""Exit code 0 if this container's node is ready. Standard library only, for it runs every 2 seconds."""
 
 import os
 import socket
