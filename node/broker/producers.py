@@ -1,0 +1,166 @@
+"""What one partition remembers of its idempotent producers (KIP-98): pure, rebuilt from the log.
+
+A producer numbers its records per partition. The last five batches of each are remembered: a repeated one is answered
+with its stored offset, anything that does not follow the last sequence is refused.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, BatchHeader
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+BATCHES_REMEMBERED = 5
+PRODUCERS_MAX = 20_000
+_SEQUENCES = 1 << 31
+
+
+class StoredBatch(NamedTuple):
+    """A batch that is in the log. `timestamp_ms` is the leader's time under LogAppendTime, else -1."""
+
+    base_sequence: int
+    last_sequence: int
+    base_offset: int
+    last_offset: int
+    timestamp_ms: int
+
+
+@dataclass(slots=True)
+class Producer:
+    """One producer id in one partition."""
+
+    epoch: int
+    batches: deque[StoredBatch]
+    last_written_ms: int
+
+
+class ProducerTable:
+    """The producers of one partition, least recently written first. `now_ms` is monotonic."""
+
+    __slots__ = ("_producers", "end_offset")
+
+    def __init__(self) -> None:
+        self._producers: dict[int, Producer] = {}
+        self.end_offset = 0
+        """Everything before it in the log is taken into account."""
+
+    def __len__(self) -> int:
+        return len(self._producers)
+
+    def check(self, header: BatchHeader) -> StoredBatch | None:
+        """The stored batch that `header` repeats, or None if it may be appended. Raises ApiError with
+        OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH or DUPLICATE_SEQUENCE_NUMBER."""
+        producer_id, sequence = header.producer_id, header.base_sequence
+        producer = self._producers.get(producer_id)
+        if producer is None:
+            # "Unknown" must not mean "accept anything": the first batch may have failed elsewhere (KAFKA-15591).
+            if sequence != 0:
+                raise ApiError(
+                    pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    f"this partition has no earlier batch of producer {producer_id}, so sequence 0 must come first, "
+                    f"not {sequence}",
+                )
+            return None
+        if header.producer_epoch != producer.epoch:
+            if header.producer_epoch < producer.epoch:
+                raise ApiError(
+                    pb.ERROR_CODE_INVALID_PRODUCER_EPOCH,
+                    f"producer {producer_id} has epoch {producer.epoch} here, the batch says {header.producer_epoch}",
+                )
+            if sequence != 0:
+                raise ApiError(
+                    pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    f"epoch {header.producer_epoch} of producer {producer_id} is new here and must start at sequence "
+                    f"0, not {sequence}",
+                )
+            return None
+        last = producer.batches[-1]
+        expected = (last.last_sequence + 1) % _SEQUENCES
+        if sequence == expected:
+            return None
+        for stored in producer.batches:
+            if stored.base_sequence == sequence and stored.last_sequence == header.last_sequence:
+                return stored
+        oldest = producer.batches[0].base_sequence
+        if 0 < (oldest - header.last_sequence) % _SEQUENCES < _SEQUENCES // 2:
+            raise ApiError(
+                pb.ERROR_CODE_DUPLICATE_SEQUENCE_NUMBER,
+                f"sequence {sequence} of producer {producer_id} was stored before; only the last {BATCHES_REMEMBERED} "
+                f"batches, from sequence {oldest} on, are remembered with their offsets",
+            )
+        raise ApiError(
+            pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,
+            f"producer {producer_id} is at sequence {expected} in this partition, the batch says {sequence}",
+        )
+
+    def appended(self, header: BatchHeader, now_ms: int) -> None:
+        """A batch is in the log, with its offset. Followers and recovery call this too: no check, the log is true."""
+        self.end_offset = header.next_offset
+        if header.producer_id == 0:
+            return
+        producer = self._producers.pop(header.producer_id, None)
+        if producer is None or producer.epoch != header.producer_epoch:
+            if len(self._producers) >= PRODUCERS_MAX:
+                del self._producers[next(iter(self._producers))]
+            producer = Producer(header.producer_epoch, deque(maxlen=BATCHES_REMEMBERED), now_ms)
+        timestamp = header.max_timestamp if header.attributes & ATTR_LOG_APPEND_TIME else -1
+        producer.batches.append(
+            StoredBatch(header.base_sequence, header.last_sequence, header.base_offset, header.last_offset, timestamp)
+        )
+        producer.last_written_ms = now_ms
+        self._producers[header.producer_id] = producer
+
+    def truncated(self, end_offset: int) -> bool:
+        """The log was cut. False if that took every remembered batch of a producer: then earlier ones, long forgotten,
+        are its last again, and the table must be rebuilt from the log."""
+        for producer in self._producers.values():
+            while producer.batches and producer.batches[-1].last_offset >= end_offset:
+                producer.batches.pop()
+            if not producer.batches:
+                return False
+        self.end_offset = min(self.end_offset, end_offset)
+        return True
+
+    def expire(self, now_ms: int, expiration_ms: int) -> int:
+        """Forgets producers that have not written for `expiration_ms` by this node's clock (never by the data's
+        timestamps, KAFKA-9144). Answers how many."""
+        expired = []
+        for producer_id, producer in self._producers.items():
+            if now_ms - producer.last_written_ms <= expiration_ms:
+                break  # least recently written first
+            expired.append(producer_id)
+        for producer_id in expired:
+            del self._producers[producer_id]
+        return len(expired)
+
+    def replay(self, headers: Iterable[BatchHeader], end_offset: int, now_ms: int) -> None:
+        """Takes in the batches of the log from `self.end_offset` to `end_offset`. The clock of each producer starts
+        anew: keeping one too long is harmless, forgetting one too early is not."""
+        for header in headers:
+            self.appended(header, now_ms)
+        self.end_offset = end_offset
+
+    def snapshot(self, now_ms: int) -> dict[str, Any]:
+        """The table as JSON-able values. Ages instead of times, since the clock starts anew with each process."""
+        return {
+            "end_offset": self.end_offset,
+            "producers": [
+                [producer_id, p.epoch, now_ms - p.last_written_ms, [list(batch) for batch in p.batches]]
+                for producer_id, p in self._producers.items()
+            ],
+        }
+
+    @classmethod
+    def restore(cls, snapshot: dict[str, Any], now_ms: int) -> "ProducerTable":
+        """The table as it was at `snapshot["end_offset"]`. Raises KeyError, TypeError or ValueError on other values."""
+        table = cls()
+        for producer_id, epoch, age_ms, batches in snapshot["producers"]:
+            stored = deque((StoredBatch(*map(int, batch)) for batch in batches), maxlen=BATCHES_REMEMBERED)
+            if not stored:
+                raise ValueError(f"producer {producer_id} without batches")
+            table._producers[int(producer_id)] = Producer(int(epoch), stored, now_ms - int(age_ms))
+        table.end_offset = int(snapshot["end_offset"])
+        return table
