@@ -1,0 +1,370 @@
+"""Runs the coordinators of the groups whose partition of `__consumer_offsets` this node leads. Data loop only.
+
+    leadership gained -> the log is read to its end -> active -> decisions are appended, answers leave when committed
+    leadership lost, or an append refused -> the state is thrown away, its sessions end, and it is loaded again if due
+
+A decision changes the state before its records are committed; nobody is told before they are. Answers of one partition
+leave in the order of its appends, and a read waits for what it saw.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from node.broker.broker import Broker
+from node.groups.coordinator import Coordinator, GroupSettings, Outcome
+from node.groups.model import Groups, Record, TopicView
+from node.metadata.image import Image
+from ottla.internal.v1 import view_pb2
+from ottla.protocol.batch import CorruptBatch, read_batch
+from ottla.protocol.errors import ApiError
+from ottla.protocol.partitioner import murmur2
+from ottla.v1 import error_pb2 as e
+from ottla.v1 import group_pb2, record_pb2
+
+OFFSETS_TOPIC = "__consumer_offsets"
+TICK_MS = 100
+BATCH_MAX_BYTES = 512 * 1024
+LOAD_READ_BYTES = 1 << 20
+SESSION_QUEUE_MAX = 64
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Monotonic and wall time, in ms."""
+
+    def now_ms(self) -> int: ...
+
+    def wall_ms(self) -> int: ...
+
+
+class Session:
+    """One member's stream on this node: what it is to be told, in order. A reader that does not keep up is cut off."""
+
+    def __init__(self, session_id: int) -> None:
+        self.id = session_id
+        self.queue: asyncio.Queue[group_pb2.SessionResponse | None] = asyncio.Queue(SESSION_QUEUE_MAX)
+        self.overrun = False
+
+    def tell(self, response: group_pb2.SessionResponse | None) -> None:
+        """None ends the stream."""
+        try:
+            self.queue.put_nowait(response)
+        except asyncio.QueueFull:
+            self.overrun = True
+
+
+class Shard:
+    """The coordinator of one partition of the offsets topic, in one leader epoch."""
+
+    def __init__(self, topic_id: bytes, partition: int, leader_epoch: int) -> None:
+        self.topic_id = topic_id
+        self.partition = partition
+        self.leader_epoch = leader_epoch
+        self.coordinator: Coordinator | None = None
+        self.sessions: dict[int, Session] = {}
+        self.last_append: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class GroupShell:
+    """The shards that this node coordinates. `settings` hold the groups' bounds."""
+
+    def __init__(self, broker: Broker, settings: GroupSettings, clock: Clock, rng: random.Random) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._shards: dict[int, Shard] = {}
+        self._topics = TopicView.of({})
+        self._count = 0
+        self._session_ids = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # --- which groups are ours ------------------------------------------------------------------------------------
+
+    def partition_for(self, group_id: str) -> int:
+        """The partition of the offsets topic that keeps the group. COORDINATOR_NOT_AVAILABLE before there is one."""
+        if not self._count:
+            raise ApiError(
+                e.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, f"topic {OFFSETS_TOPIC} is not there yet", retry_after_ms=50
+            )
+        return (murmur2(group_id.encode()) & 0x7FFFFFFF) % self._count
+
+    def apply_metadata(self, image: Image, node_id: int) -> None:
+        """Loads what this node has come to lead, drops what it leads no longer, and tells groups of changed topics."""
+        topic = image.topic_named(OFFSETS_TOPIC)
+        self._count = 0 if topic is None else len(topic.partitions)
+        led = {}
+        if topic is not None:
+            led = {p.partition: p.leader_epoch for p in topic.partitions if p.leader == node_id}
+        for number, shard in list(self._shards.items()):
+            if topic is None or shard.topic_id != topic.topic_id or led.get(number) != shard.leader_epoch:
+                self._unload(shard, "the partition has another leader")
+        for number, epoch in led.items():
+            if topic is not None and number not in self._shards:
+                self._load(topic.topic_id, number, epoch)
+        topics = {t.name: (t.topic_id, len(t.partitions)) for t in image.topics.values() if not t.internal}
+        if topics != self._topics.topics:
+            self._topics = TopicView.of(topics)
+            for shard in list(self._shards.values()):
+                if shard.coordinator is not None:
+                    with suppress(ApiError):  # a refused append has thrown the shard away, and is loading it anew
+                        self._decide(shard, lambda c: (c.topics_changed(self._topics), None))
+
+    def shard(self, group_id: str) -> Shard:
+        """The active shard of a group. Raises NOT_COORDINATOR or COORDINATOR_LOAD_IN_PROGRESS."""
+        number = self.partition_for(group_id)
+        shard = self._shards.get(number)
+        if shard is None:
+            raise ApiError(
+                e.ERROR_CODE_NOT_COORDINATOR, f"this node does not lead partition {number} of {OFFSETS_TOPIC}"
+            )
+        if shard.coordinator is None:
+            raise ApiError(
+                e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
+                f"partition {number} of {OFFSETS_TOPIC} is being read",
+                retry_after_ms=20,
+            )
+        return shard
+
+    def shards(self) -> list[Shard]:
+        """All active shards."""
+        return [shard for _, shard in sorted(self._shards.items()) if shard.coordinator is not None]
+
+    # --- loading --------------------------------------------------------------------------------------------------
+
+    def _load(self, topic_id: bytes, number: int, epoch: int) -> None:
+        shard = Shard(topic_id, number, epoch)
+        self._shards[number] = shard
+        shard.task = asyncio.create_task(self._run(shard), name=f"groups-{number}")
+        self._tasks.add(shard.task)
+        shard.task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def _run(self, shard: Shard) -> None:
+        """Reads the log to its end, then keeps time for the shard until it is unloaded."""
+        groups = Groups()
+        while True:
+            try:
+                count = await self._replay(shard, groups)
+                break
+            except ApiError as error:
+                # The log is ours but cannot be read yet: a new leader withholds its high watermark, a disk is slow.
+                log.info("group_load_waits", partition=shard.partition, error=str(error))
+                await asyncio.sleep(0.02)
+                groups = Groups()
+        if self._shards.get(shard.partition) is not shard:
+            return
+        shard.coordinator = Coordinator(groups, self._settings, self._topics, self._clock.now_ms())
+        log.info("groups_loaded", partition=shard.partition, records=count, groups=len(groups.by_id))
+        while self._shards.get(shard.partition) is shard:
+            with suppress(ApiError):  # a refused append has thrown this shard away
+                self._decide(shard, lambda c: (c.tick(self._clock.now_ms(), self._clock.wall_ms()), None))
+            await asyncio.sleep(TICK_MS / 1000)
+
+    async def _replay(self, shard: Shard, groups: Groups) -> int:
+        """Everything that was in the log when this node became its leader, in order. Returns how many records."""
+        replica = self._broker.partition(shard.topic_id, shard.partition)
+        if replica is None:
+            raise ApiError(e.ERROR_CODE_KAFKA_STORAGE_ERROR, "the log is not open")
+        end = replica.log.log_end_offset  # nobody else appends in our epoch, and we do not before it is replayed
+        offset = replica.log.log_start_offset
+        count = 0
+        while offset < end:
+            read = self._broker.read(
+                shard.topic_id,
+                shard.partition,
+                offset,
+                LOAD_READ_BYTES,
+                min_one=True,
+                current_leader_epoch=shard.leader_epoch,
+                last_fetched_epoch=None,
+            )
+            if not read.data:
+                waiter = self._broker.data_waiter([(shard.topic_id, shard.partition, offset)], 1, 500)
+                await waiter
+                continue
+            for record in stored_records(read.data):
+                groups.replay(record)
+                count += 1
+            offset = read.next_offset
+            await asyncio.sleep(0)  # a large log must not hold up the loop
+        return count
+
+    def _unload(self, shard: Shard, reason: str) -> None:
+        if self._shards.get(shard.partition) is shard:
+            del self._shards[shard.partition]
+        moved = ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason).to_proto()
+        for session in shard.sessions.values():
+            session.tell(group_pb2.SessionResponse(error=moved))
+            session.tell(None)
+        shard.sessions.clear()
+        shard.coordinator = None
+
+    def _reload(self, shard: Shard, reason: str) -> None:
+        """The state may be ahead of the log: away with it. If this node still leads, it is read anew."""
+        if self._shards.get(shard.partition) is not shard:
+            return
+        log.warning("groups_reloaded", partition=shard.partition, reason=reason)
+        self._unload(shard, reason)
+        self._load(shard.topic_id, shard.partition, shard.leader_epoch)
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def _decide(
+        self, shard: Shard, decision: Callable[[Coordinator], tuple[Outcome, T]]
+    ) -> tuple[asyncio.Future[None] | None, T]:
+        """Makes a decision and appends its records. Returns what to wait for before anybody is told, and its answer.
+
+        What the decision itself refuses (ApiError) has changed nothing. A refused append throws the state away.
+        """
+        coordinator = shard.coordinator
+        if coordinator is None:
+            raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
+        outcome, answer = decision(coordinator)
+        try:
+            self._append(shard, outcome.records)
+        except ApiError as error:
+            self._reload(shard, str(error))
+            raise ApiError(e.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, error.message, retry_after_ms=50) from None
+        committed = shard.last_append
+        if committed is None:
+            self._deliver(shard, outcome)
+        elif outcome.pushes or outcome.records:
+            # Futures of one log resolve in the order of its appends, and callbacks run in the order they are due.
+            committed.add_done_callback(partial(self._committed, shard, outcome))
+        return committed, answer
+
+    def _append(self, shard: Shard, records: list[Record]) -> None:
+        """Appends in batches of bounded size: each prefix of an outcome keeps the one-owner rule by itself."""
+        start = 0
+        while start < len(records):
+            size, end = 0, start
+            while end < len(records) and (end == start or size < BATCH_MAX_BYTES):
+                size += len(records[end][0]) + len(records[end][1] or b"") + 16
+                end += 1
+            payload = record_pb2.Records(
+                records=[record_pb2.Record(key=key, value=value) for key, value in records[start:end]]
+            )
+            appended = self._broker.append(
+                shard.topic_id,
+                shard.partition,
+                view_pb2.RecordBatchView(records=payload.SerializeToString()),
+                acks=-1,
+                current_leader_epoch=shard.leader_epoch,
+                now_ms=self._clock.wall_ms(),
+            )
+            shard.last_append = self._broker.acknowledged(appended, None)
+            start = end
+
+    def _committed(self, shard: Shard, outcome: Outcome, committed: asyncio.Future[None]) -> None:
+        if committed.cancelled():
+            return
+        error = committed.exception()
+        if error is None:
+            self._deliver(shard, outcome)
+        elif isinstance(error, ApiError):
+            self._reload(shard, str(error))  # nobody was told; the members ask again
+        elif not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _deliver(self, shard: Shard, outcome: Outcome) -> None:
+        for push in outcome.pushes:
+            session = shard.sessions.get(push.session)
+            if session is not None:
+                session.tell(push.response)
+                if push.close:
+                    session.tell(None)
+
+    async def decide(self, group_id: str, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> T:
+        """Makes a decision for a group and returns its answer when it is committed."""
+        committed, answer = self._decide(self.shard(group_id), decision)
+        if committed is not None:
+            await asyncio.shield(committed)  # the caller may give up, the append does not
+        return answer
+
+    async def look(self, shard: Shard, question: Callable[[Coordinator], T]) -> T:
+        """An answer from the state at the log's end, when all it is based on is committed."""
+        coordinator = shard.coordinator
+        if coordinator is None:
+            raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
+        answer = question(coordinator)
+        if shard.last_append is not None:
+            await asyncio.shield(shard.last_append)
+        return answer
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def open_session(self, join: group_pb2.Join, client_host: str) -> tuple[Shard, Session]:
+        """A member's stream begins with `join`. Raises ApiError: no member then."""
+        shard = self.shard(join.group_id)
+        self._session_ids += 1
+        session = Session(self._session_ids)
+        shard.sessions[session.id] = session
+        member_id = f"{join.client_id or 'member'}-{self._rng.getrandbits(64):016x}"
+        try:
+            self._decide(
+                shard, lambda c: (c.join(session.id, join, client_host, member_id, self._clock.now_ms()), None)
+            )
+        except ApiError:
+            shard.sessions.pop(session.id, None)
+            raise
+        return shard, session
+
+    def said(self, shard: Shard, session: Session, request: group_pb2.SessionRequest) -> bool:
+        """A further message of a member. False: the session is over by its own wish."""
+        now_ms = self._clock.now_ms()
+        match request.WhichOneof("message"):
+            case "owned":
+                self._decide(shard, lambda c: (c.confirm(session.id, request.owned, now_ms), None))
+            case "heartbeat" if shard.coordinator is not None:
+                shard.coordinator.heartbeat(session.id, now_ms)
+            case "leave":
+                self._decide(shard, lambda c: (c.leave(session.id, now_ms, self._clock.wall_ms()), None))
+                return False
+            case "join":
+                raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a session has one join, as its first message")
+            case None:
+                raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "the message is none of join, owned, leave and heartbeat")
+        return True
+
+    def close_session(self, shard: Shard, session: Session, *, by_client: bool) -> None:
+        """The stream ended. `by_client`: whoever held the client's connection saw it close."""
+        shard.sessions.pop(session.id, None)
+        if shard.coordinator is not None:
+            shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._clock.now_ms())
+
+    async def stop(self) -> None:
+        for shard in list(self._shards.values()):
+            self._unload(shard, "the node is stopping")
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def stored_records(data: bytes) -> list[Record]:
+    """(key, value) of every record in a slice of the offsets topic, in order."""
+    records: list[Record] = []
+    at = 0
+    while (batch := read_batch(data, at)) is not None:
+        _, payload = batch.payload(data)
+        for record in record_pb2.Records.FromString(bytes(payload)).records:
+            if not record.HasField("key"):
+                raise CorruptBatch(f"a record of {OFFSETS_TOPIC} at offset {batch.header.base_offset} has no key")
+            records.append((record.key, record.value if record.HasField("value") else None))
+        at = batch.end
+    return records
