@@ -1,0 +1,76 @@
+"""What can go wrong in the log, as a tree. Every message says what happened and what the log does about it.
+
+StorageError
+  OffsetOutOfRange    the asked offset is not in [log start, log end]
+  OffsetsOutOfOrder   replicated batches do not continue this log
+  BatchTooLarge       one batch is above `max_message_bytes`
+  DiskFull            nothing was appended, the log stays usable
+  LogFailed           an earlier write or sync failed: only reads are served until the log is opened again
+  LogDamaged          a batch below the recovery point is bad: appends wait until the owner truncates below it
+  DirectoryLocked     another live process owns the directory
+  CorruptFile         a small file (state, checkpoint, metadata) does not carry its checksum
+InvariantError        a bug in the caller or here; stops the node (design.md section 5)
+CorruptBatch          from `ottla.protocol.batch`
+"""
+
+from ottla.protocol.batch import CorruptBatch
+
+__all__ = [
+    "BatchTooLarge",
+    "CorruptBatch",
+    "CorruptFile",
+    "DirectoryLocked",
+    "DiskFull",
+    "InvariantError",
+    "LogDamaged",
+    "LogFailed",
+    "OffsetOutOfRange",
+    "OffsetsOutOfOrder",
+    "StorageError",
+]
+
+
+class StorageError(Exception):
+    """The log could not do what was asked; it is still consistent."""
+
+
+class OffsetOutOfRange(StorageError):
+    """The offset lies outside [start, end]; both ends are there so that the answer can name them."""
+
+    def __init__(self, offset: int, start: int, end: int) -> None:
+        super().__init__(f"offset {offset} is outside of this log: it starts at {start} and ends at {end}")
+        self.offset = offset
+        self.start = start
+        self.end = end
+
+
+class OffsetsOutOfOrder(StorageError):
+    """Replicated batches start below the log end, or their leader epoch goes back."""
+
+
+class BatchTooLarge(StorageError):
+    """The batch has more encoded bytes than `max_message_bytes`."""
+
+
+class DiskFull(StorageError):
+    """The file system has no space. The partial append is undone; retry when there is space."""
+
+
+class LogFailed(StorageError):
+    """A write or sync failed earlier, so what the file holds is unknown: only reads are served (KAFKA-10778)."""
+
+
+class LogDamaged(StorageError):
+    """A batch below the recovery point is bad. Its bytes stay until the owner decides on `truncate_to(damaged_at)`."""
+
+
+class DirectoryLocked(StorageError):
+    """Another process holds the lock of this directory and is alive."""
+
+
+class CorruptFile(StorageError):
+    """A small file does not carry the checksum of its content."""
+
+
+class InvariantError(Exception):
+    """A rule that must always hold does not. Continuing could lose data."""

@@ -1,0 +1,214 @@
+"""The file system as a port: the few operations the log needs, and the real implementation.
+
+tests/storage/forgetful.py is the twin that forgets what was not synced; both pass the same contract suite. Every
+operation raises OSError. Names are full paths. A directory entry (new file, rename, unlink) is durable only after
+`sync_dir` of its directory, a file's bytes and length only after `File.sync`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterable, Sequence
+from typing import Protocol, Self
+
+Buffer = bytes | bytearray | memoryview
+
+
+class File(Protocol):
+    """An open file. Reads and writes name their position, so no cursor has to survive an error."""
+
+    def write_at(self, position: int, buffers: Sequence[Buffer]) -> None:
+        """Writes all buffers one after the other from `position`; on OSError any prefix of them may be in the file."""
+
+    def pread(self, length: int, position: int) -> bytes:
+        """Up to `length` bytes from `position`; shorter only at the end of the file."""
+
+    def truncate(self, size: int) -> None: ...
+
+    def size(self) -> int: ...
+
+    def sync(self) -> None:
+        """Returns when bytes and length are durable. After an OSError the unsynced bytes are lost for good."""
+
+    def dup(self) -> Self:
+        """A second handle with a life of its own, so that the sync thread never holds a closed descriptor."""
+
+    def close(self) -> None: ...
+
+
+class FileSystem(Protocol):
+    """Files and directories by full path."""
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        """Opens for reading and writing. `create` makes a new file and fails with EEXIST if there is one."""
+
+    def lock(self, path: str) -> File | None:
+        """Takes the exclusive lock of a (created) file; None if another process holds it. Closing releases it."""
+
+    def listdir(self, path: str) -> list[str]:
+        """Names in the directory, sorted. Missing directory: FileNotFoundError."""
+
+    def size(self, path: str) -> int: ...
+
+    def makedirs(self, path: str) -> None:
+        """Makes the directory and its parents, durably. It is no error if it is there."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Atomically replaces `new`."""
+
+    def unlink(self, path: str) -> None: ...
+
+    def rmdir(self, path: str) -> None: ...
+
+    def sync_dir(self, path: str) -> None: ...
+
+
+class OsFile:
+    """A file descriptor of the operating system."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write_at(self, position: int, buffers: Sequence[Buffer]) -> None:
+        written = os.pwritev(self._fd, buffers, position)
+        total = sum(map(len, buffers))
+        if written == total:
+            return
+        # A short write is legal (signal, nearly full disk): go on with what is left until it is all there or fails.
+        rest = [memoryview(buffer).cast("B") for buffer in buffers]
+        while written < total:
+            position += written
+            total -= written
+            rest = list(_drop(rest, written))
+            written = os.pwritev(self._fd, rest, position)
+            if written == 0:
+                raise OSError(errno.EIO, "the file takes no more bytes")
+
+    def pread(self, length: int, position: int) -> bytes:
+        data = os.pread(self._fd, length, position)
+        if len(data) == length or not data:
+            return data
+        parts = [data]
+        have = len(data)
+        while have < length:
+            more = os.pread(self._fd, length - have, position + have)
+            if not more:
+                break
+            parts.append(more)
+            have += len(more)
+        return b"".join(parts) if len(parts) > 1 else data
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def sync(self) -> None:
+        _sync_data(self._fd)
+
+    def dup(self) -> Self:
+        return type(self)(os.dup(self._fd))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+class OsFileSystem:
+    """The operating system's files."""
+
+    def open(self, path: str, *, create: bool = False) -> OsFile:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        return OsFile(os.open(path, flags, 0o644))
+
+    def lock(self, path: str) -> OsFile | None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        return OsFile(fd)
+
+    def listdir(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def size(self, path: str) -> int:
+        return os.stat(path).st_size
+
+    def makedirs(self, path: str) -> None:
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(os.path.abspath(path))
+        self.makedirs(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        self.sync_dir(parent)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+
+    def sync_dir(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def boot_id() -> str | None:
+    """The kernel's boot id: equal before and after means the page cache survived. None where there is none (macOS)."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip() or None
+    except OSError:
+        return None
+
+
+def read_file(fs: FileSystem, path: str) -> bytes:
+    """The whole content. Missing: FileNotFoundError."""
+    file = fs.open(path)
+    try:
+        return file.pread(file.size(), 0)
+    finally:
+        file.close()
+
+
+def remove_if_there(fs: FileSystem, path: str) -> bool:
+    """Unlinks and says whether there was anything to unlink."""
+    try:
+        fs.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _drop(buffers: Iterable[memoryview], count: int) -> Iterable[memoryview]:
+    for buffer in buffers:
+        if count >= len(buffer):
+            count -= len(buffer)
+        else:
+            yield buffer[count:]
+            count = 0
+
+
+def _sync_data(fd: int) -> None:
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        # macOS has no fdatasync, and its fsync does not reach the platter: F_FULLFSYNC does.
+        fcntl.fcntl(fd, getattr(fcntl, "F_FULLFSYNC", 51))

@@ -1,0 +1,632 @@
+"""One append-only log: a partition's, or the raft log.
+
+Segments of batches with an epoch table over them. Everything here runs on one owner thread, except `SyncTicket.run`.
+Offsets `*_end_offset` are exclusive. After a failed write or sync the log only serves reads until it is opened again:
+what the file holds is then unknown (fsync-gate, KAFKA-10778). A full disk is not such a failure: the partial append is
+undone.
+"""
+
+import contextlib
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from crc32c import crc32c
+
+from ottla.protocol.batch import (
+    BatchAt,
+    BatchHeader,
+    CorruptBatch,
+    check_header_crc,
+    crc_seed,
+    read_batch,
+    read_varint,
+    stamp_batch,
+    verify_batch,
+)
+from storage.config import LogConfig
+from storage.epochs import EpochTable
+from storage.errors import (
+    BatchTooLarge,
+    DiskFull,
+    InvariantError,
+    LogDamaged,
+    LogFailed,
+    OffsetOutOfRange,
+    OffsetsOutOfOrder,
+)
+from storage.fs import Buffer, FileSystem, remove_if_there
+from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_clean_marker
+from storage.segment import DELETED_SUFFIX, Segment, StoredBatch
+from storage.sync import SyncTicket
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """Where the batches went: offsets inclusive, `size_bytes` as stored."""
+
+    base_offset: int
+    last_offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Whole stored batches, or none: `base_offset` is the first one's, `next_offset` is where to read on."""
+
+    data: bytes
+    base_offset: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a time look-up found: the first batch with a late enough record. Times in ms."""
+
+    base_offset: int
+    base_timestamp: int
+    max_timestamp: int
+
+
+class Log:
+    """See the module. Made by `Log.open`."""
+
+    def __init__(
+        self, fs: FileSystem, directory: str, seed: int, config: LogConfig, recovered: Recovered, synced_end_offset: int
+    ) -> None:
+        self.directory = directory
+        self.config = config
+        self.recovery = recovered.report
+        self.damaged_at = recovered.report.damaged_at
+        self.epochs = recovered.epochs
+        self.log_start_offset = recovered.log_start_offset
+        self.log_end_offset = recovered.segments[-1].next_offset
+        self.synced_end_offset = synced_end_offset
+        self.failed: str | None = None
+        self._fs = fs
+        self._seed = seed
+        self._segments = recovered.segments
+        self._bases = [segment.base_offset for segment in recovered.segments]
+        self._beyond = recovered.beyond
+        self._expiring: list[tuple[int, str]] = []
+        self._ticket: SyncTicket | None = None
+        # Recovery points up to here may still be remembered elsewhere, from before a truncation.
+        self._stale_recovery_end = -1
+        self._state_dirty = True
+        self._new_files = False
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        fs: FileSystem,
+        directory: str,
+        identity: bytes,
+        partition: int,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        recovery_point: int | None = None,
+        log_start_offset: int | None = None,
+        complete_is_damage: bool = False,
+    ) -> "Log":
+        """Opens or makes the log in `directory`; recovery happens here and `log.recovery` says what it did.
+
+        `identity` (topic id, or cluster id for the raft log) and `partition` seed the header checksums.
+        `recovery_point`: everything below was synced, as remembered by the owner (None: nothing is known).
+        `log_start_offset`: the remembered start, if it is above the segments'. `complete_is_damage`: a complete but
+        bad batch is damage even above the recovery point - right for the raft log, and wherever the machine has not
+        crashed. Raises OSError.
+        """
+        if len(identity) != 16:
+            raise InvariantError(f"a log's identity has 16 bytes, not {len(identity)}")
+        seed = crc_seed(identity, partition)
+        recovered = recover(
+            fs,
+            directory,
+            seed,
+            config,
+            now_ms=now_ms,
+            recovery_point=recovery_point,
+            log_start_offset=log_start_offset,
+            complete_is_damage=complete_is_damage,
+        )
+        log = cls(fs, directory, seed, config, recovered, recovered.recovery_point)
+        remove_if_there(fs, os.path.join(directory, CLEAN_FILE))
+        if not recovered.report.clean:
+            # What a killed process wrote may still be only in the page cache: nothing found here may count as
+            # durable before it is.
+            for segment in log._unsynced_segments():
+                segment.file.sync()
+            log.synced_end_offset = log.log_end_offset
+            log._write_state()
+        return log
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(segment.size_bytes for segment in self._segments)
+
+    @property
+    def segment_count(self) -> int:
+        return len(self._segments)
+
+    @property
+    def max_timestamp(self) -> int:
+        """The largest timestamp in the log in ms; -1 if it is empty."""
+        return max(segment.max_timestamp for segment in self._segments)
+
+    # ---- append
+
+    def append_as_leader(
+        self, header: BatchHeader, payload: Buffer, payload_field: int, *, leader_epoch: int, now_ms: int
+    ) -> AppendResult:
+        """Appends one batch at the log end, with offset, epoch, size and both checksums stamped here.
+
+        A non-zero `header.payload_crc` is checked against the payload. The payload is written as it is, not copied.
+        Raises CorruptBatch, BatchTooLarge, DiskFull, LogFailed, LogDamaged; nothing is appended then.
+        """
+        self._check_writable()
+        payload_crc = crc32c(payload)
+        if header.payload_crc not in (0, payload_crc):
+            raise CorruptBatch("payload checksum does not match the payload")
+        if header.last_offset_delta < 0:
+            raise CorruptBatch(f"last_offset_delta {header.last_offset_delta} is negative")
+        latest = self.epochs.latest_epoch
+        if latest is not None and leader_epoch < latest:
+            raise InvariantError(f"append in epoch {leader_epoch}, but the log has seen epoch {latest}")
+        base_offset = self.log_end_offset
+        prefix = stamp_batch(header, self._seed, len(payload), payload_field, base_offset, leader_epoch, payload_crc)
+        length = len(prefix) + len(payload)
+        if length > self.config.max_message_bytes:
+            raise BatchTooLarge(f"batch of {length} bytes; max.message.bytes is {self.config.max_message_bytes}")
+        segment = self._segment_for(length, now_ms)
+        self._write(segment, (prefix, payload))
+        next_offset = base_offset + header.last_offset_delta + 1
+        if leader_epoch != latest and self.epochs.assign(leader_epoch, base_offset):
+            self._state_dirty = True
+        segment.note(base_offset, next_offset, length, header.max_timestamp)
+        self.log_end_offset = next_offset
+        return AppendResult(base_offset, next_offset - 1, length)
+
+    def append_as_follower(self, data: Buffer, *, now_ms: int) -> AppendResult:
+        """Appends whole stored batches as the leader has them, after checking every one of them.
+
+        Offsets go on from the log end (gaps are legal: the leader's log may be compacted) and epochs never go back.
+        Raises CorruptBatch, OffsetsOutOfOrder, DiskFull, LogFailed, LogDamaged. A bad batch anywhere refuses the whole
+        slice; after DiskFull the batches that reached earlier segments stay.
+        """
+        self._check_writable()
+        batches = self._verified(data)
+        view = memoryview(data)
+        first = self.log_end_offset
+        at = 0
+        while at < len(batches):
+            segment = self._segment_for(batches[at].end - batches[at].start, now_ms)
+            room = self.config.segment_bytes - segment.size_bytes
+            start = batches[at].start
+            upto = at + 1
+            while upto < len(batches) and batches[upto].end - start <= room:
+                upto += 1
+            self._write(segment, (view[start : batches[upto - 1].end],))
+            for batch in batches[at:upto]:
+                header = batch.header
+                if self.epochs.assign(header.leader_epoch, header.base_offset):
+                    self._state_dirty = True
+                segment.note(header.base_offset, header.next_offset, batch.end - batch.start, header.max_timestamp)
+            self.log_end_offset = segment.next_offset
+            at = upto
+        if not batches:
+            return AppendResult(first, first - 1, 0)
+        return AppendResult(batches[0].header.base_offset, self.log_end_offset - 1, len(view))
+
+    def _verified(self, data: Buffer) -> list[BatchAt]:
+        batches: list[BatchAt] = []
+        at, expected, epoch = 0, self.log_end_offset, self.epochs.latest_epoch
+        while at < len(data):
+            batch = read_batch(data, at)
+            if batch is None:
+                raise CorruptBatch(f"the slice ends inside the batch at byte {at}")
+            verify_batch(data, batch, self._seed)
+            header = batch.header
+            if header.base_offset < expected:
+                raise OffsetsOutOfOrder(f"batch at offset {header.base_offset}, but the log ends at {expected}")
+            if epoch is not None and header.leader_epoch < epoch:
+                raise OffsetsOutOfOrder(
+                    f"batch at offset {header.base_offset} has epoch {header.leader_epoch}, epoch {epoch} came before"
+                )
+            batches.append(batch)
+            at, expected, epoch = batch.end, header.next_offset, header.leader_epoch
+        return batches
+
+    def _segment_for(self, length: int, now_ms: int) -> Segment:
+        """The active segment, rolled first if a batch of `length` bytes does not belong into it any more."""
+        segment = self._segments[-1]
+        if segment.size_bytes == 0:
+            segment.first_append_ms = now_ms
+        elif segment.size_bytes + length > self.config.segment_bytes or self._is_old(segment, now_ms):
+            segment = self._roll()
+            segment.first_append_ms = now_ms
+        return segment
+
+    def _is_old(self, segment: Segment, now_ms: int) -> bool:
+        return now_ms - segment.first_append_ms >= self.config.segment_ms
+
+    def roll_if_needed(self, now_ms: int) -> bool:
+        """Closes the active segment if its first batch is older than `segment_ms`; True if it did."""
+        active = self._segments[-1]
+        if self.failed is not None or self.damaged_at is not None or active.size_bytes == 0:
+            return False
+        if not self._is_old(active, now_ms):
+            return False
+        self._roll()
+        return True
+
+    def _roll(self) -> Segment:
+        active = self._segments[-1]
+        active.write_index()
+        try:
+            # Segments behind this one are scanned after a crash, those before are not: their epochs must be known.
+            if self._state_dirty:
+                self._write_state()
+            segment = Segment.create(self._fs, self.directory, self.log_end_offset, self.config.index_interval_bytes)
+        except OSError as error:
+            self._refuse(error)
+        self._segments.append(segment)
+        self._bases.append(segment.base_offset)
+        self._new_files = True
+        return segment
+
+    def _write(self, segment: Segment, buffers: Sequence[Buffer]) -> None:
+        try:
+            segment.file.write_at(segment.size_bytes, buffers)
+        except OSError as error:
+            try:
+                segment.file.truncate(segment.size_bytes)
+            except OSError as second:
+                self._fail(second)
+            self._refuse(error)
+
+    def _refuse(self, error: OSError) -> NoReturn:
+        """A full disk refuses one operation; any other error means that the log no longer knows its files."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{self.directory}: {error.strerror}; nothing was appended, try again later") from error
+        self._fail(error)
+
+    def _fail(self, error: OSError) -> NoReturn:
+        if self.failed is None:
+            self.failed = str(error)
+        raise LogFailed(f"{self.directory} serves only reads after: {self.failed}") from error
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise LogFailed(f"{self.directory} is closed")
+        if self.failed is not None:
+            raise LogFailed(f"{self.directory} serves only reads after: {self.failed}")
+        if self.damaged_at is not None:
+            raise LogDamaged(f"{self.directory} is damaged at offset {self.damaged_at}: {self.recovery.damage}")
+
+    # ---- read
+
+    def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool) -> Slice:
+        """Whole batches from the one that holds `offset` (or the next one) on, none that reaches `end_offset`.
+
+        At most `max_bytes`, but with `min_one` the first batch whatever its size (KIP-74). Never crosses a segment.
+        Raises OffsetOutOfRange outside [log start, log end], CorruptBatch, OSError.
+        """
+        if not self.log_start_offset <= offset <= self.log_end_offset:
+            raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
+        end_offset = min(end_offset, self.log_end_offset)
+        at = bisect_right(self._bases, offset) - 1
+        while at < len(self._segments):
+            segment = self._segments[at]
+            start = segment.position_of(offset)
+            if start < segment.size_bytes:
+                return self._read_in(segment, start, offset, max_bytes, end_offset, min_one)
+            at += 1
+        return Slice(b"", offset, offset)
+
+    def _read_in(
+        self, segment: Segment, start: int, offset: int, max_bytes: int, end_offset: int, min_one: bool
+    ) -> Slice:
+        if end_offset >= segment.next_offset:
+            stop, next_offset = segment.size_bytes, segment.next_offset
+        else:
+            stop = segment.position_of(end_offset)
+            next_offset = min(end_offset, next(segment.walk(stop))[1])
+        if stop <= start:
+            return Slice(b"", offset, offset)
+        if stop - start > max_bytes:
+            _, _, first_next, first_length = next(segment.walk(start))
+            if first_length > max_bytes:
+                if not min_one:
+                    return Slice(b"", offset, offset)
+                stop, next_offset = start + first_length, first_next
+            else:
+                stop, next_offset = segment.batches_within(start, start + max_bytes)
+        data = segment.file.pread(stop - start, start)
+        _, body = read_varint(data, 1)
+        if len(data) != stop - start or not check_header_crc(data, body, self._seed):
+            raise CorruptBatch(f"{segment.path} at byte {start}: header checksum does not match")
+        base_offset = int.from_bytes(data[body + 11 : body + 19], "little")
+        return Slice(data, base_offset, next_offset)
+
+    def scan(self, start: int, end: int) -> Iterator[StoredBatch]:
+        """Headers of the batches that hold offsets in [start, end), in order, read on demand. Raises CorruptBatch."""
+        for segment in list(self._segments):
+            if segment.next_offset <= start:
+                continue
+            if segment.base_offset >= end:
+                return
+            for batch in segment.headers(segment.position_of(start)):
+                if batch.header.base_offset >= end:
+                    return
+                yield batch
+
+    def offset_for_time(self, timestamp_ms: int, end_offset: int) -> Found | None:
+        """The first batch below `end_offset` with a record as late as `timestamp_ms` or later (ListOffsets).
+
+        Batches carry their largest time, so only a look into the batch finds the record. Timestamps may be out of
+        order. Raises CorruptBatch, OSError.
+        """
+        for segment in self._segments:
+            if segment.max_timestamp < timestamp_ms or segment.next_offset <= self.log_start_offset:
+                continue
+            for batch in segment.headers(segment.index.position_before_time(timestamp_ms)):
+                header = batch.header
+                if header.base_offset >= end_offset:
+                    return None
+                if header.max_timestamp >= timestamp_ms and header.next_offset > self.log_start_offset:
+                    return Found(header.base_offset, header.base_timestamp, header.max_timestamp)
+        return None
+
+    # ---- cut, trim, reset
+
+    def truncate_to(self, offset: int) -> None:
+        """Cuts the tail durably: afterwards no batch holds `offset` or a later one, and the log goes on at its end.
+
+        An offset in the middle of a batch removes the batch; below the log start everything goes, and the log goes on
+        at `offset`. At or below `damaged_at` this is also the owner's consent to drop the damaged bytes. Raises
+        LogFailed, DiskFull.
+        """
+        self._check_truncatable()
+        if offset < self.log_start_offset:
+            self.reset_to(offset)
+            return
+        if offset >= self.log_end_offset and self.damaged_at is None:
+            return
+        at = max(bisect_right(self._bases, offset) - 1, 0)
+        end = min(offset, self.log_end_offset)
+        try:
+            last = self._segments[at]
+            cut = last.position_of(end)
+            if cut < last.size_bytes:
+                end = min(end, next(last.walk(cut))[1])
+            self._forget_from(end)
+            # From the end backwards: a crash in between leaves a shorter log, never one with a hole.
+            for path in reversed(self._beyond):
+                self._fs.unlink(path)
+            self._beyond = []
+            for segment in reversed(self._segments[at + 1 :]):
+                self._unlink(segment)
+            del self._segments[at + 1 :], self._bases[at + 1 :]
+            self._segments[at].truncate_to(end)
+            self._fs.sync_dir(self.directory)
+        except OSError as error:
+            self._fail(error)
+        self.damaged_at = None
+        self._end_at(self._segments[at].next_offset)
+
+    def reset_to(self, offset: int, epoch: int | None = None) -> None:
+        """Drops everything and goes on at `offset`, durably; `epoch` is that of the data before it, if it is known.
+
+        Raises LogFailed.
+        """
+        self._check_truncatable()
+        try:
+            self.log_start_offset = offset
+            self.epochs = EpochTable([(epoch, offset)] if epoch is not None else [])
+            self._forget_from(min(offset, self.log_end_offset))
+            for path in reversed(self._beyond):
+                self._fs.unlink(path)
+            self._beyond = []
+            for segment in reversed(self._segments):
+                self._unlink(segment)
+            segment = Segment.create(self._fs, self.directory, offset, self.config.index_interval_bytes)
+            self._segments, self._bases = [segment], [offset]
+            self._fs.sync_dir(self.directory)
+        except OSError as error:
+            self._fail(error)
+        self.damaged_at = None
+        self._end_at(offset)
+        self.synced_end_offset = offset
+
+    def _check_truncatable(self) -> None:
+        if self.damaged_at is None:
+            self._check_writable()
+        elif self.failed is not None or self._closed:
+            raise LogFailed(f"{self.directory} serves only reads after: {self.failed or 'close'}")
+
+    def _forget_from(self, end: int) -> None:
+        """Makes durable, before any byte goes, that recovery points and epochs above `end` are not true any more."""
+        self._stale_recovery_end = max(self._stale_recovery_end, self.synced_end_offset)
+        self.synced_end_offset = min(self.synced_end_offset, end)
+        if self._ticket is not None:
+            self._ticket.end_offset = min(self._ticket.end_offset, end)
+        if self.log_start_offset < end:
+            self.epochs.truncate_to(end)
+        self._write_state()
+
+    def _end_at(self, end: int) -> None:
+        self.log_end_offset = end
+        self.log_start_offset = min(self.log_start_offset, end)
+        self.synced_end_offset = min(self.synced_end_offset, end)
+
+    def advance_log_start(self, offset: int) -> bool:
+        """Trims the head logically: lower offsets are refused from now on, whole segments go with `apply_retention`.
+
+        True if that is news. Raises OffsetOutOfRange above the log end.
+        """
+        if offset > self.log_end_offset:
+            raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
+        if offset <= self.log_start_offset:
+            return False
+        self.log_start_offset = offset
+        self.epochs.advance_start(offset)
+        self._state_dirty = True
+        return True
+
+    def apply_retention(self, now_ms: int, high_watermark: int) -> int:
+        """Deletes whole segments that are trimmed, too old or too much; returns how many. Raises LogFailed, DiskFull.
+
+        Only below the high watermark, from the oldest on, stopping at the first that stays. The active segment goes
+        only by age, by being rolled first (L5). Files are renamed now and unlinked by `delete_expired_files`.
+        """
+        if self.failed is not None or self.damaged_at is not None or self._closed:
+            return 0
+        count, excess = 0, self._excess_bytes()
+        for segment in self._segments[:-1]:
+            if segment.next_offset > high_watermark:
+                break
+            trimmed = segment.next_offset <= self.log_start_offset
+            if not (trimmed or self._expired(segment, now_ms) or excess >= segment.size_bytes):
+                break
+            excess -= segment.size_bytes
+            count += 1
+        active = self._segments[-1]
+        if count == len(self._segments) - 1 and active.size_bytes and active.next_offset <= high_watermark:
+            trimmed = active.next_offset <= self.log_start_offset
+            if trimmed or self._expired(active, now_ms):
+                self._roll()
+                count += 1
+        if count:
+            self._drop_head(count, now_ms)
+        return count
+
+    def _excess_bytes(self) -> int:
+        if self.config.retention_bytes < 0 or "delete" not in self.config.cleanup_policy:
+            return -1
+        return self.size_bytes - self.config.retention_bytes
+
+    def _expired(self, segment: Segment, now_ms: int) -> bool:
+        if self.config.retention_ms < 0 or "delete" not in self.config.cleanup_policy:
+            return False
+        return now_ms - segment.max_timestamp > self.config.retention_ms
+
+    def _drop_head(self, count: int, now_ms: int) -> None:
+        new_base = self._bases[count]
+        self.log_start_offset = max(self.log_start_offset, new_base)
+        self.epochs.advance_start(self.log_start_offset)
+        try:
+            # Durable first: a crash may keep any of the renames, and then recovery knows which files are leftovers.
+            self._write_state()
+            for segment in self._segments[:count]:
+                segment.close()
+                self._fs.rename(segment.path, segment.path + DELETED_SUFFIX)
+                remove_if_there(self._fs, segment.index_path)
+                self._expiring.append((now_ms + self.config.file_delete_delay_ms, segment.path + DELETED_SUFFIX))
+        except OSError as error:
+            self._refuse(error)
+        del self._segments[:count], self._bases[:count]
+
+    def delete_expired_files(self, now_ms: int) -> int:
+        """Unlinks the files of deleted segments whose delay is over; returns how many. Raises OSError."""
+        due = [path for due_ms, path in self._expiring if due_ms <= now_ms]
+        for path in due:
+            remove_if_there(self._fs, path)
+        self._expiring = [entry for entry in self._expiring if entry[0] > now_ms]
+        return len(due)
+
+    def _unlink(self, segment: Segment) -> None:
+        segment.close()
+        remove_if_there(self._fs, segment.index_path)
+        self._fs.unlink(segment.path)
+
+    # ---- durability
+
+    def begin_sync(self) -> SyncTicket | None:
+        """A ticket for everything appended so far; None if all is durable or another ticket is still out."""
+        self._check_writable()
+        if self._ticket is not None or (self.synced_end_offset == self.log_end_offset and not self._new_files):
+            return None
+        files = [segment.file.dup() for segment in self._unsynced_segments()]
+        directory = self.directory if self._new_files else None
+        self._new_files = False
+        self._ticket = SyncTicket(self.log_end_offset, files, self._fs, directory)
+        return self._ticket
+
+    def complete_sync(self, ticket: SyncTicket) -> int:
+        """Takes a ticket back after `run`: returns the new `synced_end_offset`. Raises LogFailed if the sync failed."""
+        if ticket is not self._ticket:
+            raise InvariantError("this ticket was not the one that is out")
+        self._ticket = None
+        if ticket.error is not None:
+            self._fail(ticket.error)
+        if not ticket.done:
+            raise InvariantError("the ticket was not run")
+        if ticket.end_offset > self.synced_end_offset:
+            self.synced_end_offset = ticket.end_offset
+            if 0 <= self._stale_recovery_end <= self.synced_end_offset and self.failed is None:
+                # Remembered recovery points are true again.
+                self._stale_recovery_end = -1
+                try:
+                    self._write_state()
+                except OSError as error:
+                    self._refuse(error)
+        return self.synced_end_offset
+
+    def _unsynced_segments(self) -> list[Segment]:
+        at = max(bisect_right(self._bases, self.synced_end_offset) - 1, 0)
+        # A segment that ends exactly where the durable part does has nothing to sync.
+        return [segment for segment in self._segments[at:] if segment.next_offset > self.synced_end_offset]
+
+    def _write_state(self) -> None:
+        stale = self.synced_end_offset < self._stale_recovery_end
+        limit = self.synced_end_offset if stale else None
+        LogState(self.log_start_offset, limit, self.epochs).write(self._fs, self.directory)
+        self._state_dirty = False
+
+    def update_config(self, config: LogConfig) -> None:
+        """Takes a changed configuration; it holds from the next append, roll or retention on."""
+        self.config = config
+
+    def close(self, clean: bool = True) -> None:
+        """Closes all files. With `clean` everything is synced first, and only then the clean marker is written, so that
+        the next open scans nothing. A failed or damaged log never gets the marker. Raises LogFailed."""
+        if self._closed:
+            return
+        try:
+            if clean and self.failed is None and self.damaged_at is None:
+                for segment in self._unsynced_segments():
+                    segment.file.sync()
+                self.synced_end_offset = self.log_end_offset
+                self._segments[-1].write_index()
+                self._write_state()
+                write_clean_marker(self._fs, self.directory, self._segments)
+        except OSError as error:
+            self._fail(error)
+        finally:
+            self._closed = True
+            if self._ticket is not None:
+                self._ticket = None
+            for segment in self._segments:
+                with contextlib.suppress(OSError):
+                    segment.close()
+
+    def delete(self) -> None:
+        """Removes the log, renamed first so that no crash leaves half of it under its name. Raises OSError."""
+        self.close(clean=False)
+        remove_log_directory(self._fs, self.directory)
+
+
+def remove_log_directory(fs: FileSystem, directory: str) -> None:
+    """Renames `directory` to `<directory>.deleted`, then removes it with its files."""
+    doomed = directory if directory.endswith(DELETED_SUFFIX) else directory + DELETED_SUFFIX
+    if doomed != directory:
+        fs.rename(directory, doomed)
+        fs.sync_dir(os.path.dirname(directory))
+    for name in fs.listdir(doomed):
+        fs.unlink(os.path.join(doomed, name))
+    fs.rmdir(doomed)

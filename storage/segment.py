@@ -1,0 +1,299 @@
+"""One segment: a file of batches, its sparse index, and walks over it. Decides nothing about offsets or durability."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ottla.protocol.batch import (
+    EXTENT_BYTES,
+    HEADER_BYTES,
+    BatchAt,
+    BatchHeader,
+    CorruptBatch,
+    check_header_crc,
+    decode_header,
+    read_batch,
+    read_extent,
+    read_varint,
+    verify_batch,
+)
+from storage.fs import File, FileSystem, read_file, remove_if_there
+from storage.index import NO_TIMESTAMP, SegmentSummary, SparseIndex
+
+_WALK_BYTES: Final = 8192
+_SCAN_BYTES: Final = 1024 * 1024
+LOG_SUFFIX: Final = ".log"
+INDEX_SUFFIX: Final = ".index"
+DELETED_SUFFIX: Final = ".deleted"
+
+
+def segment_path(directory: str, base_offset: int) -> str:
+    return os.path.join(directory, f"{base_offset:020d}{LOG_SUFFIX}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch's header and where it lies: byte position and length (tag and prefix included) in its segment file."""
+
+    header: BatchHeader
+    position: int
+    length: int
+
+
+class Segment:
+    """Batches from `base_offset` up to `next_offset` (exclusive) in the first `size_bytes` bytes of a file."""
+
+    __slots__ = (
+        "_file",
+        "_fs",
+        "_index",
+        "_interval_bytes",
+        "base_offset",
+        "first_append_ms",
+        "max_timestamp",
+        "next_offset",
+        "path",
+        "size_bytes",
+    )
+
+    def __init__(self, fs: FileSystem, directory: str, base_offset: int, interval_bytes: int) -> None:
+        self.path = segment_path(directory, base_offset)
+        self.base_offset = base_offset
+        self.next_offset = base_offset
+        self.size_bytes = 0
+        self.max_timestamp = NO_TIMESTAMP
+        self.first_append_ms = 0
+        self._fs = fs
+        self._interval_bytes = interval_bytes
+        self._file: File | None = None
+        self._index: SparseIndex | None = None
+
+    @classmethod
+    def create(cls, fs: FileSystem, directory: str, base_offset: int, interval_bytes: int) -> "Segment":
+        """A new empty segment. Raises OSError; the file's directory entry is not synced here."""
+        segment = cls(fs, directory, base_offset, interval_bytes)
+        segment._file = fs.open(segment.path, create=True)
+        segment._index = SparseIndex(interval_bytes)
+        return segment
+
+    @property
+    def file(self) -> File:
+        if self._file is None:
+            self._file = self._fs.open(self.path)
+        return self._file
+
+    @property
+    def index_path(self) -> str:
+        return self.path.removesuffix(LOG_SUFFIX) + INDEX_SUFFIX
+
+    @property
+    def index(self) -> SparseIndex:
+        if self._index is None:
+            self._index = self._stored_index() or self._rebuilt_index()
+        return self._index
+
+    @property
+    def summary(self) -> SegmentSummary:
+        return SegmentSummary(
+            self.base_offset, self.next_offset, self.size_bytes, self.max_timestamp, self.first_append_ms
+        )
+
+    def take_summary(self, summary: SegmentSummary) -> None:
+        """Trusts a summary that was stored for exactly this file; the index follows at the first read."""
+        self.next_offset = summary.next_offset
+        self.size_bytes = summary.size_bytes
+        self.max_timestamp = summary.max_timestamp
+        self.first_append_ms = summary.first_append_ms
+
+    def load_stored(self) -> bool:
+        """Takes summary and index from the index file if it fits the segment file; says whether it did."""
+        self.size_bytes = self.file.size()
+        stored = self._read_index_file()
+        if stored is None:
+            return False
+        self._index = stored[0]
+        self.take_summary(stored[1])
+        return True
+
+    def note(self, base_offset: int, next_offset: int, length: int, max_timestamp: int) -> None:
+        """Takes over a batch that was just written (or found) at the segment's end."""
+        self.index.add(base_offset, self.size_bytes, self.max_timestamp)
+        self.size_bytes += length
+        self.next_offset = next_offset
+        if max_timestamp > self.max_timestamp:
+            self.max_timestamp = max_timestamp
+
+    def start_over(self) -> None:
+        """Forgets what is known about the file's content, for a scan from its beginning."""
+        self.next_offset = self.base_offset
+        self.size_bytes = 0
+        self.max_timestamp = NO_TIMESTAMP
+        self.first_append_ms = 0
+        self._index = SparseIndex(self._interval_bytes)
+
+    def position_of(self, offset: int) -> int:
+        """Position of the first batch that ends after `offset`; the segment's size if there is none."""
+        if offset >= self.next_offset:
+            return self.size_bytes
+        for position, _, next_offset, _ in self.walk(self.index.position_before_offset(offset)):
+            if next_offset > offset:
+                return position
+        return self.size_bytes
+
+    def batches_within(self, start: int, limit: int) -> tuple[int, int]:
+        """The last batch end at or before `limit`, and the offset to go on from: (position, next offset).
+
+        The batch at `start` must end at or before `limit`, and the segment's end must lie behind it.
+        """
+        for position, base_offset, _, length in self.walk(max(start, self.index.position_before(limit))):
+            if position + length > limit:
+                return position, base_offset
+        return self.size_bytes, self.next_offset
+
+    def walk(self, position: int) -> Iterator[tuple[int, int, int, int]]:
+        """(position, base offset, next offset, length) of each batch from the one at `position` on.
+
+        Raises CorruptBatch where no batch starts. No checksum is checked.
+        """
+        file, size = self.file, self.size_bytes
+        data, start = b"", position
+        while position < size:
+            at = position - start
+            if len(data) - at < EXTENT_BYTES and start + len(data) < size:
+                data, start, at = file.pread(min(_WALK_BYTES, size - position), position), position, 0
+            try:
+                base_offset, next_offset, length = read_extent(data, at)
+            except CorruptBatch as error:
+                raise CorruptBatch(f"{self.path} at byte {position}: {error}") from None
+            if position + length > size:
+                raise CorruptBatch(f"{self.path} at byte {position}: the batch ends after the segment")
+            yield position, base_offset, next_offset, length
+            position += length
+
+    def headers(self, position: int) -> Iterator[StoredBatch]:
+        """The batches from the one at `position` on, with their whole headers; checks each header's shape."""
+        file = self.file
+        for at, _, _, length in self.walk(position):
+            head = file.pread(min(length, 11 + HEADER_BYTES), at)
+            _, body = read_varint(head, 1)
+            yield StoredBatch(decode_header(head, body), at, length)
+
+    def scan(self, seed: int, file_bytes: int) -> Iterator[tuple[BatchHeader, int]]:
+        """(header, length) of each whole batch in the file's first `file_bytes` bytes, both checksums verified.
+
+        Ends at the end of the file. Raises IncompleteBatch where the bytes end inside a batch, CorruptBatch where they
+        are no batch of this log. Holds one window (or one batch, if larger) in memory.
+        """
+        file = self.file
+        data, start, position = b"", 0, 0
+        while position < file_bytes:
+            batch = self._batch_in(data, position - start, seed) if data else None
+            if batch is None:
+                # The header's own checksum was not seen yet: never let a damaged length decide how much is read.
+                need = self._length_at(position, file_bytes, seed)
+                if position + need > file_bytes:
+                    raise IncompleteBatch(f"{self.path} ends inside the batch at byte {position}")
+                data = file.pread(min(max(need, _SCAN_BYTES), file_bytes - position), position)
+                start = position
+                batch = self._batch_in(data, 0, seed)
+                if batch is None:
+                    raise IncompleteBatch(f"{self.path} ends inside the batch at byte {position}")
+            yield batch.header, batch.end - batch.start
+            position = start + batch.end
+
+    def truncate_to(self, offset: int) -> None:
+        """Removes the batches that hold `offset` or later ones, durably. Raises OSError, CorruptBatch."""
+        cut = self.position_of(offset)
+        at, newest = self.index.newest_before(cut - 1)
+        next_offset = self.base_offset
+        for batch in self.headers(at):
+            if batch.position >= cut:
+                break
+            next_offset = batch.header.next_offset
+            newest = max(newest, batch.header.max_timestamp)
+        self.cut_file(cut)
+        self.index.truncate_to(cut)
+        self.size_bytes, self.next_offset, self.max_timestamp = cut, next_offset, newest
+
+    def cut_file(self, size_bytes: int) -> None:
+        """Makes the file that long at most, durably, and drops the stored index, which is not true any more."""
+        remove_if_there(self._fs, self.index_path)
+        if self.file.size() > size_bytes:
+            self.file.truncate(size_bytes)
+        # Without the sync, old bytes could come back behind new ones after a crash and pass for their continuation.
+        self.file.sync()
+
+    def write_index(self) -> None:
+        """Stores index and summary beside the segment: a cache, so it is neither synced nor needed."""
+        data = self.index.encode(self.summary)
+        try:
+            remove_if_there(self._fs, self.index_path)
+            file = self._fs.open(self.index_path, create=True)
+            try:
+                file.write_at(0, [data])
+            finally:
+                file.close()
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._fs.unlink(self.index_path)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def release(self) -> None:
+        """Gives file and index back; the next read opens them again."""
+        self.close()
+        self._index = None
+
+    def _stored_index(self) -> SparseIndex | None:
+        stored = self._read_index_file()
+        return stored[0] if stored is not None and stored[1] == self.summary else None
+
+    def _read_index_file(self) -> tuple[SparseIndex, SegmentSummary] | None:
+        try:
+            stored = SparseIndex.decode(read_file(self._fs, self.index_path), self._interval_bytes)
+        except OSError:
+            return None
+        if stored is None or stored[1].base_offset != self.base_offset or stored[1].size_bytes != self.size_bytes:
+            return None
+        return stored
+
+    def _rebuilt_index(self) -> SparseIndex:
+        index = SparseIndex(self._interval_bytes)
+        newest = NO_TIMESTAMP
+        for batch in self.headers(0):
+            index.add(batch.header.base_offset, batch.position, newest)
+            newest = max(newest, batch.header.max_timestamp)
+        return index
+
+    def _batch_in(self, data: bytes, at: int, seed: int) -> BatchAt | None:
+        try:
+            batch = read_batch(data, at)
+            if batch is not None:
+                verify_batch(data, batch, seed)
+        except CorruptBatch as error:
+            raise CorruptBatch(f"{self.path}: {error}") from None
+        return batch
+
+    def _length_at(self, position: int, file_bytes: int, seed: int) -> int:
+        head = self.file.pread(min(11 + HEADER_BYTES, file_bytes - position), position)
+        if not head.strip(b"\0"):
+            raise IncompleteBatch(f"{self.path} holds only zeros at byte {position}")
+        try:
+            _, _, length = read_extent(head, 0)
+        except CorruptBatch as error:
+            if len(head) < EXTENT_BYTES and head[0] == 0x0A:
+                raise IncompleteBatch(f"{self.path} ends inside the batch header at byte {position}") from None
+            raise CorruptBatch(f"{self.path} at byte {position}: {error}") from None
+        _, body = read_varint(head, 1)
+        if len(head) - body >= HEADER_BYTES and not check_header_crc(head, body, seed):
+            raise CorruptBatch(f"{self.path} at byte {position}: header checksum does not match")
+        return length
+
+
+class IncompleteBatch(CorruptBatch):
+    """The file ends before the batch does: what a torn write looks like."""
