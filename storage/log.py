@@ -396,6 +396,8 @@ class Log:
             self.reset_to(offset)
             return
         if offset >= self.log_end_offset and self.damaged_at is None:
+            # An empty log may still name the epoch of what it once held: that, too, can be what diverges.
+            self._state_dirty |= self.epochs.truncate_to(offset)
             return
         at = max(bisect_right(self._bases, offset) - 1, 0)
         end = min(offset, self.log_end_offset)
@@ -404,6 +406,7 @@ class Log:
             cut = last.position_of(end)
             if cut < last.size_bytes:
                 end = min(end, next(last.walk(cut))[1])
+            self.epochs.truncate_to(end)
             self._forget_from(end)
             # From the end backwards: a crash in between leaves a shorter log, never one with a hole.
             for path in reversed(self._beyond):
@@ -455,8 +458,6 @@ class Log:
         self.synced_end_offset = min(self.synced_end_offset, end)
         if self._ticket is not None:
             self._ticket.end_offset = min(self._ticket.end_offset, end)
-        if self.log_start_offset < end:
-            self.epochs.truncate_to(end)
         self._write_state()
 
     def _end_at(self, end: int) -> None:

@@ -178,7 +178,8 @@ class _Scan:
 
         end = kept[-1].next_offset
         start = min(max(start, log_start or 0, kept[0].base_offset), end)
-        epochs.truncate_to(max(end, start + 1))
+        # An empty log keeps the epoch of what it once held (KAFKA-15608); any other knows only epochs it has batches of.
+        epochs.truncate_to(end if end > start else start + 1)
         epochs.advance_start(start)
         report = Recovery(
             clean=False,
