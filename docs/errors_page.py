@@ -1,7 +1,7 @@
 """Writes docs/errors.md from the contract: `python docs/errors_page.py`. A test fails when the page is not fresh.
 
-When an error happens is the comment of its code in proto/ottla/v1/error.proto; what to do is `ottla.protocol.errors.RULES`,
-the table that clients and servers act by. So the page cannot say anything else than they do.
+When an error happens is the comment of its code in proto/ottla/v1/error.proto; what to do is the table that clients and
+servers act by, `ottla.protocol.errors.RULES`. So the page cannot say anything else than they do.
 """
 
 import re
@@ -22,9 +22,9 @@ _INTRODUCTION: Final = """\
 
 Written by `python docs/errors_page.py`; don't edit it by hand.
 
-Codes have the numbers and names of Apache Kafka's `Errors`. Requests with several items answer with one `Error` for each
-item that failed (`proto/ottla/v1/error.proto`): the code, a sentence with the cause and the facts, whether a retry can
-help, and the leader's address where the node knows it. A gRPC status is used only where a call fails as a whole.
+Codes have the numbers and names of Apache Kafka's `Errors`. Requests with several items answer with one `Error` for
+each item that failed (`proto/ottla/v1/error.proto`): the code, a sentence with the cause and the facts, whether a retry
+can help, and the leader's address where the node knows it. A gRPC status is used only where a call fails as a whole.
 
 - *retry*: the same request can succeed later. The Python client does that by itself, with back-off, until its time-out.
 - *metadata*: read the metadata again before the retry.

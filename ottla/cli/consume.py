@@ -1,0 +1,72 @@
+"""`ottla consume`: records to standard output, a line each."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ottla.cli.failure import Failure
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+
+if TYPE_CHECKING:
+    from ottla.cli.format import Shown
+
+DEFAULT_FORMAT: Final = "{value}"
+
+
+def consume(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)],
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Else only what comes from now on.")] = False,
+    partition: Annotated[int | None, typer.Option("--partition", help="Only this partition; else all.", min=0)] = None,
+    offset: Annotated[
+        int | None, typer.Option("--offset", help="Start here; needs --partition.", metavar="N", min=0)
+    ] = None,
+    max_messages: Annotated[
+        int | None, typer.Option("--max-messages", help="Stop after so many; else at Ctrl-C.", metavar="N", min=1)
+    ] = None,
+    template: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="A line from {value} {key} {offset} {partition} {time} {timestamp_ms} {headers} {topic}; "
+            "--json gives all of it.",
+            metavar="TEXT",
+        ),
+    ] = DEFAULT_FORMAT,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    as_json: Json = False,
+) -> None:
+    """Print records as they come, values alone by default."""
+    from ottla.cli.connect import run
+    from ottla.cli.format import json_line, line_maker
+
+    if offset is not None and (partition is None or from_beginning):
+        raise Failure(
+            "INVALID_REQUEST",
+            "--offset is a place in one partition",
+            "name --partition too, and leave --from-beginning out",
+        )
+    line_of = json_line if as_json else line_maker(template)
+    run(_consume(bootstrap, topic, from_beginning, partition, offset, max_messages, line_of))
+
+
+async def _consume(
+    bootstrap: str,
+    topic: str,
+    from_beginning: bool,
+    partition: int | None,
+    offset: int | None,
+    max_messages: int | None,
+    line_of: "Callable[[Shown], bytes]",
+) -> None:
+    from ottla.client import Consumer
+
+    out = sys.stdout.buffer
+    count = 0
+    async with Consumer(bootstrap) as consumer:
+        async for record in consumer:
+            out.write(line_of(record))
+            count += 1
+            if count == max_messages:
+                return

@@ -1,0 +1,102 @@
+"""How a command fails: one line with the code and the cause, one with the next step, exit code 1, never a stack trace.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 ended with Ctrl-C.
+"""
+
+import errno
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import typer.core
+
+if TYPE_CHECKING:
+    from ottla.protocol.errors import ApiError
+
+AS_JSON: Final = "ottla.as_json"
+_DEBUG: Final = "OTTLA_DEBUG"
+
+
+class Failure(Exception):
+    """An end that a command foresees. `code` is one of Kafka's names, or one of the CLI's own in capitals."""
+
+    def __init__(self, code: str, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.next_step = next_step
+
+
+class Commands(typer.core.TyperGroup):
+    """The root command: the one place where an exception of any command becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            failure = _explain(error)
+            if failure is None or os.environ.get(_DEBUG):
+                raise
+            as_json = ctx.meta.get(AS_JSON, False)
+            print(_as_json(failure) if as_json else _as_text(failure), file=sys.stderr)
+            raise typer.Exit(1) from error
+
+
+def _as_text(failure: Failure) -> str:
+    return f"error: {failure.code}: {failure.message}\nnext: {failure.next_step}"
+
+
+def _as_json(failure: Failure) -> str:
+    return json.dumps({"error": {"code": failure.code, "message": failure.message, "next": failure.next_step}})
+
+
+def _explain(error: Exception) -> Failure | None:
+    """What to tell about an exception; None where click has its own way with it (usage, exit, a closed pipe)."""
+    if isinstance(error, Failure):
+        return error
+    if type(error).__module__.startswith(("typer.", "click.")):
+        return None
+    if isinstance(error, OSError):
+        if error.errno == errno.EPIPE:
+            return None
+        return Failure("OS_ERROR", _os_message(error), "check the path, its rights and the space on the disk")
+    # A cause of these two kinds was raised by code that has imported them: no import happens for its own sake.
+    errors = sys.modules.get("ottla.protocol.errors")
+    if errors is not None and isinstance(error, errors.ApiError):
+        return _of_api_error(error)
+    grpc = sys.modules.get("grpc")
+    if grpc is not None and isinstance(error, grpc.RpcError):
+        return _of_rpc_error(error)
+    return Failure(
+        "INTERNAL_ERROR",
+        f"{type(error).__name__}: {error}",
+        f"this is a bug: run it again with {_DEBUG}=1 for the details, and report it",
+    )
+
+
+def _os_message(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
+def _of_api_error(error: "ApiError") -> Failure:
+    """A server's message ends with its next step; one made by the client has it in the table only."""
+    from ottla.protocol.errors import RULES
+
+    message, _, said = error.message.partition(". Next: ")
+    if error.leader is not None and error.leader >= 0 and "leader" not in message:
+        message += f" (leader: node {error.leader}{f' at {error.address}' if error.address else ''})"
+    rule = RULES.get(error.code)
+    next_step = said.rstrip(".") or (rule.next_step if rule else "look the code up in docs/errors.md")
+    return Failure(error.name, message.rstrip("."), next_step)
+
+
+def _of_rpc_error(error: Any) -> Failure:
+    status, details = error.code().name, (error.details() or "no details").rstrip(".")
+    if status == "UNAVAILABLE":
+        return Failure(status, f"no node answered: {details}", "check --bootstrap, or start a cluster with `ottla dev`")
+    if status == "DEADLINE_EXCEEDED":
+        return Failure(status, f"no answer in time: {details}", "look at `ottla cluster status`, then try again")
+    if status == "UNIMPLEMENTED":
+        return Failure(status, details, "update the older of the two: client or node (`ottla --version`)")
+    return Failure(status, details, "look into the log of the node that was asked")

@@ -1,0 +1,247 @@
+"""A cluster of node processes on this machine, on loopback only: for `ottla dev` and for the demo."""
+
+import ctypes
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from ottla.cli.failure import Failure
+
+HOST: Final = "127.0.0.1"
+# Offsets of a node's listeners from its client port.
+LISTENERS: Final = {"clients": 0, "control": 100, "replication": 200, "http": 300}
+NODES_MAX: Final = 9
+BASE_PORT_MAX: Final = 65535 - LISTENERS["http"] - NODES_MAX
+# A controlled stop may take a node 15 s, but one whose peers stop too has nobody to hand over to.
+STOP_S: Final = 5.0
+KILL_S: Final = 3.0
+_LOG_LINES_SHOWN: Final = 15
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass
+class LocalNode:
+    """One node of the cluster: where it lives, and its process while this program runs it."""
+
+    node_id: int
+    directory: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where clients reach it."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / f"node-{self.node_id}.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / f"node-{self.node_id}.log"
+
+    @property
+    def command(self) -> str:
+        """What starts it by hand."""
+        return f"ottla node --config {shlex.quote(str(self.config))}"
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def ready(self) -> bool:
+        """Whether /readyz says yes: registered, unfenced, caught up."""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port + LISTENERS['http']}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def last_log_lines(self) -> str:
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(f"  {line}" for line in lines[-_LOG_LINES_SHOWN:])
+
+
+class LocalCluster:
+    """Nodes 1..n below one directory; node i serves clients at `base_port` + i - 1.
+
+    Use it as a context manager: leaving it stops every process that it started. If this program is killed itself, Linux
+    stops them.
+    """
+
+    def __init__(
+        self, nodes: int, directory: Path, base_port: int, settings: Mapping[str, str | int | bool] | None = None
+    ) -> None:
+        if not 1 <= nodes <= NODES_MAX:
+            raise Failure("INVALID_CONFIG", f"{nodes} nodes were asked for", f"ask for 1 to {NODES_MAX}")
+        if not 1 <= base_port <= BASE_PORT_MAX:
+            raise Failure("INVALID_CONFIG", f"base port {base_port} does not work", f"choose 1 to {BASE_PORT_MAX}")
+        self.directory = directory
+        self.nodes = [LocalNode(i, directory, base_port + i - 1) for i in range(1, nodes + 1)]
+        self._settings = dict(settings or {})
+
+    def __enter__(self) -> "LocalCluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def bootstrap(self) -> str:
+        """The client addresses of all nodes, for `--bootstrap`."""
+        return ",".join(node.address for node in self.nodes)
+
+    def start(self) -> None:
+        """Checks ports and directory, writes the configs, starts every node. Raises Failure before any process runs."""
+        for node in self.nodes:
+            check_ports(node.node_id, node.port)
+        self.write_configs()
+        for node in self.nodes:
+            self.start_node(node)
+
+    def write_configs(self) -> None:
+        """Writes every node's file. Raises Failure where the directory holds a cluster of another size."""
+        found = len(list(self.directory.glob("node-*.toml")))
+        if found not in (0, len(self.nodes)):
+            raise Failure(
+                "INVALID_CONFIG",
+                f"{self.directory} holds a cluster of {found} nodes, {len(self.nodes)} were asked for",
+                f"start it with --nodes {found}, or choose another --data-dir",
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for node in self.nodes:
+            node.config.write_text(self._config_of(node))
+
+    def start_node(self, node: LocalNode) -> None:
+        """Starts one process; its output goes to the end of its log file."""
+        with node.log.open("ab") as log:
+            node.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "node", "--config", str(node.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own: Ctrl-C in the terminal reaches this program alone, which then stops the nodes.
+                start_new_session=True,
+                preexec_fn=partial(_stop_with_parent, os.getpid()) if sys.platform == "linux" else None,
+            )
+
+    def wait_ready(self, timeout_s: float, on_ready: Callable[[LocalNode], None] = lambda _: None) -> None:
+        """Returns when every node is ready; Failure with the end of a node's log when one ends or time runs out."""
+        deadline = time.monotonic() + timeout_s
+        waiting = list(self.nodes)
+        while waiting:
+            for node in list(waiting):
+                if not node.running:
+                    self._fail("NODE_FAILED", node, f"node {node.node_id} ended with {_end_of(node)}")
+                if node.ready():
+                    waiting.remove(node)
+                    on_ready(node)
+            if waiting and time.monotonic() > deadline:
+                node = waiting[0]
+                self._fail("NODE_FAILED", node, f"node {node.node_id} was not ready after {timeout_s:.0f} s")
+            time.sleep(0.05)
+
+    def kill(self, node: LocalNode) -> None:
+        """kill -9, and waits until the process is gone."""
+        if node.process is not None:
+            node.process.kill()
+            node.process.wait()
+
+    def stop(self) -> None:
+        """Ends every process: SIGTERM, a second one after 5 s (a node then leaves at once), SIGKILL 3 s later.
+
+        Ctrl-C while it waits goes straight to SIGKILL.
+        """
+        running = [node.process for node in self.nodes if node.process is not None and node.running]
+        try:
+            for patience_s in (STOP_S, KILL_S):
+                for process in running:
+                    process.terminate()
+                if _all_end(running, patience_s):
+                    return
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+
+    def _config_of(self, node: LocalNode) -> str:
+        voters = [f"{other.node_id}@{HOST}:{other.port + LISTENERS['control']}" for other in self.nodes]
+        settings: dict[str, object] = {
+            "node.id": node.node_id,
+            "data.dir": str((self.directory / f"node-{node.node_id}").resolve()),
+            "base.port": self.nodes[0].port,
+            "controller.quorum.voters": voters,
+            **self._settings,
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        return "\n".join(["# Written by `ottla dev`, which writes it again at its next start.", *lines, ""])
+
+    def _fail(self, code: str, node: LocalNode, message: str) -> None:
+        raise Failure(code, f"{message}; the end of {node.log}:\n{node.last_log_lines()}", "correct it and start again")
+
+
+def check_ports(node_id: int, port: int) -> None:
+    """Raises PORT_TAKEN with the port and its use where one of a node's four ports cannot be bound."""
+    for use, distance in LISTENERS.items():
+        if not _is_free(port + distance):
+            raise Failure(
+                "PORT_TAKEN",
+                f"port {port + distance} on {HOST} is in use; node {node_id} needs it for {use}",
+                "stop what uses it, or choose other ports with --base-port",
+            )
+
+
+def free_base_port(nodes: int, candidates: Sequence[int]) -> int:
+    """The first candidate at which every port of that many nodes is free now."""
+    for base in candidates:
+        if all(_is_free(base + i + distance) for i in range(nodes) for distance in LISTENERS.values()):
+            return base
+    raise Failure("PORT_TAKEN", f"no {4 * nodes} free ports were found on {HOST}", "stop what uses them")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _stop_with_parent(parent: int) -> None:
+    """Runs in the child before it becomes a node: SIGTERM when the thread that started it ends, even by kill -9."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _all_end(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+    return True
+
+
+def _end_of(node: LocalNode) -> str:
+    code = node.process.returncode if node.process is not None else None
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

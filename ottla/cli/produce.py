@@ -1,0 +1,125 @@
+"""`ottla produce`: a record a line, from a file or standard input."""
+
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final
+
+import typer
+
+from ottla.cli.failure import Failure
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+
+_READ_BYTES: Final = 256 * 1024
+
+
+@dataclass
+class _Done:
+    records: int = 0
+    value_bytes: int = 0
+    partitions: Counter[int] = field(default_factory=Counter)
+
+
+def produce(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Else standard input.", show_default=False)
+    ] = None,
+    key_separator: Annotated[
+        str | None, typer.Option("--key-separator", help="What stands between key and value; else no keys.")
+    ] = None,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    as_json: Json = False,
+) -> None:
+    """Append a record for each line, and wait until all in-sync replicas have them."""
+    from ottla.cli.connect import run
+    from ottla.cli.output import print_json, tell
+
+    separator = None if key_separator is None else key_separator.encode().decode("unicode_escape").encode()
+    if separator == b"":
+        raise Failure("INVALID_REQUEST", "--key-separator is empty", "name at least one character")
+    if file is None:
+        done = run(_produce(bootstrap, topic, sys.stdin.buffer, None, separator))
+    else:
+        with file.open("rb") as source:
+            done = run(_produce(bootstrap, topic, source, file.stat().st_size, separator))
+    if as_json:
+        print_json({"topic": topic, "records": done.records, "partitions": dict(sorted(done.partitions.items()))})
+    else:
+        tell(f"{done.records} records acknowledged.")
+
+
+async def _produce(
+    bootstrap: str, topic: str, source: BinaryIO, size_bytes: int | None, separator: bytes | None
+) -> _Done:
+    from ottla.cli.progress import Progress
+    from ottla.client import Producer
+
+    done = _Done()
+    interactive = source is sys.stdin.buffer and sys.stdin.isatty()
+    async with Producer(bootstrap) as producer:
+        with Progress("sent", size_bytes, hidden=interactive) as progress:
+            number = 0
+            async for lines, read_bytes in _lines(source):
+                for line in lines:
+                    number += 1
+                    key, value = _split(line, separator, number)
+                    await producer.send(topic, value, key=key)
+                progress.advance(read_bytes)
+    return done
+
+
+def _split(line: bytes, separator: bytes | None, number: int) -> tuple[bytes | None, bytes]:
+    """Key and value of a line. Raises Failure with the line's number, from 1, where the separator is missing."""
+    if separator is None:
+        return None, line
+    key, found, value = line.partition(separator)
+    if not found:
+        shown = line[:60].decode(errors="replace")
+        raise Failure(
+            "INVALID_RECORD",
+            f"line {number} has no {separator.decode()!r} between key and value: {shown!r}",
+            "correct the line, or leave --key-separator out; the lines before it were sent",
+        )
+    return key, value
+
+
+async def _lines(source: BinaryIO) -> AsyncIterator[tuple[list[bytes], int]]:
+    """Whole lines as they come, without their newlines, and how many bytes they took."""
+    rest = b""
+    while chunk := await _read(source):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield lines, len(chunk)
+    if rest:
+        yield [rest], 0
+
+
+async def _read(source: BinaryIO) -> bytes:
+    """What is there, at least a byte; empty at the end. In a daemon thread: Ctrl-C must not wait for a next line."""
+    import asyncio
+    import threading
+
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+
+    def settle(data: bytes, error: BaseException | None) -> None:
+        if answer.cancelled():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(data)
+
+    def read() -> None:
+        data, error = b"", None
+        try:
+            data = source.read1(_READ_BYTES)  # type: ignore[attr-defined]
+        except OSError as failed:
+            error = failed
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, data, error)
+
+    threading.Thread(target=read, daemon=True).start()
+    return await answer

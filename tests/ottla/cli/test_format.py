@@ -1,0 +1,66 @@
+"""What `ottla consume` prints for a record."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from ottla.cli.failure import Failure
+from ottla.cli.format import json_line, line_maker
+
+
+@dataclass(frozen=True)
+class Sample:
+    topic: str = "flights"
+    partition: int = 2
+    offset: int = 17
+    timestamp_ms: int = 1_357_034_400_123
+    key: bytes | None = b"UA1545"
+    value: bytes | None = b"\xff\x00 raw"
+    headers: tuple[tuple[str, bytes | None], ...] = (("a", b"1"), ("a", None))
+
+
+@pytest.mark.parametrize(
+    ("template", "line"),
+    [
+        ("{value}", b"\xff\x00 raw\n"),
+        ("{partition}/{offset}\\t{key}={value}", b"2/17\tUA1545=\xff\x00 raw\n"),
+        ("{time} {timestamp_ms}", b"2013-01-01T10:00:00.123Z 1357034400123\n"),
+        ("{topic} {headers}", b"flights a=1,a=null\n"),
+        ("{{{key}}}", b"{UA1545}\n"),
+        ("", b"\n"),
+    ],
+)
+def test_template(template: str, line: bytes) -> None:
+    assert line_maker(template)(Sample()) == line
+
+
+def test_null_is_shown_as_null() -> None:
+    assert line_maker("{key}:{value}")(Sample(key=None, value=None)) == b"null:null\n"
+
+
+def test_a_time_beyond_the_calendar_stays_a_number() -> None:
+    assert line_maker("{time}")(Sample(timestamp_ms=2**62)) == b"%d\n" % 2**62
+
+
+@pytest.mark.parametrize("template", ["{nope}", "{value:>10}", "{value!r}", "{", "}", "{}", "{0}", "{value.x}"])
+def test_a_wrong_template_is_refused_with_the_fields_there_are(template: str) -> None:
+    with pytest.raises(Failure) as failed:
+        line_maker(template)
+    assert failed.value.code == "INVALID_FORMAT"
+    assert "{value}" in failed.value.next_step
+
+
+def test_json_tells_null_from_empty_and_text_from_bytes() -> None:
+    shown = json.loads(json_line(Sample(key=None)))
+    assert shown == {
+        "topic": "flights",
+        "partition": 2,
+        "offset": 17,
+        "timestamp_ms": 1_357_034_400_123,
+        "key": None,
+        "value_base64": "/wAgcmF3",
+        "headers": [{"key": "a", "value": "1"}, {"key": "a", "value": None}],
+    }
+    assert json.loads(json_line(Sample(key=b"", value="ž".encode())))["value"] == "ž"
+    assert json.loads(json_line(Sample(key=b"")))["key"] == ""

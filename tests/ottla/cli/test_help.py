@@ -1,0 +1,63 @@
+"""Help must be quick: nothing of the network, the screen or the settings is imported for it."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from ottla.cli.main import app
+
+GROUPS = ([], ["topic"], ["cluster"], ["config"])
+COMMANDS = (
+    ["dev"], ["node"], ["produce"], ["consume"], ["topic", "create"], ["topic", "list"], ["topic", "describe"],
+    ["topic", "alter"], ["topic", "delete"], ["cluster", "status"], ["cluster", "quorum"], ["config", "describe"],
+)  # fmt: skip
+HELP = "import sys; sys.argv = ['ottla', '--help']; from ottla.cli.main import main\ntry:\n    main()\nfinally:\n    "
+FORBIDDEN = "asyncio grpc google pydantic rich"
+
+
+def seconds(code: str) -> float:
+    """The best of a few runs: the machine's other work only ever adds."""
+    best = float("inf")
+    for _ in range(7):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def test_help_imports_nothing_that_it_does_not_need() -> None:
+    code = HELP + f"print(*[name for name in '{FORBIDDEN}'.split() if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: ottla" in done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_help_takes_little_more_than_typer_itself() -> None:
+    assert seconds(HELP + "pass") <= 1.5 * seconds("import typer")
+
+
+@pytest.mark.parametrize("command", [*GROUPS, *COMMANDS], ids=" ".join)
+def test_every_command_has_help(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+    # The frames of rich help would mean that one sub-command lacks rich_markup_mode=None.
+    assert "╭" not in done.output
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in (["dev"], ["node"])], ids=" ".join)
+def test_every_command_that_asks_the_cluster_takes_bootstrap_and_json(command: list[str]) -> None:
+    output = CliRunner().invoke(app, [*command, "--help"]).output
+    assert "--bootstrap" in output
+    assert "OTTLA_BOOTSTRAP" in output
+    assert "127.0.0.1:9092" in output
+    assert "--json" in output
+
+
+def test_version_is_the_package_s() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.output.startswith("ottla 0.")

@@ -1,0 +1,67 @@
+"""What `ottla dev` checks and writes before any process runs."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from node.config import load
+from ottla.cli.failure import Failure
+from ottla.cli.local import HOST, LISTENERS, LocalCluster, check_ports, free_base_port
+
+
+def base() -> int:
+    """A base port of this process's own; nothing here starts a node, so a clash would only fail a bind."""
+    start = 20_000 + os.getpid() % 1000 * 20
+    return free_base_port(3, range(start, start + 400, 3))
+
+
+def test_a_node_can_load_the_config_that_is_written(tmp_path: Path) -> None:
+    port = base()
+    with LocalCluster(3, tmp_path / "a folder", port, {"num.partitions": 3}) as cluster:
+        cluster.write_configs()
+        loaded = [load(node.config, [], environ={}) for node in cluster.nodes]
+    assert [settings.node_id for settings in loaded] == [1, 2, 3]
+    assert [settings.listener("public") for settings in loaded] == [f"{HOST}:{port + i}" for i in range(3)]
+    assert cluster.bootstrap == ",".join(settings.listener("public") for settings in loaded)
+    assert [settings.listener("http") for settings in loaded] == [f"{HOST}:{port + 300 + i}" for i in range(3)]
+    for settings in loaded:
+        assert settings.num_partitions == 3
+        assert [voter.address for voter in settings.voters] == [other.listener("control") for other in loaded]
+    assert len({settings.data_dir for settings in loaded}) == 3
+
+
+@pytest.mark.parametrize("use", LISTENERS)
+def test_a_taken_port_is_named_with_its_use(use: str) -> None:
+    port = base()
+    with socket.socket() as taken:
+        taken.bind((HOST, port + LISTENERS[use]))
+        taken.listen()
+        with pytest.raises(Failure) as failed:
+            check_ports(2, port)
+        assert failed.value.code == "PORT_TAKEN"
+        assert str(port + LISTENERS[use]) in failed.value.message
+        assert f"node 2 needs it for {use}" in failed.value.message
+        assert "--base-port" in failed.value.next_step
+        assert free_base_port(1, [port, port + 1]) == port + 1
+    check_ports(2, port)
+
+
+def test_no_free_port_is_a_failure() -> None:
+    with pytest.raises(Failure, match="no 4 free ports"):
+        free_base_port(1, [])
+
+
+def test_a_directory_of_another_cluster_size_is_refused(tmp_path: Path) -> None:
+    LocalCluster(3, tmp_path, base()).write_configs()
+    with pytest.raises(Failure) as failed:
+        LocalCluster(1, tmp_path, base()).write_configs()
+    assert "holds a cluster of 3 nodes, 1 were asked for" in failed.value.message
+    assert "--nodes 3" in failed.value.next_step
+
+
+def test_the_command_to_start_a_node_by_hand_is_quoted_for_the_shell(tmp_path: Path) -> None:
+    node = LocalCluster(1, tmp_path / "it's here", base()).nodes[0]
+    assert node.command.startswith("ottla node --config '")
+    assert """'"'"'""" in node.command
