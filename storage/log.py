@@ -75,7 +75,7 @@ class Log:
     """See the module. Made by `Log.open`."""
 
     def __init__(
-        self, fs: FileSystem, directory: str, seed: int, config: LogConfig, recovered: Recovered, synced_end_offset: int
+        self, fs: FileSystem, directory: str, seed: int, config: LogConfig, recovered: Recovered, recovery_point: int
     ) -> None:
         self.directory = directory
         self.config = config
@@ -84,7 +84,7 @@ class Log:
         self.epochs = recovered.epochs
         self.log_start_offset = recovered.log_start_offset
         self.log_end_offset = recovered.segments[-1].next_offset
-        self.synced_end_offset = synced_end_offset
+        self.synced_end_offset = recovered.recovery_point
         self.failed: str | None = None
         self._fs = fs
         self._seed = seed
@@ -94,7 +94,7 @@ class Log:
         self._expiring: list[tuple[int, str]] = []
         self._ticket: SyncTicket | None = None
         # Recovery points up to here may still be remembered elsewhere, from before a truncation.
-        self._stale_recovery_end = -1
+        self._stale_recovery_end = recovery_point if recovery_point > self.log_end_offset else -1
         self._state_dirty = True
         self._new_files = False
         self._closed = False
@@ -134,7 +134,7 @@ class Log:
             log_start_offset=log_start_offset,
             complete_is_damage=complete_is_damage,
         )
-        log = cls(fs, directory, seed, config, recovered, recovered.recovery_point)
+        log = cls(fs, directory, seed, config, recovered, recovery_point or 0)
         remove_if_there(fs, os.path.join(directory, CLEAN_FILE))
         if not recovered.report.clean:
             # What a killed process wrote may still be only in the page cache: nothing found here may count as
@@ -142,7 +142,8 @@ class Log:
             for segment in log._unsynced_segments():
                 segment.file.sync()
             log.synced_end_offset = log.log_end_offset
-            log._write_state()
+            if log.damaged_at is None:
+                log._write_state()
         return log
 
     @property

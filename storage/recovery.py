@@ -156,6 +156,8 @@ class _Scan:
             if broken is not None:
                 break
 
+        if broken is None and expected < point:
+            broken = CorruptBatch(f"{self._directory} ends at offset {expected}, below its recovery point {point}")
         damaged = broken is not None and (
             expected < point or (self._complete_is_damage and not isinstance(broken, IncompleteBatch))
         )
@@ -178,7 +180,7 @@ class _Scan:
 
         end = kept[-1].next_offset
         start = min(max(start, log_start or 0, kept[0].base_offset), end)
-        # An empty log keeps the epoch of what it once held (KAFKA-15608); any other knows only epochs it has batches of.
+        # An empty log keeps the epoch of what it once held (KAFKA-15608); any other knows only those it has batches of.
         epochs.truncate_to(end if end > start else start + 1)
         epochs.advance_start(start)
         report = Recovery(

@@ -23,6 +23,13 @@ def append(log: Log, count: int = 1, *, epoch: int = 1, size: int = 50, now_ms: 
     log.append_as_leader(header, bytes(size), PAYLOAD_RECORDS, leader_epoch=epoch, now_ms=now_ms)
 
 
+def sync(log: Log) -> int:
+    ticket = log.begin_sync()
+    assert ticket is not None
+    ticket.run()
+    return log.complete_sync(ticket)
+
+
 def offsets(log: Log) -> list[int]:
     return [batch.header.base_offset for batch in log.scan(log.log_start_offset, log.log_end_offset)]
 
@@ -122,6 +129,7 @@ def test_truncation_cuts_whole_batches_and_their_epochs_for_good(tmp_path: Path)
     log = open_log(tmp_path)
     for epoch in range(1, 11):
         append(log, count=3, epoch=epoch)
+    assert sync(log) == 30
     log.truncate_to(16)
     assert log.log_end_offset == 15
     assert log.epochs.entries()[-1] == (5, 12)
