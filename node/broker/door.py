@@ -77,11 +77,6 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int) -> Admitted:
             pb.ERROR_CODE_MESSAGE_TOO_LARGE,
             f"the batch has {size} bytes, max.message.bytes of the topic is {rules.max_message_bytes}",
         )
-    payload_crc = crc32c(payload)
-    if batch.payload_crc not in (0, payload_crc):
-        raise _invalid(
-            f"payload_crc says {batch.payload_crc:#010x}, the {len(payload)} payload bytes have {payload_crc:#010x}"
-        )
     plain = payload if codec == 0 else codecs.decompress(codec, payload)
     count = _parse(plain, rules)
     if batch.record_count not in (0, count) or batch.last_offset_delta not in (0, count - 1):
@@ -90,12 +85,14 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int) -> Admitted:
             f"{count} records of the payload"
         )
     base_timestamp, max_timestamp = _times(batch, rules, now_ms)
+    payload_crc = batch.payload_crc  # checked by the append, which needs the checksum anyway
     if rules.compression_codec is not None and rules.compression_codec != codec:
-        codec = rules.compression_codec
+        if payload_crc not in (0, crc32c(payload)):
+            raise _invalid(f"payload_crc {payload_crc:#010x} is not that of the {len(payload)} payload bytes")
+        codec, payload_crc = rules.compression_codec, 0
         payload, payload_field = (
-            (plain, PAYLOAD_RECORDS) if codec == 0 else (codecs.compress(codec, plain), PAYLOAD_COMPRESSED)
+            (codecs.compress(codec, plain), PAYLOAD_COMPRESSED) if codec else (plain, PAYLOAD_RECORDS)
         )
-        payload_crc = crc32c(payload)
     producer_id, producer_epoch, base_sequence = batch.producer_id, batch.producer_epoch, batch.base_sequence
     if producer_id <= 0:
         if producer_id < 0:

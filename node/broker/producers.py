@@ -96,9 +96,10 @@ class ProducerTable:
             f"producer {producer_id} is at sequence {expected} in this partition, the batch says {sequence}",
         )
 
-    def appended(self, header: BatchHeader, now_ms: int) -> None:
-        """A batch is in the log, with its offset. Followers and recovery call this too: no check, the log is true."""
-        self.end_offset = header.next_offset
+    def appended(self, header: BatchHeader, base_offset: int, now_ms: int) -> None:
+        """A batch is in the log at `base_offset`. Followers and recovery call this too: no check, the log is true."""
+        last_offset = base_offset + header.last_offset_delta
+        self.end_offset = last_offset + 1
         if header.producer_id == 0:
             return
         producer = self._producers.pop(header.producer_id, None)
@@ -108,7 +109,7 @@ class ProducerTable:
             producer = Producer(header.producer_epoch, deque(maxlen=BATCHES_REMEMBERED), now_ms)
         timestamp = header.max_timestamp if header.attributes & ATTR_LOG_APPEND_TIME else -1
         producer.batches.append(
-            StoredBatch(header.base_sequence, header.last_sequence, header.base_offset, header.last_offset, timestamp)
+            StoredBatch(header.base_sequence, header.last_sequence, base_offset, last_offset, timestamp)
         )
         producer.last_written_ms = now_ms
         self._producers[header.producer_id] = producer
@@ -140,7 +141,7 @@ class ProducerTable:
         """Takes in the batches of the log from `self.end_offset` to `end_offset`. The clock of each producer starts
         anew: keeping one too long is harmless, forgetting one too early is not."""
         for header in headers:
-            self.appended(header, now_ms)
+            self.appended(header, header.base_offset, now_ms)
         self.end_offset = end_offset
 
     def snapshot(self, now_ms: int) -> dict[str, Any]:

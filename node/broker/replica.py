@@ -365,17 +365,15 @@ def divergence(
     return (epoch, end) if epoch < last_fetched_epoch or end < fetch_offset else None
 
 
-def truncation_offset(
-    diverging: tuple[int, int], own_epoch_end: tuple[int, int] | None, log_start: int, log_end: int
-) -> int:
+def truncation_offset(diverging: tuple[int, int], own_epoch_end: tuple[int, int] | None, log_start: int) -> int:
     """Where a follower cuts after a diverging answer (epoch, end): the end of the largest common epoch.
 
     `own_epoch_end` is the follower's largest epoch at or below the leader's, and where it ends. If that epoch is
-    smaller, the follower cuts to its end and asks again with it: the search goes on (KAFKA-6361).
+    smaller, the follower cuts to its end and asks again with it: the search goes on (KAFKA-6361). A result at or below
+    `log_start` means that nothing here is the leader's: start again from there.
     """
     epoch, end = diverging
     if own_epoch_end is None:
-        return log_start
+        return min(end, log_start)
     own_epoch, own_end = own_epoch_end
-    cut = min(end, own_end) if own_epoch == epoch else own_end
-    return max(log_start, min(cut, log_end))
+    return min(end, own_end) if own_epoch == epoch else own_end

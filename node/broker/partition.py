@@ -1,0 +1,609 @@
+"""One partition on this node: its log, its replica state, its producers, and who waits for it.
+
+Everything is synchronous and runs on the data loop: the order of calls is the order of the log, and no await lies
+between reading state and writing it. Times: `now_ms` is the wall clock (for records), `clock_ms` is monotonic.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from node.broker.door import admit
+from node.broker.producers import ProducerTable, StoredBatch
+from node.broker.replica import (
+    FollowerReplica,
+    IsrChange,
+    LeaderReplica,
+    divergence,
+    truncation_offset,
+)
+from node.broker.settings import TopicSettings
+from node.broker.waiters import AckQueue, AckWaiter, DataWaiter
+from node.metadata.image import NO_LEADER
+from node.metadata.image import Partition as PartitionState
+from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.protocol.batch import CorruptBatch, read_batch
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, StorageError
+from storage.log import Log
+
+log = structlog.get_logger(__name__)
+
+ACKS_ALL: Final = -1
+WITHHELD: Final = -1
+"""A high watermark that a new leader does not show yet (KIP-207)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a batch. `end_offset` (exclusive) must be committed for acks=all. Times in ms, -1 = the
+    producer's own. `duplicate`: it was stored before, by an earlier try, and these are its places."""
+
+    topic_id: bytes
+    partition: int
+    leader_epoch: int
+    base_offset: int
+    end_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    size_bytes: int
+    acks: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """Committed batches from an offset on. `high_watermark` is -1 while a new leader withholds it; `diverging` (epoch,
+    end offset) means that the reader's position was truncated away, and then there is no data."""
+
+    data: bytes
+    high_watermark: int
+    log_start_offset: int
+    leader_epoch: int
+    next_offset: int
+    diverging: tuple[int, int] | None = None
+
+
+class Watcher(Protocol):
+    """A follower's fetch stream, as the partition sees it."""
+
+    def grew(self, partition: "Partition") -> None:
+        """The log has new batches."""
+
+    def marked(self, partition: "Partition") -> None:
+        """The high watermark or the log start moved."""
+
+
+class Host(Protocol):
+    """What a partition asks of the node it lives on."""
+
+    node_id: int
+
+    def sync_soon(self, partition: "Partition") -> None:
+        """The log has bytes that must become durable; `Partition.synced` follows."""
+
+    def alter_isr(self, partition: "Partition", change: IsrChange) -> None:
+        """Asks the controller; `LeaderReplica.altered` or `.refused` follows."""
+
+    def log_failed(self, partition: "Partition", error: Exception) -> None:
+        """The log takes no more writes: the partition must move to another node."""
+
+    def address_of(self, node_id: int) -> str:
+        """Where clients reach a node; "" if it is not known."""
+
+
+class Partition:
+    """See the module. `leader` is set while this node leads, `follower` while it does not; `state` is the last metadata
+    that was taken over."""
+
+    def __init__(
+        self, host: Host, topic_id: bytes, number: int, topic: str, records: Log, settings: TopicSettings
+    ) -> None:
+        self.topic_id = topic_id
+        self.number = number
+        self.topic = topic
+        self.log = records
+        self.settings = settings
+        self.producers = ProducerTable()
+        self.state: PartitionState | None = None
+        self.leader: LeaderReplica | None = None
+        self.follower: FollowerReplica | None = None
+        self.offline: str | None = None
+        self.disk_full_at: frozenset[int] = frozenset()
+        self.watchers: dict[int, Watcher] = {}
+        self.readers: dict[DataWaiter, None] = {}
+        self.acks = AckQueue()
+        self.follower_log_starts: dict[int, int] = {}
+        self._host = host
+        self._uncommitted: deque[tuple[int, int]] = deque()
+        self._checkpointed_high_watermark = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}-{self.number}"
+
+    @property
+    def high_watermark(self) -> int:
+        replica = self.leader or self.follower
+        return self._checkpointed_high_watermark if replica is None else replica.high_watermark
+
+    # --- roles
+
+    def restore_high_watermark(self, offset: int) -> None:
+        """What the checkpoint said, before the first role: never outside of the log (KAFKA-16452)."""
+        self._checkpointed_high_watermark = max(self.log.log_start_offset, min(offset, self.log.log_end_offset))
+
+    def lead(self, state: PartitionState, brokers: Mapping[int, int], lag_time_max_ms: int, clock_ms: int) -> None:
+        """Leads in a new epoch, or takes over a change within the epoch."""
+        if self.leader is not None and self.leader.leader_epoch == state.leader_epoch:
+            self.state = state
+            before = self.leader.isr
+            if self.leader.metadata(state, clock_ms):
+                self.committed()
+            self._after_isr_change(before)
+            return
+        self._leave_epoch(state)
+        records = self.log
+        if records.damaged_at is not None:
+            # Its end is not the end of what was acknowledged: never lead with the shorter log (reliability.md b.4, 60).
+            self.leader = None
+            self.fail(LogDamaged(f"{records.recovery.damage} at offset {records.damaged_at}"))
+            return
+        self.leader = LeaderReplica(
+            self._host.node_id,
+            state,
+            log_end=records.log_end_offset,
+            synced_end=records.synced_end_offset,
+            high_watermark=self.high_watermark,
+            min_isr=self.settings.min_isr,
+            flush_ack=self.settings.flush_ack,
+            lag_time_max_ms=lag_time_max_ms,
+            brokers=brokers,
+            now_ms=clock_ms,
+        )
+        self.follower = None
+        self.follower_log_starts.clear()
+        log.info("leading", partition=self.name, epoch=state.leader_epoch, log_end=records.log_end_offset)
+        if self.settings.flush_ack and records.synced_end_offset < records.log_end_offset:
+            self._host.sync_soon(self)
+        self._propose(self.leader.propose_recovered())
+
+    def follow(self, state: PartitionState, clock_ms: int) -> None:
+        """Follows the epoch's leader, or waits for one to be elected."""
+        if self.follower is not None and self.follower.leader_epoch == state.leader_epoch:
+            self.state = state
+            return
+        mark = self.high_watermark
+        self._leave_epoch(state)
+        self.leader = None
+        self.follower = FollowerReplica(state, log_end=self.log.log_end_offset, high_watermark=mark)
+        if self.log.damaged_at is not None and state.leader != NO_LEADER:
+            self._cut_damage(clock_ms)
+
+    def _leave_epoch(self, state: PartitionState) -> None:
+        self._checkpointed_high_watermark = self.high_watermark
+        self.state = state
+        self._uncommitted.clear()
+        self.acks.fail(
+            pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+            f"the leader of {self.name} changed before the batch was committed; whether it stays is unknown",
+            *self._leader_hint(),
+        )
+        self.wake_readers()
+
+    def _cut_damage(self, clock_ms: int) -> None:
+        """A leader has what is damaged here: drop it and fetch it again. Never done for one that is to lead."""
+        damaged_at = self.log.damaged_at
+        assert damaged_at is not None
+        log.error("damaged_log_refetched", partition=self.name, offset=damaged_at, damage=self.log.recovery.damage)
+        self._truncate(damaged_at, clock_ms)
+
+    def reconfigure(
+        self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int, clock_ms: int
+    ) -> None:
+        """Topic configs or the brokers' states changed."""
+        to_flush_ack = settings.flush_ack and not self.settings.flush_ack
+        if settings is not self.settings:
+            self.settings = settings
+            self.log.update_config(settings.log)
+        if self.leader is not None and self.leader.reconfigured(
+            min_isr=settings.min_isr,
+            flush_ack=settings.flush_ack,
+            brokers=brokers,
+            lag_time_max_ms=lag_time_max_ms,
+            now_ms=clock_ms,
+        ):
+            self.committed()
+        if to_flush_ack:
+            # From now on a member that lost power keeps its place, so what it has must be on disk.
+            self._host.sync_soon(self)
+
+    # --- for clients
+
+    def leading(self, current_leader_epoch: int | None) -> LeaderReplica:
+        """The leader state, if the caller's epoch is this one (KIP-320). Raises NOT_LEADER_OR_FOLLOWER with the leader,
+        FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH or KAFKA_STORAGE_ERROR."""
+        leader = self.leader
+        if self.offline is not None:
+            raise ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {self.name} is offline: {self.offline}")
+        if leader is None:
+            hint = self._leader_hint()
+            who = f"node {hint[0]} does" if hint[0] is not None else "nobody does at present"
+            raise ApiError(
+                pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+                f"node {self._host.node_id} does not lead {self.name}, {who}",
+                *hint,
+            )
+        if current_leader_epoch is not None and current_leader_epoch != leader.leader_epoch:
+            older = current_leader_epoch < leader.leader_epoch
+            raise ApiError(
+                pb.ERROR_CODE_FENCED_LEADER_EPOCH if older else pb.ERROR_CODE_UNKNOWN_LEADER_EPOCH,
+                f"{self.name} is in leader epoch {leader.leader_epoch} here, the request says {current_leader_epoch}",
+                *self._leader_hint(),
+            )
+        return leader
+
+    def append(
+        self, batch: RecordBatchView, *, acks: int, current_leader_epoch: int | None, now_ms: int, clock_ms: int
+    ) -> Appended:
+        """Checks and appends a producer's batch. Raises ApiError; nothing is appended then."""
+        leader = self.leading(current_leader_epoch)
+        if acks == ACKS_ALL and not leader.enough_in_sync:
+            raise ApiError(
+                pb.ERROR_CODE_NOT_ENOUGH_REPLICAS,
+                f"{self.name} has in-sync replicas {sorted(leader.isr)}, min.insync.replicas is "
+                f"{leader.effective_min_isr}; nothing was appended",
+            )
+        if self.disk_full_at:
+            raise ApiError(
+                pb.ERROR_CODE_KAFKA_STORAGE_ERROR,
+                f"the disks of nodes {sorted(self.disk_full_at)}, replicas of {self.name}, are nearly full",
+                retry_after_ms=1000,
+            )
+        admitted = admit(batch, self.settings.door, now_ms)
+        header = admitted.header
+        if header.producer_id:
+            stored = self.producers.check(header)
+            if stored is not None:
+                return self._duplicate(leader, stored, acks)
+        try:
+            result = self.log.append_as_leader(
+                header, admitted.payload, admitted.payload_field, leader_epoch=leader.leader_epoch, now_ms=now_ms
+            )
+        except CorruptBatch as error:
+            raise ApiError(pb.ERROR_CODE_INVALID_RECORD, str(error)) from None
+        except BatchTooLarge as error:
+            raise ApiError(pb.ERROR_CODE_MESSAGE_TOO_LARGE, str(error)) from None
+        except StorageError as error:
+            raise self.storage_error(error) from None
+        end_offset = result.last_offset + 1
+        self.producers.appended(header, result.base_offset, clock_ms)
+        self._uncommitted.append((end_offset, result.size_bytes))
+        if leader.appended(end_offset, clock_ms):
+            self.committed()
+        if self.settings.flush_ack:
+            self._host.sync_soon(self)
+        for watcher in self.watchers.values():
+            watcher.grew(self)
+        return Appended(
+            self.topic_id,
+            self.number,
+            leader.leader_epoch,
+            result.base_offset,
+            end_offset,
+            header.max_timestamp if self.settings.door.log_append_time else -1,
+            self.log.log_start_offset,
+            result.size_bytes,
+            acks,
+            False,
+        )
+
+    def _duplicate(self, leader: LeaderReplica, stored: StoredBatch, acks: int) -> Appended:
+        return Appended(
+            self.topic_id,
+            self.number,
+            leader.leader_epoch,
+            stored.base_offset,
+            stored.last_offset + 1,
+            stored.timestamp_ms,
+            self.log.log_start_offset,
+            0,
+            acks,
+            True,
+        )
+
+    def acknowledge(self, appended: Appended, deadline_ms: int, future: asyncio.Future[None]) -> None:
+        """Ends `future` when the batch is committed, or with why that is not known."""
+        leader = self.leader
+        if leader is None or leader.leader_epoch != appended.leader_epoch:
+            future.set_exception(
+                ApiError(
+                    pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+                    f"the leader of {self.name} changed before the batch was committed; whether it stays is unknown",
+                    *self._leader_hint(),
+                )
+            )
+        elif appended.end_offset <= leader.high_watermark:
+            future.set_result(None)
+        else:
+            self.acks.add(AckWaiter(appended.end_offset, deadline_ms, future))
+
+    def read(
+        self,
+        offset: int,
+        max_bytes: int,
+        *,
+        min_one: bool,
+        current_leader_epoch: int | None,
+        last_fetched_epoch: int | None,
+    ) -> ReadResult:
+        """Committed batches from the one that holds `offset`. Raises OFFSET_OUT_OF_RANGE, OFFSET_NOT_AVAILABLE and what
+        `leading` does."""
+        leader = self.leading(current_leader_epoch)
+        records = self.log
+        end = leader.high_watermark  # read once: it bounds everything below (KAFKA-9835)
+        mark = end if leader.high_watermark_known else WITHHELD
+        start = records.log_start_offset
+        if last_fetched_epoch is not None:
+            diverging = divergence(
+                last_fetched_epoch,
+                offset,
+                records.epochs.end_offset_for(last_fetched_epoch, records.log_end_offset),
+                start,
+            )
+            if diverging is not None:
+                return ReadResult(b"", mark, start, leader.leader_epoch, offset, diverging)
+        if start <= offset < end:
+            try:
+                found = records.read(offset, max_bytes, end, min_one=min_one)
+            except CorruptBatch as error:
+                log.error("damaged_batch_read", partition=self.name, offset=offset, error=str(error))
+                raise ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, f"{self.name} at offset {offset}: {error}") from None
+            except (StorageError, OSError) as error:
+                raise self.storage_error(error) from None
+            return ReadResult(found.data, mark, start, leader.leader_epoch, found.next_offset)
+        if mark == WITHHELD and offset >= end:
+            raise self._not_available(leader)
+        if not start <= offset <= records.log_end_offset:
+            raise ApiError(
+                pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
+                f"offset {offset} is outside of {self.name}: it starts at {start}, its high watermark is {end}",
+            )
+        return ReadResult(b"", mark, start, leader.leader_epoch, offset)
+
+    def _not_available(self, leader: LeaderReplica) -> ApiError:
+        return ApiError(
+            pb.ERROR_CODE_OFFSET_NOT_AVAILABLE,
+            f"the new leader of {self.name}, in epoch {leader.leader_epoch}, does not know yet that everything up to "
+            f"offset {leader.epoch_start} is committed; it knows it of {leader.high_watermark}",
+            retry_after_ms=20,
+        )
+
+    def latest_offset(self, current_leader_epoch: int | None) -> int:
+        """The high watermark. Raises OFFSET_NOT_AVAILABLE while a new leader withholds it."""
+        leader = self.leading(current_leader_epoch)
+        if not leader.high_watermark_known:
+            raise self._not_available(leader)
+        return leader.high_watermark
+
+    def delete_records(self, before: int) -> int:
+        """Trims the head up to `before` (-1: the high watermark); returns the new log start. Followers learn it with
+        their next fetch. Raises OFFSET_OUT_OF_RANGE above the high watermark."""
+        leader = self.leading(None)
+        target = leader.high_watermark if before == -1 else before
+        if not 0 <= target <= leader.high_watermark:
+            raise ApiError(
+                pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
+                f"records of {self.name} can be deleted up to its high watermark {leader.high_watermark}, not {before}",
+            )
+        if self.log.advance_log_start(target):
+            self._tell_marks()
+        return self.log.log_start_offset
+
+    # --- for the leader's followers
+
+    def follower_fetched(
+        self,
+        node_id: int,
+        broker_epoch: int,
+        offset: int,
+        last_epoch: int,
+        synced_end: int,
+        log_start: int,
+        clock_ms: int,
+    ) -> tuple[int, int] | None:
+        """Takes note of a follower's position; answers where its log diverges from this one, if it does. Raises
+        OFFSET_OUT_OF_RANGE for a position that this log does not reach (only after `leading`)."""
+        leader = self.leader
+        assert leader is not None
+        records = self.log
+        diverging = divergence(
+            last_epoch,
+            offset,
+            records.epochs.end_offset_for(last_epoch, records.log_end_offset),
+            records.log_start_offset,
+        )
+        if diverging is not None:
+            return diverging
+        if not records.log_start_offset <= offset <= records.log_end_offset:
+            raise ApiError(
+                pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
+                f"replica {node_id} is at offset {offset} of {self.name}; the leader's log goes from "
+                f"{records.log_start_offset} to {records.log_end_offset}",
+            )
+        self.follower_log_starts[node_id] = log_start
+        if leader.fetched(node_id, broker_epoch, offset, synced_end, clock_ms):
+            self.committed()
+        if node_id not in leader.maximal_isr:
+            self._propose(leader.propose_expand(node_id))
+        return None
+
+    def shrink_isr(self, clock_ms: int) -> None:
+        """Called from time to time: lets go of members that lag."""
+        if self.leader is not None and self.offline is None:
+            change = self.leader.propose_shrink(clock_ms)
+            if change is not None:
+                log.warning("isr_shrink", partition=self.name, isr=sorted(self.leader.isr), wanted=sorted(change.nodes))
+            self._propose(change)
+
+    def isr_altered(
+        self, change: IsrChange, isr: list[int], leader_epoch: int, partition_epoch: int, clock_ms: int
+    ) -> None:
+        """The controller's answer to a change."""
+        if self.leader is None:
+            return
+        before = self.leader.isr
+        if self.leader.altered(change, isr, leader_epoch, partition_epoch, clock_ms):
+            self.committed()
+        self._after_isr_change(before)
+
+    def _after_isr_change(self, before: frozenset[int]) -> None:
+        leader = self.leader
+        assert leader is not None
+        if leader.isr == before:
+            return
+        log.info("isr_changed", partition=self.name, isr=sorted(leader.isr), before=sorted(before))
+        if not leader.enough_in_sync:
+            self.acks.fail(
+                pb.ERROR_CODE_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+                f"the ISR of {self.name} shrank to {sorted(leader.isr)} after the append, min.insync.replicas is "
+                f"{leader.effective_min_isr}",
+            )
+
+    def _propose(self, change: IsrChange | None) -> None:
+        if change is not None:
+            self._host.alter_isr(self, change)
+
+    # --- as a follower
+
+    def append_from_leader(self, data: bytes, now_ms: int, clock_ms: int) -> None:
+        """Appends a slice of the leader's log, each batch checked. Raises CorruptBatch, StorageError."""
+        self.log.append_as_follower(data, now_ms=now_ms)
+        at = 0
+        while at < len(data):
+            batch = read_batch(data, at)
+            assert batch is not None, "the log has checked the slice"
+            self.producers.appended(batch.header, batch.header.base_offset, clock_ms)
+            at = batch.end
+        if self.settings.flush_ack:
+            self._host.sync_soon(self)
+
+    def observe_leader(self, high_watermark: int, log_start: int) -> None:
+        """The leader's marks, as far as the own log reaches: log start <= high watermark <= log end (KAFKA-9491)."""
+        follower = self.follower
+        assert follower is not None
+        follower.observed(high_watermark, self.log.log_end_offset)
+        if log_start > self.log.log_start_offset:
+            self.log.advance_log_start(min(log_start, follower.high_watermark))
+
+    def diverged(self, diverging: tuple[int, int], clock_ms: int) -> None:
+        """The leader says where the logs part. Raises StorageError."""
+        records = self.log
+        own = records.epochs.end_offset_for(diverging[0], records.log_end_offset)
+        cut = truncation_offset(diverging, own, records.log_start_offset)
+        log.info("truncating", partition=self.name, log_end=records.log_end_offset, to=cut, diverging=diverging)
+        if cut <= records.log_start_offset:
+            self.restart_log(cut, clock_ms)
+        else:
+            self._truncate(cut, clock_ms)
+
+    def restart_log(self, offset: int, clock_ms: int) -> None:
+        """Drops everything: the leader's log has nothing in common with this one, or starts after its end."""
+        log.warning("log_restarted", partition=self.name, log_end=self.log.log_end_offset, at=offset)
+        self.log.reset_to(offset)
+        self._after_cut(clock_ms)
+
+    def _truncate(self, offset: int, clock_ms: int) -> None:
+        """Cuts the log, then the mark (KAFKA-14704), then what the producers wrote after it."""
+        self.log.truncate_to(offset)
+        self._after_cut(clock_ms)
+
+    def _after_cut(self, clock_ms: int) -> None:
+        follower = self.follower
+        end = self.log.log_end_offset
+        if follower is not None and follower.truncated(end):
+            log.error("committed_records_truncated", partition=self.name, log_end=end)
+        if not self.producers.truncated(end):
+            self.rebuild_producers(clock_ms)
+
+    def rebuild_producers(self, clock_ms: int, table: ProducerTable | None = None) -> None:
+        """Replays the log after what `table` (a snapshot) covers, all of it without one."""
+        records = self.log
+        table = table or ProducerTable()
+        if not records.log_start_offset <= table.end_offset <= records.log_end_offset:
+            table = ProducerTable()
+        start = max(table.end_offset, records.log_start_offset)
+        table.replay(
+            (batch.header for batch in records.scan(start, records.log_end_offset)), records.log_end_offset, clock_ms
+        )
+        self.producers = table
+
+    # --- events
+
+    def synced(self, clock_ms: int) -> None:
+        """The log's `synced_end_offset` moved."""
+        if self.leader is not None and self.leader.synced(self.log.synced_end_offset, clock_ms):
+            self.committed()
+
+    def committed(self) -> None:
+        """The high watermark moved: answer who waits for that."""
+        leader = self.leader
+        assert leader is not None
+        mark = leader.high_watermark
+        size = 0
+        uncommitted = self._uncommitted
+        while uncommitted and uncommitted[0][0] <= mark:
+            size += uncommitted.popleft()[1]
+        self.acks.committed(mark)
+        if self.readers:
+            for reader in list(self.readers):
+                reader.missing_bytes -= size
+                if reader.missing_bytes <= 0:
+                    reader.wake()
+        self._tell_marks()
+
+    def _tell_marks(self) -> None:
+        for watcher in self.watchers.values():
+            watcher.marked(self)
+
+    def wake_readers(self) -> None:
+        for reader in list(self.readers):
+            reader.wake()
+
+    def storage_error(self, error: Exception) -> ApiError:
+        """What a client is told of a log's error. A failed log goes offline, alone (protocol.md section 10)."""
+        if isinstance(error, DiskFull):
+            return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, str(error), retry_after_ms=1000)
+        if isinstance(error, LogFailed | LogDamaged | OSError):
+            self.fail(error)
+        return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"{self.name}: {error}")
+
+    def fail(self, error: Exception) -> None:
+        """Takes the partition offline on this node."""
+        if self.offline is not None:
+            return
+        self.offline = str(error)
+        log.error("partition_offline", partition=self.name, error=str(error))
+        self.acks.fail(
+            pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {self.name} failed; whether the batch stays is unknown"
+        )
+        self.wake_readers()
+        self._host.log_failed(self, error)
+
+    def close(self, message: str, code: int) -> None:
+        """Ends all waiting; the caller closes or deletes the log."""
+        self.acks.fail(code, message)
+        self.wake_readers()
+        self.leader = None
+        self.follower = None
+
+    def _leader_hint(self) -> tuple[int | None, int | None, str]:
+        state = self.state
+        if state is None or state.leader == NO_LEADER:
+            return None, None if state is None else state.leader_epoch, ""
+        return state.leader, state.leader_epoch, self._host.address_of(state.leader)

@@ -1,0 +1,64 @@
+"""What a partition needs to know of its topic's configs, in the shape in which it asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from node.broker import codecs
+from node.broker.door import DoorRules
+from ottla.protocol.configs import effective
+from storage.config import LogConfig
+
+_CODEC_OF = {name: codec for codec, name in codecs.NAMES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """Configs in force for the partitions of one topic. `flush_ack`: only synced records count (features.md, Log)."""
+
+    log: LogConfig
+    door: DoorRules
+    min_isr: int
+    flush_ack: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Configs of the node for its data plane. Times in ms, sizes in bytes."""
+
+    replica_lag_time_max_ms: int = 5000
+    replica_fetch_max_bytes: int = 1024 * 1024
+    replica_fetch_response_max_bytes: int = 8 * 1024 * 1024
+    replica_fetch_backoff_ms: int = 100
+    high_watermark_checkpoint_interval_ms: int = 5000
+    retention_check_interval_ms: int = 30_000
+    producer_id_expiration_ms: int = 24 * 3_600_000
+
+
+def topic_settings(
+    topic_configs: Mapping[str, str], defaults: Mapping[str, str], replication_factor: int
+) -> TopicSettings:
+    """Settings from the texts in the metadata. Raises ApiError INVALID_CONFIG (the controller checked them before)."""
+    configs = effective(topic_configs, defaults, replication_factor)
+    compact = "compact" in configs.cleanup_policy
+    return TopicSettings(
+        log=LogConfig(
+            segment_bytes=configs.segment_bytes,
+            segment_ms=configs.segment_ms,
+            index_interval_bytes=configs.index_interval_bytes,
+            retention_ms=configs.retention_ms,
+            retention_bytes=configs.retention_bytes,
+            max_message_bytes=configs.max_message_bytes,
+            file_delete_delay_ms=configs.file_delete_delay_ms,
+            cleanup_policy=frozenset(configs.cleanup_policy),
+        ),
+        door=DoorRules(
+            max_message_bytes=configs.max_message_bytes,
+            log_append_time=configs.message_timestamp_type == "LogAppendTime",
+            timestamp_before_max_ms=configs.message_timestamp_before_max_ms,
+            timestamp_after_max_ms=configs.message_timestamp_after_max_ms,
+            compression_codec=_CODEC_OF.get(configs.compression_type),
+            keys_required=compact,
+        ),
+        min_isr=configs.min_insync_replicas,
+        flush_ack=configs.flush == "ack",
+    )
