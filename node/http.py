@@ -1,0 +1,88 @@
+"""A small HTTP/1.1 server for /healthz, /readyz and /metrics. It knows GET and HEAD and closes after each answer."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+HEAD_MAX_BYTES: Final = 8192
+READ_TIMEOUT_S: Final = 5.0
+CONNECTIONS_MAX: Final = 64
+_REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+class Reply(NamedTuple):
+    """What a route answers."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Route = Callable[[], Awaitable[Reply]]
+
+
+class HttpServer:
+    """Serves fixed paths. A client that sends nothing, too much or something else is answered or cut off."""
+
+    def __init__(self, routes: dict[str, Route]) -> None:
+        self._routes = routes
+        self._server: asyncio.Server | None = None
+        self._open = 0
+
+    async def start(self, host: str, port: int) -> None:
+        self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_MAX_BYTES)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        try:
+            if self._open <= CONNECTIONS_MAX:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(await self._answer(head))
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            self._open -= 1
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, head: bytes) -> bytes:
+        parts = head.split(b"\r\n", 1)[0].split(b" ")
+        if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
+            return _render(Reply(400, b"this is not HTTP/1.1\n"), body=True)
+        method, target, _ = parts
+        if method not in (b"GET", b"HEAD"):
+            return _render(Reply(405, b"only GET and HEAD are served here\n"), body=True)
+        route = self._routes.get(target.split(b"?", 1)[0].decode("latin-1"))
+        if route is None:
+            paths = ", ".join(sorted(self._routes))
+            reply = Reply(404, f"there is nothing here; try {paths}\n".encode())
+        else:
+            reply = await route()
+        return _render(reply, body=method == b"GET")
+
+
+def _render(reply: Reply, *, body: bool) -> bytes:
+    head = (
+        f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\n"
+        f"Content-Type: {reply.content_type}\r\n"
+        f"Content-Length: {len(reply.body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + (reply.body if body else b"")

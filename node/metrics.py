@@ -1,0 +1,75 @@
+"""The node's metrics, in Prometheus' text format. Counters are bumped on the loop that owns them; gauges are read by
+`/metrics` from a snapshot that the data loop makes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from node.process import BusyMeter
+from ottla.protocol.errors import name_of
+
+BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LAG_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """What is counted, and the registry that renders it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.busy = BusyMeter()
+        self.requests = Counter("ottla_requests", "Requests answered, by RPC.", ["rpc"], registry=self.registry)
+        self.request_seconds = Histogram(
+            "ottla_request_seconds",
+            "Time from a unary request to its answer, waits included.",
+            ["rpc"],
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "ottla_request_errors",
+            "Requests or their parts that were refused.",
+            ["rpc", "error"],
+            registry=self.registry,
+        )
+        self.open_streams = Gauge("ottla_open_streams", "Open client streams, by RPC.", ["rpc"], registry=self.registry)
+        self.produced_bytes = Counter("ottla_produced_bytes", "Payload bytes received.", registry=self.registry)
+        self.fetched_bytes = Counter("ottla_fetched_bytes", "Bytes of batches sent to readers.", registry=self.registry)
+        self.forwarded = Counter(
+            "ottla_forwarded_requests", "Calls passed on to another node.", ["rpc"], registry=self.registry
+        )
+        self.loop_lag_seconds = Histogram(
+            "ottla_event_loop_lag_seconds",
+            "How late a timer of the loop fires.",
+            ["loop"],
+            buckets=LAG_BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def refused(self, rpc: str, code: int) -> None:
+        self.errors.labels(rpc=rpc, error=name_of(code)).inc()
+
+    def add_gauges(self, read: Callable[[], Mapping[str, tuple[str, float | dict[str, float]]]]) -> None:
+        """Renders what `read` returns: name -> (help, value, or values by node id)."""
+        self.registry.register(_Gauges(read))
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class _Gauges(Collector):
+    def __init__(self, read: Callable[[], Mapping[str, tuple[str, float | dict[str, float]]]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, (text, value) in self._read().items():
+            if isinstance(value, dict):
+                family = GaugeMetricFamily(name, text, labels=["node"])
+                for node, number in value.items():
+                    family.add_metric([node], number)
+            else:
+                family = GaugeMetricFamily(name, text, value=value)
+            yield family

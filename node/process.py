@@ -1,0 +1,92 @@
+"""What must be set up in the process before anything big is imported: allocator, gRPC's poller, garbage collector.
+
+Measured on grpcio 1.85: with the allocator's defaults messages of 1 MB cost two to four times as much, and the older
+poller saves a third of the cost of one-way streams.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+import sys
+from typing import Final
+
+GRPC_ENVIRONMENT: Final = {
+    "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener,-event_engine_for_all_other_endpoints",
+    "GRPC_VERBOSITY": "NONE",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+TRIM_CHECK_S: Final = 2.0
+TRIM_ABOVE_BYTES: Final = 48 * 2**20
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+# mallopt(3); the numbers are glibc's, from malloc.h.
+_M_TRIM_THRESHOLD: Final = -1
+_M_TOP_PAD: Final = -2
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+
+
+def prepare() -> None:
+    """Call first, before grpc is imported and before a thread starts. An operator's own environment wins."""
+    for name, value in GRPC_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    libc = _glibc()
+    if libc is None:
+        return
+    # Arenas first: blocks of several MB come and go all the time and must not go back to the kernel each time.
+    libc.mallopt(_M_ARENA_MAX, 1)
+    libc.mallopt(_M_MMAP_THRESHOLD, 64 * 2**20)
+    libc.mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
+    libc.mallopt(_M_TOP_PAD, 64 * 2**20)
+
+
+def settle() -> None:
+    """Call once the node is up: what lives now lives on, so no later collection needs to look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process; None where /proc does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return None
+
+
+async def trim_when_idle(busy: "BusyMeter") -> None:
+    """Gives memory back after bursts of big messages: the settings above keep it otherwise. Runs until cancelled."""
+    libc = _glibc()
+    if libc is None:
+        return
+    floor = resident_bytes() or 0
+    while True:
+        await asyncio.sleep(TRIM_CHECK_S)
+        resident = resident_bytes()
+        if busy.turned_busy() or resident is None or resident < floor + TRIM_ABOVE_BYTES:
+            continue
+        libc.malloc_trim(0)
+        floor = resident_bytes() or 0
+
+
+class BusyMeter:
+    """Whether requests came since the last look. Written by servicers, read by one task of the same loop."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._seen = 0
+
+    def turned_busy(self) -> bool:
+        busy = self.requests != self._seen
+        self._seen = self.requests
+        return busy
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """glibc, or None elsewhere: macOS and musl run with their own allocator's defaults."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

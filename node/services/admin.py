@@ -1,0 +1,135 @@
+"""AdminService on every node: calls go on, as bytes, to the active controller's control listener."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from node.metrics import Metrics
+from node.services.faults import Context
+from node.services.peers import CHANNEL_OPTIONS
+from node.services.view import ClusterView
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2
+from ottla.v1 import error_pb2 as pb
+
+SERVICE: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+READ_ONLY: Final = frozenset({"DescribeConfigs"})
+AT_LEADERS: Final = frozenset({"DeleteRecords"})
+WAIT_S: Final = 30.0
+MARGIN_S: Final = 0.05
+RETRY_S: Final = 0.05
+
+
+class AdminForwarder:
+    """Passes calls on to whoever is the active controller, and waits a bounded time while there is none."""
+
+    def __init__(self, view: ClusterView, voters: Mapping[int, str], metrics: Metrics) -> None:
+        self._view = view
+        self._voters = voters
+        self._metrics = metrics
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def handlers(self) -> dict[str, Callable[[bytes, Context], Awaitable[bytes]]]:
+        """A handler for each method that the controller carries out."""
+        return {method.name: self._handler(method.name) for method in SERVICE.methods if method.name not in AT_LEADERS}
+
+    def _handler(self, method: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def call(request: bytes, context: Context) -> bytes:
+            return await self._forward(method, request, context)
+
+        return call
+
+    def controller_address(self) -> str | None:
+        """host:port of the active controller's control listener, as far as this node knows."""
+        leader = self._view.quorum.leader_id
+        if leader is None:
+            return None
+        broker = self._view.image.brokers.get(leader)
+        return broker.control_address if broker is not None else self._voters.get(leader)
+
+    async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
+        self._metrics.forwarded.labels(rpc=method).inc()
+        remaining_s = context.time_remaining()
+        deadline = time.monotonic() + (WAIT_S if remaining_s is None else max(0.0, remaining_s - MARGIN_S))
+        while True:
+            left_s = deadline - time.monotonic()
+            address = self.controller_address()
+            if left_s <= 0:
+                raise ApiError(
+                    pb.ERROR_CODE_NOT_CONTROLLER,
+                    f"no active controller took {method} in time; node {self._view.node_id} knows of "
+                    + (f"{address}" if address else "none: a majority of the quorum must be up"),
+                    leader=self._view.quorum.leader_id,
+                )
+            if address is None:
+                await self._view.changed(left_s)
+                continue
+            channel = self._channel(address)
+            try:
+                if channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
+                    # Only a call that has not left yet may be tried again elsewhere.
+                    await self._connected(channel, min(left_s, 1.0))
+                rpc: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
+                answer: bytes = await rpc(request, timeout=max(0.001, deadline - time.monotonic()))
+                return answer
+            except TimeoutError:
+                await self._view.changed(RETRY_S)
+            except grpc.aio.AioRpcError as error:
+                if _reason(error) == "NOT_CONTROLLER" or (
+                    method in READ_ONLY and error.code() is grpc.StatusCode.UNAVAILABLE
+                ):
+                    await self._view.changed(RETRY_S)
+                    continue
+                await self._give_up(context, method, error)
+
+    async def _connected(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        """Raises TimeoutError where no connection comes about in time."""
+        deadline = time.monotonic() + timeout_s
+        state = channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE or time.monotonic() > deadline:
+                raise TimeoutError
+            async with asyncio.timeout(max(0.001, deadline - time.monotonic())):
+                await channel.wait_for_state_change(state)
+            state = channel.get_state(try_to_connect=True)
+
+    async def _give_up(self, context: Context, method: str, error: grpc.aio.AioRpcError) -> None:
+        if _reason(error):
+            # The controller's own word, with its details.
+            await context.abort(error.code(), error.details() or "", error.trailing_metadata())
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise ApiError(
+                pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                f"the active controller did not finish {method} in time; whether it took effect is unknown",
+            )
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            raise ApiError(
+                pb.ERROR_CODE_NETWORK_EXCEPTION,
+                f"the connection to the active controller broke during {method}; whether it took effect is unknown",
+            )
+        await context.abort(error.code(), error.details() or "", error.trailing_metadata())
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        return channel
+
+    async def stop(self) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    """The name of the error code in a status' details, or nothing."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""

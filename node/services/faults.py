@@ -1,0 +1,126 @@
+"""How a whole call fails: a gRPC status with `google.rpc` details, never a stack trace."""
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NoReturn, TypeVar
+
+import grpc
+import structlog
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from node.metrics import Metrics
+from ottla.protocol.errors import RULES, ApiError
+from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+DOMAIN: Final = "ottla"
+Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+async def abort(context: Context, error: ApiError) -> NoReturn:
+    """Ends the call with the status of the error's code, and its facts as ErrorInfo and RetryInfo."""
+    proto = error.to_proto()
+    rule = RULES.get(error.code)
+    code = grpc.StatusCode[rule.grpc_status] if rule is not None else grpc.StatusCode.UNKNOWN
+    facts = {"code": str(error.code), "retriable": str(error.retriable).lower()}
+    if error.leader is not None:
+        facts["leader"] = str(error.leader)
+    if error.epoch is not None:
+        facts["epoch"] = str(error.epoch)
+    if error.address:
+        facts["address"] = error.address
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.name, domain=DOMAIN, metadata=facts))]
+    if error.retriable:
+        delay = duration_pb2.Duration(nanos=max(1, min(error.retry_after_ms or 20, 999)) * 1_000_000)
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status = status_pb2.Status(code=code.value[0], message=f"{error.name}: {proto.message}", details=details)
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort does not return")
+
+
+def unexpected(where: str, error: Exception) -> ApiError:
+    """A bug of ours, as a client may see it: the details go to the node's log."""
+    log.error("request_failed", rpc=where, exc_info=error)
+    return ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"{where} failed with {type(error).__name__}")
+
+
+def unary(
+    name: str, metrics: Metrics, handler: Callable[[Request, Context], Awaitable[Response]]
+) -> Callable[[Request, Context], Awaitable[Response]]:
+    """Wraps a unary handler: counts and times it, and turns what it raises into a status."""
+    latency = metrics.request_seconds.labels(rpc=name)
+    requests = metrics.requests.labels(rpc=name)
+
+    @functools.wraps(handler)
+    async def call(request: Request, context: Context) -> Response:
+        started = time.perf_counter()
+        metrics.busy.requests += 1
+        requests.inc()
+        try:
+            return await handler(request, context)
+        except ApiError as error:
+            metrics.refused(name, error.code)
+            await abort(context, error)
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
+            await abort(context, unexpected(name, error))
+        finally:
+            latency.observe(time.perf_counter() - started)
+
+    return call
+
+
+def stream(
+    name: str, metrics: Metrics, handler: Callable[[Context], Awaitable[None]]
+) -> Callable[[AsyncIterator[Any], Context], Awaitable[None]]:
+    """Wraps a bidirectional handler, which reads and writes through its context."""
+
+    async def call(_requests: AsyncIterator[Any], context: Context) -> None:
+        await _streaming(name, metrics, context, handler(context))
+
+    metrics.open_streams.labels(rpc=name)
+    return call
+
+
+def server_stream(
+    name: str, metrics: Metrics, handler: Callable[[Request, Context], Awaitable[None]]
+) -> Callable[[Request, Context], Awaitable[None]]:
+    """Wraps a handler of one request that writes its answers through its context."""
+
+    async def call(request: Request, context: Context) -> None:
+        await _streaming(name, metrics, context, handler(request, context))
+
+    metrics.open_streams.labels(rpc=name)
+    return call
+
+
+async def _streaming(name: str, metrics: Metrics, context: Context, running: Awaitable[None]) -> None:
+    open_streams = metrics.open_streams.labels(rpc=name)
+    open_streams.inc()
+    try:
+        await running
+    except ApiError as error:
+        metrics.refused(name, error.code)
+        await abort(context, error)
+    except (grpc.aio.AbortError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
+        await abort(context, unexpected(name, error))
+    finally:
+        open_streams.dec()
+
+
+def _packed(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,333 @@
+"""Fetch: answers are slices of the log behind a hand-written frame, so that no record passes through protobuf.
+
+`FetchResult.batches` is field 1, the same tag as in a segment file: a result is the slice followed by its other fields.
+Answers of other leaders are joined as bytes too, since protobuf merges repeated fields by concatenation.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from node.broker.broker import Broker, ReadResult
+from node.metadata.image import NO_LEADER, Topic
+from node.metrics import Metrics
+from node.services.faults import Context, unexpected
+from node.services.peers import Peers
+from node.services.view import ClusterView
+from ottla.internal.v1.view_pb2 import FetchResponseView
+from ottla.protocol.batch import varint
+from ottla.protocol.errors import ApiError
+from ottla.v1 import data_pb2, record_pb2
+from ottla.v1 import error_pb2 as pb
+
+FETCH: Final = "/ottla.v1.DataService/Fetch"
+MAX_WAIT_MS: Final = 500
+MAX_WAIT_LIMIT_MS: Final = 60_000
+MAX_BYTES: Final = 8 * 2**20
+PARTITION_MAX_BYTES: Final = 2**20
+_RESULTS_TAG: Final = b"\x0a"
+_CODECS: Final = frozenset(record_pb2.Codec.values())
+
+
+@dataclass(slots=True)
+class Found:
+    """What a fetch has to say: encoded results with tag and length, and what a stream needs to know of them."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    data_bytes: int = 0
+    urgent: bool = False
+    """A partition has an error or was truncated: its reader should hear now."""
+    moves: list["Move"] = field(default_factory=list)
+
+    def join(self, other: "Found") -> None:
+        self.pieces += other.pieces
+        self.data_bytes += other.data_bytes
+        self.urgent = self.urgent or other.urgent
+        self.moves += other.moves
+
+
+@dataclass(slots=True)
+class Move:
+    """News of one asked-for position: where to read next, and whether there was an error. `piece` is its result."""
+
+    wanted: data_pb2.FetchPartition
+    piece: bytes
+    next_offset: int
+    data_bytes: int
+    error_code: int
+    retriable: bool
+    diverging: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to read: limits in bytes and ms, and the codecs that the reader can take."""
+
+    max_wait_ms: int
+    min_bytes: int
+    max_bytes: int
+    accept: frozenset[int]
+    isolation_level: int
+    client_id: str
+
+
+class Fetcher:
+    """Reads what this node leads and asks other leaders for the rest, by at most one hop."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        view: ClusterView,
+        peers: Peers,
+        metrics: Metrics,
+        *,
+        fetch_max_bytes: int,
+        forwarded: bool,
+    ) -> None:
+        self._broker = broker
+        self._view = view
+        self._peers = peers
+        self._metrics = metrics
+        self._fetch_max_bytes = fetch_max_bytes
+        self._forwarded = forwarded
+        self._turn = itertools.count()
+
+    async def fetch(self, request: data_pb2.FetchRequest, context: Context) -> bytes:
+        """One answer with a result for each partition, as soon as `min_bytes` are there or the wait is over."""
+        terms = self.terms(
+            max_wait_ms=request.max_wait_ms if request.HasField("max_wait_ms") else MAX_WAIT_MS,
+            min_bytes=request.min_bytes,
+            max_bytes=request.max_bytes,
+            accept=request.accept,
+            isolation_level=request.isolation_level,
+            client_id=request.client_id,
+        )
+        found = await self.gather(request.partitions, terms, context.time_remaining())
+        self._metrics.fetched_bytes.inc(found.data_bytes)
+        return b"".join(found.pieces)
+
+    def terms(
+        self,
+        *,
+        max_wait_ms: int,
+        min_bytes: int,
+        max_bytes: int,
+        accept: data_pb2.Accept,
+        isolation_level: int,
+        client_id: str,
+    ) -> Terms:
+        """Checks a reader's wishes and fills in defaults. Raises INVALID_REQUEST or UNSUPPORTED_COMPRESSION_TYPE."""
+        if max_wait_ms < 0 or min_bytes < 0 or max_bytes < 0:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_REQUEST,
+                f"max_wait_ms {max_wait_ms}, min_bytes {min_bytes} and max_bytes {max_bytes} must not be negative",
+            )
+        if isolation_level not in data_pb2.IsolationLevel.values():
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"isolation_level {isolation_level} is not known")
+        unknown = [codec for codec in accept.codecs if codec not in _CODECS]
+        if unknown:
+            raise ApiError(
+                pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE,
+                f"codec {unknown[0]} in accept is none of 0 (none) to 4 (zstd)",
+            )
+        return Terms(
+            max_wait_ms=min(max_wait_ms, MAX_WAIT_LIMIT_MS),
+            min_bytes=min_bytes or 1,
+            max_bytes=min(max_bytes or MAX_BYTES, self._fetch_max_bytes),
+            accept=frozenset(accept.codecs),
+            isolation_level=isolation_level,
+            client_id=client_id,
+        )
+
+    async def gather(self, wanted: Sequence[data_pb2.FetchPartition], terms: Terms, remaining_s: float | None) -> Found:
+        """Reads every position; waits up to `max_wait_ms` for `min_bytes` over all of them."""
+        if not wanted:
+            return Found()
+        deadline = time.monotonic() + terms.max_wait_ms / 1000
+        if remaining_s is not None:
+            # Leave time for the answer to travel: an answer after the client's deadline is work for nothing.
+            deadline = min(deadline, time.monotonic() + max(0.0, remaining_s - 0.05))
+        while True:
+            local, remote, found = self._sort_out(wanted)
+            turn = next(self._turn)
+            found.join(self._read_local(local, terms, turn))
+            if not remote:
+                if self._enough(found, terms) or time.monotonic() >= deadline:
+                    return found
+                await self._local_news(local, terms, deadline)
+                continue
+            share = replace(terms, max_wait_ms=0, max_bytes=max(1, terms.max_bytes // (len(remote) + bool(local))))
+            for answer in await asyncio.gather(*(self._ask(leader, part, share) for leader, part in remote.items())):
+                found.join(answer)
+            if self._enough(found, terms) or time.monotonic() >= deadline:
+                return found
+            await self._any_news(local, remote, terms, deadline)
+
+    @staticmethod
+    def _enough(found: Found, terms: Terms) -> bool:
+        return found.urgent or found.data_bytes >= terms.min_bytes or found.data_bytes >= terms.max_bytes
+
+    def _sort_out(
+        self, wanted: Sequence[data_pb2.FetchPartition]
+    ) -> tuple[list[tuple[Topic, data_pb2.FetchPartition]], dict[int, list[data_pb2.FetchPartition]], Found]:
+        """Splits positions by who leads them; what cannot be asked of anybody is answered at once."""
+        view = self._view
+        local: list[tuple[Topic, data_pb2.FetchPartition]] = []
+        remote: dict[int, list[data_pb2.FetchPartition]] = {}
+        found = Found()
+        for want in wanted:
+            try:
+                topic, partition = view.partition(want.topic, want.topic_id, want.partition)
+                if want.offset < 0 or want.max_bytes < 0:
+                    raise ApiError(
+                        pb.ERROR_CODE_OFFSET_OUT_OF_RANGE if want.offset < 0 else pb.ERROR_CODE_INVALID_REQUEST,
+                        f"offset {want.offset} and max_bytes {want.max_bytes} must not be negative",
+                    )
+                if partition.leader == view.node_id:
+                    local.append((topic, want))
+                elif partition.leader == NO_LEADER or self._forwarded:
+                    raise view.not_leader(topic, partition)
+                else:
+                    remote.setdefault(partition.leader, []).append(want)
+            except ApiError as error:
+                found.join(self._failed(want, error))
+        return local, remote, found
+
+    def _read_local(self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, turn: int) -> Found:
+        """One pass over the positions this node leads, starting at another one each time so that none starves."""
+        found = Found()
+        count = len(local)
+        for step in range(count):
+            topic, want = local[(turn + step) % count]
+            left = terms.max_bytes - found.data_bytes
+            try:
+                read = self._broker.read(
+                    topic.topic_id,
+                    want.partition,
+                    want.offset,
+                    max(0, min(want.max_bytes or PARTITION_MAX_BYTES, left)),
+                    min_one=found.data_bytes == 0,
+                    accept=terms.accept,
+                    current_leader_epoch=want.current_leader_epoch if want.HasField("current_leader_epoch") else None,
+                    last_fetched_epoch=want.last_fetched_epoch if want.HasField("last_fetched_epoch") else None,
+                )
+            except ApiError as error:
+                found.join(self._failed(want, error))
+            except Exception as error:
+                found.join(self._failed(want, unexpected("Fetch", error)))
+            else:
+                found.join(_result(topic, want, read))
+        return found
+
+    def _failed(self, want: data_pb2.FetchPartition, error: ApiError) -> Found:
+        self._metrics.refused("Fetch", error.code)
+        result = data_pb2.FetchResult(
+            topic=want.topic,
+            topic_id=want.topic_id,
+            partition=want.partition,
+            error=error.to_proto(),
+            next_offset=want.offset,
+            seek_id=want.seek_id,
+        )
+        piece = _framed(result.SerializeToString(), b"")
+        return Found(
+            [piece],
+            urgent=True,
+            moves=[Move(want, piece, want.offset, 0, error.code, error.retriable, False)],
+        )
+
+    async def _local_news(
+        self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, deadline: float
+    ) -> None:
+        left_ms = max(1, round((deadline - time.monotonic()) * 1000))
+        positions = [(topic.topic_id, want.partition, want.offset) for topic, want in local]
+        await self._broker.data_waiter(positions, terms.min_bytes, left_ms)
+
+    async def _any_news(
+        self,
+        local: Sequence[tuple[Topic, data_pb2.FetchPartition]],
+        remote: dict[int, list[data_pb2.FetchPartition]],
+        terms: Terms,
+        deadline: float,
+    ) -> None:
+        """Waits for the first node, this one included, that has something. What it has is read again afterwards."""
+        left_ms = max(1, round((deadline - time.monotonic()) * 1000))
+        probe = replace(terms, max_wait_ms=left_ms, max_bytes=1)
+        waits: list[asyncio.Future[object]] = [
+            asyncio.ensure_future(self._ask(leader, part, probe)) for leader, part in remote.items()
+        ]
+        if local:
+            waits.append(asyncio.ensure_future(self._local_news(local, terms, deadline)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _ask(self, leader: int, wanted: Sequence[data_pb2.FetchPartition], terms: Terms) -> Found:
+        """One hop: the leader's answer, its bytes as they came."""
+        request = data_pb2.FetchRequest(
+            max_wait_ms=terms.max_wait_ms,
+            min_bytes=terms.min_bytes,
+            max_bytes=terms.max_bytes,
+            partitions=wanted,
+            accept=data_pb2.Accept(codecs=sorted(terms.accept)),  # type: ignore[arg-type]
+            isolation_level=terms.isolation_level,  # type: ignore[arg-type]
+            client_id=terms.client_id,
+        )
+        self._metrics.forwarded.labels(rpc="Fetch").inc()
+        found = Found()
+        try:
+            answer = await self._peers.call(leader, FETCH, request.SerializeToString(), terms.max_wait_ms / 1000 + 5.0)
+        except ApiError as error:
+            for want in wanted:
+                found.join(self._failed(want, error))
+            return found
+        # A question names its partition by id, by name or both; the answer has both.
+        asked = {(want.topic_id or want.topic, want.partition): want for want in wanted}
+        for result in FetchResponseView.FromString(answer).partitions:
+            asked_for = asked.get((result.topic_id, result.partition)) or asked.get((result.topic, result.partition))
+            if asked_for is None:
+                continue
+            fault = pb.Error.FromString(result.error) if result.HasField("error") else pb.Error()
+            piece = _framed(result.SerializeToString(), b"")
+            size = sum(map(len, result.batches))
+            diverging = result.HasField("diverging_epoch")
+            found.pieces.append(piece)
+            found.data_bytes += size
+            found.urgent = found.urgent or bool(fault.code) or diverging
+            found.moves.append(Move(asked_for, piece, result.next_offset, size, fault.code, fault.retriable, diverging))
+        return found
+
+
+def _result(topic: Topic, want: data_pb2.FetchPartition, read: ReadResult) -> Found:
+    fields = data_pb2.FetchResult(
+        topic=topic.name,
+        topic_id=topic.topic_id,
+        partition=want.partition,
+        high_watermark=read.high_watermark,
+        log_start_offset=read.log_start_offset,
+        last_stable_offset=read.high_watermark,
+        leader_epoch=read.leader_epoch,
+        next_offset=read.next_offset,
+        seek_id=want.seek_id,
+    )
+    if read.diverging is not None:
+        fields.diverging_epoch.leader_epoch, fields.diverging_epoch.end_offset = read.diverging
+    piece = _framed(fields.SerializeToString(), read.data)
+    diverging = read.diverging is not None
+    return Found(
+        [piece],
+        len(read.data),
+        diverging,
+        [Move(want, piece, read.next_offset, len(read.data), 0, False, diverging)],
+    )
+
+
+def _framed(fields: bytes, data: bytes) -> bytes:
+    """One entry of FetchResponse.partitions: tag, length, the log's slice (FetchResult.batches), the other fields."""
+    return b"".join((_RESULTS_TAG, varint(len(data) + len(fields)), data, fields))

@@ -1,0 +1,185 @@
+"""FetchStream: one reader of many partitions over one stream, which it pulls along by granting credit.
+
+The server holds one message at most: it reads only while there is credit, and waits for the message to leave before it
+reads again. One batch may overdraw the credit, so that a batch larger than it can be read at all.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import Final
+
+import grpc
+
+from node.metrics import Metrics
+from node.services.faults import Context
+from node.services.fetch import Fetcher, Found, Move, Terms
+from ottla.protocol.errors import ApiError
+from ottla.v1 import data_pb2
+from ottla.v1 import error_pb2 as pb
+
+MESSAGE_MAX_BYTES: Final = 2**20
+RETRY_S: Final = 0.05
+PARTITIONS_MAX: Final = 20_000
+
+PartitionKey = tuple[bytes, str, int]
+
+
+class FetchStreams:
+    """Serves FetchStream on one listener."""
+
+    def __init__(self, fetcher: Fetcher, metrics: Metrics) -> None:
+        self._fetcher = fetcher
+        self._metrics = metrics
+
+    async def serve(self, context: Context) -> None:
+        """One reader's stream, until it ends it."""
+        reader = _Reader(self._fetcher, self._metrics, context)
+        commands = asyncio.create_task(reader.take_commands())
+        try:
+            await reader.send_data(commands)
+        finally:
+            commands.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await commands
+
+
+class _Reader:
+    """Positions, credit and wishes of one stream's client."""
+
+    def __init__(self, fetcher: Fetcher, metrics: Metrics, context: Context) -> None:
+        self._fetcher = fetcher
+        self._metrics = metrics
+        self._context = context
+        self._positions: dict[PartitionKey, data_pb2.FetchPartition] = {}
+        self._parked: set[PartitionKey] = set()
+        self._told: dict[PartitionKey, int] = {}
+        self._credit = 0
+        self._terms: Terms | None = None
+        self._changed = asyncio.Event()
+
+    async def take_commands(self) -> None:
+        """Applies the client's messages as they come. Ends when the client half-closes."""
+        first = True
+        while True:
+            message = await self._context.read()
+            if message is grpc.aio.EOF:
+                return
+            self._metrics.busy.requests += 1
+            if first:
+                self._terms = self._fetcher.terms(
+                    max_wait_ms=message.max_wait_ms or 500,
+                    min_bytes=message.min_bytes,
+                    max_bytes=MESSAGE_MAX_BYTES,
+                    accept=message.accept,
+                    isolation_level=message.isolation_level,
+                    client_id=message.client_id,
+                )
+                first = False
+            self._apply(message)
+            self._changed.set()
+
+    def _apply(self, message: data_pb2.FetchStreamRequest) -> None:
+        if message.credit_bytes < 0 or message.min_bytes < 0 or message.max_wait_ms < 0:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_REQUEST,
+                f"credit_bytes {message.credit_bytes}, min_bytes {message.min_bytes} and max_wait_ms "
+                f"{message.max_wait_ms} must not be negative",
+            )
+        assert self._terms is not None
+        terms = self._terms
+        self._terms = replace(
+            terms,
+            max_wait_ms=message.max_wait_ms or terms.max_wait_ms,
+            min_bytes=message.min_bytes or terms.min_bytes,
+        )
+        self._credit += message.credit_bytes
+        for gone in message.remove:
+            self._forget((gone.topic_id, gone.topic, gone.partition))
+        for position in message.add:
+            key = _key(position)
+            self._forget(key)
+            self._positions[key] = position
+        if len(self._positions) > PARTITIONS_MAX:
+            raise ApiError(
+                pb.ERROR_CODE_POLICY_VIOLATION,
+                f"a stream may read {PARTITIONS_MAX} partitions, not {len(self._positions)}",
+            )
+
+    def _forget(self, key: PartitionKey) -> None:
+        self._positions.pop(key, None)
+        self._parked.discard(key)
+        self._told.pop(key, None)
+
+    async def send_data(self, commands: asyncio.Task[None]) -> None:
+        """Sends what there is while there is credit, until the client has ended its side."""
+        while not commands.done():
+            self._changed.clear()
+            wanted = [position for key, position in self._positions.items() if key not in self._parked]
+            if self._credit <= 0 or not wanted or self._terms is None:
+                await self._until_changed(commands)
+                continue
+            found = await self._read_or_changed(wanted, commands)
+            if found is None:
+                continue
+            news = [move for move in found.moves if self._is_news(move)]
+            sent_bytes = sum(move.data_bytes for move in news)
+            if news:
+                self._credit -= sent_bytes
+                self._metrics.fetched_bytes.inc(sent_bytes)
+                await self._context.write(b"".join([move.piece for move in news]))
+            elif found.urgent:
+                # Every partition is in an error it was told of: ask again in a while, not at once.
+                await self._until_changed(commands, RETRY_S)
+        commands.result()
+
+    async def _read_or_changed(
+        self, wanted: list[data_pb2.FetchPartition], commands: asyncio.Task[None]
+    ) -> Found | None:
+        """What a fetch finds; None where the client changed what it wants in the meantime."""
+        assert self._terms is not None
+        limited = replace(self._terms, max_bytes=min(self._credit, MESSAGE_MAX_BYTES))
+        fetching = asyncio.ensure_future(self._fetcher.gather(wanted, limited, None))
+        changing = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait((fetching, changing, commands), return_when=asyncio.FIRST_COMPLETED)
+            return fetching.result() if fetching.done() else None
+        finally:
+            fetching.cancel()
+            changing.cancel()
+
+    async def _until_changed(self, commands: asyncio.Task[None], timeout_s: float | None = None) -> None:
+        changing = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait((changing, commands), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changing.cancel()
+
+    def _is_news(self, move: Move) -> bool:
+        """Whether to send a result, and what it means for the position it belongs to."""
+        key = _key(move.wanted)
+        if self._positions.get(key) is not move.wanted:
+            return False
+        if move.error_code:
+            if not move.retriable:
+                self._parked.add(key)
+            if self._told.get(key) == move.error_code:
+                return False
+            self._told[key] = move.error_code
+            return True
+        self._told.pop(key, None)
+        if move.diverging:
+            self._parked.add(key)
+            return True
+        if not move.data_bytes and move.next_offset == move.wanted.offset:
+            return False
+        following = data_pb2.FetchPartition()
+        following.CopyFrom(move.wanted)
+        following.offset = move.next_offset
+        following.ClearField("last_fetched_epoch")
+        self._positions[key] = following
+        return True
+
+
+def _key(position: data_pb2.FetchPartition) -> PartitionKey:
+    return position.topic_id, position.topic, position.partition

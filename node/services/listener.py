@@ -1,0 +1,120 @@
+"""gRPC servers of a node: their options, and how servicers are bound to the contract's methods.
+
+The hot methods are served by generic handlers, so that batches arrive as bytes (`proto/ottla/internal/v1/view.proto`)
+and fetch answers leave as bytes; reflection and clients see the typed contract.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from node.metrics import Metrics
+from node.services import faults
+
+SEND_MAX_BYTES: Final = 64 * 2**20
+STREAMS_MAX: Final = 4096
+
+Serializer = Callable[[Any], bytes]
+Deserializer = Callable[[bytes], Any]
+
+
+def passes(data: bytes) -> bytes:
+    """Serializer for messages that are bytes already."""
+    return data
+
+
+def make_server(request_max_bytes: int) -> grpc.aio.Server:
+    """A server with this project's limits. `request_max_bytes`: above it gRPC itself answers RESOURCE_EXHAUSTED."""
+    return grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", request_max_bytes),
+            ("grpc.max_send_message_length", SEND_MAX_BYTES),
+            ("grpc.max_concurrent_streams", STREAMS_MAX),
+            # Two nodes on one port must not share it silently.
+            ("grpc.so_reuseport", 0),
+            # Idle streams are pinged by clients and by us; grpc's defaults would end those connections.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+            ("grpc.http2.max_ping_strikes", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", 10_000),
+            ("grpc.keepalive_timeout_ms", 3000),
+            ("grpc.http2.ping_timeout_ms", 3000),
+            ("grpc.http2.max_pings_without_data", 0),
+        ]
+    )
+
+
+def add_service(
+    server: grpc.aio.Server,
+    service: ServiceDescriptor,
+    handlers: Mapping[str, Callable[..., Awaitable[Any]]],
+    metrics: Metrics,
+    *,
+    requests: Mapping[str, Deserializer] | None = None,
+    responses: Mapping[str, Serializer] | None = None,
+) -> None:
+    """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs."""
+    table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in service.methods:
+        handler = handlers.get(method.name)
+        if handler is None:
+            raise ValueError(f"{service.full_name}.{method.name} has no handler")
+        table[method.name] = _bind(
+            method,
+            handler,
+            metrics,
+            (requests or {}).get(method.name) or _class_of(method.input_type).FromString,
+            (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString,
+        )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, table),))
+
+
+def _bind(
+    method: MethodDescriptor,
+    handler: Callable[..., Awaitable[Any]],
+    metrics: Metrics,
+    deserialize: Deserializer,
+    serialize: Serializer,
+) -> grpc.RpcMethodHandler[Any, Any]:
+    if not method.client_streaming and not method.server_streaming:
+        return grpc.unary_unary_rpc_method_handler(
+            faults.unary(method.name, metrics, handler),
+            request_deserializer=deserialize,
+            response_serializer=serialize,
+        )
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(
+            faults.stream(method.name, metrics, handler),
+            request_deserializer=deserialize,
+            response_serializer=serialize,
+        )
+    return grpc.unary_stream_rpc_method_handler(
+        faults.server_stream(method.name, metrics, handler),
+        request_deserializer=deserialize,
+        response_serializer=serialize,
+    )
+
+
+def _class_of(descriptor: Any) -> Any:
+    return message_factory.GetMessageClass(descriptor)
+
+
+def add_public_extras(server: grpc.aio.Server, services: list[str]) -> health.aio.HealthServicer:
+    """Reflection and grpc.health.v1. Everything is NOT_SERVING until the node says otherwise."""
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server, pool=descriptor_pool.Default())
+    return servicer
+
+
+async def set_serving(servicer: health.aio.HealthServicer, services: list[str], serving: bool) -> None:
+    """What grpc.health.v1 says of the server as a whole and of each service."""
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", *services):
+        await servicer.set(name, status)

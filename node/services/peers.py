@@ -1,0 +1,113 @@
+"""Connections to other nodes' replication listeners, for calls passed on to a leader: at most one hop, marked.
+
+The bytes of a request are passed on as they came. Nothing is retried here: what happened to a batch whose bytes have
+left is unknown, and only the client knows whether it may send it again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from node.metadata.image import Delta
+from node.services.view import ClusterView
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+FORWARDED: Final = "ottla-forwarded"
+FORWARDED_METADATA: Final = ((FORWARDED, "1"),)
+MARGIN_S: Final = 0.5
+"""How much longer than the leader a forwarder waits, so that the leader's own word on a time-out gets through."""
+
+CHANNEL_OPTIONS: Final[list[tuple[str, Any]]] = [
+    # Channels to one target share a TCP connection otherwise: forwarded calls would queue behind replication.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", 64 * 2**20),
+    ("grpc.max_send_message_length", 64 * 2**20),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.http2.ping_timeout_ms", 3000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+]
+
+
+class Peers:
+    """One channel to each node that something was passed on to."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self._view = view
+        self._channels: dict[int, tuple[str, grpc.aio.Channel]] = {}
+        self._closing: set[grpc.aio.Channel] = set()
+        self._close_wanted = asyncio.Event()
+        view.subscribe(self._on_change)
+
+    def channel(self, node_id: int) -> grpc.aio.Channel:
+        """The channel to a node's replication listener. Raises LEADER_NOT_AVAILABLE for a node nobody knows."""
+        broker = self._view.image.brokers.get(node_id)
+        if broker is None:
+            raise ApiError(pb.ERROR_CODE_LEADER_NOT_AVAILABLE, f"node {node_id} is not registered", retry_after_ms=100)
+        known = self._channels.get(node_id)
+        if known is not None and known[0] == broker.replication_address:
+            return known[1]
+        if known is not None:
+            self._retire(node_id)
+        channel = grpc.aio.insecure_channel(broker.replication_address, options=CHANNEL_OPTIONS)
+        self._channels[node_id] = (broker.replication_address, channel)
+        return channel
+
+    async def call(self, node_id: int, method: str, request: bytes, timeout_s: float) -> bytes:
+        """Passes one unary call on and returns the answer's bytes. Raises ApiError: NETWORK_EXCEPTION where it is not
+        known what became of the request, REQUEST_TIMED_OUT where the time ran out."""
+        rpc: Callable[..., Any] = self.channel(node_id).unary_unary(method)
+        try:
+            answer: bytes = await rpc(request, timeout=timeout_s + MARGIN_S, metadata=FORWARDED_METADATA)
+        except grpc.aio.AioRpcError as error:
+            raise fault_of(error, node_id) from None
+        return answer
+
+    def _on_change(self, delta: Delta | None) -> None:
+        """A fenced node may be frozen: calls under way to it end now, as unknown, instead of at their time-outs."""
+        for node_id in list(self._channels):
+            broker = self._view.image.brokers.get(node_id)
+            if broker is None or broker.fenced:
+                self._retire(node_id)
+
+    def _retire(self, node_id: int) -> None:
+        self._closing.add(self._channels.pop(node_id)[1])
+        self._close_wanted.set()
+
+    async def run(self) -> None:
+        """Closes retired channels as they come, until cancelled; then closes all."""
+        try:
+            while True:
+                await self._close_wanted.wait()
+                self._close_wanted.clear()
+                await self._close_retired()
+        finally:
+            for node_id in list(self._channels):
+                self._retire(node_id)
+            await self._close_retired()
+
+    async def _close_retired(self) -> None:
+        while self._closing:
+            await self._closing.pop().close()
+
+
+def fault_of(error: grpc.aio.AioRpcError, node_id: int) -> ApiError:
+    """What a failed forwarded call means for the client."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ApiError(pb.ERROR_CODE_REQUEST_TIMED_OUT, f"the leader, node {node_id}, did not answer in time")
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return ApiError(pb.ERROR_CODE_MESSAGE_TOO_LARGE, f"the leader, node {node_id}, refused the size of the request")
+    return ApiError(
+        pb.ERROR_CODE_NETWORK_EXCEPTION,
+        f"the connection to the leader, node {node_id}, broke: {error.code().name} {error.details() or ''}".rstrip(),
+    )

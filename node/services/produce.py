@@ -1,0 +1,354 @@
+"""Produce: each batch goes to the leader's log at once, in the order of the request; answers come when acks hold.
+
+`ProduceRequest.start` is synchronous: nothing can slip in between two batches of a stream, and a caller that goes away
+in the meantime leaves nothing half done. What this node does not lead is passed on to who does.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from node.broker.broker import Appended, Broker
+from node.broker.door import InvalidRecords
+from node.metadata.image import NO_LEADER, Topic
+from node.metrics import Metrics
+from node.services.faults import Context, unexpected
+from node.services.peers import Peers
+from node.services.view import ClusterView
+from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
+from ottla.protocol.errors import ApiError
+from ottla.protocol.partitioner import partition_for_key
+from ottla.v1 import data_pb2
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.record_pb2 import Record, Records
+
+PRODUCE: Final = "/ottla.v1.DataService/Produce"
+TIMEOUT_MS: Final = 30_000
+ACKS_NONE: Final = 0
+ACKS_LEADER: Final = 1
+ACKS_ALL: Final = -1
+
+
+class Producing:
+    """One produce request under way: a slot for each of its partitions, filled as results become final."""
+
+    __slots__ = ("_left", "_on_done", "_request", "acks", "results", "started_s", "timeout_ms")
+
+    def __init__(self, request: ProduceRequestView, on_done: Callable[["Producing"], None]) -> None:
+        self._request = request
+        self._on_done = on_done
+        self._left = len(request.partitions)
+        self.results: list[data_pb2.ProduceResult | None] = [None] * self._left
+        self.acks = request.acks if request.HasField("acks") else ACKS_ALL
+        self.timeout_ms = request.timeout_ms or TIMEOUT_MS
+        self.started_s = time.monotonic()
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    @property
+    def request_id(self) -> int:
+        return self._request.request_id
+
+    @property
+    def request(self) -> ProduceRequestView:
+        return self._request
+
+    def finish(self, index: int, result: data_pb2.ProduceResult) -> None:
+        """Fills a slot; the last one ends the request. A slot is filled once: what comes later is dropped."""
+        if self.results[index] is not None:
+            return
+        self.results[index] = result
+        self._left -= 1
+        if self._left == 0:
+            self._on_done(self)
+
+    def fail(self, index: int, error: ApiError) -> None:
+        part = self._request.partitions[index]
+        result = data_pb2.ProduceResult(
+            topic=part.topic,
+            topic_id=part.topic_id,
+            partition=part.partition,
+            error=error.to_proto(),
+            base_offset=-1,
+            log_append_time_ms=-1,
+        )
+        if isinstance(error, InvalidRecords):
+            result.record_errors.extend(
+                data_pb2.RecordError(index=number, message=text) for number, text in error.record_errors
+            )
+        self.finish(index, result)
+
+    def response(self) -> data_pb2.ProduceResponse:
+        if self.acks == ACKS_NONE:
+            return data_pb2.ProduceResponse(request_id=self.request_id)
+        return data_pb2.ProduceResponse(request_id=self.request_id, partitions=self.results)  # type: ignore[arg-type]
+
+
+Forward = Callable[[Producing, int, list[int]], None]
+"""Passes slots of a request on: (request, leader's node id, indexes). Fills the slots later."""
+Order = Callable[[ProducePartitionView, int], None]
+"""Raises ApiError where appending this batch at that leader now would break a stream's order."""
+
+
+class Producer:
+    """Appends what this node leads, and tells apart what must go elsewhere."""
+
+    def __init__(self, broker: Broker, view: ClusterView, metrics: Metrics) -> None:
+        self._broker = broker
+        self._view = view
+        self._metrics = metrics
+
+    def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
+        """Appends the request's local batches and passes the others on; without `forward` they are refused."""
+        batches = request.request.partitions
+        if request.acks not in (ACKS_ALL, ACKS_NONE, ACKS_LEADER):
+            self._refuse_all(
+                request,
+                ApiError(pb.ERROR_CODE_INVALID_REQUIRED_ACKS, f"acks {request.acks} is none of 0, 1 and -1"),
+            )
+            return
+        if request.timeout_ms < 0:
+            self._refuse_all(
+                request, ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timeout_ms {request.timeout_ms} is negative")
+            )
+            return
+        elsewhere: dict[int, list[int]] = {}
+        for index, batch in enumerate(batches):
+            try:
+                leader = self._append(request, index, batch, order)
+            except ApiError as error:
+                self._metrics.refused("Produce", error.code)
+                request.fail(index, error)
+            except Exception as error:
+                request.fail(index, unexpected("Produce", error))
+            else:
+                if leader != self._view.node_id:
+                    elsewhere.setdefault(leader, []).append(index)
+        for leader, indexes in elsewhere.items():
+            if forward is not None:
+                self._metrics.forwarded.labels(rpc="Produce").inc()
+                forward(request, leader, indexes)
+                continue
+            for index in indexes:
+                part = batches[index]
+                topic, partition = self._view.partition(part.topic, part.topic_id, part.partition)
+                request.fail(index, self._view.not_leader(topic, partition))
+
+    def _refuse_all(self, request: Producing, error: ApiError) -> None:
+        for index in range(len(request.results)):
+            request.fail(index, error)
+
+    def _append(self, request: Producing, index: int, part: ProducePartitionView, order: Order | None) -> int:
+        """Appends one batch if this node leads its partition; returns who leads."""
+        view = self._view
+        topic, partition = view.partition(part.topic, part.topic_id, part.partition)
+        if topic.internal:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{topic.name} is internal: only the cluster writes to it"
+            )
+        if not part.HasField("batch"):
+            raise ApiError(pb.ERROR_CODE_INVALID_RECORD, f"no batch is given for {topic.name}-{part.partition}")
+        if partition.leader == NO_LEADER:
+            raise view.no_leader(topic, partition)
+        if order is not None:
+            order(part, partition.leader)
+        if partition.leader != view.node_id:
+            return partition.leader
+        appended = self._broker.append(
+            topic.topic_id,
+            part.partition,
+            part.batch,
+            acks=request.acks,
+            current_leader_epoch=part.current_leader_epoch if part.HasField("current_leader_epoch") else None,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+        self._metrics.produced_bytes.inc(appended.size_bytes)
+        if request.acks == ACKS_ALL:
+            waiting = self._broker.acknowledged(appended, request.timeout_ms)
+            if not waiting.done():
+                waiting.add_done_callback(partial(self._acknowledged, request, index, topic, appended))
+                return partition.leader
+            self._acknowledged(request, index, topic, appended, waiting)
+        else:
+            request.finish(index, self._result(topic, appended))
+        return partition.leader
+
+    def _acknowledged(
+        self, request: Producing, index: int, topic: Topic, appended: Appended, waiting: asyncio.Future[None]
+    ) -> None:
+        if waiting.cancelled():
+            request.fail(index, ApiError(pb.ERROR_CODE_NETWORK_EXCEPTION, f"node {self._view.node_id} is stopping"))
+            return
+        error = waiting.exception()
+        if error is None:
+            request.finish(index, self._result(topic, appended))
+        elif isinstance(error, ApiError):
+            self._metrics.refused("Produce", error.code)
+            request.fail(index, error)
+        else:
+            assert isinstance(error, Exception)
+            request.fail(index, unexpected("Produce", error))
+
+    def _result(self, topic: Topic, appended: Appended) -> data_pb2.ProduceResult:
+        return data_pb2.ProduceResult(
+            topic=topic.name,
+            topic_id=topic.topic_id,
+            partition=appended.partition,
+            base_offset=appended.base_offset,
+            log_append_time_ms=appended.log_append_time_ms,
+            log_start_offset=appended.log_start_offset,
+            leader_epoch=appended.leader_epoch,
+            duplicate=appended.duplicate,
+            receipt=self._broker.receipt(appended),
+        )
+
+
+class UnaryProduce:
+    """The unary calls: Produce and Send."""
+
+    def __init__(self, producer: Producer, view: ClusterView, peers: Peers, *, forwarded: bool) -> None:
+        self._producer = producer
+        self._view = view
+        self._peers = peers
+        self._forwarded = forwarded
+
+    async def produce(self, request: ProduceRequestView, context: Context) -> data_pb2.ProduceResponse:
+        """Answers when every batch's acknowledgement holds or has failed."""
+        return (await self._run(request, context)).response()
+
+    async def _run(self, request: ProduceRequestView, context: Context) -> Producing:
+        finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        hops: list[tuple[int, list[int]]] = []
+        running = Producing(request, lambda _: None if finished.done() else finished.set_result(None))
+        if running.done:
+            return running
+        self._producer.start(
+            running, None if self._forwarded else lambda _, leader, indexes: hops.append((leader, indexes))
+        )
+        if not hops:
+            await finished
+            return running
+        async with asyncio.TaskGroup() as group:
+            for leader, indexes in hops:
+                group.create_task(self._pass_on(running, leader, indexes, context))
+            await finished
+        return running
+
+    async def _pass_on(self, running: Producing, leader: int, indexes: list[int], context: Context) -> None:
+        request = running.request
+        part = ProduceRequestView(
+            acks=running.acks,
+            timeout_ms=running.timeout_ms,
+            client_id=request.client_id,
+            partitions=[request.partitions[index] for index in indexes],
+        )
+        timeout_s = running.timeout_ms / 1000
+        remaining = context.time_remaining()
+        if remaining is not None:
+            timeout_s = min(timeout_s, remaining)
+        try:
+            answer = await self._peers.call(leader, PRODUCE, part.SerializeToString(), timeout_s)
+        except ApiError as error:
+            for index in indexes:
+                running.fail(index, error)
+            return
+        fill(running, indexes, data_pb2.ProduceResponse.FromString(answer), leader)
+
+    async def send(self, request: data_pb2.SendRequest, context: Context) -> data_pb2.SendResponse:
+        """Places records by murmur2 of their keys, one batch per partition, and answers record by record."""
+        topic = self._view.topic(request.topic, b"")
+        acks = request.acks if request.HasField("acks") else ACKS_ALL
+        results = [data_pb2.SendResult(partition=-1, offset=-1) for _ in request.records]
+        placed = place(topic, request.records, results, random.randrange(len(topic.partitions)))
+        numbers = list(placed)
+        produce = ProduceRequestView(
+            acks=acks,
+            timeout_ms=request.timeout_ms,
+            client_id=request.client_id,
+            partitions=[
+                ProducePartitionView(
+                    topic_id=topic.topic_id,
+                    partition=number,
+                    batch=batch_of([request.records[index] for index in placed[number]]),
+                )
+                for number in numbers
+            ],
+        )
+        running = await self._run(produce, context)
+        if acks == ACKS_NONE:
+            return data_pb2.SendResponse()
+        for number, outcome in zip(numbers, running.results, strict=True):
+            assert outcome is not None
+            for place_in_batch, index in enumerate(placed[number]):
+                results[index].partition = number
+                if outcome.HasField("error"):
+                    results[index].error.CopyFrom(outcome.error)
+                elif outcome.base_offset >= 0:
+                    results[index].offset = outcome.base_offset + place_in_batch
+        return data_pb2.SendResponse(results=results)
+
+
+def fill(running: Producing, indexes: list[int], answer: data_pb2.ProduceResponse, leader: int) -> None:
+    """Puts a leader's results into the slots they were asked for."""
+    if running.acks == ACKS_NONE:
+        for index in indexes:
+            running.finish(index, data_pb2.ProduceResult(base_offset=-1))
+        return
+    for index, result in zip(indexes, answer.partitions, strict=False):
+        running.finish(index, result)
+    for index in indexes[len(answer.partitions) :]:
+        running.fail(
+            index, ApiError(pb.ERROR_CODE_NETWORK_EXCEPTION, f"node {leader} answered without a result for the batch")
+        )
+
+
+def place(
+    topic: Topic, records: "RecordsToSend", results: list[data_pb2.SendResult], keyless: int
+) -> dict[int, list[int]]:
+    """Which records go to which partition, in order: {partition: record numbers}. `keyless` takes those without a key.
+    A record that names a partition which does not exist gets its error in `results` and goes nowhere."""
+    placed: dict[int, list[int]] = {}
+    count = len(topic.partitions)
+    for index, record in enumerate(records):
+        if record.HasField("partition"):
+            number = record.partition
+        elif record.HasField("key"):
+            number = partition_for_key(record.key, count)
+        else:
+            number = keyless
+        if 0 <= number < count:
+            placed.setdefault(number, []).append(index)
+        else:
+            error = ApiError(
+                pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+                f"topic {topic.name!r} has partitions 0 to {count - 1}, not {number}",
+            )
+            results[index].error.CopyFrom(error.to_proto())
+    return placed
+
+
+RecordsToSend = Sequence[data_pb2.SendRecord]
+
+
+def batch_of(records: RecordsToSend) -> RecordBatchView:
+    """One batch of these records. Times not given are now; the header's times are those of the records."""
+    now_ms = time.time_ns() // 1_000_000
+    times = [record.timestamp_ms if record.HasField("timestamp_ms") else now_ms for record in records]
+    base = times[0]
+    payload = Records(
+        records=[
+            Record(
+                key=record.key if record.HasField("key") else None,
+                value=record.value if record.HasField("value") else None,
+                headers=record.headers,
+                timestamp_delta=at - base,
+            )
+            for record, at in zip(records, times, strict=True)
+        ]
+    )
+    return RecordBatchView(base_timestamp=base, max_timestamp=max(times), records=payload.SerializeToString())

@@ -1,0 +1,130 @@
+"""The cluster as the data loop sees it: the last image handed over by the control loop, and who waits for the next."""
+
+import asyncio
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.metadata.image import NO_LEADER, Delta, Image, Partition, Topic
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumView:
+    """What the control loop last said about the quorum. `contact_ms` is monotonic: when it was last heard from."""
+
+    leader_id: int | None = None
+    term: int = 0
+    contact_ms: int = 0
+    cluster_id: bytes = b""
+
+
+class ClusterView:
+    """Image and quorum state on the data loop. Changed only by `apply` and `set_quorum`, on that loop."""
+
+    def __init__(self, node_id: int) -> None:
+        self.node_id = node_id
+        self.image: Image = Image.EMPTY
+        self.quorum = QuorumView()
+        self._listeners: list[Callable[[Delta | None], None]] = []
+        self._changed = asyncio.Event()
+
+    def subscribe(self, listener: Callable[[Delta | None], None]) -> Callable[[], None]:
+        """Calls `listener` with each delta, and with None when only the quorum changed. Returns how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def apply(self, image: Image, delta: Delta) -> None:
+        self.image = image
+        self._tell(delta)
+
+    def set_quorum(self, quorum: QuorumView) -> None:
+        moved = quorum.leader_id != self.quorum.leader_id
+        self.quorum = quorum
+        if moved:
+            self._tell(None)
+
+    def _tell(self, delta: Delta | None) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        for listener in list(self._listeners):
+            listener(delta)
+
+    async def changed(self, timeout_s: float) -> None:
+        """Returns after the next change, or after the time-out."""
+        waiting = self._changed
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiting.wait()
+        except TimeoutError:
+            return
+
+    def topic(self, name: str, topic_id: bytes) -> Topic:
+        """The topic with that name, that id, or both. Raises UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID,
+        INCONSISTENT_TOPIC_ID or INVALID_REQUEST."""
+        image = self.image
+        if not topic_id:
+            if not name:
+                raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "neither a topic name nor a topic id is given")
+            found = image.topic_named(name)
+            if found is None:
+                raise self.unknown_topic(name)
+            return found
+        if len(topic_id) != 16:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"a topic id has 16 bytes, not {len(topic_id)}")
+        by_id = image.topics.get(topic_id)
+        if by_id is None:
+            raise ApiError(
+                pb.ERROR_CODE_UNKNOWN_TOPIC_ID,
+                f"there is no topic with id {topic_id.hex()} at metadata index {image.index}"
+                + (f"; {name!r} has another id" if name and image.topic_named(name) is not None else ""),
+            )
+        if name and by_id.name != name:
+            raise ApiError(
+                pb.ERROR_CODE_INCONSISTENT_TOPIC_ID,
+                f"topic id {topic_id.hex()} belongs to {by_id.name!r}, not to {name[:249]!r}",
+            )
+        return by_id
+
+    def partition(self, name: str, topic_id: bytes, number: int) -> tuple[Topic, Partition]:
+        """The topic and its partition `number`. Raises as `topic` does."""
+        topic = self.topic(name, topic_id)
+        if not 0 <= number < len(topic.partitions):
+            raise ApiError(
+                pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+                f"topic {topic.name!r} has partitions 0 to {len(topic.partitions) - 1}, not {number}",
+            )
+        return topic, topic.partitions[number]
+
+    def unknown_topic(self, name: str) -> ApiError:
+        """The refusal of a name, with the closest names there are."""
+        near = difflib.get_close_matches(name[:249], list(self.image.names), n=3)
+        hint = f"; close names: {', '.join(near)}" if near else ""
+        return ApiError(
+            pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+            f"there is no topic {name[:249]!r} at metadata index {self.image.index}{hint}",
+        )
+
+    def no_leader(self, topic: Topic, partition: Partition) -> ApiError:
+        """The refusal where a partition has no leader now."""
+        return ApiError(
+            pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+            f"{topic.name}-{partition.partition} has no leader in epoch {partition.leader_epoch}; "
+            f"replicas {list(partition.replicas)}, in sync {list(partition.isr)}, eligible {list(partition.elr)}",
+            retry_after_ms=100,
+        )
+
+    def not_leader(self, topic: Topic, partition: Partition) -> ApiError:
+        """The refusal of a call that was meant for the leader, with the leader's address (KIP-951)."""
+        if partition.leader == NO_LEADER:
+            return self.no_leader(topic, partition)
+        broker = self.image.brokers.get(partition.leader)
+        return ApiError(
+            pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+            f"node {self.node_id} does not lead {topic.name}-{partition.partition}; "
+            f"node {partition.leader} does, in epoch {partition.leader_epoch}",
+            leader=partition.leader,
+            epoch=partition.leader_epoch,
+            address=broker.client_address if broker is not None else "",
+        )
