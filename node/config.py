@@ -2,8 +2,8 @@
 
 `broker.session.timeout.ms` in the file is `OTTLA_BROKER_SESSION_TIMEOUT_MS` in the environment and
 `--set broker.session.timeout.ms=3000` on the command line. Every refusal is a `ConfigError` that names the key, where
-its value came from, the value and what is allowed. Topic settings given here are the defaults for topics that do not
-set their own; they are checked by the table of topic configs.
+its value came from, the value and what is allowed. What can also be changed at run time (`log.retention.ms`,
+`num.partitions`: the table of broker configs) is kept as text in `broker_configs`, the lowest level of its precedence.
 """
 
 import difflib
@@ -22,6 +22,9 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from ottla.protocol.configs import BROKER_KEYS
+from ottla.protocol.errors import ApiError
 
 ENV_PREFIX: Final = "OTTLA_"
 ENV_OF_CLIENTS: Final = {"OTTLA_BOOTSTRAP"}
@@ -87,7 +90,6 @@ class Settings(BaseSettings):
     broker_heartbeat_interval_ms: Ms = 500
     broker_session_timeout_ms: Ms = 3000
     controlled_shutdown_timeout_ms: Ms = 15_000
-    auto_leader_rebalance_enable: bool = True
     max_partitions_per_node: Annotated[int, Field(ge=1, le=100_000)] = 4000
 
     # Replication.
@@ -100,7 +102,6 @@ class Settings(BaseSettings):
 
     # Logs.
     log_retention_check_interval_ms: Ms = 30_000
-    log_segment_delete_delay_ms: Annotated[int, Field(ge=0, le=2**31 - 1)] = 5000
     log_flush_offset_checkpoint_interval_ms: Ms = 5000
     log_cleaner_backoff_ms: Ms = 5000
     log_cleaner_dedupe_buffer_size: Bytes = 16 * 2**20
@@ -108,11 +109,8 @@ class Settings(BaseSettings):
     # Free space below which produce is refused, and below which the ballast of the metadata directory is released.
     disk_free_min_bytes: Annotated[int, Field(ge=0, le=2**50)] = 256 * 2**20
 
-    # For topics that do not say otherwise. Absent replication factor: min(3, live brokers).
-    num_partitions: Annotated[int, Field(ge=1, le=100_000)] = 1
-    default_replication_factor: Annotated[int, Field(ge=1, le=100)] | None = None
-    auto_create_topics_enable: bool = False
-    topic_defaults: Mapping[str, str] = Field(default_factory=dict)
+    # Static broker configs: defaults of topics, and of the cluster.
+    broker_configs: Mapping[str, str] = Field(default_factory=dict)
 
     # Requests.
     socket_request_max_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = 32 * 2**20
@@ -229,34 +227,36 @@ def key_of(field: str) -> str:
 
 
 def keys() -> list[str]:
-    """Every key that a node takes, without the topic defaults."""
-    return [key_of(field) for field in Settings.model_fields if field != "topic_defaults"]
+    """Every key that a node takes."""
+    return [*(key_of(field) for field in Settings.model_fields if field != "broker_configs"), *BROKER_KEYS]
 
 
-def load(
-    path: Path | None, flags: Iterable[str], topic_keys: Iterable[str] = (), environ: Mapping[str, str] = os.environ
-) -> Settings:
-    """Reads the settings. `flags` are `key=value`; `topic_keys` are the topic configs that may have a default here.
-
-    Raises ConfigError with one line per wrong key.
-    """
-    topic = frozenset(topic_keys)
-    from_file, file_topics = _sort_out(_read_file(path), topic, f"file {path}")
-    from_flags, flag_topics = _sort_out(_read_flags(flags), topic, "flag --set")
-    env_topics = {
-        key: environ[name] for key in topic if (name := ENV_PREFIX + key.replace(".", "_").upper()) in environ
-    }
+def load(path: Path | None, flags: Iterable[str], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Reads the settings; `flags` are `key=value`. Raises ConfigError with one line per wrong key."""
+    from_file, file_configs = _sort_out(_read_file(path), f"file {path}")
+    from_flags, flag_configs = _sort_out(_read_flags(flags), "flag --set")
+    env_configs = {key: environ[_env(key)] for key in BROKER_KEYS if _env(key) in environ}
+    configs = {**file_configs, **env_configs, **flag_configs}
+    for key, text in configs.items():
+        try:
+            BROKER_KEYS[key].parse(text)
+        except ApiError as error:
+            raise ConfigError(f"{key}: {error.message}") from None
     values: dict[str, Any] = {**from_flags, _FILE: from_file}
     try:
-        return Settings(topic_defaults={**file_topics, **env_topics, **flag_topics}, **values)
+        return Settings(broker_configs=configs, **values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item, from_flags, from_file, path) for item in error.errors())) from None
 
 
-def unknown_in_environment(topic_keys: Iterable[str], environ: Mapping[str, str] = os.environ) -> list[str]:
+def unknown_in_environment(environ: Mapping[str, str] = os.environ) -> list[str]:
     """OTTLA_ variables that no setting reads. Not an error: container platforms make such names up by themselves."""
-    known = {ENV_PREFIX + key.replace(".", "_").upper() for key in (*keys(), *topic_keys)} | ENV_OF_CLIENTS
+    known = {_env(key) for key in keys()} | ENV_OF_CLIENTS
     return sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
+
+
+def _env(key: str) -> str:
+    return ENV_PREFIX + key.replace(".", "_").upper()
 
 
 def _read_file(path: Path | None) -> dict[str, object]:
@@ -290,25 +290,23 @@ def _read_flags(flags: Iterable[str]) -> dict[str, object]:
     return found
 
 
-def _sort_out(
-    values: Mapping[str, object], topic: frozenset[str], source: str
-) -> tuple[dict[str, object], dict[str, str]]:
-    """Splits settings of the node from defaults for topics; refuses what is neither."""
+def _sort_out(values: Mapping[str, object], source: str) -> tuple[dict[str, object], dict[str, str]]:
+    """Splits settings of the process from broker configs; refuses what is neither."""
     known = keys()
     settings: dict[str, object] = {}
-    topics: dict[str, str] = {}
+    configs: dict[str, str] = {}
     wrong: list[str] = []
     for key, value in values.items():
-        if key in known:
+        if key in BROKER_KEYS:
+            configs[key] = str(value).lower() if isinstance(value, bool) else str(value)
+        elif key in known:
             settings[key.replace(".", "_")] = value
-        elif key in topic:
-            topics[key] = str(value).lower() if isinstance(value, bool) else str(value)
         else:
-            near = difflib.get_close_matches(key, [*known, *topic], n=1)
+            near = difflib.get_close_matches(key, known, n=1)
             wrong.append(f"{key} ({source}) is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return settings, topics
+    return settings, configs
 
 
 def _explain(error: Any, from_flags: Mapping[str, object], from_file: Mapping[str, object], path: Path | None) -> str:
@@ -318,11 +316,11 @@ def _explain(error: Any, from_flags: Mapping[str, object], from_file: Mapping[st
         return message
     key = key_of(field)
     if error["type"] == "missing":
-        return f"{key} is not set: give it in the config file, as {ENV_PREFIX}{field.upper()}, or with --set {key}=..."
+        return f"{key} is not set: give it in the config file, as {_env(key)}, or with --set {key}=..."
     if field in from_flags:
         source = "flag --set"
-    elif ENV_PREFIX + field.upper() in os.environ:
-        source = f"environment {ENV_PREFIX}{field.upper()}"
+    elif _env(key) in os.environ:
+        source = f"environment {_env(key)}"
     else:
         source = f"file {path}" if field in from_file else "default"
     given = f" = {error['input']!r}" if isinstance(error["input"], str | int | float) else ""
