@@ -184,6 +184,7 @@ class LogEnd(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     LAST_EPOCH_FIELD_NUMBER: _builtins.int
     LOG_END_OFFSET_FIELD_NUMBER: _builtins.int
+    LEADER_EPOCH_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -192,6 +193,8 @@ class LogEnd(_message.Message):
     """Epoch of the last batch; -1 = empty log."""
     log_end_offset: _builtins.int
     """The offset after the last record."""
+    leader_epoch: _builtins.int
+    """The leader epoch the broker has applied: nothing was appended since. A report of another epoch counts for nothing."""
     def __init__(
         self,
         *,
@@ -199,10 +202,11 @@ class LogEnd(_message.Message):
         partition: _builtins.int = ...,
         last_epoch: _builtins.int = ...,
         log_end_offset: _builtins.int = ...,
+        leader_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_epoch", b"last_epoch", "log_end_offset", b"log_end_offset", "partition", b"partition", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_epoch", b"last_epoch", "leader_epoch", b"leader_epoch", "log_end_offset", b"log_end_offset", "partition", b"partition", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

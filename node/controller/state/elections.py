@@ -1,0 +1,177 @@
+"""Who leads a partition and who is in its ISR, ELR and last known ELR. Every partition change is made here.
+
+The rules (KIP-966, KIP-841):
+- the ISR has live members only; who leaves it while it is below min ISR stays eligible (ELR), because the high
+  watermark does not move then; who may have lost data is only *last known*;
+- ELR and last known ELR are empty while the ISR has min ISR members;
+- a leader comes from the ISR, else from the ELR. With both empty: when every last known eligible replica is back, the
+  most complete log, without an operator. Any other replica only where the topic's config or an operator says so;
+- nobody leads in an epoch that was led before.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from node.controller.state.draft import Draft, LogEnd
+from node.metadata.image import NO_LEADER, InvariantError, MetadataView, Partition, Topic
+from ottla.internal.v1 import metadata_pb2 as records
+
+
+class _Choice(NamedTuple):
+    leader: int
+    how: str
+    clean: bool = True
+
+
+def reconsider(
+    draft: Draft,
+    partition: Partition,
+    cause: str,
+    *,
+    isr: Collection[int] | None = None,
+    lost: Collection[int] = (),
+    prefer_first: bool = False,
+    allow_unclean: bool = False,
+    recovered: bool = False,
+) -> Partition:
+    """Brings a partition in line with who is live now; adds a record if that changes anything.
+
+    `isr` is a leader's wish for the ISR; `lost` are replicas whose log may lack what it had. `prefer_first` moves
+    leadership to the first replica where it is in sync; `allow_unclean` elects any live replica where nobody else is.
+    Returns the partition as it is then.
+    """
+    topic = draft.view.topic(partition.topic_id)
+    if topic is None:
+        raise InvariantError(f"partition {partition.partition} of unknown topic {partition.topic_id.hex()}")
+    rules = draft.rules(topic)
+    replicas = partition.replicas
+    enough = min(rules.min_isr, len(replicas))
+
+    wanted = partition.isr if isr is None else isr
+    new_isr = tuple(n for n in replicas if n in wanted and n not in lost and draft.eligible(n, partition))
+    were_eligible = {*partition.isr, *partition.elr}
+    elr = tuple(n for n in replicas if n in were_eligible and n not in new_isr and n not in lost)
+    known = {*were_eligible, *partition.last_known_elr}
+    last_known = tuple(n for n in replicas if n in known and n not in new_isr and n not in elr)
+
+    choice = _choose(draft, partition, new_isr, elr, last_known, prefer_first, allow_unclean or rules.unclean_election)
+    if choice.leader != NO_LEADER and choice.leader not in new_isr:
+        new_isr = (choice.leader,)
+        elr = tuple(n for n in elr if n != choice.leader)
+        last_known = tuple(n for n in last_known if n != choice.leader)
+    if len(new_isr) >= enough or not choice.clean:
+        elr, last_known = (), ()
+
+    change = records.PartitionChangeRecord(topic_id=partition.topic_id, partition=partition.partition)
+    if new_isr != partition.isr:
+        change.isr.ids.extend(new_isr)
+        change.isr.SetInParent()
+    if elr != partition.elr:
+        change.elr.ids.extend(elr)
+        change.elr.SetInParent()
+    if last_known != partition.last_known_elr:
+        change.last_known_elr.ids.extend(last_known)
+        change.last_known_elr.SetInParent()
+    if choice.leader != partition.leader:
+        change.leader = choice.leader
+        last_leader = partition.leader if choice.leader == NO_LEADER else NO_LEADER
+        if last_leader != partition.last_known_leader:
+            change.last_known_leader = last_leader
+    recovering = not choice.clean or (partition.recovering and not recovered)
+    if recovering != partition.recovering:
+        change.recovering = recovering
+    if change.ByteSize() == _key_bytes(partition):
+        return partition
+    change.cause = cause + (f"; {choice.how}" if choice.leader != partition.leader else "")
+    draft.add(records.MetadataRecord(partition_change=change))
+    after = draft.view.partition(partition.topic_id, partition.partition)
+    if after is None:
+        raise InvariantError(f"{topic.name}-{partition.partition} is gone after a change of it")
+    check_partition(draft.view, topic, after)
+    return after
+
+
+def reconsider_all(draft: Draft, node_id: int, cause: str, lost_by_flush: bool = False, wiped: bool = False) -> None:
+    """Reconsiders every partition for which `node_id` matters, after its broker changed.
+
+    `lost_by_flush`: its last stop may have lost what was not synced, so only `flush=ack` keeps it eligible. `wiped`:
+    it came back with another disk and has nothing.
+    """
+    for topic in list(draft.view.all_topics()):
+        for partition in topic.partitions:
+            if node_id not in partition.replicas:
+                continue
+            may_have_lost = wiped or (lost_by_flush and not draft.rules(topic).flush_ack)
+            if node_id in partition.isr or partition.leader in (node_id, NO_LEADER) or may_have_lost:
+                reconsider(draft, partition, cause, lost=(node_id,) if may_have_lost else ())
+
+
+def best_log(draft: Draft, partition: Partition, candidates: Collection[int]) -> int:
+    """The candidate with the most complete log; of equal or unreported ones the first in the order of the replicas."""
+    nothing = LogEnd(-2, -1)
+    return max(
+        (n for n in partition.replicas if n in candidates),
+        key=lambda n: (draft.log_end(n, partition) or nothing, -partition.replicas.index(n)),
+    )
+
+
+def _choose(
+    draft: Draft,
+    partition: Partition,
+    isr: tuple[int, ...],
+    elr: tuple[int, ...],
+    last_known: tuple[int, ...],
+    prefer_first: bool,
+    allow_unclean: bool,
+) -> _Choice:
+    replicas = partition.replicas
+    if prefer_first and replicas[0] in isr:
+        return _Choice(replicas[0], f"leadership goes to the preferred replica {replicas[0]}")
+    if partition.leader in isr:
+        return _Choice(partition.leader, "")
+    if isr:
+        return _Choice(isr[0], f"{isr[0]} elected from the ISR")
+    live = [n for n in replicas if draft.eligible(n, partition)]
+    eligible = [n for n in elr if n in live]
+    if eligible:
+        return _Choice(eligible[0], f"{eligible[0]} elected from the eligible leader replicas")
+    if not elr and last_known and all(n in live for n in last_known):
+        if len(last_known) == 1:
+            return _Choice(last_known[0], f"{last_known[0]} elected: it alone was eligible last", clean=False)
+        if all(draft.log_end(n, partition) is not None for n in last_known):
+            # Any replica that reported may win: in one epoch a longer log contains every shorter one.
+            best = best_log(draft, partition, [n for n in live if draft.log_end(n, partition) is not None])
+            return _Choice(best, f"all of {_list(last_known)} are back, {best} has the most complete log", clean=False)
+    if allow_unclean and live:
+        best = best_log(draft, partition, live)
+        return _Choice(best, f"UNCLEAN election of {best}, acknowledged records may be lost", clean=False)
+    waits_for = elr or last_known
+    return _Choice(NO_LEADER, f"no leader until {_list(waits_for)} {'is' if len(waits_for) == 1 else 'are'} back")
+
+
+def check_partition(view: MetadataView, topic: Topic, partition: Partition) -> None:
+    """Raises InvariantError where a partition's state breaks a rule that every decision must keep."""
+    name = f"{topic.name}-{partition.partition}"
+    for members, what in ((partition.isr, "ISR"), (partition.elr, "ELR"), (partition.last_known_elr, "last known ELR")):
+        if len(set(members)) != len(members) or not set(members) <= set(partition.replicas):
+            raise InvariantError(f"{name}: {what} {members} is no subset of the replicas {partition.replicas}")
+    if set(partition.isr) & set(partition.elr):
+        raise InvariantError(f"{name}: ISR {partition.isr} and ELR {partition.elr} overlap")
+    if partition.leader == NO_LEADER:
+        if partition.isr:
+            raise InvariantError(f"{name}: in-sync replicas {partition.isr} but no leader")
+    elif partition.leader not in partition.isr:
+        raise InvariantError(f"{name}: leader {partition.leader} is not in the ISR {partition.isr}")
+    for node_id in partition.isr:
+        broker = view.brokers.get(node_id)
+        if broker is None or not broker.live:
+            raise InvariantError(f"{name}: {node_id} is in the ISR {partition.isr} but fenced, stopping or unknown")
+
+
+def _key_bytes(partition: Partition) -> int:
+    """Size of a change that names its partition and nothing else."""
+    return records.PartitionChangeRecord(topic_id=partition.topic_id, partition=partition.partition).ByteSize()
+
+
+def _list(ids: Collection[int]) -> str:
+    return ", ".join(map(str, ids))
