@@ -60,6 +60,10 @@ class Builder:
     def changed_partitions(self) -> frozenset[tuple[bytes, int]]:
         return frozenset(self._changed_partitions)
 
+    @property
+    def changed_brokers(self) -> frozenset[int]:
+        return frozenset(self._changed_brokers)
+
     def topic(self, topic_id: bytes) -> Topic | None:
         topic = self._topics.get(topic_id)
         if topic is not None and topic_id in self._open:
@@ -404,4 +408,3 @@ def _config_record(resource_type: int, name: str, key: str, value: str) -> pb.Me
     return pb.MetadataRecord(
         config=pb.ConfigRecord(resource_type=resource_type, resource_name=name, key=key, value=value)
     )
-

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from node.controller.state.draft import Draft, LogEnd
-from node.metadata.image import NO_LEADER, InvariantError, MetadataView, Partition, Topic
+from node.metadata.image import NO_LEADER, InvariantError, Partition
 from ottla.internal.v1 import metadata_pb2 as records
 
 
@@ -87,7 +87,6 @@ def reconsider(
     after = draft.view.partition(partition.topic_id, partition.partition)
     if after is None:
         raise InvariantError(f"{topic.name}-{partition.partition} is gone after a change of it")
-    check_partition(draft.view, topic, after)
     return after
 
 
@@ -147,25 +146,6 @@ def _choose(
         return _Choice(best, f"UNCLEAN election of {best}, acknowledged records may be lost", clean=False)
     waits_for = elr or last_known
     return _Choice(NO_LEADER, f"no leader until {_list(waits_for)} {'is' if len(waits_for) == 1 else 'are'} back")
-
-
-def check_partition(view: MetadataView, topic: Topic, partition: Partition) -> None:
-    """Raises InvariantError where a partition's state breaks a rule that every decision must keep."""
-    name = f"{topic.name}-{partition.partition}"
-    for members, what in ((partition.isr, "ISR"), (partition.elr, "ELR"), (partition.last_known_elr, "last known ELR")):
-        if len(set(members)) != len(members) or not set(members) <= set(partition.replicas):
-            raise InvariantError(f"{name}: {what} {members} is no subset of the replicas {partition.replicas}")
-    if set(partition.isr) & set(partition.elr):
-        raise InvariantError(f"{name}: ISR {partition.isr} and ELR {partition.elr} overlap")
-    if partition.leader == NO_LEADER:
-        if partition.isr:
-            raise InvariantError(f"{name}: in-sync replicas {partition.isr} but no leader")
-    elif partition.leader not in partition.isr:
-        raise InvariantError(f"{name}: leader {partition.leader} is not in the ISR {partition.isr}")
-    for node_id in partition.isr:
-        broker = view.brokers.get(node_id)
-        if broker is None or not broker.live:
-            raise InvariantError(f"{name}: {node_id} is in the ISR {partition.isr} but fenced, stopping or unknown")
 
 
 def _key_bytes(partition: Partition) -> int:

@@ -6,7 +6,6 @@ from typing import Final
 
 from node.controller.state import placement
 from node.controller.state.draft import Draft
-from node.controller.state.elections import check_partition
 from node.controller.state.placement import Load
 from node.metadata.apply import TOPIC_CONFIG, partition_record
 from node.metadata.image import InvariantError, Partition, Topic
@@ -142,7 +141,10 @@ def _create(draft: Draft, wish: admin.NewTopic, load: Load, budget: int, interna
     for key, value in sorted(wish.configs.items()):
         config = records.ConfigRecord(resource_type=TOPIC_CONFIG, resource_name=topic_id.hex(), key=key, value=value)
         draft.add(records.MetadataRecord(config=config))
-    return _checked(draft, topic_id)
+    topic = draft.view.topic(topic_id)
+    if topic is None:
+        raise InvariantError(f"topic {topic_id.hex()} is gone after its creation")
+    return topic
 
 
 def _place_new(draft: Draft, wish: admin.NewTopic, load: Load, budget: int) -> list[tuple[int, ...]]:
@@ -200,7 +202,6 @@ def _grow(draft: Draft, wish: admin.GrowTopic, load: Load, budget: int) -> int:
     for replicas in placed:
         load.add(replicas)
     _add_partitions(draft, topic.topic_id, placed, have)
-    _checked(draft, topic.topic_id)
     return more
 
 
@@ -215,15 +216,6 @@ def _add_partitions(draft: Draft, topic_id: bytes, placed: Sequence[tuple[int, .
             leader=replicas[0],
         )
         draft.add(records.MetadataRecord(partition=partition_record(partition)))
-
-
-def _checked(draft: Draft, topic_id: bytes) -> Topic:
-    topic = draft.view.topic(topic_id)
-    if topic is None:
-        raise InvariantError(f"topic {topic_id.hex()} is gone after its creation")
-    for partition in topic.partitions:
-        check_partition(draft.view, topic, partition)
-    return topic
 
 
 def _check_configs(wish: admin.NewTopic) -> None:
