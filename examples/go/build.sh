@@ -1,0 +1,10 @@
+#!/bin/sh
+# Generates the stubs and builds ./gen/client with Debian's packages (no module proxy). Prints nothing on success.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$here/gen/src/github.com/ottla/ottla
+mkdir -p "$root/gen/go/ottla/v1" "$root/client"
+protoc -I "$here/../../proto" --go_out="$here/gen/src" --go-grpc_out="$here/gen/src" "$here"/../../proto/ottla/v1/*.proto
+cp "$here/main.go" "$root/client/"
+cd "$root/client"
+GO111MODULE=off GOPATH=$here/gen:/usr/share/gocode GOCACHE=${GOCACHE:-$here/gen/cache} go build -o "$here/gen/client" .
