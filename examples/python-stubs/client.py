@@ -8,7 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 
 import grpc
-from ottla.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc, error_pb2, group_pb2, group_pb2_grpc, record_pb2
+from ottla.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    data_pb2,
+    data_pb2_grpc,
+    error_pb2,
+    group_pb2,
+    group_pb2_grpc,
+    record_pb2,
+)
 
 RETRY_SECONDS = 30
 TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)

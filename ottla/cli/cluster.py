@@ -7,7 +7,7 @@ import typer
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
-    from ottla.client import Admin
+    from ottla import Admin
     from ottla.v1 import cluster_pb2
 
 app = typer.Typer(help="Show how the cluster does.", rich_markup_mode=None, no_args_is_help=True)

@@ -8,7 +8,7 @@ from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
-    from ottla.client import Admin
+    from ottla import Admin
     from ottla.v1 import admin_pb2
 
 app = typer.Typer(help="Show settings and where they come from.", rich_markup_mode=None, no_args_is_help=True)

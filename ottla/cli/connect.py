@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from ottla.client import Admin
+    from ottla import Admin
 
 Answer = TypeVar("Answer")
 
@@ -23,7 +23,7 @@ def with_admin(bootstrap: str, ask: Callable[["Admin"], Awaitable[Answer]]) -> A
     """Runs one question to the cluster, or one change of it, and closes the connection."""
 
     async def work() -> Answer:
-        from ottla.client import Admin
+        from ottla import Admin
 
         async with Admin(bootstrap) as admin:
             return await ask(admin)

@@ -60,7 +60,7 @@ async def _consume(
     max_messages: int | None,
     line_of: "Callable[[Shown], bytes]",
 ) -> None:
-    from ottla.client import Consumer
+    from ottla import Consumer
 
     out = sys.stdout.buffer
     count = 0

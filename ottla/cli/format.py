@@ -22,7 +22,7 @@ class Shown(Protocol):
     @property
     def offset(self) -> int: ...
     @property
-    def timestamp_ms(self) -> int: ...
+    def timestamp(self) -> int: ...
     @property
     def key(self) -> bytes | None: ...
     @property
@@ -38,9 +38,9 @@ def _or_null(data: bytes | None) -> bytes:
 def _time(record: Shown) -> bytes:
     """ISO 8601 in UTC with milliseconds; a time that no calendar has stays a number."""
     try:
-        moment = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+        moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     except (OverflowError, OSError, ValueError):
-        return b"%d" % record.timestamp_ms
+        return b"%d" % record.timestamp
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
@@ -53,7 +53,7 @@ _FIELDS: Final[dict[str, Callable[[Shown], bytes]]] = {
     "partition": lambda record: b"%d" % record.partition,
     "offset": lambda record: b"%d" % record.offset,
     "time": _time,
-    "timestamp_ms": lambda record: b"%d" % record.timestamp_ms,
+    "timestamp_ms": lambda record: b"%d" % record.timestamp,
     "key": lambda record: _or_null(record.key),
     "value": lambda record: _or_null(record.value),
     "headers": _headers,
@@ -88,7 +88,7 @@ def json_line(record: Shown) -> bytes:
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "timestamp_ms": record.timestamp_ms,
+        "timestamp_ms": record.timestamp,
         **_json_bytes("key", record.key),
         **_json_bytes("value", record.value),
         "headers": [{"key": name, **_json_bytes("value", value)} for name, value in record.headers],

@@ -47,7 +47,9 @@ def node(
 ) -> None:
     """Run one node in this process until SIGTERM or Ctrl-C."""
     if not config.is_file():
-        raise Failure("INVALID_CONFIG", f"there is no file {config}", "name the node's TOML file, see docs/config.md")
+        raise Failure(
+            "INVALID_CONFIG", f"there is no file {config}", "name the node's TOML file, `ottla dev` writes such files"
+        )
     arguments = ["--config", str(config)]
     for setting in settings or ():
         arguments += ["--set", setting]

@@ -13,6 +13,8 @@ from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 _READ_BYTES: Final = 256 * 1024
+# No node takes a message of this size; without a bound a file without newlines would fill the memory.
+LINE_BYTES_MAX: Final = 32 * 1024 * 1024
 
 
 @dataclass
@@ -55,23 +57,23 @@ async def _produce(
     bootstrap: str, topic: str, source: BinaryIO, size_bytes: int | None, separator: bytes | None
 ) -> _Done:
     from ottla.cli.progress import Progress
-    from ottla.client import Producer
+    from ottla import Producer
 
     done = _Done()
     interactive = source is sys.stdin.buffer and sys.stdin.isatty()
     async with Producer(bootstrap) as producer:
         with Progress("sent", size_bytes, hidden=interactive) as progress:
             number = 0
-            async for lines, read_bytes in _lines(source):
+            async for lines, read_bytes in lines_of(source):
                 for line in lines:
                     number += 1
-                    key, value = _split(line, separator, number)
+                    key, value = split(line, separator, number)
                     await producer.send(topic, value, key=key)
                 progress.advance(read_bytes)
     return done
 
 
-def _split(line: bytes, separator: bytes | None, number: int) -> tuple[bytes | None, bytes]:
+def split(line: bytes, separator: bytes | None, number: int) -> tuple[bytes | None, bytes]:
     """Key and value of a line. Raises Failure with the line's number, from 1, where the separator is missing."""
     if separator is None:
         return None, line
@@ -86,11 +88,17 @@ def _split(line: bytes, separator: bytes | None, number: int) -> tuple[bytes | N
     return key, value
 
 
-async def _lines(source: BinaryIO) -> AsyncIterator[tuple[list[bytes], int]]:
+async def lines_of(source: BinaryIO) -> AsyncIterator[tuple[list[bytes], int]]:
     """Whole lines as they come, without their newlines, and how many bytes they took."""
     rest = b""
     while chunk := await _read(source):
         *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LINE_BYTES_MAX:
+            raise Failure(
+                "MESSAGE_TOO_LARGE",
+                f"a line has more than {LINE_BYTES_MAX} bytes",
+                "check that this is text with a record a line; the lines before it were sent",
+            )
         yield lines, len(chunk)
     if rest:
         yield [rest], 0

@@ -14,7 +14,7 @@ class Sample:
     topic: str = "flights"
     partition: int = 2
     offset: int = 17
-    timestamp_ms: int = 1_357_034_400_123
+    timestamp: int = 1_357_034_400_123
     key: bytes | None = b"UA1545"
     value: bytes | None = b"\xff\x00 raw"
     headers: tuple[tuple[str, bytes | None], ...] = (("a", b"1"), ("a", None))
@@ -40,7 +40,7 @@ def test_null_is_shown_as_null() -> None:
 
 
 def test_a_time_beyond_the_calendar_stays_a_number() -> None:
-    assert line_maker("{time}")(Sample(timestamp_ms=2**62)) == b"%d\n" % 2**62
+    assert line_maker("{time}")(Sample(timestamp=2**62)) == b"%d\n" % 2**62
 
 
 @pytest.mark.parametrize("template", ["{nope}", "{value:>10}", "{value!r}", "{", "}", "{}", "{0}", "{value.x}"])

@@ -1,0 +1,135 @@
+"""The demo's stream: one producer, one consumer, a kill in the middle. All in one event loop; the nodes are processes."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from examples.demo.flights import Event, number_of
+from examples.demo.ledger import Ledger
+from examples.demo.report import Health, Outage
+from examples.demo.screen import Screen
+from ottla.cli.failure import Failure
+from ottla.cli.local import LocalCluster, LocalNode
+from ottla import Admin, Consumer, Delivery, Producer
+
+TOPIC: Final = "flights"
+PARTITIONS: Final = 6
+REPLICAS: Final = 3
+CONFIGS: Final = {"min.insync.replicas": "2"}
+# Where in the stream the kill comes, and how long the node stays down.
+KILL_AT: Final = 0.3
+DOWN_S: Final = 3.0
+# A pause that begins later than this after the kill has another reason.
+AFTERMATH_S: Final = 10.0
+# Without any progress for so long the demo gives up.
+PATIENCE_S: Final = 60.0
+_SHOW_EVERY_S: Final = 0.1
+# Events sent before the other tasks get their turn even if nothing has to be waited for.
+_TURN: Final = 200
+
+
+class Stream:
+    """Runs once. `ledger` and `outage` are the result."""
+
+    def __init__(self, cluster: LocalCluster, total: int, screen: Screen) -> None:
+        self._cluster = cluster
+        self._total = total
+        self._screen = screen
+        self._deliveries: asyncio.Queue[tuple[int, Delivery] | None] = asyncio.Queue()
+        self._produced = False
+        self.ledger = Ledger(total, PARTITIONS)
+        self.outage: Outage | None = None
+
+    async def run(self, events: Iterable[Event]) -> Health:
+        """Creates the topic, streams, kills, reads to the end, waits until the cluster is whole. Raises Failure."""
+        async with Admin(self._cluster.bootstrap) as admin:
+            await admin.create_topic(TOPIC, num_partitions=PARTITIONS, replication_factor=REPLICAS, configs=CONFIGS)
+            self._screen.say(f"topic {TOPIC}: {PARTITIONS} partitions, {REPLICAS} replicas each, 2 must be in sync")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch())
+                tasks.create_task(self._read())
+                tasks.create_task(self._strike(admin))
+                tasks.create_task(self._produce(events))
+            return await self._whole_again(admin)
+
+    async def _produce(self, events: Iterable[Event]) -> None:
+        """Sends everything with acks=all; `send` waits by itself when too much is unacknowledged."""
+        async with Producer(self._cluster.bootstrap, acks="all") as producer:
+            acknowledgements = asyncio.create_task(self._acknowledgements())
+            for event in events:
+                self.ledger.on_sent(event.number, event.value)
+                delivery = await producer.send(TOPIC, event.value, key=event.key)
+                self._deliveries.put_nowait((event.number, delivery))
+                if event.number % _TURN == 0:
+                    await asyncio.sleep(0)
+            await producer.flush()
+            self._deliveries.put_nowait(None)
+            await acknowledgements
+        self._produced = True
+
+    async def _acknowledgements(self) -> None: ...
+
+    async def _read(self) -> None:
+        """Reads until everything that was sent was read once. Duplicates are counted as they come."""
+        async with Consumer(self._cluster.bootstrap) as consumer:
+            consumer.assign_topic(TOPIC)
+            async for record in consumer:
+                value = record.value or b""
+                self.ledger.on_read(number_of(value), record.partition, record.offset, value)
+                if self._produced and self.ledger.read >= self.ledger.acknowledged:
+                    return
+
+    async def _strike(self, admin: Admin) -> None:
+        """Kills the leader of partition 0 in mid-stream, and starts it again."""
+        while self.ledger.acknowledged < KILL_AT * self._total:
+            await asyncio.sleep(0.01)
+        topic = await admin.describe_topic(TOPIC)
+        victim = next(node for node in self._cluster.nodes if node.node_id == topic.partitions[0].leader_id)
+        led = [p.partition for p in topic.partitions if p.leader_id == victim.node_id]
+        killed_s = time.monotonic()
+        self._cluster.kill(victim)
+        self._screen.say(f"kill -9 node {victim.node_id}, the leader of partitions {', '.join(map(str, led))}")
+        await asyncio.sleep(DOWN_S)
+        self._screen.say(f"starting node {victim.node_id} again: {victim.command}")
+        self._cluster.start_node(victim)
+        back_s = await self._ready(victim)
+        self._screen.say(f"node {victim.node_id} is back")
+
+    async def _ready(self, node: LocalNode) -> float:
+        """Seconds until the node is ready. Raises Failure if it ends or takes too long."""
+        started_s = time.monotonic()
+        while not await asyncio.to_thread(node.ready):
+            if not node.running or time.monotonic() - started_s > PATIENCE_S:
+                raise Failure("NODE_FAILED", f"node {node.node_id} did not come back", f"look into {node.log}")
+            await asyncio.sleep(0.05)
+        return time.monotonic() - started_s
+
+    async def _watch(self) -> None:
+        """Shows progress; raises Failure when there is none for a minute. Ends when all is read."""
+        seen, changed_s = (0, 0, 0), time.monotonic()
+        while not (self._produced and self.ledger.read >= self.ledger.acknowledged):
+            self._screen.show(self.ledger)
+            now = (self.ledger.sent, self.ledger.acknowledged, self.ledger.read)
+            if now != seen:
+                seen, changed_s = now, time.monotonic()
+            elif time.monotonic() - changed_s > PATIENCE_S:
+                raise Failure("REQUEST_TIMED_OUT", f"no progress for {PATIENCE_S:.0f} s", "look into the nodes' logs")
+            await asyncio.sleep(_SHOW_EVERY_S)
+        self._screen.show(self.ledger)
+
+    async def _whole_again(self, admin: Admin) -> Health:
+        """The cluster once every node is up and every replica in sync, or as it is when patience ends."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            topic = await admin.describe_topic(TOPIC)
+            brokers = (await admin.metadata()).brokers
+            health = Health(
+                nodes_up=sum(not broker.fenced for broker in brokers),
+                nodes=len(self._cluster.nodes),
+                partitions_in_sync=sum(len(p.isr) == REPLICAS for p in topic.partitions),
+                partitions=PARTITIONS,
+            )
+            if health.ok or time.monotonic() > deadline_s:
+                return health
+            await asyncio.sleep(0.2)
