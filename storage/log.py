@@ -407,6 +407,8 @@ class Log:
             cut = last.position_of(end)
             if cut < last.size_bytes:
                 end = min(end, next(last.walk(cut))[1])
+            # The cut may have moved below a start that lies inside its batch.
+            self.log_start_offset = min(self.log_start_offset, end)
             self.epochs.truncate_to(end)
             self._forget_from(end)
             # From the end backwards: a crash in between leaves a shorter log, never one with a hole.
@@ -430,9 +432,10 @@ class Log:
         """
         self._check_truncatable()
         try:
+            kept_end = min(offset, self._bases[0])
             self.log_start_offset = offset
             self.epochs = EpochTable([(epoch, offset)] if epoch is not None else [])
-            self._forget_from(min(offset, self.log_end_offset))
+            self._forget_from(kept_end)
             for path in reversed(self._beyond):
                 self._fs.unlink(path)
             self._beyond = []
@@ -463,7 +466,6 @@ class Log:
 
     def _end_at(self, end: int) -> None:
         self.log_end_offset = end
-        self.log_start_offset = min(self.log_start_offset, end)
         self.synced_end_offset = min(self.synced_end_offset, end)
 
     def advance_log_start(self, offset: int) -> bool:
