@@ -18,7 +18,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from examples.demo import flights, report
 from examples.demo.screen import Screen
 from examples.demo.stream import Stream
-from ottla.cli.failure import Failure
+from ottla.cli.failure import as_text, explain
 from ottla.cli.local import LocalCluster, free_base_port
 
 NODES: Final = 3
@@ -36,8 +36,11 @@ def main() -> int:
     folder = FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     try:
         good = run(total, folder)
-    except Failure as failure:
-        print(f"error: {failure.code}: {failure.message}\nnext: {failure.next_step}", file=sys.stderr)
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        print(as_text(failure), file=sys.stderr)
         good = False
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
@@ -63,9 +66,8 @@ def run(total: int, folder: Path) -> bool:
             stream = Stream(cluster, total, screen)
             started = time.monotonic()
             health = asyncio.run(stream.run(islice(flights.events(path), total)))
-            verdict = stream.ledger.verdict()
-            screen.print("\n" + report.text(verdict, stream.outage, health, time.monotonic() - started))
-            return verdict.ok and health.ok
+            screen.print("\n" + report.text(stream.ledger, stream.kill, health, time.monotonic() - started))
+            return stream.ledger.verdict().ok and health.ok
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _NEVER: Final = -1
+# What is shorter is not kept: there may be one for each event.
+_PAUSE_MIN_S: Final = 0.005
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Ledger:
         self._acked_offset[number] = offset
         self.acknowledged += 1
         last = self._last_ack_s[partition]
-        if last is not None and now_s > last:
+        if last is not None and now_s - last > _PAUSE_MIN_S:
             self._pauses.append((last, now_s, partition))
         self._last_ack_s[partition] = now_s
 

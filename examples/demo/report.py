@@ -1,18 +1,21 @@
 """The demo's last words."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from examples.demo.ledger import Verdict
+from examples.demo.ledger import Ledger
+
+# A pause that begins later than this after the kill has another reason.
+_AFTERMATH_S: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Outage:
-    """What the kill did: the longest time without an acknowledgement in one partition that overlaps it."""
+class Kill:
+    """Which node was killed, when by the monotonic clock, and how long its start took."""
 
     victim: int
-    pause_s: float
-    pause_partition: int
-    back_after_s: float
+    at_s: float
+    start_took_s: float
 
 
 @dataclass(frozen=True)
@@ -29,27 +32,29 @@ class Health:
         return self.nodes_up == self.nodes and self.partitions_in_sync == self.partitions
 
 
-def text(verdict: Verdict, outage: Outage | None, health: Health, seconds: float) -> str:
-    """The report. Every number is counted on the client's side, by event."""
+def text(ledger: Ledger, kill: Kill | None, health: Health, seconds: float) -> str:
+    """The report. Every number is counted on the client's side, event by event."""
+    verdict = ledger.verdict()
     lines = [
-        f"sent          {verdict.sent:>9,} events in {seconds:.1f} s",
-        f"acknowledged  {verdict.acknowledged:>9,} by all in-sync replicas",
-        f"read          {verdict.read:>9,}",
-        f"lost          {verdict.lost:>9,}",
-        f"duplicated    {verdict.duplicated:>9,}",
-        f"changed       {verdict.changed:>9,}",
-        f"misplaced     {verdict.misplaced:>9,} (not at the offset that the acknowledgement named)",
-        f"out of order  {verdict.out_of_order:>9,}",
+        f"sent           {verdict.sent:>9,} events in {seconds:.1f} s",
+        f"acknowledged   {verdict.acknowledged:>9,} by all in-sync replicas",
+        f"read           {verdict.read:>9,}",
+        f"lost           {verdict.lost:>9,} acknowledged, but not read",
+        f"duplicated     {verdict.duplicated:>9,}",
+        f"out of order   {verdict.out_of_order:>9,} within a partition",
+        f"changed        {verdict.changed:>9,} by their checksum",
+        f"misplaced      {verdict.misplaced:>9,} not at the offset that was acknowledged",
     ]
-    if outage is not None:
-        lines.append(
-            f"longest pause {outage.pause_s:>8.2f} s between acknowledgements of one partition "
-            f"({outage.pause_partition}) around the kill of node {outage.victim}"
-        )
-        lines.append(f"node {outage.victim} back after {outage.back_after_s:.1f} s")
+    if kill is not None:
+        lines.append(f"killed         node {kill.victim}; it was ready again {kill.start_took_s:.1f} s after its start")
+        pause = ledger.longest_pause(kill.at_s, kill.at_s + _AFTERMATH_S)
+        if pause is not None:
+            seconds, partition = pause
+            lines.append(f"longest pause  {seconds:>9.2f} s between acknowledgements, in partition {partition}")
     lines.append(
-        f"cluster       {health.nodes_up} of {health.nodes} nodes up, "
+        f"cluster        {health.nodes_up} of {health.nodes} nodes up, "
         f"{health.partitions_in_sync} of {health.partitions} partitions with all replicas in sync"
     )
-    lines.append("Every acknowledged event was read, in order." if verdict.ok and health.ok else "NOT GOOD: see above.")
+    good = verdict.ok and health.ok
+    lines.append("Every acknowledged event was read, once and in order." if good else "This is not as it should be.")
     return "\n".join(lines)

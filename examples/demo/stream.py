@@ -1,4 +1,4 @@
-"""The demo's stream: one producer, one consumer, a kill in the middle. All in one event loop; the nodes are processes."""
+"""The demo's stream: a producer, a consumer and a kill in the middle, on one event loop; the nodes are processes."""
 
 import asyncio
 import time
@@ -7,11 +7,11 @@ from typing import Final
 
 from examples.demo.flights import Event, number_of
 from examples.demo.ledger import Ledger
-from examples.demo.report import Health, Outage
+from examples.demo.report import Health, Kill
 from examples.demo.screen import Screen
+from ottla import Admin, Consumer, Delivery, Producer
 from ottla.cli.failure import Failure
 from ottla.cli.local import LocalCluster, LocalNode
-from ottla import Admin, Consumer, Delivery, Producer
 
 TOPIC: Final = "flights"
 PARTITIONS: Final = 6
@@ -20,8 +20,6 @@ CONFIGS: Final = {"min.insync.replicas": "2"}
 # Where in the stream the kill comes, and how long the node stays down.
 KILL_AT: Final = 0.3
 DOWN_S: Final = 3.0
-# A pause that begins later than this after the kill has another reason.
-AFTERMATH_S: Final = 10.0
 # Without any progress for so long the demo gives up.
 PATIENCE_S: Final = 60.0
 _SHOW_EVERY_S: Final = 0.1
@@ -30,16 +28,20 @@ _TURN: Final = 200
 
 
 class Stream:
-    """Runs once. `ledger` and `outage` are the result."""
+    """Runs once. `ledger` and `kill` are the result."""
 
     def __init__(self, cluster: LocalCluster, total: int, screen: Screen) -> None:
         self._cluster = cluster
         self._total = total
         self._screen = screen
-        self._deliveries: asyncio.Queue[tuple[int, Delivery] | None] = asyncio.Queue()
+        self._mid_stream = asyncio.Event()
         self._produced = False
         self.ledger = Ledger(total, PARTITIONS)
-        self.outage: Outage | None = None
+        self.kill: Kill | None = None
+
+    @property
+    def _complete(self) -> bool:
+        return self._produced and self.ledger.read >= self.ledger.acknowledged
 
     async def run(self, events: Iterable[Event]) -> Health:
         """Creates the topic, streams, kills, reads to the end, waits until the cluster is whole. Raises Failure."""
@@ -55,46 +57,55 @@ class Stream:
 
     async def _produce(self, events: Iterable[Event]) -> None:
         """Sends everything with acks=all; `send` waits by itself when too much is unacknowledged."""
-        async with Producer(self._cluster.bootstrap, acks="all") as producer:
-            acknowledgements = asyncio.create_task(self._acknowledgements())
+        # A queue for each partition: acknowledgements come in order there, and one without a leader holds up no other.
+        queues: list[asyncio.Queue[tuple[int, Delivery] | None]] = [asyncio.Queue() for _ in range(PARTITIONS)]
+        async with Producer(self._cluster.bootstrap, acks="all") as producer, asyncio.TaskGroup() as tasks:
+            for queue in queues:
+                tasks.create_task(self._note_acknowledgements(queue))
             for event in events:
                 self.ledger.on_sent(event.number, event.value)
                 delivery = await producer.send(TOPIC, event.value, key=event.key)
-                self._deliveries.put_nowait((event.number, delivery))
+                queues[delivery.partition].put_nowait((event.number, delivery))
                 if event.number % _TURN == 0:
                     await asyncio.sleep(0)
             await producer.flush()
-            self._deliveries.put_nowait(None)
-            await acknowledgements
+            for queue in queues:
+                queue.put_nowait(None)
         self._produced = True
 
-    async def _acknowledgements(self) -> None: ...
+    async def _note_acknowledgements(self, queue: "asyncio.Queue[tuple[int, Delivery] | None]") -> None:
+        while (item := await queue.get()) is not None:
+            number, delivery = item
+            stored = await delivery
+            self.ledger.on_acknowledged(number, stored.partition, stored.offset, time.monotonic())
+            if self.ledger.acknowledged >= KILL_AT * self._total:
+                self._mid_stream.set()
 
     async def _read(self) -> None:
-        """Reads until everything that was sent was read once. Duplicates are counted as they come."""
+        """Reads until everything that was acknowledged was read. Duplicates are counted as they come."""
         async with Consumer(self._cluster.bootstrap) as consumer:
-            consumer.assign_topic(TOPIC)
+            await consumer.assign(TOPIC)
             async for record in consumer:
                 value = record.value or b""
                 self.ledger.on_read(number_of(value), record.partition, record.offset, value)
-                if self._produced and self.ledger.read >= self.ledger.acknowledged:
+                if self._complete:
                     return
 
     async def _strike(self, admin: Admin) -> None:
         """Kills the leader of partition 0 in mid-stream, and starts it again."""
-        while self.ledger.acknowledged < KILL_AT * self._total:
-            await asyncio.sleep(0.01)
+        await self._mid_stream.wait()
         topic = await admin.describe_topic(TOPIC)
         victim = next(node for node in self._cluster.nodes if node.node_id == topic.partitions[0].leader_id)
-        led = [p.partition for p in topic.partitions if p.leader_id == victim.node_id]
+        led = ", ".join(str(p.partition) for p in topic.partitions if p.leader_id == victim.node_id)
         killed_s = time.monotonic()
         self._cluster.kill(victim)
-        self._screen.say(f"kill -9 node {victim.node_id}, the leader of partitions {', '.join(map(str, led))}")
+        self._screen.say(f"kill -9 node {victim.node_id}, the leader of partitions {led}")
         await asyncio.sleep(DOWN_S)
         self._screen.say(f"starting node {victim.node_id} again: {victim.command}")
         self._cluster.start_node(victim)
-        back_s = await self._ready(victim)
-        self._screen.say(f"node {victim.node_id} is back")
+        took_s = await self._ready(victim)
+        self._screen.say(f"node {victim.node_id} is back, {took_s:.1f} s after its start")
+        self.kill = Kill(victim.node_id, killed_s, took_s)
 
     async def _ready(self, node: LocalNode) -> float:
         """Seconds until the node is ready. Raises Failure if it ends or takes too long."""
@@ -108,7 +119,7 @@ class Stream:
     async def _watch(self) -> None:
         """Shows progress; raises Failure when there is none for a minute. Ends when all is read."""
         seen, changed_s = (0, 0, 0), time.monotonic()
-        while not (self._produced and self.ledger.read >= self.ledger.acknowledged):
+        while not self._complete:
             self._screen.show(self.ledger)
             now = (self.ledger.sent, self.ledger.acknowledged, self.ledger.read)
             if now != seen:

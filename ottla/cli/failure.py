@@ -35,15 +35,16 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            failure = _explain(error)
+            failure = explain(error)
             if failure is None or os.environ.get(_DEBUG):
                 raise
             as_json = ctx.meta.get(AS_JSON, False)
-            print(_as_json(failure) if as_json else _as_text(failure), file=sys.stderr)
+            print(_as_json(failure) if as_json else as_text(failure), file=sys.stderr)
             raise typer.Exit(1) from error
 
 
-def _as_text(failure: Failure) -> str:
+def as_text(failure: Failure) -> str:
+    """Two lines for people."""
     return f"error: {failure.code}: {failure.message}\nnext: {failure.next_step}"
 
 
@@ -51,8 +52,10 @@ def _as_json(failure: Failure) -> str:
     return json.dumps({"error": {"code": failure.code, "message": failure.message, "next": failure.next_step}})
 
 
-def _explain(error: Exception) -> Failure | None:
+def explain(error: Exception) -> Failure | None:
     """What to tell about an exception; None where click has its own way with it (usage, exit, a closed pipe)."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, Failure):
         return error
     if type(error).__module__.startswith(("typer.", "click.")):

@@ -56,8 +56,8 @@ def produce(
 async def _produce(
     bootstrap: str, topic: str, source: BinaryIO, size_bytes: int | None, separator: bytes | None
 ) -> _Done:
-    from ottla.cli.progress import Progress
     from ottla import Producer
+    from ottla.cli.progress import Progress
 
     done = _Done()
     interactive = source is sys.stdin.buffer and sys.stdin.isatty()

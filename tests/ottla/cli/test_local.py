@@ -27,7 +27,7 @@ def test_a_node_can_load_the_config_that_is_written(tmp_path: Path) -> None:
     assert cluster.bootstrap == ",".join(settings.listener("public") for settings in loaded)
     assert [settings.listener("http") for settings in loaded] == [f"{HOST}:{port + 300 + i}" for i in range(3)]
     for settings in loaded:
-        assert settings.num_partitions == 3
+        assert settings.broker_configs["num.partitions"] == "3"
         assert [voter.address for voter in settings.voters] == [other.listener("control") for other in loaded]
     assert len({settings.data_dir for settings in loaded}) == 3
 
