@@ -1,7 +1,8 @@
 """One partition on this node: its log, its replica state, its producers, and who waits for it.
 
 Everything is synchronous and runs on the data loop: the order of calls is the order of the log, and no await lies
-between reading state and writing it. Times: `now_ms` is the wall clock (for records), `clock_ms` is monotonic.
+between reading state and writing it. `now_ms` is the wall clock, for records; waiting is measured by the host's
+monotonic `clock_ms()`.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from node.broker.door import admit
+from node.broker.lookup import record_at
 from node.broker.producers import ProducerTable, StoredBatch
 from node.broker.replica import (
     FollowerReplica,
@@ -25,6 +27,7 @@ from node.broker.settings import TopicSettings
 from node.broker.waiters import AckQueue, AckWaiter, DataWaiter
 from node.metadata.image import NO_LEADER
 from node.metadata.image import Partition as PartitionState
+from ottla.internal.v1.replication_pb2 import ReplicaFetchPartition
 from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import CorruptBatch, read_batch
 from ottla.protocol.errors import ApiError
@@ -84,14 +87,23 @@ class Host(Protocol):
 
     node_id: int
 
+    def clock_ms(self) -> int:
+        """Monotonic time."""
+
     def sync_soon(self, partition: "Partition") -> None:
         """The log has bytes that must become durable; `Partition.synced` follows."""
+
+    def position_moved(self, partition: "Partition") -> None:
+        """A follower has synced more: its leader should know."""
 
     def alter_isr(self, partition: "Partition", change: IsrChange) -> None:
         """Asks the controller; `LeaderReplica.altered` or `.refused` follows."""
 
     def log_failed(self, partition: "Partition", error: Exception) -> None:
         """The log takes no more writes: the partition must move to another node."""
+
+    def log_cut(self, partition: "Partition") -> None:
+        """The log is about to lose its tail: what was saved about later offsets must go first."""
 
     def address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if it is not known."""
@@ -114,6 +126,7 @@ class Partition:
         self.leader: LeaderReplica | None = None
         self.follower: FollowerReplica | None = None
         self.offline: str | None = None
+        self.closed = False
         self.disk_full_at: frozenset[int] = frozenset()
         self.watchers: dict[int, Watcher] = {}
         self.readers: dict[DataWaiter, None] = {}
@@ -138,12 +151,12 @@ class Partition:
         """What the checkpoint said, before the first role: never outside of the log (KAFKA-16452)."""
         self._checkpointed_high_watermark = max(self.log.log_start_offset, min(offset, self.log.log_end_offset))
 
-    def lead(self, state: PartitionState, brokers: Mapping[int, int], lag_time_max_ms: int, clock_ms: int) -> None:
+    def lead(self, state: PartitionState, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Leads in a new epoch, or takes over a change within the epoch."""
         if self.leader is not None and self.leader.leader_epoch == state.leader_epoch:
             self.state = state
             before = self.leader.isr
-            if self.leader.metadata(state, clock_ms):
+            if self.leader.metadata(state, self._host.clock_ms()):
                 self.committed()
             self._after_isr_change(before)
             return
@@ -164,7 +177,7 @@ class Partition:
             flush_ack=self.settings.flush_ack,
             lag_time_max_ms=lag_time_max_ms,
             brokers=brokers,
-            now_ms=clock_ms,
+            now_ms=self._host.clock_ms(),
         )
         self.follower = None
         self.follower_log_starts.clear()
@@ -173,7 +186,7 @@ class Partition:
             self._host.sync_soon(self)
         self._propose(self.leader.propose_recovered())
 
-    def follow(self, state: PartitionState, clock_ms: int) -> None:
+    def follow(self, state: PartitionState) -> None:
         """Follows the epoch's leader, or waits for one to be elected."""
         if self.follower is not None and self.follower.leader_epoch == state.leader_epoch:
             self.state = state
@@ -183,7 +196,7 @@ class Partition:
         self.leader = None
         self.follower = FollowerReplica(state, log_end=self.log.log_end_offset, high_watermark=mark)
         if self.log.damaged_at is not None and state.leader != NO_LEADER:
-            self._cut_damage(clock_ms)
+            self._cut_damage()
 
     def _leave_epoch(self, state: PartitionState) -> None:
         self._checkpointed_high_watermark = self.high_watermark
@@ -196,16 +209,14 @@ class Partition:
         )
         self.wake_readers()
 
-    def _cut_damage(self, clock_ms: int) -> None:
+    def _cut_damage(self) -> None:
         """A leader has what is damaged here: drop it and fetch it again. Never done for one that is to lead."""
         damaged_at = self.log.damaged_at
         assert damaged_at is not None
         log.error("damaged_log_refetched", partition=self.name, offset=damaged_at, damage=self.log.recovery.damage)
-        self._truncate(damaged_at, clock_ms)
+        self._truncate(damaged_at)
 
-    def reconfigure(
-        self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int, clock_ms: int
-    ) -> None:
+    def reconfigure(self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Topic configs or the brokers' states changed."""
         to_flush_ack = settings.flush_ack and not self.settings.flush_ack
         if settings is not self.settings:
@@ -216,7 +227,7 @@ class Partition:
             flush_ack=settings.flush_ack,
             brokers=brokers,
             lag_time_max_ms=lag_time_max_ms,
-            now_ms=clock_ms,
+            now_ms=self._host.clock_ms(),
         ):
             self.committed()
         if to_flush_ack:
@@ -248,9 +259,7 @@ class Partition:
             )
         return leader
 
-    def append(
-        self, batch: RecordBatchView, *, acks: int, current_leader_epoch: int | None, now_ms: int, clock_ms: int
-    ) -> Appended:
+    def append(self, batch: RecordBatchView, *, acks: int, current_leader_epoch: int | None, now_ms: int) -> Appended:
         """Checks and appends a producer's batch. Raises ApiError; nothing is appended then."""
         leader = self.leading(current_leader_epoch)
         if acks == ACKS_ALL and not leader.enough_in_sync:
@@ -282,6 +291,7 @@ class Partition:
         except StorageError as error:
             raise self.storage_error(error) from None
         end_offset = result.last_offset + 1
+        clock_ms = self._host.clock_ms()
         self.producers.appended(header, result.base_offset, clock_ms)
         self._uncommitted.append((end_offset, result.size_bytes))
         if leader.appended(end_offset, clock_ms):
@@ -391,6 +401,26 @@ class Partition:
             raise self._not_available(leader)
         return leader.high_watermark
 
+    def offset_for_time(self, timestamp_ms: int) -> tuple[int | None, int | None]:
+        """(offset, timestamp) of the first committed record as late as `timestamp_ms`, -3: of the largest timestamp;
+        (None, None) if there is none. Raises OFFSET_NOT_AVAILABLE where that may still be uncommitted."""
+        leader = self.leading(None)
+        records = self.log
+        largest = timestamp_ms < 0
+        wanted = records.max_timestamp if largest else timestamp_ms
+        try:
+            found = records.offset_for_time(wanted, leader.high_watermark) if wanted >= 0 else None
+            if found is None:
+                if not leader.high_watermark_known or (largest and wanted >= 0):
+                    raise self._not_available(leader)
+                return None, None
+            data = records.read(found.base_offset, 1, leader.high_watermark, min_one=True).data
+            return record_at(data, found.max_timestamp if largest else timestamp_ms)
+        except CorruptBatch as error:
+            raise ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, f"{self.name}: {error}") from None
+        except (StorageError, OSError) as error:
+            raise self.storage_error(error) from None
+
     def delete_records(self, before: int) -> int:
         """Trims the head up to `before` (-1: the high watermark); returns the new log start. Followers learn it with
         their next fetch. Raises OFFSET_OUT_OF_RANGE above the high watermark."""
@@ -410,22 +440,19 @@ class Partition:
     def follower_fetched(
         self,
         node_id: int,
-        broker_epoch: int,
-        offset: int,
-        last_epoch: int,
-        synced_end: int,
-        log_start: int,
-        clock_ms: int,
+        wanted: ReplicaFetchPartition,
+        broker_epoch: int | None,
     ) -> tuple[int, int] | None:
-        """Takes note of a follower's position; answers where its log diverges from this one, if it does. Raises
-        OFFSET_OUT_OF_RANGE for a position that this log does not reach (only after `leading`)."""
+        """Takes note of a follower's position, after `leading`; answers where its log diverges from this one, if it
+        does. `broker_epoch` None: not the one in the metadata, so the position counts for nothing (KIP-903). Raises
+        OFFSET_OUT_OF_RANGE for a position that this log does not reach."""
         leader = self.leader
         assert leader is not None
-        records = self.log
+        records, offset = self.log, wanted.fetch_offset
         diverging = divergence(
-            last_epoch,
+            wanted.last_fetched_epoch,
             offset,
-            records.epochs.end_offset_for(last_epoch, records.log_end_offset),
+            records.epochs.end_offset_for(wanted.last_fetched_epoch, records.log_end_offset),
             records.log_start_offset,
         )
         if diverging is not None:
@@ -436,29 +463,29 @@ class Partition:
                 f"replica {node_id} is at offset {offset} of {self.name}; the leader's log goes from "
                 f"{records.log_start_offset} to {records.log_end_offset}",
             )
-        self.follower_log_starts[node_id] = log_start
-        if leader.fetched(node_id, broker_epoch, offset, synced_end, clock_ms):
+        if broker_epoch is None:
+            return None
+        self.follower_log_starts[node_id] = wanted.log_start_offset
+        if leader.fetched(node_id, broker_epoch, offset, wanted.synced_end_offset, self._host.clock_ms()):
             self.committed()
         if node_id not in leader.maximal_isr:
             self._propose(leader.propose_expand(node_id))
         return None
 
-    def shrink_isr(self, clock_ms: int) -> None:
+    def shrink_isr(self) -> None:
         """Called from time to time: lets go of members that lag."""
         if self.leader is not None and self.offline is None:
-            change = self.leader.propose_shrink(clock_ms)
+            change = self.leader.propose_shrink(self._host.clock_ms())
             if change is not None:
                 log.warning("isr_shrink", partition=self.name, isr=sorted(self.leader.isr), wanted=sorted(change.nodes))
             self._propose(change)
 
-    def isr_altered(
-        self, change: IsrChange, isr: list[int], leader_epoch: int, partition_epoch: int, clock_ms: int
-    ) -> None:
+    def isr_altered(self, change: IsrChange, isr: list[int], leader_epoch: int, partition_epoch: int) -> None:
         """The controller's answer to a change."""
         if self.leader is None:
             return
         before = self.leader.isr
-        if self.leader.altered(change, isr, leader_epoch, partition_epoch, clock_ms):
+        if self.leader.altered(change, isr, leader_epoch, partition_epoch, self._host.clock_ms()):
             self.committed()
         self._after_isr_change(before)
 
@@ -481,14 +508,14 @@ class Partition:
 
     # --- as a follower
 
-    def append_from_leader(self, data: bytes, now_ms: int, clock_ms: int) -> None:
+    def append_from_leader(self, data: bytes, now_ms: int) -> None:
         """Appends a slice of the leader's log, each batch checked. Raises CorruptBatch, StorageError."""
         self.log.append_as_follower(data, now_ms=now_ms)
         at = 0
         while at < len(data):
             batch = read_batch(data, at)
             assert batch is not None, "the log has checked the slice"
-            self.producers.appended(batch.header, batch.header.base_offset, clock_ms)
+            self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())
             at = batch.end
         if self.settings.flush_ack:
             self._host.sync_soon(self)
@@ -501,37 +528,39 @@ class Partition:
         if log_start > self.log.log_start_offset:
             self.log.advance_log_start(min(log_start, follower.high_watermark))
 
-    def diverged(self, diverging: tuple[int, int], clock_ms: int) -> None:
+    def diverged(self, diverging: tuple[int, int]) -> None:
         """The leader says where the logs part. Raises StorageError."""
         records = self.log
         own = records.epochs.end_offset_for(diverging[0], records.log_end_offset)
         cut = truncation_offset(diverging, own, records.log_start_offset)
         log.info("truncating", partition=self.name, log_end=records.log_end_offset, to=cut, diverging=diverging)
         if cut <= records.log_start_offset:
-            self.restart_log(cut, clock_ms)
+            self.restart_log(cut)
         else:
-            self._truncate(cut, clock_ms)
+            self._truncate(cut)
 
-    def restart_log(self, offset: int, clock_ms: int) -> None:
+    def restart_log(self, offset: int) -> None:
         """Drops everything: the leader's log has nothing in common with this one, or starts after its end."""
         log.warning("log_restarted", partition=self.name, log_end=self.log.log_end_offset, at=offset)
+        self._host.log_cut(self)
         self.log.reset_to(offset)
-        self._after_cut(clock_ms)
+        self._after_cut()
 
-    def _truncate(self, offset: int, clock_ms: int) -> None:
+    def _truncate(self, offset: int) -> None:
         """Cuts the log, then the mark (KAFKA-14704), then what the producers wrote after it."""
+        self._host.log_cut(self)
         self.log.truncate_to(offset)
-        self._after_cut(clock_ms)
+        self._after_cut()
 
-    def _after_cut(self, clock_ms: int) -> None:
+    def _after_cut(self) -> None:
         follower = self.follower
         end = self.log.log_end_offset
         if follower is not None and follower.truncated(end):
             log.error("committed_records_truncated", partition=self.name, log_end=end)
         if not self.producers.truncated(end):
-            self.rebuild_producers(clock_ms)
+            self.rebuild_producers()
 
-    def rebuild_producers(self, clock_ms: int, table: ProducerTable | None = None) -> None:
+    def rebuild_producers(self, table: ProducerTable | None = None) -> None:
         """Replays the log after what `table` (a snapshot) covers, all of it without one."""
         records = self.log
         table = table or ProducerTable()
@@ -539,15 +568,19 @@ class Partition:
             table = ProducerTable()
         start = max(table.end_offset, records.log_start_offset)
         table.replay(
-            (batch.header for batch in records.scan(start, records.log_end_offset)), records.log_end_offset, clock_ms
+            (batch.header for batch in records.scan(start, records.log_end_offset)),
+            records.log_end_offset,
+            self._host.clock_ms(),
         )
         self.producers = table
 
     # --- events
 
-    def synced(self, clock_ms: int) -> None:
-        """The log's `synced_end_offset` moved."""
-        if self.leader is not None and self.leader.synced(self.log.synced_end_offset, clock_ms):
+    def synced(self) -> None:
+        """The log's `synced_end_offset` moved: on a follower that is news for the leader."""
+        if self.leader is None:
+            self._host.position_moved(self)
+        elif self.leader.synced(self.log.synced_end_offset, self._host.clock_ms()):
             self.committed()
 
     def committed(self) -> None:
@@ -597,10 +630,11 @@ class Partition:
 
     def close(self, message: str, code: int) -> None:
         """Ends all waiting; the caller closes or deletes the log."""
-        self.acks.fail(code, message)
-        self.wake_readers()
+        self.closed = True
         self.leader = None
         self.follower = None
+        self.acks.fail(code, message)
+        self.wake_readers()
 
     def _leader_hint(self) -> tuple[int | None, int | None, str]:
         state = self.state

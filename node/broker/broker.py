@@ -1,0 +1,584 @@
+"""The broker of a node: its partitions, kept in step with the metadata, and what services ask of them.
+
+Runs on the data loop. Metadata comes in as immutable values; records are appended and read synchronously; only waiting
+is asynchronous. Background work (fetchers, ISR changes, syncs, retention) belongs to `start` and `stop`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+
+from node.broker import lookup, snapshots
+from node.broker.controller_client import ControllerClient
+from node.broker.fetcher import Fetcher
+from node.broker.housekeeping import Housekeeping
+from node.broker.isr import IsrSender
+from node.broker.partition import Appended, Partition, ReadResult
+from node.broker.producer_ids import ProducerIds
+from node.broker.replica import IsrChange
+from node.broker.replication import FollowerStream, ReplicationService
+from node.broker.settings import BrokerSettings, TopicSettings, topic_settings
+from node.broker.syncer import Syncer
+from node.broker.waiters import DataWaiter
+from node.metadata.image import NO_LEADER, Delta, Image, Topic
+from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.protocol.batch import crc_seed
+from ottla.protocol.configs import broker_defaults
+from ottla.protocol.errors import ApiError
+from ottla.v1 import data_pb2
+from ottla.v1 import error_pb2 as pb
+from storage.directory import Checkpoint, LogDirectory
+from storage.errors import StorageError
+from storage.fs import FileSystem
+from storage.log import Log
+
+__all__ = ["Appended", "Broker", "ReadResult"]
+
+log = structlog.get_logger(__name__)
+
+Key = tuple[bytes, int]
+LATEST: Final = -1
+EARLIEST: Final = -2
+MAX_TIMESTAMP: Final = -3
+RECOVERY_THREADS: Final = 2
+LOW_WATERMARK_CHECK_S: Final = 0.02
+_NO_CODECS: Final[frozenset[int]] = frozenset()
+
+
+class Broker:
+    """See the module. `failed` ends with the exception of a background task that must not end.
+
+    `defaults`: topic configs from the node's file, by broker-level name. `controller_address`: the control listener of
+    the active controller, as far as this node knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        directory: LogDirectory,
+        fs: FileSystem,
+        settings: BrokerSettings,
+        defaults: Mapping[str, str],
+        controller_address: Callable[[], str | None],
+    ) -> None:
+        self.node_id = node_id
+        self.settings = settings
+        self.image: Image = Image.EMPTY
+        self.streams: dict[FollowerStream, None] = {}
+        self.partitions: dict[Key, Partition] = {}
+        self.offline: dict[Key, str] = {}
+        self.disk_full = False
+        self.directory = directory
+        self.fs = fs
+        self._defaults = defaults
+        self._controller = ControllerClient(controller_address)
+        self._producer_ids = ProducerIds(self._controller, node_id, lambda: self._broker_epoch)
+        self._isr = IsrSender(node_id, lambda: self._broker_epoch, self._controller)
+        self._broker_epoch: int | None = None
+        self._active = False
+        self._isr_brokers: dict[int, int] = {}
+        self._full_nodes: frozenset[int] = frozenset()
+        self._topic_settings: dict[bytes, TopicSettings] = {}
+        self._fetchers: dict[int, tuple[Fetcher, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # --- life
+
+    async def start(self) -> None:
+        """Opens and recovers every log in the directory, then starts the background work. Raises OSError."""
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self._sync_thread = ThreadPoolExecutor(1, "log-sync")
+        self._syncer = Syncer(self._sync_thread)
+        checkpoints = self.directory.read_checkpoints()
+        with ThreadPoolExecutor(RECOVERY_THREADS, "log-recovery") as threads:
+            for key, opened in zip(
+                keys := self.directory.logs(),
+                await asyncio.gather(
+                    *(self._loop.run_in_executor(threads, self._open, key, checkpoints.get(key)) for key in keys),
+                    return_exceptions=True,
+                ),
+                strict=True,
+            ):
+                if isinstance(opened, Partition):
+                    self.partitions[key] = opened
+                else:
+                    log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(opened))
+                    self.offline[key] = str(opened)
+        self._spawn(self._isr.run(), "isr-sender")
+        self._spawn(Housekeeping(self, self._sync_thread).run(), "housekeeping")
+
+    async def stop(self) -> bool:
+        """Ends all work, then closes the logs; True if every one of them was closed cleanly."""
+        self._stopping = True
+        tasks = [*self._tasks, *(task for _, task in self._fetchers.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._ending, return_exceptions=True)
+        for stream in list(self.streams):
+            stream.close()
+        await self._controller.close()
+        checkpoints = self.checkpoints()
+        for partition in self.partitions.values():
+            partition.close(f"node {self.node_id} is stopping", pb.ERROR_CODE_NETWORK_EXCEPTION)
+        clean = await self._loop.run_in_executor(self._sync_thread, self._close_logs, checkpoints)
+        self._sync_thread.shutdown()
+        return clean and not self.offline
+
+    def replication_service(self) -> ReplicationService:
+        return ReplicationService(self)
+
+    @property
+    def broker_epoch(self) -> int | None:
+        """This start's epoch, once registered. Nothing is led or followed before the metadata has it, too."""
+        return self._broker_epoch
+
+    @broker_epoch.setter
+    def broker_epoch(self, epoch: int) -> None:
+        if epoch == self._broker_epoch:
+            return
+        self._broker_epoch = epoch
+        self._active = False
+        for fetcher, _ in self._fetchers.values():
+            fetcher.reconnect()
+        self._try_activate()
+
+    # --- metadata
+
+    def apply_metadata(self, image: Image, delta: Delta) -> None:
+        """Takes over the next image: roles, new and deleted logs, configs, brokers."""
+        self.image = image
+        if delta.changed_brokers or delta.snapshot:
+            self._isr_brokers = {broker.node_id: broker.broker_epoch for broker in image.live_brokers()}
+        if delta.broker_configs_changed or delta.snapshot:
+            self._topic_settings.clear()
+        for topic_id in delta.changed_config_topics:
+            self._topic_settings.pop(topic_id, None)
+        if not self._active or delta.snapshot:
+            self._active = False
+            self._try_activate()
+            return
+        if delta.changed_brokers or delta.broker_configs_changed or delta.changed_config_topics:
+            self._reconfigure()
+        for topic_id in delta.deleted_topics:
+            for key in [key for key in self.partitions if key[0] == topic_id]:
+                self._remove(key)
+            self._topic_settings.pop(topic_id, None)
+        for key in sorted(delta.changed_partitions):
+            self._place(key)
+        for stream in list(self.streams):
+            if stream.node_id in delta.changed_brokers:
+                stream.broker_epochs_changed()
+            stream.metadata_changed()
+
+    def _try_activate(self) -> None:
+        """A restarted node must not act on what the metadata says of its last incarnation: after a restart nobody
+        leads in its old epoch (KAFKA-10527). With the own registration in the image, everything in it counts."""
+        own = self.image.brokers.get(self.node_id)
+        if self._broker_epoch is None or own is None or own.broker_epoch != self._broker_epoch:
+            return
+        self._active = True
+        self._isr_brokers = {broker.node_id: broker.broker_epoch for broker in self.image.live_brokers()}
+        for key in sorted(self.partitions):
+            if self.image.partition(*key) is None:
+                self._remove(key)
+        self._reconfigure()
+        for topic in self.image.all_topics():
+            for state in topic.partitions:
+                self._place((topic.topic_id, state.partition))
+        for stream in list(self.streams):
+            stream.broker_epochs_changed()
+            stream.metadata_changed()
+
+    def _place(self, key: Key) -> None:
+        """Makes this node what the metadata says it is for a partition."""
+        topic = self.image.topic(key[0])
+        state = self.image.partition(*key)
+        if topic is None or state is None or self.node_id not in state.replicas:
+            if key in self.partitions:
+                self._remove(key)
+            return
+        partition = self.partitions.get(key)
+        if partition is None:
+            partition = self._create(key, topic)
+            if partition is None:
+                return
+        partition.topic = topic.name
+        if partition.settings is not self._settings_of(topic):
+            self._reconfigure_one(partition, topic)
+        before = partition.state
+        if state.leader == self.node_id:
+            self._stop_following(key, None)
+            partition.lead(state, self._isr_brokers, self.settings.replica_lag_time_max_ms)
+            partition.disk_full_at = self._full_nodes.intersection(state.replicas)
+            return
+        partition.follow(state)
+        if state.leader == NO_LEADER or partition.offline is not None:
+            self._stop_following(key, None)
+        elif before is None or (before.leader, before.leader_epoch) != (state.leader, state.leader_epoch):
+            self._stop_following(key, state.leader)
+            self._fetcher(state.leader).add(partition)
+
+    def _create(self, key: Key, topic: Topic) -> Partition | None:
+        if key in self.offline:
+            return None
+        try:
+            records = Log.open(
+                self.fs,
+                self.directory.log_path(*key),
+                key[0],
+                key[1],
+                self._settings_of(topic).log,
+                now_ms=self.wall_ms(),
+            )
+        except (StorageError, OSError) as error:
+            log.error("log_not_created", topic=topic.name, partition=key[1], error=str(error))
+            self.offline[key] = str(error)
+            return None
+        partition = Partition(self, *key, topic.name, records, self._settings_of(topic))
+        self.partitions[key] = partition
+        return partition
+
+    def retry_offline(self) -> None:
+        """Tries again to make logs that could not be made, for a disk that was full."""
+        for key in [key for key in self.offline if key not in self.partitions]:
+            del self.offline[key]
+            self._place(key)
+
+    def _remove(self, key: Key) -> None:
+        """The topic was deleted, or the replica moved away."""
+        partition = self.partitions.pop(key)
+        self._stop_following(key, None)
+        self.offline.pop(key, None)
+        partition.close(f"{partition.name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION)
+        log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
+        try:
+            partition.log.delete()
+        except (StorageError, OSError) as error:
+            log.error("log_not_deleted", partition=partition.name, error=str(error))
+
+    def _settings_of(self, topic: Topic) -> TopicSettings:
+        settings = self._topic_settings.get(topic.topic_id)
+        if settings is None:
+            defaults = broker_defaults(self.image.broker_configs, self._defaults, self.node_id)
+            settings = topic_settings(topic.configs, defaults, topic.replication_factor)
+            self._topic_settings[topic.topic_id] = settings
+        return settings
+
+    def _reconfigure(self) -> None:
+        for (topic_id, _), partition in self.partitions.items():
+            topic = self.image.topic(topic_id)
+            if topic is not None:
+                self._reconfigure_one(partition, topic)
+
+    def _reconfigure_one(self, partition: Partition, topic: Topic) -> None:
+        partition.reconfigure(self._settings_of(topic), self._isr_brokers, self.settings.replica_lag_time_max_ms)
+
+    # --- records
+
+    def partition(self, topic_id: bytes, number: int) -> Partition | None:
+        return self.partitions.get((topic_id, number))
+
+    def append(
+        self,
+        topic_id: bytes,
+        number: int,
+        batch: RecordBatchView,
+        *,
+        acks: int,
+        current_leader_epoch: int | None,
+        now_ms: int,
+    ) -> Appended:
+        """Appends a batch to the log of a partition led here; the order of calls is the order of the log. `now_ms` is
+        wall-clock time. Raises ApiError, and then nothing was appended."""
+        return self._led(topic_id, number).append(
+            batch, acks=acks, current_leader_epoch=current_leader_epoch, now_ms=now_ms
+        )
+
+    def acknowledged(self, appended: Appended, timeout_ms: int) -> asyncio.Future[None]:
+        """Ends when the batch is as safe as its `acks` asked for. Its errors (ApiError) all mean: outcome unknown."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if appended.acks in (0, 1):
+            future.set_result(None)
+            return future
+        partition = self.partitions.get((appended.topic_id, appended.partition))
+        if partition is None:
+            future.set_exception(_unknown(appended.topic_id, appended.partition))
+        else:
+            partition.acknowledge(appended, self.clock_ms() + timeout_ms, future)
+        return future
+
+    def receipt(self, appended: Appended) -> data_pb2.Receipt:
+        """What is known of the batch's copies now. Zeros where this node does not lead in that epoch any more."""
+        partition = self.partitions.get((appended.topic_id, appended.partition))
+        leader = None if partition is None else partition.leader
+        if leader is None or leader.leader_epoch != appended.leader_epoch:
+            return data_pb2.Receipt()
+        holding, synced = leader.copies(appended.end_offset)
+        return data_pb2.Receipt(high_watermark=leader.high_watermark, replicas_holding=holding, replicas_synced=synced)
+
+    def read(
+        self,
+        topic_id: bytes,
+        number: int,
+        offset: int,
+        max_bytes: int,
+        *,
+        min_one: bool,
+        accept: frozenset[int] = _NO_CODECS,
+        current_leader_epoch: int | None = None,
+        last_fetched_epoch: int | None = None,
+    ) -> ReadResult:
+        """Committed batches of a partition led here. `accept`: codecs that the reader knows; other batches are
+        decompressed. Raises ApiError."""
+        partition = self._led(topic_id, number)
+        found = partition.read(
+            offset,
+            max_bytes,
+            min_one=min_one,
+            current_leader_epoch=current_leader_epoch,
+            last_fetched_epoch=last_fetched_epoch,
+        )
+        if not found.data:
+            return found
+        data, next_offset = lookup.readable(found.data, accept, crc_seed(topic_id, number), max_bytes)
+        if data is found.data:
+            return found
+        return ReadResult(
+            data,
+            found.high_watermark,
+            found.log_start_offset,
+            found.leader_epoch,
+            found.next_offset if next_offset is None else next_offset,
+        )
+
+    def data_waiter(
+        self, positions: Iterable[tuple[bytes, int, int]], min_bytes: int, timeout_ms: int
+    ) -> asyncio.Future[None]:
+        """Ends when `min_bytes` more were committed to these (topic id, partition, offset), when one of them changed
+        its leader, or after the time-out. Cancelling it is safe."""
+        partitions: list[Partition] = []
+        at_once = False
+        for topic_id, number, offset in positions:
+            partition = self.partitions.get((topic_id, number))
+            if partition is None or partition.leader is None:
+                at_once = True
+                continue
+            partitions.append(partition)
+            at_once = at_once or (min_bytes <= 1 and offset < partition.high_watermark)
+        waiter = DataWaiter(self._loop, partitions, min_bytes, timeout_ms)
+        if at_once:
+            waiter.wake()
+        return waiter.future
+
+    def list_offset(
+        self, topic_id: bytes, number: int, timestamp_ms: int, current_leader_epoch: int | None
+    ) -> tuple[int | None, int | None, int]:
+        """(offset, its timestamp, leader epoch) for a time in ms, -1 latest, -2 earliest or -3 the largest timestamp;
+        None where no committed record is as late. Raises ApiError."""
+        partition = self._led(topic_id, number)
+        leader = partition.leading(current_leader_epoch)
+        if timestamp_ms == LATEST:
+            return partition.latest_offset(current_leader_epoch), None, leader.leader_epoch
+        if timestamp_ms == EARLIEST:
+            return partition.log.log_start_offset, None, leader.leader_epoch
+        if timestamp_ms < MAX_TIMESTAMP:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timestamp_ms {timestamp_ms} is not defined")
+        offset, found_ms = partition.offset_for_time(timestamp_ms)
+        return offset, found_ms, leader.leader_epoch
+
+    def epoch_end(self, topic_id: bytes, number: int, epoch: int, current_leader_epoch: int | None) -> tuple[int, int]:
+        """The largest epoch at or below `epoch`, and where it ends; (-1, -1) if there is none (KIP-320)."""
+        partition = self._led(topic_id, number)
+        partition.leading(current_leader_epoch)
+        if epoch < 0:
+            return -1, -1
+        return partition.log.epochs.end_offset_for(epoch, partition.log.log_end_offset) or (-1, -1)
+
+    async def delete_records(self, topic_id: bytes, number: int, before: int) -> int:
+        """Trims a log up to `before` (-1: the high watermark); returns the lowest log start of the in-sync replicas
+        once all of them have trimmed. The caller limits the time."""
+        partition = self._led(topic_id, number)
+        wanted = partition.delete_records(before)
+        while True:
+            leader = partition.leading(None)
+            starts = [partition.follower_log_starts.get(node_id, 0) for node_id in leader.isr - {self.node_id}]
+            low = min([partition.log.log_start_offset, *starts])
+            if low >= wanted:
+                return low
+            await asyncio.sleep(LOW_WATERMARK_CHECK_S)
+
+    async def allocate_producer_id(self) -> int:
+        """A producer id that no one had before. Raises ApiError while there is no controller."""
+        return await self._producer_ids.next_id()
+
+    def _led(self, topic_id: bytes, number: int) -> Partition:
+        partition = self.partitions.get((topic_id, number))
+        if partition is None:
+            reason = self.offline.get((topic_id, number))
+            if reason is not None:
+                raise ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log is offline: {reason}")
+            raise _unknown(topic_id, number)
+        return partition
+
+    # --- what partitions, streams and fetchers ask of their host
+
+    def clock_ms(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    @property
+    def directory_id(self) -> bytes:
+        return self.directory.directory_id
+
+    def cluster_id(self) -> bytes | None:
+        return self.directory.cluster_id
+
+    def address_of(self, node_id: int) -> str:
+        broker = self.image.brokers.get(node_id)
+        return "" if broker is None else broker.client_address
+
+    def replication_address(self, node_id: int) -> str | None:
+        broker = self.image.brokers.get(node_id)
+        return None if broker is None else broker.replication_address
+
+    def sync_soon(self, partition: Partition) -> None:
+        self._syncer.sync_soon(partition)
+
+    def position_moved(self, partition: Partition) -> None:
+        if partition.follower is not None and not partition.closed:
+            running = self._fetchers.get(partition.follower.leader)
+            if running is not None:
+                running[0].moved(partition)
+
+    def alter_isr(self, partition: Partition, change: IsrChange) -> None:
+        self._isr.submit(partition, change)
+
+    def log_cut(self, partition: Partition) -> None:
+        snapshots.drop(self.fs, partition.log.directory)
+
+    def log_failed(self, partition: Partition, error: Exception) -> None:
+        key = (partition.topic_id, partition.number)
+        self.offline[key] = str(error)
+        self._stop_following(key, None)
+
+    def offline_partitions(self) -> list[Key]:
+        """Partitions whose log failed here; heartbeats report them."""
+        return sorted(self.offline)
+
+    def follower_disk_full(self, node_id: int, full: bool) -> None:
+        if full == (node_id in self._full_nodes):
+            return
+        self._full_nodes = self._full_nodes | {node_id} if full else self._full_nodes - {node_id}
+        log.warning("disk_watermark", node_id=node_id, full=full)
+        for partition in self.partitions.values():
+            if partition.leader is not None:
+                partition.disk_full_at = self._full_nodes.intersection(partition.leader.replicas)
+
+    def own_disk_full(self, full: bool) -> None:
+        """This node's disk went above or below its watermark: leaders hear of it with the next fetch."""
+        self.disk_full = full
+        self.follower_disk_full(self.node_id, full)
+        for fetcher, _ in self._fetchers.values():
+            fetcher.tell_state()
+
+    def checkpoints(self) -> dict[Key, Checkpoint]:
+        return {
+            key: Checkpoint(p.log.synced_end_offset, p.high_watermark, p.log.log_start_offset)
+            for key, p in self.partitions.items()
+        }
+
+    # --- inside
+
+    def _fetcher(self, leader_id: int) -> Fetcher:
+        running = self._fetchers.get(leader_id)
+        if running is None:
+            fetcher = Fetcher(self, leader_id)
+            running = (fetcher, self._spawn(fetcher.run(), f"fetcher-{leader_id}"))
+            self._fetchers[leader_id] = running
+        return running[0]
+
+    def _stop_following(self, key: Key, keep: int | None) -> None:
+        """Takes a partition from every fetcher but that of leader `keep`; a fetcher without partitions ends."""
+        for leader_id, (fetcher, task) in list(self._fetchers.items()):
+            if leader_id == keep:
+                continue
+            fetcher.remove(*key)
+            if fetcher.idle:
+                del self._fetchers[leader_id]
+                task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or self._stopping or self.failed.done():
+            return
+        error = task.exception() or RuntimeError(f"{task.get_name()} ended")
+        log.critical("background_task_ended", task=task.get_name(), exc_info=error)
+        self.failed.set_exception(error)
+
+    def _open(self, key: Key, checkpoint: Checkpoint | None) -> Partition:
+        """Opens one log, on a recovery thread: nothing else knows of it yet."""
+        path = self.directory.log_path(*key)
+        records = Log.open(
+            self.fs,
+            path,
+            *key,
+            _BEFORE_METADATA.log,
+            now_ms=self.wall_ms(),
+            recovery_point=None if checkpoint is None else checkpoint.recovery_point,
+            log_start_offset=None if checkpoint is None else checkpoint.log_start_offset,
+            complete_is_damage=self.directory.same_boot,
+        )
+        partition = Partition(self, *key, f"{key[0].hex()}", records, _BEFORE_METADATA)
+        partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
+        if records.damaged_at is None:
+            partition.rebuild_producers(snapshots.load(self.fs, path, self.clock_ms()))
+        return partition
+
+    def _close_logs(self, checkpoints: Mapping[Key, Checkpoint]) -> bool:
+        clean = True
+        for partition in self.partitions.values():
+            try:
+                if partition.offline is None:
+                    snapshots.save(self.fs, partition.log.directory, partition.producers.snapshot(self.clock_ms()))
+                partition.log.close()
+                clean = clean and partition.log.failed is None and partition.log.damaged_at is None
+            except (StorageError, OSError) as error:
+                log.error("log_not_closed", partition=partition.name, error=str(error))
+                clean = False
+        try:
+            self.directory.write_checkpoints(
+                {
+                    key: Checkpoint(
+                        self.partitions[key].log.synced_end_offset, old.high_watermark, old.log_start_offset
+                    )
+                    for key, old in checkpoints.items()
+                }
+            )
+        except OSError as error:
+            log.error("checkpoint_not_written", error=str(error))
+        return clean
+
+
+_BEFORE_METADATA: Final = topic_settings({}, {}, 1)
+
+
+def _unknown(topic_id: bytes, number: int) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"this node has no replica of partition {number} of {topic_id.hex()}"
+    )

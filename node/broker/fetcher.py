@@ -1,0 +1,287 @@
+"""The follower's side of replication: one stream to each leader node, for all partitions followed there.
+
+The next request is the acknowledgement. Responses are taken in synchronously; a partition that is odd waits and tries
+again by itself, it never stops the others (KAFKA-7414).
+"""
+
+import asyncio
+import random
+from typing import Final, Protocol
+
+import grpc
+import structlog
+
+from node.broker.controller_client import NODE_CHANNEL_OPTIONS
+from node.broker.partition import Partition
+from node.broker.settings import BrokerSettings
+from ottla.internal.v1 import replication_pb2 as messages
+from ottla.internal.v1.replication_pb2_grpc import ReplicationServiceStub
+from ottla.protocol.batch import CorruptBatch
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+from storage.errors import DiskFull, OffsetsOutOfOrder, StorageError
+
+log = structlog.get_logger(__name__)
+
+RECONNECT_MS: Final = 20
+RECONNECT_MAX_MS: Final = 500
+Key = tuple[bytes, int]
+
+
+class Followers(Protocol):
+    """What a fetcher asks of the broker it works for."""
+
+    node_id: int
+    settings: BrokerSettings
+    disk_full: bool
+
+    @property
+    def broker_epoch(self) -> int | None: ...
+    @property
+    def directory_id(self) -> bytes: ...
+    def cluster_id(self) -> bytes | None: ...
+    def replication_address(self, node_id: int) -> str | None: ...
+    def wall_ms(self) -> int: ...
+
+
+class Followed:
+    """A partition followed here. `asked_at`: the log end of the position that was sent, None if none is out."""
+
+    __slots__ = ("asked_at", "partition", "retry")
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.asked_at: int | None = None
+        self.retry: asyncio.TimerHandle | None = None
+
+
+class Fetcher:
+    """See the module. `run` is a task of the broker's."""
+
+    def __init__(self, broker: Followers, leader_id: int) -> None:
+        self.leader_id = leader_id
+        self._broker = broker
+        self._loop = asyncio.get_running_loop()
+        self._followed: dict[Key, Followed] = {}
+        self._due: dict[Key, Followed] = {}
+        self._removed: set[Key] = set()
+        self._call: grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self._followed
+
+    def add(self, partition: Partition) -> None:
+        """Follows a partition, in a new leader epoch."""
+        key = (partition.topic_id, partition.number)
+        self._stop_retry(self._followed.get(key))
+        self._followed[key] = self._due[key] = Followed(partition)
+        self._removed.discard(key)
+        self._write_soon()
+
+    def moved(self, partition: Partition) -> None:
+        """The position changed without the leader's doing: more of it is synced."""
+        key = (partition.topic_id, partition.number)
+        followed = self._followed.get(key)
+        if followed is not None and followed.partition is partition and followed.retry is None:
+            self._due[key] = followed
+            self._write_soon()
+
+    def tell_state(self) -> None:
+        """Something of the node's changed that every request carries."""
+        for followed in self._followed.values():
+            self.moved(followed.partition)
+
+    def reconnect(self) -> None:
+        """The node has another broker epoch: streams are opened with one, so open a new one."""
+        if self._call is not None:
+            self._call.cancel()
+
+    def remove(self, topic_id: bytes, number: int) -> None:
+        key = (topic_id, number)
+        followed = self._followed.pop(key, None)
+        if followed is not None:
+            self._stop_retry(followed)
+            self._due.pop(key, None)
+            self._removed.add(key)
+            self._write_soon()
+
+    async def run(self) -> None:
+        """Keeps the stream open; ends only by cancellation."""
+        backoff_ms = RECONNECT_MS
+        try:
+            while True:
+                if await self._stream():
+                    backoff_ms = RECONNECT_MS
+                await asyncio.sleep(backoff_ms * random.uniform(0.5, 1) / 1000)
+                backoff_ms = min(2 * backoff_ms, RECONNECT_MAX_MS)
+        finally:
+            for followed in self._followed.values():
+                self._stop_retry(followed)
+
+    async def _stream(self) -> bool:
+        """One stream from dialling to its end; True if the leader answered on it."""
+        address = self._broker.replication_address(self.leader_id)
+        broker_epoch = self._broker.broker_epoch
+        if address is None or broker_epoch is None:
+            return False
+        answered = False
+        channel = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
+        try:
+            call = ReplicationServiceStub(channel).Fetch()
+            hello = messages.ReplicaHello(
+                cluster_id=self._broker.cluster_id() or b"",
+                node_id=self._broker.node_id,
+                directory_id=self._broker.directory_id,
+                broker_epoch=broker_epoch,
+                leader_id=self.leader_id,
+            )
+            self._removed.clear()
+            self._due = dict(self._followed)
+            first = self._request()
+            first.hello.CopyFrom(hello)
+            await call.write(first)
+            self._call = call
+            if self._due or self._removed:
+                self._write_soon()
+            while True:
+                response = await call.read()
+                if not isinstance(response, messages.ReplicaFetchResponse):
+                    break
+                answered = True
+                if response.HasField("error"):
+                    log.warning("replica_fetch_refused", leader=self.leader_id, error=response.error.message)
+                    return False
+                for result in response.partitions:
+                    self._take(result)
+                if self._due and self._writer is None:
+                    await self._write(call)
+        except grpc.aio.AioRpcError as error:
+            log.info("replica_stream_ended", leader=self.leader_id, code=error.code().name, details=error.details())
+        except asyncio.InvalidStateError:
+            log.info("replica_stream_ended", leader=self.leader_id)  # a write to a call that is over
+        finally:
+            self._call = None
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.cancel()
+            await channel.close()
+        return answered
+
+    # --- requests
+
+    def _write_soon(self) -> None:
+        if self._call is not None and self._writer is None:
+            self._writer = self._loop.create_task(self._write_alone(self._call))
+
+    async def _write_alone(
+        self, call: "grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse]"
+    ) -> None:
+        try:
+            await self._write(call)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the reader sees the end of the stream, too
+        finally:
+            if self._call is call:
+                self._writer = None
+
+    async def _write(
+        self, call: "grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse]"
+    ) -> None:
+        while self._due or self._removed:
+            await call.write(self._request())
+
+    def _request(self) -> messages.ReplicaFetchRequest:
+        due, self._due = self._due, {}
+        removed, self._removed = self._removed, set()
+        request = messages.ReplicaFetchRequest(
+            max_bytes=self._broker.settings.replica_fetch_response_max_bytes, disk_full=self._broker.disk_full
+        )
+        for topic_id, number in sorted(removed):
+            request.removed.add(topic_id=topic_id, partition=number)
+        for (topic_id, number), followed in due.items():
+            partition = followed.partition
+            if partition.follower is None or partition.closed or partition.offline is not None:
+                continue
+            records = partition.log
+            epoch = records.epochs.latest_epoch
+            followed.asked_at = records.log_end_offset
+            request.partitions.add(
+                topic_id=topic_id,
+                partition=number,
+                current_leader_epoch=partition.follower.leader_epoch,
+                fetch_offset=records.log_end_offset,
+                last_fetched_epoch=-1 if epoch is None else epoch,
+                log_start_offset=records.log_start_offset,
+                synced_end_offset=records.synced_end_offset,
+            )
+        return request
+
+    # --- results
+
+    def _take(self, result: messages.ReplicaFetchResult) -> None:
+        key = (result.topic_id, result.partition)
+        followed = self._followed.get(key)
+        if followed is None:
+            return
+        partition = followed.partition
+        follower = partition.follower
+        if follower is None or follower.leader != self.leader_id or partition.closed or partition.offline is not None:
+            return
+        try:
+            if result.HasField("error"):
+                self._refused(followed, result)
+                return
+            if result.leader_epoch != follower.leader_epoch or followed.asked_at != partition.log.log_end_offset:
+                self._due[key] = followed  # an answer to an earlier position
+                return
+            if result.HasField("diverging_epoch"):
+                end = result.diverging_epoch
+                partition.diverged((end.leader_epoch, end.end_offset))
+            else:
+                if result.batches:
+                    partition.append_from_leader(result.batches, self._broker.wall_ms())
+                partition.observe_leader(result.high_watermark, result.log_start_offset)
+            self._due[key] = followed
+        except (CorruptBatch, OffsetsOutOfOrder) as error:
+            # Refused as a whole: nothing of it is in the log. It is fetched again.
+            log.error("bad_batch_from_leader", partition=partition.name, leader=self.leader_id, error=str(error))
+            self._retry_later(key, followed)
+        except DiskFull as error:
+            log.error("replica_disk_full", partition=partition.name, error=str(error))
+            self._retry_later(key, followed)
+        except (StorageError, OSError) as error:
+            partition.fail(error)
+        except Exception:
+            log.exception("replica_result_failed", partition=partition.name, leader=self.leader_id)
+            self._retry_later(key, followed)
+
+    def _refused(self, followed: Followed, result: messages.ReplicaFetchResult) -> None:
+        partition = followed.partition
+        error = ApiError.from_proto(result.error)
+        if error.code == pb.ERROR_CODE_OFFSET_OUT_OF_RANGE and result.log_start_offset > partition.log.log_end_offset:
+            # Retention at the leader has overtaken this log: there is nothing to continue from.
+            partition.restart_log(result.log_start_offset)
+            self._due[result.topic_id, result.partition] = followed
+            return
+        log.info("replica_fetch_error", partition=partition.name, leader=self.leader_id, error=str(error))
+        self._retry_later((result.topic_id, result.partition), followed)
+
+    def _retry_later(self, key: Key, followed: Followed) -> None:
+        self._due.pop(key, None)
+        followed.asked_at = None
+        if followed.retry is None:
+            delay_s = self._broker.settings.replica_fetch_backoff_ms / 1000
+            followed.retry = self._loop.call_later(delay_s, self._retry, key, followed)
+
+    def _retry(self, key: Key, followed: Followed) -> None:
+        followed.retry = None
+        if self._followed.get(key) is followed:
+            self._due[key] = followed
+            self._write_soon()
+
+    def _stop_retry(self, followed: Followed | None) -> None:
+        if followed is not None and followed.retry is not None:
+            followed.retry.cancel()
+            followed.retry = None

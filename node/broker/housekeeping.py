@@ -1,0 +1,119 @@
+"""What has to happen from time to time: time-outs, lagging replicas, checkpoints, retention, full disks."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from node.broker import snapshots
+from node.broker.partition import Partition
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from node.broker.broker import Broker
+
+log = structlog.get_logger(__name__)
+
+TICK_MS: Final = 100
+LAG_CHECK_MS: Final = 1000
+PRODUCER_CHECK_MS: Final = 60_000
+LOW_SPACE_BYTES: Final = 256 * 1024 * 1024
+LOW_SPACE_PART: Final = 20
+"""Above the watermark: less than 256 MiB free, or less than a twentieth of a small disk."""
+
+
+class Housekeeping:
+    """One task of the broker's; what blocks goes to the sync thread."""
+
+    def __init__(self, broker: "Broker", sync_thread: ThreadPoolExecutor) -> None:
+        self._broker = broker
+        self._sync_thread = sync_thread
+        self._segments: dict[Partition, int] = {}
+        settings = broker.settings
+        self._jobs: list[tuple[int, Callable[[], None]]] = [
+            (LAG_CHECK_MS, self._shrink_isrs),
+            (LAG_CHECK_MS, self._check_space),
+            (settings.retention_check_interval_ms, self._retain),
+            (settings.retention_check_interval_ms, broker.retry_offline),
+            (PRODUCER_CHECK_MS, self._expire_producers),
+        ]
+
+    async def run(self) -> None:
+        """Ends only by cancellation."""
+        broker = self._broker
+        clock_ms = broker.clock_ms()
+        due_ms = [clock_ms + interval_ms for interval_ms, _ in self._jobs]
+        checkpoint_ms = clock_ms
+        while True:
+            await asyncio.sleep(TICK_MS / 1000)
+            clock_ms = broker.clock_ms()
+            for partition in broker.partitions.values():
+                if partition.acks:
+                    partition.acks.expire(clock_ms)
+            for index, (interval_ms, job) in enumerate(self._jobs):
+                if clock_ms >= due_ms[index]:
+                    due_ms[index] = clock_ms + interval_ms
+                    job()
+            if clock_ms >= checkpoint_ms:
+                checkpoint_ms = clock_ms + broker.settings.high_watermark_checkpoint_interval_ms
+                await self._checkpoint()
+
+    def _shrink_isrs(self) -> None:
+        for partition in self._broker.partitions.values():
+            partition.shrink_isr()
+
+    def _retain(self) -> None:
+        now_ms = self._broker.wall_ms()
+        for partition in list(self._broker.partitions.values()):
+            if partition.offline is not None or partition.log.damaged_at is not None:
+                continue
+            try:
+                partition.log.roll_if_needed(now_ms)
+                partition.log.apply_retention(now_ms, partition.high_watermark)
+                partition.log.delete_expired_files(now_ms)
+            except (StorageError, OSError) as error:
+                partition.storage_error(error)
+
+    def _expire_producers(self) -> None:
+        clock_ms = self._broker.clock_ms()
+        for partition in self._broker.partitions.values():
+            partition.producers.expire(clock_ms, self._broker.settings.producer_id_expiration_ms)
+
+    def _check_space(self) -> None:
+        broker = self._broker
+        space = os.statvfs(broker.directory.path)
+        free = space.f_bavail * space.f_frsize
+        low = min(LOW_SPACE_BYTES, space.f_blocks * space.f_frsize // LOW_SPACE_PART)
+        if (free < low) != broker.disk_full:
+            broker.own_disk_full(free < low)
+
+    async def _checkpoint(self) -> None:
+        """Remembers recovery points and high watermarks, and the producers of logs that have a new segment."""
+        broker = self._broker
+        clock_ms = broker.clock_ms()
+        tables = []
+        for partition in broker.partitions.values():
+            if partition.offline is None and self._rolled(partition):
+                broker.sync_soon(partition)
+                tables.append((partition.log.directory, partition.producers.snapshot(clock_ms)))
+        checkpoints = broker.checkpoints()
+
+        def write() -> None:
+            for directory, table in tables:
+                if os.path.isdir(directory):
+                    snapshots.save(broker.fs, directory, table)
+            broker.directory.write_checkpoints(checkpoints)
+
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._sync_thread, write)
+        except OSError as error:
+            # Only time is lost: the next start scans more.
+            log.warning("checkpoint_not_written", error=str(error))
+
+    def _rolled(self, partition: Partition) -> bool:
+        count = partition.log.segment_count
+        before, self._segments[partition] = self._segments.get(partition, 1), count
+        return count != before
