@@ -215,18 +215,17 @@ class Raft:
         if s.role is Role.LEADER:
             if s.now_ms >= s.heartbeat_deadline_ms:
                 replication.heartbeat_due(s)
-        elif s.is_voter:
+        elif s.may_stand:
             if s.now_ms >= s.election_deadline_ms:
-                if s.may_vote:
-                    election.stand(s)
-                else:
-                    s.restart_election_timer()
+                election.stand(s)
+                # The voter set may have moved on while this member was away: a leader it cannot know of may lead.
+                replication.ask_to_follow(s, [peer for peer in s.contacts if peer not in s.log.voters])
         elif s.now_ms >= s.follow_deadline_ms:
             s.follow_deadline_ms = s.now_ms + s.config.fetch_timeout_ms
+            if s.role is not Role.FOLLOWER:
+                s.become_follower(s.term, None)
             if s.leader is None or s.now_ms - s.leader_contact_ms >= s.config.fetch_timeout_ms:
-                for peer in dict.fromkeys((*s.contacts, *s.log.voters)):
-                    if peer != s.me:
-                        s.send(FollowRequest(s.cluster_id, s.me, peer, s.term, s.log.last_index))
+                replication.ask_to_follow(s, dict.fromkeys((*s.contacts, *s.log.voters)))
 
     def persisted(self, done: Persisted, now_ms: int) -> None:
         """A sync that some `Effects.synced` named has completed, and every earlier one with it."""
@@ -253,7 +252,7 @@ class Raft:
         """
         s = self._at(now_ms)
         s.dead.add(peer)
-        if s.is_voter:
+        if s.may_stand:
             election.leader_died(s, peer)
 
     def peer_alive(self, peer: PeerId, now_ms: int) -> None:
@@ -483,4 +482,4 @@ class Raft:
         s = self._s
         if s.role is Role.LEADER:
             return s.heartbeat_deadline_ms
-        return s.election_deadline_ms if s.is_voter else s.follow_deadline_ms
+        return s.election_deadline_ms if s.may_stand else s.follow_deadline_ms

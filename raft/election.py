@@ -110,7 +110,7 @@ def refuse_pre_vote(s: RaftState, m: PreVoteRequest) -> None:
 
 
 def on_pre_vote_at_leader(s: RaftState, m: PreVoteRequest) -> None:
-    """This leader lives. A sender outside the voter set was removed while it could not hear of it: let it follow again."""
+    """This leader lives. A sender outside the voter set was removed while it was away: let it follow again."""
     refuse_pre_vote(s, m)
     replication.track_observer(s, m.sender, m.last_log_index)
 
@@ -148,7 +148,7 @@ def on_vote_response(s: RaftState, m: VoteResponse) -> None:
 
 def on_timeout_now(s: RaftState, m: TimeoutNow) -> None:
     """The leader hands over: stand at once, without pre-vote, which its followers would refuse (dissertation 3.10)."""
-    if m.sender == s.leader and s.is_voter and s.may_vote:
+    if m.sender == s.leader and s.may_stand:
         become_candidate(s, transfer=True)
 
 

@@ -70,6 +70,11 @@ class RaftLog:
         """Where the voter set in force was appended."""
         return self._voter_sets[-1][0]
 
+    @property
+    def previous_voters(self) -> tuple[PeerId, ...]:
+        """The voter set before the one in force; empty if the snapshot no longer knows it."""
+        return self._voter_sets[-2][1] if len(self._voter_sets) > 1 else ()
+
     def term_at(self, index: int) -> int | None:
         """Return the term of the entry at `index`, None if it is compacted away or not there yet."""
         position = index - self.base_index

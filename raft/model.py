@@ -49,8 +49,7 @@ class SnapshotMeta:
     """The prefix of the log a snapshot replaces, and the voter set in force at its last entry.
 
     `last_index` 0 is the formation: no entries, only the first voter set.
-    
-   """
+    """
 
     last_index: int
     last_term: int

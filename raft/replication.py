@@ -2,6 +2,8 @@
 dissertation 6.4).
 """
 
+from collections.abc import Iterable
+
 from raft import membership
 from raft.effects import ReadResult, Role
 from raft.messages import (
@@ -231,6 +233,13 @@ def confirm_reads(s: RaftState) -> None:
 
 
 # --- follower
+
+
+def ask_to_follow(s: RaftState, peers: Iterable[PeerId]) -> None:
+    """Ask `peers` for the log: whichever of them leads will send it."""
+    for peer in peers:
+        if peer != s.me:
+            s.send(FollowRequest(s.cluster_id, s.me, peer, s.term, s.log.last_index))
 
 
 def follow(s: RaftState, leader: PeerId) -> None:

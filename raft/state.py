@@ -99,6 +99,16 @@ class RaftState:
         return self.me in self.log.voters
 
     @property
+    def may_stand(self) -> bool:
+        """Whether this member takes part in elections as a candidate.
+
+        A removal that is not committed may have to be committed by the member it removes: nobody else need hold that
+        entry. It stands then without a vote of its own (Raft dissertation 4.2.2).
+        """
+        removal_open = self.log.voters_index > self.commit_index and self.me in self.log.previous_voters
+        return self.may_vote and (self.is_voter or removal_open)
+
+    @property
     def may_vote(self) -> bool:
         """Whether the log holds everything this member ever acknowledged.
 

@@ -1,0 +1,615 @@
+"""Bugs other systems really had, one scenario each; rows are those of the consensus part of the bug catalogue.
+
+Rows that are about a disk or a process live beside those: 26-27 in tests/storage, 28 in tests/node/quorum.
+"""
+
+import pytest
+
+from raft.config import RaftConfig
+from raft.effects import HardState, Role
+from raft.errors import RefusedError
+from raft.messages import (
+    AppendAccepted,
+    AppendRequest,
+    Heartbeat,
+    HeartbeatResponse,
+    PreVoteRequest,
+    SnapshotChunk,
+    SnapshotChunkResponse,
+    VoteRequest,
+    VoteResponse,
+)
+from raft.model import Entry, EntryKind, SnapshotMeta
+from tests.raft.cluster import CLUSTER, Cluster, kind, peer, sent_by, to
+
+SMALL = RaftConfig(keep_entries=0, snapshot_chunk_bytes=40)
+
+
+def test_row_1_a_vote_answered_before_a_crash_is_remembered_after_it():
+    """nodedb: two leaders in a term after a restart."""
+    cluster = Cluster(3)
+    cluster.now_ms = 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(1), peer(3), 1, 0, 0, False), at=3)
+    cluster.sync(3)
+    assert cluster.drop(kind(VoteResponse))[0].granted
+    cluster.restart(3)
+    cluster.now_ms += 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(2), peer(3), 1, 0, 0, False), at=3)
+    cluster.sync(3)
+    assert not cluster.drop(kind(VoteResponse))[0].granted
+
+
+def test_row_1_a_vote_that_was_not_synced_was_not_answered_either():
+    cluster = Cluster(3)
+    cluster.now_ms = 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(1), peer(3), 1, 0, 0, False), at=3)
+    assert cluster.drop() == []
+    cluster.restart(3)
+    assert cluster.disks[3].hard_state == HardState(0, None)
+
+
+def test_row_2_an_older_request_never_takes_a_vote_or_a_term_back():
+    """camunda, nebula: a proposed term was overwritten by an older message."""
+    cluster = Cluster(3)
+    cluster.now_ms = 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(1), peer(3), 5, 0, 0, False), at=3)
+    cluster.inject(VoteRequest(CLUSTER, peer(2), peer(3), 4, 9, 3, False), at=3)
+    cluster.sync(3)
+    assert cluster.disks[3].hard_state == HardState(5, peer(1))
+    assert [(m.to.node_id, m.term, m.granted) for m in cluster.wire] == [(1, 5, True), (2, 5, False)]
+
+
+@pytest.mark.parametrize("steps_down_by", ["heartbeat", "lost election", "pre-vote"])
+def test_row_3_stepping_down_inside_a_term_keeps_the_vote(steps_down_by):
+    """CCF: a pre-vote path cleared voted_for, and the node voted again in the same term."""
+    cluster = Cluster(3)
+    cluster.now_ms = 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(2), peer(1), 1, 0, 0, False))
+    cluster.now_ms += 5000
+    cluster.tick(1)
+    assert cluster.rafts[1].role is Role.PROSPECTIVE
+    match steps_down_by:
+        case "heartbeat":
+            cluster.inject(Heartbeat(CLUSTER, peer(2), peer(1), 1, 0, 0))
+        case "lost election":
+            cluster.rafts[1].peer_dead(peer(2), cluster.now_ms)
+            cluster.rafts[1].peer_dead(peer(3), cluster.now_ms)
+            cluster.drain(1)
+        case "pre-vote":
+            cluster.inject(PreVoteRequest(CLUSTER, peer(3), peer(1), 1, 0, 0))
+    cluster.now_ms += 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(3), peer(1), 1, 0, 0, True))
+    cluster.sync(1)
+    (answer,) = [m for m in cluster.wire if isinstance(m, VoteResponse) and m.to == peer(3)]
+    assert not answer.granted
+
+
+def test_row_4_an_old_entry_on_a_majority_is_not_committed_figure_8():
+    """The whole figure: (2, term 1) reaches a majority in term 3, is not committed by that, and overwritten later."""
+
+    def win(i: int) -> None:
+        """Elect node `i` without anything of its log leaving it."""
+        cluster.now_ms += 5000
+        cluster.tick(i)
+        for _ in range(20):
+            cluster.sync()
+            if cluster.rafts[i].role is Role.LEADER:
+                break
+            if not cluster.deliver(lambda m: not isinstance(m, AppendRequest)):
+                cluster.tick(i)  # the first round only told it the newer term
+        assert cluster.leaders() == [i]
+        cluster.sync(i)
+        cluster.drop()
+
+    cluster = Cluster(5)
+    cluster.elect(1)
+    cluster.propose(1, b"old")
+    cluster.deliver(to(2))
+    cluster.sync(1, 2)
+    cluster.drop()
+    cluster.crash(1)
+    win(5)
+    cluster.crash(5)
+    cluster.start(1)
+    win(1)
+    old = Entry(2, 1, EntryKind.DATA, b"old")
+    for i in (2, 3):
+        cluster.inject(AppendRequest(CLUSTER, peer(1), peer(i), cluster.rafts[1].term, 1, 1, 1, (old,)), at=i)
+    cluster.sync(2, 3)
+    assert cluster.deliver(kind(AppendAccepted)) == 2
+    assert all(cluster.disks[i].entries[1] == old for i in (1, 2, 3))
+    assert cluster.rafts[1].commit_index < 2
+    cluster.crash(1)
+    cluster.start(5)
+    win(5)
+    for _ in range(4):
+        cluster.heartbeat(5)
+    assert cluster.terms(3)[:2] == [1, 2], "overwritten by the entry of term 2"
+    assert all(cluster.data(i) == [] for i in cluster.rafts)
+
+
+def test_row_5_no_voter_change_before_the_leader_committed_in_its_own_term():
+    """Ongaro 2015: two changes of one old set, committed by two leaders, leave majorities that do not meet."""
+    cluster = Cluster(4)
+    cluster.elect(1)
+    cluster.rafts[1].remove_voter(peer(4), cluster.now_ms)
+    cluster.drain(1)
+    cluster.sync(1)
+    cluster.drop()
+    cluster.crash(1)
+    cluster.now_ms += 5000
+    cluster.tick(2)
+    while cluster.rafts[2].role is not Role.LEADER:
+        cluster.sync()
+        cluster.deliver()
+    with pytest.raises(RefusedError, match="own term") as refused:
+        cluster.rafts[2].remove_voter(peer(3), cluster.now_ms)
+    assert refused.value.retriable
+    cluster.settle()
+    cluster.rafts[2].remove_voter(peer(3), cluster.now_ms)
+
+
+def test_row_8_a_leader_that_removed_itself_hands_over_and_its_followers_go_on():
+    """etcd: the removed leader kept heartbeating and dropped every proposal."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, b"in flight")
+    cluster.rafts[1].remove_voter(peer(1), cluster.now_ms)
+    cluster.drain(1)
+    cluster.sync(1)
+    cluster.deliver(to(2))
+    cluster.sync(2)
+    cluster.deliver(to(1))
+    assert cluster.rafts[1].commit_index == 1, "its own copy counts no more: one of two"
+    before = cluster.now_ms
+    cluster.settle()
+    assert cluster.rafts[1].role is Role.FOLLOWER
+    (leader,) = cluster.leaders()
+    assert leader in (2, 3)
+    assert cluster.now_ms == before
+    cluster.propose(leader, b"after")
+    cluster.settle()
+    assert cluster.data(leader) == [b"in flight", b"after"]
+    assert cluster.rafts[leader].log.voters == (peer(2), peer(3))
+
+
+def test_row_8_a_leader_whose_own_removal_is_open_can_still_win_to_commit_it():
+    """Found by simulation: it alone holds the entry that removes it, so nobody else can win (dissertation 4.2.2)."""
+    cluster = Cluster(2)
+    cluster.elect(1)
+    cluster.rafts[1].remove_voter(peer(1), cluster.now_ms)
+    cluster.drain(1)
+    cluster.sync(1)
+    cluster.drop()
+    cluster.restart(1)
+    for _ in range(10):
+        cluster.tick(2)
+        cluster.settle()
+        assert cluster.leaders() == [], "node 2 lacks an entry of node 1"
+    cluster.now_ms += 5000
+    cluster.tick(1)
+    cluster.settle()
+    for _ in range(3):
+        cluster.tick(2)
+        cluster.settle()
+    assert cluster.leaders() == [2]
+    assert cluster.rafts[2].log.voters == (peer(2),)
+
+
+def test_row_9_a_promoted_voter_votes_although_its_own_log_does_not_know_it_yet():
+    """etcd 10998: no leader although a quorum of voters was up."""
+    cluster = Cluster(1, observers=1)
+    cluster.tick(1)
+    cluster.settle()
+    cluster.tick(2)
+    cluster.settle()
+    cluster.rafts[1].add_voter(peer(2), cluster.now_ms)
+    cluster.drain(1)
+    cluster.sync(1)
+    cluster.drop()
+    cluster.restart(1)
+    cluster.elect(1)
+    assert cluster.rafts[1].log.voters == (peer(1), peer(2))
+
+
+def diverged(config: RaftConfig = SMALL) -> Cluster:
+    """Node 1 holds a long uncommitted tail of term 1; nodes 2 and 3 went on in term 2 and have compacted their logs."""
+    cluster = Cluster(3, config=config)
+    cluster.elect(1)
+    cluster.propose(1, *[b"lost"] * 20)
+    cluster.sync(1)
+    cluster.drop()
+    cluster.elect(2, without=(1,))
+    cluster.propose(2, *[b"kept"] * 5)
+    cluster.settle(without=(1,))
+    cluster.snapshot(2)
+    cluster.snapshot(3)
+    return cluster
+
+
+def install(cluster: Cluster, leader: int, follower: int, rounds: int = 30) -> None:
+    """Let the leader's heartbeats and chunks run until the follower has the snapshot."""
+    for _ in range(rounds):
+        if cluster.deadlines[leader] <= cluster.now_ms or not cluster.wire:
+            cluster.tick(leader)
+        cluster.sync()
+        cluster.fill_chunks()
+        cluster.deliver()
+        complete = [write for write in cluster.chunk_writes[follower] if write.complete]
+        cluster.chunk_writes[follower] = []
+        for write in complete:
+            cluster.store(follower, write.snapshot, write.size_bytes)
+        cluster.sync()
+
+
+def test_row_10_a_snapshot_replaces_a_log_that_conflicts_at_its_end():
+    """hashicorp/raft 697: the conflicting entry was kept, every append after it refused, the snapshot sent for ever."""
+    cluster = diverged()
+    assert cluster.rafts[1].log.last_index > cluster.rafts[2].log.snapshot.last_index
+    install(cluster, 2, 1)
+    cluster.propose(2, b"after")
+    install(cluster, 2, 1, rounds=6)
+    assert cluster.data(1) == [b"after"], "what came before is in the snapshot"
+    assert cluster.disks[1].snapshot == cluster.rafts[2].log.snapshot
+    chunks = [line for line in cluster.story if "SnapshotChunk " in line and "->1 " in line]
+    assert len(chunks) <= 4, "three chunks and at most one repeated question"
+
+
+def test_row_11_a_snapshot_at_or_below_the_commit_index_changes_nothing():
+    """camunda 6092: entries newer than an old snapshot were lost."""
+    cluster = Cluster(3, config=SMALL)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 5)
+    cluster.settle()
+    old = SnapshotMeta(3, 1, cluster.initial)
+    chunk = SnapshotChunk(CLUSTER, peer(1), peer(2), 1, old, 10, 0, b"0123456789")
+    cluster.inject(chunk, at=2)
+    assert cluster.chunk_writes[2] == []
+    assert cluster.rafts[2].log.last_index == 6
+    cluster.sync(2)
+    (answer,) = cluster.drop(kind(AppendAccepted))
+    assert answer.match_index == cluster.rafts[2].commit_index
+
+
+def test_row_11_acknowledged_entries_behind_a_late_snapshot_stay():
+    """The follower's commit index lags: entries 3-6 are acknowledged, and a majority may have counted them."""
+    cluster = Cluster(3, config=SMALL)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 5)
+    cluster.deliver(to(2))
+    cluster.sync(2)
+    assert cluster.rafts[2].commit_index < 3
+    chunk = SnapshotChunk(CLUSTER, peer(1), peer(2), 1, SnapshotMeta(3, 1, cluster.initial), 10, 0, b"0123456789")
+    cluster.inject(chunk, at=2)
+    assert cluster.rafts[2].log.last_index == 6
+    assert cluster.rafts[2].commit_index == 3
+
+
+@pytest.mark.parametrize("found", ["old log", "no log"])
+def test_row_12_a_crash_between_storing_a_snapshot_and_resetting_the_log_is_seen_at_the_start(found):
+    """openraft 559: snapshot state beside a conflicting log."""
+    cluster = diverged()
+    snapshot = cluster.disks[2].snapshot
+    if found == "no log":
+        cluster.disks[1].entries = []
+    cluster.disks[1].snapshot = snapshot
+    cluster.restart(1)
+    assert cluster.rafts[1].log_was_dropped == (found == "old log")
+    assert cluster.rafts[1].log.last_index == snapshot.last_index
+    cluster.propose(2, b"after")
+    for _ in range(6):
+        cluster.heartbeat(2)
+    assert cluster.data(1) == [b"after"]
+
+
+def test_row_12_a_log_that_agrees_with_the_snapshot_is_kept():
+    cluster = Cluster(3, config=RaftConfig(keep_entries=2))
+    cluster.elect(1)
+    cluster.propose(1, *[b"%d" % i for i in range(9)])
+    cluster.settle()
+    cluster.snapshot(1, 6)
+    cluster.restart(1)
+    assert not cluster.rafts[1].log_was_dropped
+    assert cluster.rafts[1].log.last_index == 10
+
+
+def test_row_13_an_own_snapshot_that_finishes_late_does_not_replace_a_newer_one():
+    """hashicorp/raft 248: last-snapshot index went back and left a gap in the log."""
+    cluster = Cluster(1, config=SMALL)
+    cluster.tick(1)
+    cluster.settle()
+    cluster.propose(1, *[b"x"] * 9)
+    cluster.settle()
+    slow = cluster.rafts[1].snapshot_meta(4)
+    cluster.snapshot(1, 8)
+    cluster.store(1, slow)
+    assert cluster.rafts[1].log.snapshot.last_index == 8
+    assert cluster.rafts[1].log.base_index == 8
+
+
+def test_row_14_a_receiver_that_restarts_in_mid_transfer_starts_over():
+    """LogCabin 174: it panicked on every further chunk."""
+    cluster = diverged()
+    for _ in range(12):
+        cluster.tick(2)
+        cluster.sync()
+        cluster.fill_chunks()
+        cluster.deliver()
+        if cluster.chunk_writes[1]:
+            break
+    assert cluster.chunk_writes[1][0].offset == 0
+    cluster.restart(1)
+    install(cluster, 2, 1)
+    assert cluster.disks[1].snapshot == cluster.rafts[2].log.snapshot
+
+
+def test_row_14_duplicate_and_reordered_chunks_are_written_once_and_in_order():
+    cluster = Cluster(3, config=SMALL)
+    meta = SnapshotMeta(50, 1, cluster.initial)
+
+    def chunk(offset: int) -> SnapshotChunk:
+        return SnapshotChunk(CLUSTER, peer(1), peer(2), 1, meta, 30, offset, b"0123456789")
+
+    for offset in (10, 0, 0, 20, 10, 10, 20, 20):
+        cluster.inject(chunk(offset), at=2)
+    assert [(w.offset, w.complete) for w in cluster.chunk_writes[2]] == [(0, False), (10, False), (20, True)]
+
+
+def test_row_14_a_snapshot_that_cannot_be_read_is_asked_for_again_from_its_start():
+    cluster = Cluster(3, config=SMALL)
+    meta = SnapshotMeta(50, 1, cluster.initial)
+    chunk = SnapshotChunk(CLUSTER, peer(1), peer(2), 1, meta, 10, 0, b"0123456789")
+    cluster.inject(chunk, at=2)
+    cluster.rafts[2].snapshot_rejected(meta, cluster.now_ms)
+    cluster.drain(2)
+    cluster.inject(SnapshotChunk(CLUSTER, peer(1), peer(2), 1, meta, 10, 10, b""), at=2)
+    cluster.sync(2)
+    answers = [m.next_offset for m in cluster.wire if isinstance(m, SnapshotChunkResponse)]
+    assert answers == [10, 0]
+
+
+def test_row_15_a_full_window_whose_messages_were_all_lost_flows_again():
+    """etcd 10308, 14633: a caught-up or throttled follower never streamed again."""
+    cluster = Cluster(3, config=RaftConfig(max_in_flight=2, max_append_bytes=1))
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 10)
+    cluster.drop(to(2))
+    cluster.settle()
+    for _ in range(4):
+        cluster.drop(to(2))
+        cluster.tick(1)
+        cluster.settle()
+    for _ in range(4):
+        cluster.heartbeat(1)
+    assert cluster.data(2) == [b"x"] * 10
+
+
+def test_row_15_a_follower_whose_snapshot_ends_at_the_last_entry_streams_again():
+    cluster = diverged()
+    assert cluster.rafts[2].log.snapshot.last_index == cluster.rafts[2].log.last_index
+    install(cluster, 2, 1)
+    status = {p.peer.node_id: p for p in cluster.rafts[2].status().peers}
+    assert status[1].flow == "replicate"
+    assert status[1].lag == 0
+
+
+def test_row_15_a_log_compacted_further_during_the_transfer_is_caught_up_with_the_next_snapshot():
+    """Found by simulation: the acknowledgement of the first snapshot was taken for useless, and nothing followed it."""
+    cluster = diverged()
+    for _ in range(12):
+        cluster.tick(2)
+        cluster.sync()
+        cluster.fill_chunks()
+        cluster.deliver()
+        if cluster.chunk_writes[1]:
+            break
+    cluster.propose(2, *[b"more"] * 3)
+    cluster.settle(without=(1,))
+    cluster.snapshot(2)
+    install(cluster, 2, 1, rounds=40)
+    assert cluster.rafts[1].commit_index == cluster.rafts[2].commit_index
+
+
+def test_row_16_a_cut_off_leader_serves_no_reads():
+    """etcd 741: reads answered from local state."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.rafts[1].read_index(1, cluster.now_ms)
+    for _ in range(20):
+        cluster.drain(1)
+        cluster.drop(sent_by(1))
+        cluster.tick(1)
+        assert all(result.index is None for result in cluster.last[1].reads)
+    assert cluster.rafts[1].role is not Role.LEADER
+
+
+def test_row_17_an_echo_of_an_earlier_round_confirms_no_later_read():
+    """etcd 20418, 21399: a reused request id was confirmed by answers of an earlier round."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.rafts[1].read_index(1, cluster.now_ms)
+    cluster.drain(1)
+    cluster.deliver(to(2))
+    (early,) = cluster.drop(kind(HeartbeatResponse))
+    cluster.drop()
+    cluster.rafts[1].read_index(2, cluster.now_ms)
+    cluster.drain(1)
+    cluster.inject(early)
+    assert [result.request_id for result in cluster.last[1].reads] == [1]
+    cluster.inject(early)
+    assert cluster.last[1].reads == []
+
+
+def test_row_18_a_single_node_acknowledges_nothing_before_its_own_sync():
+    """etcd 14370: committed with a majority of one before the write was done."""
+    cluster = Cluster(1)
+    cluster.tick(1)
+    cluster.settle()
+    cluster.propose(1, b"x")
+    assert cluster.data(1) == []
+    cluster.restart(1)
+    cluster.tick(1)
+    cluster.settle()
+    assert cluster.data(1) == []
+
+
+def test_row_19_a_late_completion_does_not_vouch_for_an_overwritten_index():
+    """etcd's ABA test: (2, term 1) written, overwritten in term 2, then led again; its completion comes last."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, b"first")
+    (late,) = [effects.synced for effects in cluster.queues[1] if effects.append]
+    assert late is not None
+    term = 2
+    overwrite = AppendRequest(CLUSTER, peer(2), peer(1), term, 1, 1, 1, (Entry(2, 2, EntryKind.NOOP),))
+    cluster.inject(overwrite)
+    cluster.now_ms += 5000
+    cluster.drop()
+    cluster.tick(1)
+    for effects in tuple(cluster.queues[1]):
+        cluster.wire.extend(effects.send_after_sync)
+    cluster.drop()
+    raft = cluster.rafts[1]
+    raft.persisted(late, cluster.now_ms)
+    cluster.drain(1)
+    assert raft.status().dropped == {}
+    assert raft._s.durable_term == 1, "term 2 is not on disk because something of term 1 is"
+    assert raft._s.own_match_index == 0
+
+
+def test_row_20_a_restarted_leader_does_not_lead_its_old_term():
+    """KAFKA-10527: the same (epoch, offset) with different data."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, b"unsynced")
+    cluster.drop()
+    cluster.restart(1)
+    assert cluster.rafts[1].role is Role.FOLLOWER
+    cluster.elect(1)
+    assert cluster.rafts[1].term == 2
+    assert cluster.data(1) == []
+
+
+def test_row_22_a_follower_that_lost_acknowledged_entries_is_refilled():
+    """KAFKA-12181: "the fetch offset never decreases" was asserted on what a peer sent."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 9)
+    cluster.settle()
+    cluster.crash(2)
+    lost_from = 4
+    cluster.disks[2].entries = cluster.disks[2].entries[: lost_from - 1]
+    cluster.start(2, refetch_to=10)
+    for _ in range(6):
+        cluster.heartbeat(1)
+    cluster.propose(1, b"y")
+    for _ in range(4):
+        cluster.heartbeat(1)
+    assert cluster.data(2) == [b"x"] * 9 + [b"y"]
+
+
+def test_row_22_a_damaged_voter_neither_votes_nor_stands_before_it_is_whole():
+    """FAST'18: a damaged log elected a leader without committed entries."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 9)
+    cluster.settle()
+    cluster.crash(1, 2)
+    cluster.disks[2].entries = cluster.disks[2].entries[:3]
+    cluster.start(2, refetch_to=10)
+    cluster.now_ms += 5000
+    cluster.inject(VoteRequest(CLUSTER, peer(3), peer(2), 4, 10, 1, False), at=2)
+    cluster.sync(2)
+    (answer,) = cluster.drop(kind(VoteResponse))
+    assert not answer.granted
+    cluster.now_ms += 10_000
+    cluster.tick(2)
+    assert cluster.rafts[2].role is Role.FOLLOWER
+    cluster.start(1)
+    cluster.elect(1, without=(2,))
+    for _ in range(6):
+        cluster.heartbeat(1)
+    cluster.crash(1)
+    cluster.elect(2)
+    assert cluster.data(2) == [b"x"] * 9
+
+
+def test_row_23_the_log_never_starts_behind_a_gap():
+    """KAFKA-14238: the log started after the newest snapshot."""
+    cluster = Cluster(3, config=RaftConfig(keep_entries=2))
+    cluster.elect(1)
+    for _ in range(5):
+        cluster.propose(1, *[b"x"] * 4)
+        cluster.settle()
+        cluster.snapshot(1)
+        log = cluster.rafts[1].log
+        assert log.base_index == log.snapshot.last_index - 2
+        assert cluster.last[1].drop_log_to == log.base_index
+
+
+def test_row_24_a_lagging_voter_is_refused_and_then_refilled_instead_of_looping():
+    """redpanda 30815: pre-votes refused for ever, the leader not recovering the replica."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 50)
+    cluster.settle(without=(3,))
+    for _ in range(20):
+        cluster.heartbeat(1, without=(3,))
+        cluster.rafts[3].tick(cluster.now_ms)
+        cluster.drain(3)
+    for _ in range(5):
+        cluster.heartbeat(1)
+    assert cluster.leaders() == [1]
+    assert cluster.data(3) == [b"x"] * 50
+    assert cluster.rafts[3].term == 1
+
+
+def test_row_25_one_broken_link_changes_no_leader():
+    """Cloudflare 2020: a node that could not hear the leader kept raising the term, for hours."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    for _ in range(100):
+        between = lambda m: {m.sender.node_id, m.to.node_id} == {1, 3}  # noqa: E731
+        cluster.drop(between)
+        cluster.tick(1)
+        cluster.tick(3, to_ms=cluster.now_ms)
+        for _ in range(4):
+            cluster.sync()
+            cluster.drop(between)
+            cluster.deliver()
+    assert cluster.leaders() == [1]
+    assert cluster.rafts[2].term == 1
+
+
+def test_a_removed_voter_that_was_away_learns_of_it_from_the_leader_its_pre_vote_reaches():
+    """Found by simulation: it asked for votes for ever, and nobody sent it the log."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.rafts[1].remove_voter(peer(3), cluster.now_ms)
+    cluster.drain(1)
+    cluster.settle(without=(3,))
+    for _ in range(60):
+        cluster.heartbeat(1, without=(3,))
+    assert peer(3) not in {p.peer for p in cluster.rafts[1].status().peers}
+    cluster.tick(3)
+    cluster.settle()
+    cluster.heartbeat(1)
+    assert cluster.rafts[3].log.voters == (peer(1), peer(2))
+
+
+def test_transcript_of_a_follower_that_lacks_the_whole_log():
+    """One refusal tells the new leader where to start; everything follows in one request."""
+    cluster = Cluster(3)
+    cluster.elect(1, without=(3,))
+    cluster.propose(1, b"a", b"b")
+    cluster.settle(without=(3,))
+    cluster.story.clear()
+    cluster.elect(2)
+    appends = [line for line in cluster.story if "Append" in line and "3" in line[:4]]
+    assert appends == [
+        "2->3 AppendRequest term=2 prev_log_index=3 prev_log_term=1 commit_index=3 entries=['4/2']",
+        "3->2 AppendRefused term=2 prev_log_index=3 hint_index=0 hint_term=0",
+        "2->3 AppendRequest term=2 prev_log_index=0 prev_log_term=0 commit_index=3 "
+        "entries=['1/1', '2/1', '3/1', '4/2']",
+        "3->2 AppendAccepted term=2 match_index=4",
+    ]
