@@ -1,0 +1,234 @@
+"""A broker's life as the controller sees it: register, beat, stop. Control loop only.
+
+    run(): register with the active controller -> a heartbeat every 500 ms, and at once when metadata was applied
+    STALE_BROKER_EPOCH, BROKER_ID_NOT_REGISTERED -> register again; a new controller needs no new registration
+    stop(): heartbeats that want a shutdown until the controller says that nothing depends on this broker any more
+
+The controller is reached by RPC also where it lives in this very process: one path, tested all the time.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from node.broker.controller_client import NODE_CHANNEL_OPTIONS
+from ottla.internal.v1 import controller_pb2 as rpc
+from ottla.internal.v1.controller_pb2_grpc import ControllerServiceAsyncStub, ControllerServiceStub
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+COALESCE_S: Final = 0.005
+BACKOFF_MIN_S: Final = 0.02
+BACKOFF_MAX_S: Final = 0.5
+REGISTER_TIMEOUT_S: Final = 3.0
+LOG_EVERY_S: Final = 5.0
+_START_OVER: Final = frozenset({pb.ERROR_CODE_STALE_BROKER_EPOCH, pb.ERROR_CODE_BROKER_ID_NOT_REGISTERED})
+_FATAL: Final = frozenset({pb.ERROR_CODE_INCONSISTENT_CLUSTER_ID, pb.ERROR_CODE_UNSUPPORTED_VERSION})
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneState:
+    """What a heartbeat says about the data plane."""
+
+    metadata_index: int
+    data_loop_age_ms: int
+    offline_directories: Sequence[bytes] = ()
+    offline_partitions: Sequence[tuple[bytes, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """Where this broker's log of a partition ends, and the leader epoch of the metadata it had applied then."""
+
+    last_epoch: int
+    log_end_offset: int
+    leader_epoch: int
+
+
+class BrokerLifecycle:
+    """Keeps this broker registered. `registration` has everything but the cluster id.
+
+    `cluster_id` and `controller_address` are asked each time, None = not known yet. `plane` describes the data plane;
+    `log_end` looks up one partition's log, None = this broker has none. `on_registered(broker_epoch)` is called after
+    each registration.
+    """
+
+    def __init__(
+        self,
+        registration: rpc.RegisterBrokerRequest,
+        *,
+        cluster_id: Callable[[], bytes | None],
+        controller_address: Callable[[], str | None],
+        plane: Callable[[], PlaneState],
+        log_end: Callable[[bytes, int], LogEnd | None],
+        on_registered: Callable[[int], None],
+        heartbeat_interval_ms: int = 500,
+        rng: random.Random,
+    ) -> None:
+        self._registration = registration
+        self._cluster_id = cluster_id
+        self._controller_address = controller_address
+        self._plane = plane
+        self._log_end = log_end
+        self._on_registered = on_registered
+        self._interval_s = heartbeat_interval_ms / 1000
+        self._rng = rng
+        self.broker_epoch: int | None = None
+        self.fenced = True
+        self.caught_up = False
+        self._want_shutdown = False
+        self._may_stop = asyncio.Event()
+        self._beat_now = asyncio.Event()
+        self._want_log_ends: list[tuple[bytes, int]] = []
+        self._channel: grpc.aio.Channel | None = None
+        self._target = ""
+        self._logged_at_s = -LOG_EVERY_S
+
+    def metadata_applied(self) -> None:
+        """The data plane has applied newer metadata: say so at once, for someone may wait for it."""
+        self._beat_now.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises ApiError where this node can never be part of the cluster as it is."""
+        backoff_s = BACKOFF_MIN_S
+        try:
+            while True:
+                try:
+                    if self.broker_epoch is None:
+                        await self._register()
+                    await self._heartbeat()
+                    backoff_s = BACKOFF_MIN_S
+                except ApiError as error:
+                    if error.code in _FATAL:
+                        raise
+                    if error.code in _START_OVER:
+                        self._forget(str(error))
+                        continue
+                    self._say(error)
+                    await asyncio.sleep(backoff_s * self._rng.uniform(0.5, 1))
+                    backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+                    continue
+                await self._pause(self._interval_s)
+        finally:
+            if self._channel is not None:
+                await self._channel.close()
+                self._channel = None
+
+    async def stop(self, timeout_ms: int) -> bool:
+        """Asks the controller to take every leadership away. Whether it did within `timeout_ms`; `run` must go on."""
+        self._want_shutdown = True
+        self._beat_now.set()
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await self._may_stop.wait()
+        except TimeoutError:
+            log.warning("controlled_shutdown_timed_out", timeout_ms=timeout_ms)
+            return False
+        return True
+
+    async def _register(self) -> None:
+        cluster_id = self._cluster_id()
+        if cluster_id is None:
+            raise ApiError(pb.ERROR_CODE_NOT_CONTROLLER, "the quorum has not formed yet")
+        request = rpc.RegisterBrokerRequest()
+        request.CopyFrom(self._registration)
+        request.cluster_id = cluster_id
+        response = await self._call("RegisterBroker", request, REGISTER_TIMEOUT_S)
+        self.broker_epoch = response.broker_epoch
+        log.info("broker_registered", broker_epoch=response.broker_epoch, controller=self._target)
+        self._on_registered(response.broker_epoch)
+
+    async def _heartbeat(self) -> None:
+        if self.broker_epoch is None:
+            return
+        self._beat_now.clear()
+        state = self._plane()
+        request = rpc.HeartbeatRequest(
+            node_id=self._registration.node_id,
+            broker_epoch=self.broker_epoch,
+            metadata_index=state.metadata_index,
+            want_shutdown=self._want_shutdown,
+            data_loop_age_ms=max(0, min(state.data_loop_age_ms, 2**31 - 1)),
+            offline_directories=state.offline_directories,
+            offline_partitions=[rpc.PartitionId(topic_id=t, partition=n) for t, n in state.offline_partitions],
+            log_ends=self._log_ends(),
+        )
+        response = await self._call("Heartbeat", request, 2 * self._interval_s)
+        if response.fenced != self.fenced:
+            log.info("broker_fenced" if response.fenced else "broker_unfenced", controller=self._target)
+        self.fenced, self.caught_up = response.fenced, response.caught_up
+        asked_before = set(self._want_log_ends)
+        self._want_log_ends = [(p.topic_id, p.partition) for p in response.want_log_ends]
+        if not asked_before.issuperset(self._want_log_ends):
+            self._beat_now.set()
+        if response.should_shutdown and self._want_shutdown:
+            self._may_stop.set()
+
+    def _log_ends(self) -> list[rpc.LogEnd]:
+        found = []
+        for topic_id, n in self._want_log_ends:
+            end = self._log_end(topic_id, n)
+            if end is not None:
+                found.append(
+                    rpc.LogEnd(
+                        topic_id=topic_id,
+                        partition=n,
+                        last_epoch=end.last_epoch,
+                        log_end_offset=end.log_end_offset,
+                        leader_epoch=end.leader_epoch,
+                    )
+                )
+        return found
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next heartbeat is due, or, a moment after it is asked for, so that several changes make one."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._beat_now.wait()
+                await asyncio.sleep(COALESCE_S)
+        except TimeoutError:
+            pass
+
+    async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
+        address = self._controller_address()
+        if not address:
+            raise ApiError(pb.ERROR_CODE_NOT_CONTROLLER, "there is no active controller that this node knows of")
+        stub = await self._stub(address)
+        try:
+            response = await getattr(stub, method)(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise ApiError(
+                pb.ERROR_CODE_NETWORK_EXCEPTION,
+                f"{method} at the controller {address} failed with {error.code().name}: {error.details()}",
+            ) from None
+        if response.HasField("error"):
+            raise ApiError.from_proto(response.error)
+        return response
+
+    async def _stub(self, address: str) -> ControllerServiceAsyncStub:
+        """A channel of its own: heartbeats must not queue behind anything else."""
+        if self._channel is None or address != self._target:
+            if self._channel is not None:
+                await self._channel.close()
+            self._target = address
+            self._channel = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
+        return ControllerServiceStub(self._channel)
+
+    def _forget(self, why: str) -> None:
+        log.warning("broker_registers_again", reason=why)
+        self.broker_epoch = None
+        self.fenced, self.caught_up = True, False
+
+    def _say(self, error: ApiError) -> None:
+        now_s = time.monotonic()
+        if now_s - self._logged_at_s >= LOG_EVERY_S:
+            self._logged_at_s = now_s
+            log.info("controller_not_reached", registered=self.broker_epoch is not None, error=str(error))

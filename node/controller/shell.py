@@ -1,0 +1,439 @@
+"""The active controller's single writer, on the control loop: decisions become log entries, answers leave at commit.
+
+    request -> (turn) one draft for all that wait -> propose -> log-end state moves -> ... committed -> answers
+
+There are two states: at log end, for decisions, and the committed one of the `MetadataPublisher`, for everyone else.
+Lost leadership drops the first; who waits for a commit then gets REQUEST_TIMED_OUT, for the entry may still be
+committed by the next leader. A shell exists on every node and is idle where the node does not lead.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+import structlog
+
+from node.controller.state import brokers, leaders, partitions, resource_configs, topics
+from node.controller.state.draft import ControllerSettings, Draft, SoftState
+from node.controller.state.invariants import check_draft
+from node.metadata.image import Delta, Image, InvariantError
+from node.metadata.publisher import MetadataPublisher
+from ottla.internal.v1 import controller_pb2 as rpc
+from ottla.internal.v1 import metadata_pb2 as records
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+TICK_S: Final = 0.25
+BALANCE_EVERY_TICKS: Final = 4
+REQUESTS_MAX: Final = 10_000
+RECORDS_PER_ENTRY: Final = 20_000
+"""Above it the requests that are left wait for the next entry."""
+WAIT_DEFAULT_MS: Final = 30_000
+WAIT_MAX_MS: Final = 300_000
+
+
+class Leadership(Protocol):
+    """Who leads the quorum, as this node knows. `serving`: an entry of the own term and all before it are applied."""
+
+    @property
+    def leader_id(self) -> int | None: ...
+    @property
+    def term(self) -> int: ...
+    @property
+    def is_self(self) -> bool: ...
+    @property
+    def serving(self) -> bool: ...
+
+
+class Quorum(Protocol):
+    """What the shell needs of `node.quorum`."""
+
+    @property
+    def cluster_id(self) -> bytes | None: ...
+    @property
+    def node_id(self) -> int: ...
+    @property
+    def leadership(self) -> Leadership: ...
+    @property
+    def last_index(self) -> int: ...
+    def propose(self, data: bytes, term: int) -> int: ...
+    def last_contact_ms(self, node_id: int) -> int | None: ...
+    async def read_barrier(self) -> int: ...
+
+
+@dataclass(slots=True)
+class _Request:
+    """A decision to take, and who waits for it. `future` None: nobody."""
+
+    decide: Callable[[Draft], Any]
+    future: "asyncio.Future[_Answer] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a decision answered, and the entry it made or (no `changed`) was based on."""
+
+    value: Any
+    index: int
+    changed: bool
+
+
+_DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
+    rpc.AlterPartitionRequest: partitions.alter_partition,
+    rpc.AllocateProducerIdsRequest: brokers.allocate_producer_ids,
+    rpc.EnsureInternalTopicRequest: topics.ensure_internal_topic,
+    admin.CreateTopicsRequest: topics.create_topics,
+    admin.DeleteTopicsRequest: topics.delete_topics,
+    admin.CreatePartitionsRequest: topics.create_partitions,
+    admin.AlterConfigsRequest: resource_configs.alter_configs,
+    admin.DescribeConfigsRequest: resource_configs.describe_configs,
+    admin.ElectLeadersRequest: leaders.elect_leaders,
+}
+
+_KNOWN_BY_ALL: Final = (
+    rpc.EnsureInternalTopicRequest,
+    admin.CreateTopicsRequest,
+    admin.DeleteTopicsRequest,
+    admin.CreatePartitionsRequest,
+    admin.AlterConfigsRequest,
+)
+"""These return when every live broker has applied the change, so that the next call at any node sees it."""
+
+
+class ControllerShell:
+    """Listens to the quorum (`add_listener(shell)`); the publisher must apply an entry before anyone else hears of it.
+
+    `clock_ms` is monotonic, in ms; `new_id` gives 16 random bytes. `failed` ends with the InvariantError that must
+    stop the node.
+    """
+
+    def __init__(
+        self,
+        quorum: Quorum,
+        publisher: MetadataPublisher,
+        settings: ControllerSettings,
+        clock_ms: Callable[[], int],
+        new_id: Callable[[], bytes],
+    ) -> None:
+        self._quorum = quorum
+        self._publisher = publisher
+        self._settings = settings
+        self._clock_ms = clock_ms
+        self._new_id = new_id
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self.on_committed = publisher.on_committed
+        self.on_snapshot = publisher.on_snapshot
+        publisher.subscribe(self._on_image)
+        # Active: the term led and the state at log end, with the index of the last entry made. Idle: None.
+        self._term: int | None = None
+        self._log_end = Image.EMPTY
+        self._soft = SoftState()
+        self._dead: set[int] = set()
+        self._inbox: deque[_Request] = deque()
+        self._turn_due = False
+        self._uncommitted: deque[tuple[_Answer | ApiError, int, asyncio.Future[_Answer]]] = deque()
+        self._waiting_for_brokers: list[tuple[int, asyncio.Future[None]]] = []
+
+    @property
+    def active(self) -> bool:
+        return self._term is not None
+
+    def lease_ages_ms(self) -> dict[int, int]:
+        """Per broker that is not fenced, how long ago it was heard; empty where this node is not the controller."""
+        if not self.active:
+            return {}
+        now_ms = self._clock_ms()
+        return {
+            node_id: now_ms - contact.contact_ms
+            for node_id, contact in self._soft.contacts.items()
+            if node_id in self._log_end.brokers and not self._log_end.brokers[node_id].fenced
+        }
+
+    async def run(self) -> None:
+        """Ticks until it is cancelled."""
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            if self.active and not self.failed.done():
+                self._submit(_Request(brokers.tick))
+                if ticks % BALANCE_EVERY_TICKS == 0:
+                    self._submit(_Request(leaders.balance))
+
+    async def handle(self, request: Any) -> Any:
+        """Takes a request of ControllerService or AdminService; returns its response. Raises ApiError.
+
+        NOT_CONTROLLER where this node does not lead, REQUEST_TIMED_OUT where the outcome is unknown.
+        """
+        now_ms = self._clock_ms()
+        if isinstance(request, admin.DescribeConfigsRequest):
+            await self._quorum.read_barrier()
+        answer = await self._decided(partial(self._decide, request, now_ms))
+        if answer.changed and isinstance(request, _KNOWN_BY_ALL):
+            await self._known_by_all(answer, _timeout_ms(request))
+        return answer.value
+
+    # What the quorum tells. Nothing is proposed from inside these calls: the quorum is in the middle of its own turn.
+
+    def on_leadership(self, leadership: Leadership) -> None:
+        leads = leadership.is_self and leadership.serving
+        if self.active and not (leads and leadership.term == self._term):
+            self._step_down()
+        if leads and not self.active:
+            self._term = leadership.term
+            self._log_end = self._publisher.image
+            self._soft = SoftState()
+            contacts = {node_id: self._quorum.last_contact_ms(node_id) for node_id in self._log_end.brokers}
+            self._inbox.appendleft(
+                _Request(lambda draft: brokers.take_over(draft, contacts, self._dead, self._quorum.node_id))
+            )
+            self._schedule_turn()
+            log.info("controller_active", term=self._term, index=self._log_end.index)
+
+    def on_peer_dead(self, node_id: int) -> None:
+        self._dead.add(node_id)
+        if self.active:
+            self._submit(_Request(lambda draft: brokers.declare_dead(draft, node_id)))
+
+    def on_peer_alive(self, node_id: int) -> None:
+        self._dead.discard(node_id)
+
+    def _decide(self, request: Any, now_ms: int, draft: Draft) -> Any:
+        if isinstance(request, rpc.RegisterBrokerRequest):
+            return brokers.register(draft, request, self._quorum.cluster_id or b"")
+        if isinstance(request, rpc.HeartbeatRequest):
+            return brokers.heartbeat(draft, request, now_ms)
+        return _DECIDE[type(request)](draft, request)
+
+    async def _decided(self, decide: Callable[[Draft], Any]) -> _Answer:
+        if not self.active:
+            raise self._not_controller()
+        if len(self._inbox) + len(self._uncommitted) >= REQUESTS_MAX:
+            raise ApiError(
+                pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,
+                f"{REQUESTS_MAX} requests wait for the controller",
+                retry_after_ms=200,
+            )
+        future: asyncio.Future[_Answer] = self._loop.create_future()
+        self._submit(_Request(decide, future))
+        return await future
+
+    def _submit(self, request: _Request) -> None:
+        self._inbox.append(request)
+        self._schedule_turn()
+
+    def _schedule_turn(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """One draft for everything that waits: one append for many heartbeats and ISR changes."""
+        self._turn_due = False
+        if self.failed.done():
+            return
+        waiting = [request for request in self._inbox if request.future is None or not request.future.done()]
+        self._inbox.clear()
+        if self._term is None:
+            for request in waiting:
+                _fail(request.future, self._not_controller())
+            return
+        try:
+            self._append(waiting, self._term)
+        except ApiError as refused:
+            # The quorum has another leader already; it will say so in a moment.
+            for request in waiting:
+                _fail(request.future, refused)
+            self._step_down()
+        except InvariantError as bug:
+            log.error("controller_invariant_broken", exc_info=bug)
+            self.failed.set_exception(bug)
+            for request in waiting:
+                _fail(request.future, ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, "the controller stops: see its log"))
+
+    def _append(self, waiting: list[_Request], term: int) -> None:
+        draft, decided = self._draft(waiting)
+        index = self._log_end.index
+        if draft.records:
+            check_draft(draft)
+            data = records.MetadataRecords(records=draft.records).SerializeToString()
+            index = self._quorum.propose(data, term)
+            if index != draft.next_index:
+                raise InvariantError(f"the quorum appended at {index}, the draft was made for {draft.next_index}")
+            self._log_end = draft.build(term)
+            _log_changes(draft.records, index)
+        for answer, future in decided:
+            self._uncommitted.append((answer, index, future))
+        self._answer_committed()
+
+    def _draft(self, waiting: list[_Request]) -> tuple[Draft, list[tuple[_Answer | ApiError, asyncio.Future[_Answer]]]]:
+        while True:
+            draft = Draft(
+                self._log_end,
+                self._quorum.last_index + 1,
+                self._soft,
+                self._settings,
+                self._clock_ms(),
+                self._new_id,
+            )
+            decided: list[tuple[_Answer | ApiError, asyncio.Future[_Answer]]] = []
+            for position, request in enumerate(waiting):
+                made = len(draft.records)
+                if made > RECORDS_PER_ENTRY:
+                    self._inbox.extend(waiting[position:])
+                    self._schedule_turn()
+                    return draft, decided
+                answer: _Answer | ApiError
+                try:
+                    value = request.decide(draft)
+                    answer = _Answer(value, draft.next_index, len(draft.records) > made)
+                except ApiError as refused:
+                    answer = refused
+                except InvariantError:
+                    raise
+                except Exception as bug:
+                    # One request that meets a bug of ours must neither stop the controller nor leave half a decision.
+                    log.error("controller_decision_failed", exc_info=bug)
+                    _fail(
+                        request.future,
+                        ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"the controller failed: {type(bug).__name__}"),
+                    )
+                    waiting.remove(request)
+                    break
+                if request.future is not None:
+                    decided.append((answer, request.future))
+            else:
+                return draft, decided
+
+    def _on_image(self, image: Image, _delta: Delta) -> None:
+        self._answer_committed()
+
+    def _answer_committed(self) -> None:
+        committed = self._publisher.image.index
+        while self._uncommitted and self._uncommitted[0][1] <= committed:
+            answer, _, future = self._uncommitted.popleft()
+            if future.done():
+                continue
+            if isinstance(answer, ApiError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        self._wake_known_by_all()
+
+    def _step_down(self) -> None:
+        log.info("controller_inactive", term=self._term, unanswered=len(self._uncommitted))
+        self._term = None
+        self._log_end = Image.EMPTY
+        for _, index, future in self._uncommitted:
+            _fail(
+                future,
+                ApiError(
+                    pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                    f"the controller changed before metadata entry {index} was committed: the outcome is unknown",
+                ),
+            )
+        self._uncommitted.clear()
+        for request in self._inbox:
+            _fail(request.future, self._not_controller())
+        self._inbox.clear()
+        for _, waiter in self._waiting_for_brokers:
+            # The change itself is committed; only nobody counts who knows of it any more.
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting_for_brokers.clear()
+
+    def _not_controller(self) -> ApiError:
+        leadership = self._quorum.leadership
+        leader = None if leadership.is_self else leadership.leader_id
+        broker = None if leader is None else self._publisher.image.brokers.get(leader)
+        return ApiError(
+            pb.ERROR_CODE_NOT_CONTROLLER,
+            f"node {self._quorum.node_id} is not the active controller, "
+            + ("there is none at present" if leader is None else f"node {leader} is (term {leadership.term})"),
+            leader=leader,
+            epoch=leadership.term,
+            address="" if broker is None else broker.control_address,
+        )
+
+    # Until every live broker knows
+
+    async def _known_by_all(self, answer: _Answer, timeout_ms: int) -> None:
+        if not self._who_lacks(answer.index):
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiting_for_brokers.append((answer.index, waiter))
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await waiter
+        except TimeoutError:
+            lacking = ", ".join(map(str, self._who_lacks(answer.index)))
+            error = ApiError(
+                pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                f"done as metadata entry {answer.index}, but broker {lacking} did not apply it within {timeout_ms} ms",
+            )
+            _mark_unfinished(answer.value, error)
+        finally:
+            self._waiting_for_brokers = [w for w in self._waiting_for_brokers if w[1] is not waiter]
+
+    def _who_lacks(self, index: int) -> list[int]:
+        """Live brokers that have not said that they applied the entry."""
+        contacts = self._soft.contacts
+        return [
+            broker.node_id
+            for broker in self._log_end.live_brokers()
+            if broker.node_id not in contacts or contacts[broker.node_id].metadata_index < index
+        ]
+
+    def _wake_known_by_all(self) -> None:
+        for index, waiter in self._waiting_for_brokers:
+            if not waiter.done() and not self._who_lacks(index):
+                waiter.set_result(None)
+
+
+def _fail(future: "asyncio.Future[_Answer] | None", error: ApiError) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)
+
+
+def _timeout_ms(request: Any) -> int:
+    asked: int = getattr(request, "timeout_ms", 0)
+    return min(asked, WAIT_MAX_MS) if asked > 0 else WAIT_DEFAULT_MS
+
+
+def _mark_unfinished(response: Any, error: ApiError) -> None:
+    """Sets `error` on every item that succeeded: the caller may go on, but not every node knows of it yet."""
+    if isinstance(response, rpc.EnsureInternalTopicResponse):
+        response.error.CopyFrom(error.to_proto())
+        return
+    items = response.resources if isinstance(response, admin.AlterConfigsResponse) else response.topics
+    for item in items:
+        if not item.HasField("error"):
+            item.error.CopyFrom(error.to_proto())
+
+
+def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
+    """Brokers one line each; partitions one line for all, with the first cause: a fenced broker may lead thousands."""
+    moved = [r.partition_change for r in changes if r.partition_change.HasField("leader")]
+    for change in changes:
+        if change.HasField("broker_change"):
+            log.info("broker_changed", node=change.broker_change.node_id, cause=change.broker_change.cause, index=index)
+        elif change.HasField("register_broker"):
+            node = change.register_broker
+            log.info("broker_registered", node=node.node_id, broker_epoch=node.broker_epoch, at=node.client_address)
+    if moved:
+        first = moved[0]
+        log.info(
+            "leaders_changed",
+            count=len(moved),
+            first=f"{first.topic_id.hex()}-{first.partition}",
+            leader=first.leader,
+            cause=first.cause,
+            index=index,
+        )
