@@ -10,29 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import load
-from bench.process import free_ports, python, run, spawn, stop
+from bench.load import KIB, Case
+from bench.process import Running, free_ports, python, run, spawn, stop
 
-KIB = 1024
 WINDOWS = {16 * KIB: 16, 128 * KIB: 16, 1024 * KIB: 4}
 NATS_RECORD_WINDOW = 1000
-
-
-@dataclass(frozen=True)
-class Case:
-    """One measurement: `kind` is `batches` (prebuilt ones of up to `batch_bytes`), `latency` (one record a batch, at a
-    steady rate), `records` (one record at a time through the client library) or `end_to_end` (to a consumer)."""
-
-    system: str
-    kind: str
-    record_bytes: int
-    batch_bytes: int
-
-    @property
-    def records_per_batch(self) -> int:
-        return 1 if self.kind in ("latency", "end_to_end") else max(1, self.batch_bytes // self.record_bytes)
-
-    def __str__(self) -> str:
-        return f"{self.system} {self.kind} {self.record_bytes} B in {self.batch_bytes // KIB} KB"
 
 
 @dataclass
@@ -60,15 +42,6 @@ def outcome(case: Case, measured: load.Measured) -> Outcome:
         p99_ms=ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
         cpu_ms_per_mb={role: seconds * 1000 / megabytes for role, seconds in measured.cpu_s.items()},
     )
-
-
-@dataclass
-class Running:
-    """A started system: where its client connects, and the processes behind it by role."""
-
-    ports: list[int]
-    roles: dict[str, list[int]]
-    processes: list[subprocess.Popen[bytes]]
 
 
 def start_pipeline(module: str, followers: int, directory: Path) -> Running:
@@ -124,33 +97,41 @@ async def open_link(case: Case, ports: list[int]) -> load.Link:
 
         return await TcpLink.open(ports[0])
     if case.system == "nats":
-        from bench.nats_jetstream import NatsLink
+        from bench.nats_jetstream import NatsEndToEnd, NatsLink
 
-        return await NatsLink.open(ports)
+        return await (NatsEndToEnd if case.kind == "end_to_end" else NatsLink).open(ports)
+    if case.kind == "end_to_end":
+        from bench.ottla_client import EndToEnd
+
+        return await EndToEnd.open(ports)
     from bench.ottla_cluster import OttlaLink
 
-    return await OttlaLink.open(ports, case)
+    return await OttlaLink.open(ports)
 
 
-def payloads(case: Case) -> list[bytes]:
-    """A few batches of incompressible bytes, sent in turn."""
-    size = case.record_bytes * (1 if case.kind == "records" else case.records_per_batch)
-    return [os.urandom(size) for _ in range(8)]
+def batches(case: Case) -> list[bytes]:
+    """A few batches of incompressible records, sent in turn."""
+    values = [[os.urandom(case.record_bytes) for _ in range(case.records_per_batch)] for _ in range(8)]
+    if case.system == "ottla" and case.kind != "end_to_end":
+        from bench.ottla_cluster import requests
+
+        return requests(values)
+    return [b"".join(each) for each in values]
 
 
 async def measure(
     case: Case, ports: list[int], roles: Mapping[str, Sequence[int]], warm_s: float, seconds: float
 ) -> Outcome:
     """Runs one case against a started system."""
-    if case.kind == "end_to_end" or (case.system == "ottla" and case.kind == "records"):
-        from bench import clients
+    if case.system == "ottla" and case.kind == "records":
+        from bench.ottla_client import produce_records
 
-        return outcome(case, await clients.measure(case, ports, roles, warm_s, seconds))
+        return outcome(case, await produce_records(ports, case.record_bytes, roles, warm_s, seconds))
     link = await open_link(case, ports)
-    if case.kind == "latency":
-        return outcome(case, await load.latency(link, payloads(case), roles, warm_s, seconds))
+    if case.kind in ("latency", "end_to_end"):
+        return outcome(case, await load.latency(link, batches(case), roles, warm_s, seconds))
     window = NATS_RECORD_WINDOW if case.kind == "records" else WINDOWS[case.batch_bytes]
-    return outcome(case, await load.throughput(link, payloads(case), window, roles, warm_s, seconds))
+    return outcome(case, await load.throughput(link, batches(case), window, roles, warm_s, seconds))
 
 
 def run_case(case: Case, running: Running, directory: Path, warm_s: float, seconds: float) -> Outcome:

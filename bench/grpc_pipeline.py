@@ -12,13 +12,14 @@ import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc.aio
 
 from bench.log import Acknowledgements, Log
 from bench.process import run
 
+BytesStream: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 NUMBER = struct.Struct("<q")
 OPTIONS = [("grpc.max_receive_message_length", 32 << 20), ("grpc.max_send_message_length", 32 << 20)]
 
@@ -65,7 +66,7 @@ class Leader:
 async def lead(port: int, followers: int, path: Path) -> None:
     leader = Leader(followers, path)
     server = grpc.aio.server(options=OPTIONS)
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Produce": grpc.stream_stream_rpc_method_handler(leader.produce),
         "Replicate": grpc.stream_stream_rpc_method_handler(leader.replicate),
     }
@@ -81,7 +82,9 @@ async def lead(port: int, followers: int, path: Path) -> None:
 async def follow(port: int, number: int, path: Path) -> None:
     log = Log(path)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
-        stream = channel.stream_stream("/bench/Replicate")(metadata=(("follower", str(number)),), wait_for_ready=True)
+        stream: BytesStream = channel.stream_stream("/bench/Replicate")(
+            metadata=(("follower", str(number)),), wait_for_ready=True
+        )
         while True:
             await stream.write(NUMBER.pack(log.end))
             data = await stream.read()
@@ -95,7 +98,7 @@ class GrpcLink:
 
     def __init__(self, port: int) -> None:
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
-        self._stream = self._channel.stream_stream("/bench/Produce")(wait_for_ready=True)
+        self._stream: BytesStream = self._channel.stream_stream("/bench/Produce")(wait_for_ready=True)
 
     async def send(self, batch: bytes) -> None:
         await self._stream.write(batch)

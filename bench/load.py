@@ -8,8 +8,30 @@ from typing import Any, Protocol
 
 import psutil
 
+KIB = 1024
 RATE_PER_S = 1000
 FIRST_ANSWER_S = 20.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement: `kind` is `batches` (prebuilt ones of up to `batch_bytes`), `latency` (one record a batch, at a
+    steady rate), `records` (one record at a time through the client library) or `end_to_end` (to a consumer)."""
+
+    system: str
+    kind: str
+    record_bytes: int
+    batch_bytes: int
+
+    @property
+    def records_per_batch(self) -> int:
+        if self.kind != "batches":
+            return 1
+        # What Ottla adds to a record and to a batch must fit too; the others get as many records.
+        return (self.batch_bytes - 512) // (self.record_bytes + 8)
+
+    def __str__(self) -> str:
+        return f"{self.system} {self.kind} {self.record_bytes} B in {self.batch_bytes // KIB} KB"
 
 
 class Link(Protocol):

@@ -2,20 +2,25 @@
 
 import asyncio
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import nats
 from nats.aio.client import Client
-from nats.js.api import PubAck, StorageType, StreamConfig
+from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy, PubAck, StorageType, StreamConfig
 from nats.js.client import JetStreamContext
 
 from bench.process import START_SECONDS, free_ports, spawn
 
 SUBJECT = "bench"
 MAX_PENDING = 4000
+NEW = DeliverPolicy.NEW
+NUMBER = struct.Struct("<q")
 
 
 def command() -> str:
@@ -90,10 +95,10 @@ class NatsLink:
 
     async def send(self, batch: bytes) -> None:
         future = await self._jetstream.publish_async(SUBJECT, batch)
-        future.add_done_callback(lambda done, number=self._sent: self._done(done, number))
+        future.add_done_callback(partial(self._done, self._sent))
         self._sent += 1
 
-    def _done(self, future: "asyncio.Future[PubAck]", number: int) -> None:
+    def _done(self, number: int, future: "asyncio.Future[PubAck]") -> None:
         if not future.cancelled():
             future.result()
             self._answered.put_nowait(number)
@@ -107,3 +112,20 @@ class NatsLink:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+class NatsEndToEnd(NatsLink):
+    """The same, with a consumer: a message counts when the consumer has it."""
+
+    @classmethod
+    async def open(cls, ports: list[int]) -> "NatsEndToEnd":
+        link = cls(*await connect(ports))
+        await link._jetstream.subscribe(SUBJECT, cb=link._received, ordered_consumer=True, deliver_policy=NEW)
+        return link
+
+    async def send(self, batch: bytes) -> None:
+        await self._jetstream.publish_async(SUBJECT, NUMBER.pack(self._sent) + batch[NUMBER.size :])
+        self._sent += 1
+
+    async def _received(self, message: Msg) -> None:
+        self._answered.put_nowait(*NUMBER.unpack_from(message.data))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ ENVIRONMENT = {
     "GRPC_VERBOSITY": "NONE",
 }
 START_SECONDS = 20.0
+
+
+@dataclass
+class Running:
+    """A started system: where its client connects, and the processes behind it by role."""
+
+    ports: list[int]
+    roles: dict[str, list[int]]
+    processes: list[subprocess.Popen[bytes]]
 
 
 def spawn(command: Sequence[str], log: Path, stdout: int | None = None) -> subprocess.Popen[bytes]:
