@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ottla.protocol.batch import (
+    BATCH_TAG,
     EXTENT_BYTES,
     HEADER_BYTES,
     BatchAt,
@@ -189,7 +190,8 @@ class Segment:
         file = self.file
         data, start, position = b"", 0, 0
         while position < file_bytes:
-            batch = self._batch_in(data, position - start, seed) if data else None
+            at = position - start
+            batch = self._batch_in(data, at, seed) if at < len(data) and data[at] == BATCH_TAG else None
             if batch is None:
                 # The header's own checksum was not seen yet: never let a damaged length decide how much is read.
                 need = self._length_at(position, file_bytes, seed)
@@ -281,18 +283,26 @@ class Segment:
 
     def _length_at(self, position: int, file_bytes: int, seed: int) -> int:
         head = self.file.pread(min(11 + HEADER_BYTES, file_bytes - position), position)
-        if not head.strip(b"\0"):
-            raise IncompleteBatch(f"{self.path} holds only zeros at byte {position}")
+        if head[0] == 0 and self._only_zeros(position, file_bytes):
+            raise IncompleteBatch(f"{self.path} holds only zeros from byte {position} on")
         try:
             _, _, length = read_extent(head, 0)
         except CorruptBatch as error:
-            if len(head) < EXTENT_BYTES and head[0] == 0x0A:
+            if len(head) < EXTENT_BYTES and head[0] == BATCH_TAG:
                 raise IncompleteBatch(f"{self.path} ends inside the batch header at byte {position}") from None
             raise CorruptBatch(f"{self.path} at byte {position}: {error}") from None
         _, body = read_varint(head, 1)
         if len(head) - body >= HEADER_BYTES and not check_header_crc(head, body, seed):
             raise CorruptBatch(f"{self.path} at byte {position}: header checksum does not match")
         return length
+
+    def _only_zeros(self, position: int, file_bytes: int) -> bool:
+        while position < file_bytes:
+            data = self.file.pread(min(_SCAN_BYTES, file_bytes - position), position)
+            if data.strip(b"\0"):
+                return False
+            position += len(data)
+        return True
 
 
 class IncompleteBatch(CorruptBatch):

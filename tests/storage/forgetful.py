@@ -11,7 +11,7 @@ without the file that was made before it. `kill` keeps everything: the process d
 import errno
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from storage.fs import Buffer
@@ -30,6 +30,29 @@ class _Inode:
     # Not synced: (position, bytes) of a write, (size, None) of a truncation; in order.
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
     locked: bool = False
+
+    def units(self) -> list[tuple[int, int]]:
+        """The smallest things that may be lost one by one: (number of the change, number of its sector)."""
+        found = []
+        for number, (position, data) in enumerate(self.pending):
+            last = position if data is None else position + len(data) - 1
+            sectors = 1 if data is None else last // SECTOR - position // SECTOR + 1
+            found.extend((number, sector) for sector in range(sectors))
+        return found
+
+    def with_units(self, chosen: "list[tuple[object, tuple[int, int]]]") -> "_Inode":
+        kept = bytearray(self.durable)
+        for node, (number, sector) in chosen:
+            if node is not self:
+                continue
+            position, data = self.pending[number]
+            if data is None:
+                _apply(kept, position, None, None)
+                continue
+            start = max(position, (position // SECTOR + sector) * SECTOR)
+            stop = min(position + len(data), (position // SECTOR + sector + 1) * SECTOR)
+            _apply(kept, start, data[start - position : stop - position], None)
+        return _Inode(kept, bytes(kept))
 
     def after_power_loss(self, rng: random.Random) -> "_Inode":
         kept = bytearray(self.durable)
@@ -72,6 +95,17 @@ class _Directory:
     def change(self, gone: str | None, come: str | None, node: "_Inode | _Directory | None") -> None:
         _change(self.entries, gone, come, node)
         self.pending.append((gone, come, node))
+
+    def units(self) -> list[tuple[int, int]]:
+        return [(number, 0) for number in range(len(self.pending))]
+
+    def with_units(self, chosen: "list[tuple[object, tuple[int, int]]]") -> "_Directory":
+        kept = dict(self.durable)
+        for node, (number, _) in chosen:
+            if node is self:
+                _change(kept, *self.pending[number])
+        after = {name: node.with_units(chosen) for name, node in kept.items()}
+        return _Directory(dict(after), dict(after))
 
     def after_power_loss(self, rng: random.Random) -> "_Directory":
         kept = dict(self.durable)
@@ -189,6 +223,19 @@ class ForgetfulFileSystem:
         after = ForgetfulFileSystem(self.rng.randrange(2**32), crash_at)
         after._root = self._root.after_power_loss(self.rng)
         return after
+
+    def every_power_loss(self) -> "Iterator[ForgetfulFileSystem]":
+        """Every subset of the unsynced sectors, truncations and directory changes: for very small cases only."""
+        parts = [node for node in _nodes(self._root) if node.pending]
+        units = [(node, unit) for node in parts for unit in node.units()]
+        assert len(units) <= 14, f"{len(units)} things are not synced: more than 2^14 cases"
+        for mask in range(1 << len(units)):
+            chosen = [unit for number, unit in enumerate(units) if mask >> number & 1]
+            after = ForgetfulFileSystem(mask)
+            root = self._root.with_units(chosen)
+            assert isinstance(root, _Directory)
+            after._root = root
+            yield after
 
     def kill(self) -> "ForgetfulFileSystem":
         after = ForgetfulFileSystem(self.rng.randrange(2**32))
@@ -338,6 +385,13 @@ class ForgetfulFileSystem:
 
 def _parts(path: str) -> list[str]:
     return [name for name in path.split("/") if name]
+
+
+def _nodes(directory: _Directory) -> "list[_Inode | _Directory]":
+    found: list[_Inode | _Directory] = [directory]
+    for node in directory.entries.values():
+        found.extend(_nodes(node) if isinstance(node, _Directory) else [node])
+    return found
 
 
 def _inodes(directory: _Directory) -> list[_Inode]:
