@@ -66,13 +66,13 @@ def configure(level: str, output: str, node_id: int) -> None:
 
 
 class _Named:
-    """Adds the node's id to every line, whichever thread writes it."""
+    """Adds the id of the node that writes, under a name that no event uses for a node it speaks of."""
 
     def __init__(self, node_id: int) -> None:
         self._node_id = node_id
 
     def __call__(self, logger: Any, method: str, event: EventDict) -> EventDict:
-        event["node"] = self._node_id
+        event["on"] = self._node_id
         return event
 
 

@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.services.peers import CHANNEL_OPTIONS
 from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
@@ -28,9 +28,8 @@ RETRY_S: Final = 0.05
 class AdminForwarder:
     """Passes calls on to whoever is the active controller, and waits a bounded time while there is none."""
 
-    def __init__(self, view: ClusterView, voters: Mapping[int, str], metrics: Metrics) -> None:
+    def __init__(self, view: ClusterView, metrics: Metrics) -> None:
         self._view = view
-        self._voters = voters
         self._metrics = metrics
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -44,21 +43,13 @@ class AdminForwarder:
 
         return call
 
-    def controller_address(self) -> str | None:
-        """host:port of the active controller's control listener, as far as this node knows."""
-        leader = self._view.quorum.leader_id
-        if leader is None:
-            return None
-        broker = self._view.image.brokers.get(leader)
-        return broker.control_address if broker is not None else self._voters.get(leader)
-
     async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
         self._metrics.forwarded.labels(rpc=method).inc()
         remaining_s = context.time_remaining()
         deadline = time.monotonic() + (WAIT_S if remaining_s is None else max(0.0, remaining_s - MARGIN_S))
         while True:
             left_s = deadline - time.monotonic()
-            address = self.controller_address()
+            address = self._view.controller_address()
             if left_s <= 0:
                 raise ApiError(
                     pb.ERROR_CODE_NOT_CONTROLLER,
@@ -117,7 +108,7 @@ class AdminForwarder:
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
         return channel
 
     async def stop(self) -> None:

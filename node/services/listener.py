@@ -49,6 +49,16 @@ def make_server(request_max_bytes: int) -> grpc.aio.Server:
     )
 
 
+def listen(server: grpc.aio.Server, address: str, name: str) -> None:
+    """Binds a listener. Raises OSError that names it where the address cannot be had."""
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise OSError(f"the {name} listener cannot have {address}: is the port taken by another process?")
+
+
 def add_service(
     server: grpc.aio.Server,
     service: ServiceDescriptor,

@@ -11,6 +11,7 @@ from typing import Any, Final
 import grpc
 import structlog
 
+from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metadata.image import Delta
 from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
@@ -22,21 +23,6 @@ FORWARDED: Final = "ottla-forwarded"
 FORWARDED_METADATA: Final = ((FORWARDED, "1"),)
 MARGIN_S: Final = 0.5
 """How much longer than the leader a forwarder waits, so that the leader's own word on a time-out gets through."""
-
-CHANNEL_OPTIONS: Final[list[tuple[str, Any]]] = [
-    # Channels to one target share a TCP connection otherwise: forwarded calls would queue behind replication.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", 64 * 2**20),
-    ("grpc.max_send_message_length", 64 * 2**20),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3000),
-    ("grpc.http2.ping_timeout_ms", 3000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
-]
 
 
 class Peers:
@@ -59,7 +45,7 @@ class Peers:
             return known[1]
         if known is not None:
             self._retire(node_id)
-        channel = grpc.aio.insecure_channel(broker.replication_address, options=CHANNEL_OPTIONS)
+        channel = grpc.aio.insecure_channel(broker.replication_address, options=NODE_CHANNEL_OPTIONS)
         self._channels[node_id] = (broker.replication_address, channel)
         return channel
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from node.metadata.image import NO_LEADER, Delta, Image, Partition, Topic
@@ -23,8 +23,9 @@ class QuorumView:
 class ClusterView:
     """Image and quorum state on the data loop. Changed only by `apply` and `set_quorum`, on that loop."""
 
-    def __init__(self, node_id: int) -> None:
+    def __init__(self, node_id: int, voters: Mapping[int, str]) -> None:
         self.node_id = node_id
+        self._voters = voters
         self.image: Image = Image.EMPTY
         self.quorum = QuorumView()
         self._listeners: list[Callable[[Delta | None], None]] = []
@@ -59,6 +60,14 @@ class ClusterView:
                 await waiting.wait()
         except TimeoutError:
             return
+
+    def controller_address(self) -> str | None:
+        """host:port of the active controller's control listener, as far as this node knows."""
+        leader = self.quorum.leader_id
+        if leader is None:
+            return None
+        broker = self.image.brokers.get(leader)
+        return broker.control_address if broker is not None else self._voters.get(leader)
 
     def topic(self, name: str, topic_id: bytes) -> Topic:
         """The topic with that name, that id, or both. Raises UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID,

@@ -1,0 +1,324 @@
+"""The control plane: quorum, controller, broker lifecycle, HTTP. Everything here lives on the control loop.
+
+quorum -> publisher (this node's image) -> data loop
+       -> controller shell (idle unless this node leads)
+lifecycle -> active controller, wherever it is, by RPC
+"""
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
+from node.config import Settings, split_address
+from node.controller.service import admin_handlers, controller_handlers
+from node.controller.shell import ControllerShell
+from node.controller.state.draft import ControllerSettings
+from node.http import HttpServer, Reply
+from node.metadata.image import NO_LEADER, Delta, Image
+from node.metadata.publisher import MetadataPublisher
+from node.quorum.driver import Leadership, Quorum
+from node.services import listener
+from node.services.cluster import build_version
+from node.services.view import QuorumView
+from ottla.internal.v1 import controller_pb2
+from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
+from ottla.v1 import admin_pb2, cluster_pb2
+from storage.directory import LogDirectory
+from storage.fs import FileSystem
+
+if TYPE_CHECKING:
+    from node.data import DataPlane
+    from node.main import DataThread
+
+log = structlog.get_logger(__name__)
+
+TURN_S: Final = 0.1
+VIEW_EVERY_TURNS: Final = 2
+MESSAGE_MAX_BYTES: Final = 64 * 2**20
+DRAIN_S: Final = 0.5
+CONTROLLER: Final = controller_pb2.DESCRIPTOR.services_by_name["ControllerService"]
+ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+
+
+class ControlPlane:
+    """Made, started and stopped on the control loop. `failed` ends with what must stop the node."""
+
+    def __init__(self, settings: Settings, directory: LogDirectory, fs: FileSystem) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self._publisher = MetadataPublisher()
+        self._quorum = Quorum(settings, directory, fs)
+        self._shell = ControllerShell(
+            self._quorum,
+            self._publisher,
+            ControllerSettings(
+                session_timeout_ms=settings.broker_session_timeout_ms,
+                heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
+                max_partitions_per_node=settings.max_partitions_per_node,
+                static=settings.broker_configs,
+            ),
+            _now_ms,
+            lambda: secrets.token_bytes(16),
+        )
+        self._quorum.set_snapshot_source(self._publisher.snapshot)
+        self._quorum.add_listener(self._shell)
+        self._quorum.add_listener(self)
+        self._server = listener.make_server(MESSAGE_MAX_BYTES)
+        self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
+        self._ready = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, data: "DataThread") -> None:
+        """Joins the quorum and registers the broker, in the background. Raises OSError where a port is taken."""
+        settings = self._settings
+        self._data = data
+        self._plane: DataPlane = data.plane
+        metrics = self._plane.metrics
+        self._lag = metrics.loop_lag_seconds.labels(loop="control")
+        metrics.add_gauges(self._gauges)
+        self._publisher.subscribe(self._on_image)
+        self._lifecycle = BrokerLifecycle(
+            controller_pb2.RegisterBrokerRequest(
+                node_id=settings.node_id,
+                directory_id=self._directory.directory_id,
+                incarnation_id=secrets.token_bytes(16),
+                client_address=settings.advertised("public"),
+                replication_address=settings.advertised("replication"),
+                control_address=settings.advertised("control"),
+                rack=settings.broker_rack,
+                unclean_stop=not (self._directory.was_clean or self._directory.same_boot),
+                version=build_version(),
+            ),
+            cluster_id=lambda: self._quorum.cluster_id,
+            controller_address=self._controller_address,
+            plane=self._plane_state,
+            log_end=self._log_end,
+            on_registered=self._on_registered,
+            heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
+            rng=random.Random(),
+        )
+        self._quorum.add_to(self._server)
+        listener.add_service(self._server, CONTROLLER, controller_handlers(self._shell), metrics)
+        listener.add_service(self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics)
+        listener.listen(self._server, settings.listener("control"), "control")
+        await self._server.start()
+        await self._http.start(*split_address(settings.listener("http")))
+        await self._quorum.start()
+        self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._shell.run())
+            group.create_task(self._lifecycle.run())
+            group.create_task(self._watch())
+            for core in (self._quorum.failed, self._shell.failed):
+                group.create_task(_until(core))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.failed.done():
+            self.failed.set_exception(task.exception() or RuntimeError("the control plane ended"))
+
+    async def hand_over(self) -> None:
+        """Asks the controller to take leaderships and ISR memberships away. The caller limits the time."""
+        if self._lifecycle.broker_epoch is not None:
+            await self._lifecycle.stop(self._settings.controlled_shutdown_timeout_ms)
+
+    async def stop(self) -> None:
+        """Leaves the quorum and closes the listeners."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._task
+        await self._http.stop()
+        await self._server.stop(DRAIN_S)
+        await self._quorum.stop()
+
+    # --- from the quorum
+
+    def on_committed(self, index: int, term: int, data: bytes) -> None:
+        """The shell's publisher has it already."""
+
+    def on_snapshot(self, index: int, term: int, data: bytes) -> None:
+        """The shell's publisher has it already."""
+
+    def on_leadership(self, leadership: Leadership) -> None:
+        self._tell_quorum()
+
+    def on_peer_dead(self, node_id: int) -> None:
+        log.warning("peer_dead", node_id=node_id)
+
+    def on_peer_alive(self, node_id: int) -> None:
+        log.info("peer_alive", node_id=node_id)
+
+    def _on_image(self, image: Image, delta: Delta) -> None:
+        if self._directory.cluster_id is None and self._quorum.cluster_id is not None:
+            self._directory.set_cluster_id(self._quorum.cluster_id)
+        self._data.call(self._plane.apply_metadata, image, delta)
+
+    # --- to and from the data loop
+
+    def applied(self) -> None:
+        """The data loop has applied a newer image. Called from its thread."""
+        self._loop.call_soon_threadsafe(self._lifecycle.metadata_applied)
+
+    async def describe_quorum(self) -> cluster_pb2.DescribeQuorumResponse:
+        """For the data loop's ClusterService: runs here, is awaited there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._describe(), self._loop))
+
+    async def _describe(self) -> cluster_pb2.DescribeQuorumResponse:
+        return self._quorum.describe()
+
+    def _tell_quorum(self) -> None:
+        leadership = self._quorum.leadership
+        contact = _now_ms() if leadership.is_self else None
+        if leadership.leader_id is not None and contact is None:
+            contact = self._quorum.last_contact_ms(leadership.leader_id)
+        view = QuorumView(leadership.leader_id, leadership.term, contact or 0, self._quorum.cluster_id or b"")
+        self._data.call(self._plane.set_quorum, view)
+
+    def _on_registered(self, broker_epoch: int) -> None:
+        self._data.call(self._plane.set_broker_epoch, broker_epoch)
+
+    def _plane_state(self) -> PlaneState:
+        plane = self._plane
+        return PlaneState(
+            metadata_index=plane.applied_index,
+            data_loop_age_ms=_now_ms() - plane.turned_ms,
+            offline_partitions=plane.offline,
+        )
+
+    def _log_end(self, topic_id: bytes, number: int) -> LogEnd | None:
+        """Asked only while the partition has no leader, when its log stands still: reading it here is safe."""
+        partition = self._plane.broker.partition(topic_id, number)
+        if partition is None or partition.state is None or partition.offline is not None:
+            return None
+        leader_epoch = partition.state.leader_epoch
+        return LogEnd(partition.log.epochs.latest_epoch, partition.log.log_end_offset, leader_epoch)
+
+    def _controller_address(self) -> str | None:
+        leader = self._quorum.leadership.leader_id
+        if leader is None:
+            return None
+        broker = self._publisher.image.brokers.get(leader)
+        return dict(self._settings.voters).get(leader) if broker is None else broker.control_address
+
+    # --- health and metrics
+
+    @property
+    def ready(self) -> bool:
+        """Registered, unfenced, caught up, and the data loop turns."""
+        lifecycle = self._lifecycle
+        return (
+            lifecycle.broker_epoch is not None
+            and not lifecycle.fenced
+            and lifecycle.caught_up
+            and self._data_loop_turns
+        )
+
+    @property
+    def _data_loop_turns(self) -> bool:
+        return _now_ms() - self._plane.turned_ms < self._settings.broker_session_timeout_ms
+
+    async def _watch(self) -> None:
+        """Keeps the data loop's view of the quorum fresh, tells grpc.health.v1, and measures this loop's lag."""
+        turns = 0
+        while True:
+            due = time.monotonic() + TURN_S
+            await asyncio.sleep(TURN_S)
+            self._lag.observe(max(0.0, time.monotonic() - due))
+            turns += 1
+            if turns % VIEW_EVERY_TURNS == 0:
+                self._tell_quorum()
+            if self.ready != self._ready:
+                self._ready = self.ready
+                log.info("ready" if self._ready else "not_ready", fenced=self._lifecycle.fenced)
+                self._data.submit(self._plane.set_serving(self._ready))
+
+    async def _healthz(self) -> Reply:
+        if self._data_loop_turns:
+            return Reply(200, b"ok\n")
+        age_ms = _now_ms() - self._plane.turned_ms
+        return Reply(503, f"the data loop has not turned for {age_ms} ms\n".encode())
+
+    async def _readyz(self) -> Reply:
+        if self.ready:
+            return Reply(200, b"ready\n")
+        lifecycle, leadership = self._lifecycle, self._quorum.leadership
+        if self._quorum.cluster_id is None:
+            why = "the quorum has not formed yet"
+        elif leadership.leader_id is None:
+            why = "there is no active controller"
+        elif lifecycle.broker_epoch is None:
+            why = f"not registered with the controller, node {leadership.leader_id}"
+        elif lifecycle.fenced:
+            why = "fenced"
+        elif not lifecycle.caught_up:
+            why = "catching up with the metadata"
+        else:
+            why = "the data loop does not turn"
+        return Reply(503, f"not ready: {why}\n".encode())
+
+    async def _metrics(self) -> Reply:
+        return Reply(200, self._plane.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def _gauges(self) -> dict[str, tuple[str, float | dict[str, float]]]:
+        """What the committed image says of this node's partitions, and what the controller knows of leases."""
+        image = self._publisher.image
+        node_id = self._settings.node_id
+        defaults = broker_defaults(image.broker_configs, self._settings.broker_configs)
+        min_isr = TOPIC_KEYS["min.insync.replicas"]
+        led = under_replicated = under_min_isr = at_min_isr = offline = replicas = 0
+        for topic in image.all_topics():
+            wanted = int(value_text(min_isr, topic.configs, defaults, topic.replication_factor))
+            for partition in topic.partitions:
+                offline += partition.leader == NO_LEADER
+                replicas += node_id in partition.replicas
+                if partition.leader == node_id:
+                    led += 1
+                    under_replicated += len(partition.isr) < len(partition.replicas)
+                    under_min_isr += len(partition.isr) < min(wanted, len(partition.replicas))
+                    at_min_isr += len(partition.isr) == wanted
+        lifecycle, leadership = self._lifecycle, self._quorum.leadership
+        active = leadership.is_self and leadership.serving
+        return {
+            "ottla_under_replicated_partitions": ("Partitions led here with replicas out of sync.", under_replicated),
+            "ottla_under_min_isr_partitions": ("Partitions led here that refuse acks=all.", under_min_isr),
+            "ottla_at_min_isr_partitions": ("Partitions led here that bear no further loss.", at_min_isr),
+            "ottla_offline_partitions": ("Partitions of the cluster without a leader.", offline),
+            "ottla_offline_replicas": ("Replicas here whose log failed.", len(self._plane.offline)),
+            "ottla_leader_partitions": ("Partitions led here.", led),
+            "ottla_replica_partitions": ("Partitions with a replica here.", replicas),
+            "ottla_active_controller": ("1 on the active controller.", int(active)),
+            "ottla_broker_fenced": ("1 while this node is fenced.", int(lifecycle.fenced)),
+            "ottla_metadata_index": ("The last metadata entry applied here.", image.index),
+            "ottla_metadata_commit_index": (
+                "The last metadata entry known to be committed.",
+                self._quorum.commit_index,
+            ),
+            "ottla_quorum_term": ("The quorum's term.", leadership.term),
+            "ottla_data_loop_age_seconds": (
+                "Since the data loop last turned.",
+                (_now_ms() - self._plane.turned_ms) / 1000,
+            ),
+            "ottla_broker_lease_age_seconds": (
+                "By broker, on the active controller: since it was last heard.",
+                {str(node): age_ms / 1000 for node, age_ms in self._shell.lease_ages_ms().items()},
+            ),
+        }
+
+
+async def _until(core: "asyncio.Future[Any]") -> None:
+    await asyncio.shield(core)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -1,0 +1,215 @@
+"""The data plane: partitions, client services, replication. Everything here lives on the data loop, in its own thread.
+
+The control loop hands over immutable values (`apply_metadata`, `set_quorum`) and reads one number (`turned_ms`); what
+the data loop wants from it goes through callables that are safe to call from another thread.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from node.broker.broker import Broker
+from node.broker.replication import ReplicationService
+from node.broker.settings import BrokerSettings
+from node.config import Settings
+from node.metadata.image import Delta, Image
+from node.metrics import Metrics
+from node.process import trim_when_idle
+from node.services import listener
+from node.services.admin import AdminForwarder
+from node.services.cluster import ClusterServicer, DescribeQuorum
+from node.services.fetch import Fetcher
+from node.services.fetch_stream import FetchStreams
+from node.services.offsets import Offsets
+from node.services.peers import Peers
+from node.services.produce import Producer, UnaryProduce
+from node.services.produce_stream import ProduceStreams
+from node.services.view import ClusterView, QuorumView
+from ottla.internal.v1 import replication_pb2, view_pb2
+from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
+from storage.directory import LogDirectory
+from storage.fs import FileSystem
+
+log = structlog.get_logger(__name__)
+
+TURN_S: Final = 0.05
+DRAIN_S: Final = 1.0
+DATA: Final = data_pb2.DESCRIPTOR.services_by_name["DataService"]
+CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
+ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+REPLICATION: Final = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
+PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN)]
+
+
+class DataPlane:
+    """Made, started, run and stopped on the data loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: LogDirectory,
+        fs: FileSystem,
+        *,
+        describe_quorum: DescribeQuorum,
+        on_applied: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        self.view = ClusterView(settings.node_id, dict(settings.voters))
+        self.broker = Broker(
+            node_id=settings.node_id,
+            directory=directory,
+            fs=fs,
+            settings=BrokerSettings(
+                replica_lag_time_max_ms=settings.replica_lag_time_max_ms,
+                replica_fetch_max_bytes=settings.replica_fetch_max_bytes,
+                replica_fetch_response_max_bytes=settings.replica_fetch_response_max_bytes,
+                replica_fetch_backoff_ms=settings.replica_fetch_backoff_ms,
+                high_watermark_checkpoint_interval_ms=settings.replica_high_watermark_checkpoint_interval_ms,
+                retention_check_interval_ms=settings.log_retention_check_interval_ms,
+                producer_id_expiration_ms=settings.producer_id_expiration_ms,
+            ),
+            defaults=settings.broker_configs,
+            controller_address=self.view.controller_address,
+        )
+        self._on_applied = on_applied
+        # Read by the control loop.
+        self.turned_ms = _now_ms()
+        self.applied_index = 0
+        self.offline: tuple[tuple[bytes, int], ...] = ()
+        self._peers = Peers(self.view)
+        self._admin = AdminForwarder(self.view, self.metrics)
+        self._cluster = ClusterServicer(self.view, describe_quorum)
+        self._servers: list[grpc.aio.Server] = []
+        self._health: Any = None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Opens both listeners. Raises OSError or RuntimeError where a port is taken."""
+        await self.broker.start()
+        public = listener.make_server(self._settings.socket_request_max_bytes)
+        self._add_services(public, forwarded=False)
+        self._health = listener.add_public_extras(public, PUBLIC)
+        await listener.set_serving(self._health, PUBLIC, False)
+        between = listener.make_server(2 * self._settings.socket_request_max_bytes)
+        self._add_services(between, forwarded=True)
+        listener.add_service(
+            between,
+            REPLICATION,
+            {"Fetch": ReplicationService(self.broker).serve},
+            self.metrics,
+            responses={"Fetch": listener.passes},
+        )
+        for server, name in ((public, "public"), (between, "replication")):
+            listener.listen(server, self._settings.listener(name), name)
+            await server.start()
+            self._servers.append(server)
+
+    def _add_services(self, server: grpc.aio.Server, *, forwarded: bool) -> None:
+        settings, metrics, view, peers, broker = self._settings, self.metrics, self.view, self._peers, self.broker
+        producer = Producer(broker, view, metrics)
+        unary = UnaryProduce(producer, view, peers, forwarded=forwarded)
+        fetcher = Fetcher(broker, view, peers, metrics, fetch_max_bytes=settings.fetch_max_bytes, forwarded=forwarded)
+        offsets = Offsets(broker, view, peers, metrics, forwarded=forwarded)
+        data: dict[str, Callable[..., Awaitable[Any]]] = {
+            "Produce": unary.produce,
+            "ProduceStream": ProduceStreams(producer, view, peers, metrics, forwarded=forwarded).serve,
+            "Send": unary.send,
+            "Fetch": fetcher.fetch,
+            "FetchStream": FetchStreams(fetcher, metrics).serve,
+            "ListOffsets": offsets.list_offsets,
+            "OffsetForLeaderEpoch": offsets.offset_for_leader_epoch,
+            "InitProducerId": self._init_producer_id,
+        }
+        produce_view = view_pb2.ProduceRequestView.FromString
+        listener.add_service(
+            server,
+            DATA,
+            data,
+            metrics,
+            requests={"Produce": produce_view, "ProduceStream": produce_view},
+            responses={"Fetch": listener.passes, "FetchStream": listener.passes},
+        )
+        passed_on = self._admin.handlers()
+        listener.add_service(
+            server,
+            ADMIN,
+            {**passed_on, "DeleteRecords": offsets.delete_records},
+            metrics,
+            requests=dict.fromkeys(passed_on, listener.passes),
+            responses=dict.fromkeys(passed_on, listener.passes),
+        )
+        cluster = self._cluster
+        listener.add_service(
+            server,
+            CLUSTER,
+            {
+                "GetVersion": cluster.get_version,
+                "GetMetadata": cluster.get_metadata,
+                "WatchMetadata": cluster.watch_metadata,
+                "DescribeQuorum": cluster.describe_quorum,
+            },
+            metrics,
+        )
+
+    async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:
+        return data_pb2.InitProducerIdResponse(producer_id=await self.broker.allocate_producer_id())
+
+    async def run(self) -> None:
+        """Housekeeping until cancelled. What ends it ends the node."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._turn())
+            group.create_task(self._peers.run())
+            group.create_task(trim_when_idle(self.metrics.busy))
+            group.create_task(self._watch_broker())
+
+    async def _turn(self) -> None:
+        """Shows the control loop that this one turns, and measures how late it does."""
+        lag = self.metrics.loop_lag_seconds.labels(loop="data")
+        while True:
+            due = time.monotonic() + TURN_S
+            await asyncio.sleep(TURN_S)
+            self.turned_ms = _now_ms()
+            if len(self.offline) != len(self.broker.offline):
+                self.offline = tuple(self.broker.offline_partitions())
+            lag.observe(max(0.0, time.monotonic() - due))
+
+    async def _watch_broker(self) -> None:
+        await self.broker.failed
+
+    def apply_metadata(self, image: Image, delta: Delta) -> None:
+        """Takes over the next image. An error here is a bug: it stops the node, for what follows would build on it."""
+        try:
+            self.broker.apply_metadata(image, delta)
+            self.view.apply(image, delta)
+            self.applied_index = image.index
+            self._on_applied()
+        except Exception as error:
+            log.critical("metadata_not_applied", index=image.index, exc_info=error)
+            if not self.failed.done():
+                self.failed.set_exception(error)
+
+    def set_quorum(self, quorum: QuorumView) -> None:
+        self.view.set_quorum(quorum)
+
+    def set_broker_epoch(self, broker_epoch: int) -> None:
+        self.broker.broker_epoch = broker_epoch
+
+    async def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 answers."""
+        await listener.set_serving(self._health, PUBLIC, serving)
+
+    async def stop(self) -> bool:
+        """Ends the listeners, then the broker. Returns whether all logs were closed cleanly."""
+        for server in self._servers:
+            await server.stop(DRAIN_S)
+        await self._admin.stop()
+        return await self.broker.stop()
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

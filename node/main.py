@@ -1,0 +1,226 @@
+"""One node as one process: the control loop in the main thread, the data loop in another; signals and supervision.
+
+SIGTERM or SIGINT: leaderships move away first, for at most `controlled.shutdown.timeout.ms`, then everything is closed
+cleanly; a second signal ends the process at once. A core task that ends by itself ends the node, with one line that says why.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import structlog
+import uvloop
+
+from node import log as node_log
+from node import process
+from node.config import Settings, unknown_in_environment
+from node.control import ControlPlane
+from node.data import DataPlane
+from node.services.cluster import build_version
+from storage.directory import LogDirectory
+from storage.errors import StorageError
+from storage.fs import OsFileSystem
+
+log = structlog.get_logger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_GAVE_UP: Final = 1
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+Result = TypeVar("Result")
+
+
+def run(settings: Settings) -> int:
+    """Runs a node until it is told to stop or has to give up. Returns the exit code."""
+    node_log.configure(settings.logging_level, settings.logging_format, settings.node_id)
+    for name in unknown_in_environment():
+        log.warning("unknown_setting_in_environment", name=name)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Node(settings).run())
+
+
+class _Node:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._signalled = asyncio.Event()
+        self._fs = OsFileSystem()
+
+    async def run(self) -> int:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            directory = LogDirectory.open(
+                self._fs,
+                str(settings.data_dir),
+                node_id=settings.node_id,
+                new_directory_id=secrets.token_bytes(16),
+                boot_id=boot_id(),
+            )
+        except (StorageError, OSError) as error:
+            log.critical("data_directory_refused", error=str(error))
+            return EXIT_GAVE_UP
+        log.info(
+            "starting",
+            version=build_version(),
+            data_dir=str(settings.data_dir),
+            directory_id=directory.directory_id,
+            clean=directory.was_clean,
+            same_boot=directory.same_boot,
+            public=settings.listener("public"),
+        )
+        clean = False
+        try:
+            clean = await self._run_planes(directory)
+        finally:
+            directory.close(clean=clean)
+        return EXIT_OK if self._signalled.is_set() and clean else EXIT_GAVE_UP
+
+    async def _run_planes(self, directory: LogDirectory) -> bool:
+        """Returns whether the end was a clean one."""
+        control = ControlPlane(self._settings, directory, self._fs)
+        data = DataThread(
+            lambda: DataPlane(
+                self._settings,
+                directory,
+                self._fs,
+                describe_quorum=control.describe_quorum,
+                on_applied=control.applied,
+            )
+        )
+        try:
+            await data.start()
+            await control.start(data)
+            process.settle()
+            cause = await self._until_over(control, data)
+            if cause is None:
+                await self._hand_over(control)
+        except (OSError, StorageError) as error:
+            cause = error
+        if cause is not None:
+            log.critical("node_gives_up", error=str(cause), kind=type(cause).__name__, exc_info=_unless_plain(cause))
+        clean = await data.stop()
+        await control.stop()
+        log.info("stopped", clean=clean and cause is None)
+        return clean and cause is None
+
+    async def _until_over(self, control: ControlPlane, data: "DataThread") -> BaseException | None:
+        """Waits for a signal (None), or for the end of a core task (why)."""
+        told = asyncio.ensure_future(self._signalled.wait())
+        core: list[asyncio.Future[Any]] = [control.failed, data.ended]
+        await asyncio.wait([told, *core], return_when=asyncio.FIRST_COMPLETED)
+        if self._signalled.is_set():
+            return None
+        told.cancel()
+        for future in core:
+            if future.done():
+                return future.exception() or RuntimeError("a core task ended")
+        return None
+
+    async def _hand_over(self, control: ControlPlane) -> None:
+        """Asks the controller to move leaderships and ISR memberships away, for as long as the deadline allows."""
+        timeout_s = self._settings.controlled_shutdown_timeout_ms / 1000
+        log.info("stopping", deadline_s=timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await control.hand_over()
+        except TimeoutError:
+            log.warning("controlled_shutdown_incomplete", after_s=timeout_s)
+
+    def _on_signal(self, number: int) -> None:
+        if self._signalled.is_set():
+            log.warning("stopped_at_once", signal=signal.Signals(number).name)
+            os._exit(128 + number)
+        log.info("signal", signal=signal.Signals(number).name)
+        self._signalled.set()
+
+
+class DataThread:
+    """Runs a `DataPlane` on a loop and in a thread of its own. Used from the control loop."""
+
+    def __init__(self, make: Callable[[], DataPlane]) -> None:
+        self._make = make
+        self._control_loop = asyncio.get_running_loop()
+        self._started: concurrent.futures.Future[DataPlane] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=self._run, name="data", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._clean = False
+        self.ended: asyncio.Future[None] = self._control_loop.create_future()
+
+    async def start(self) -> None:
+        """Raises what kept the data plane from starting."""
+        self._thread.start()
+        self.plane = await asyncio.wrap_future(self._started)
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Runs a function on the data loop, in the order of the calls; its result and end are not waited for."""
+        if self._loop is not None and not self.ended.done():
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def submit(self, work: Coroutine[Any, Any, Result]) -> "concurrent.futures.Future[Result]":
+        """Runs a coroutine on the data loop."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def stop(self) -> bool:
+        """Ends the data plane; returns whether all its logs were closed cleanly."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            await asyncio.wait([self.ended])
+        return self._clean
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._main())
+        except BaseException as caught:
+            error = caught
+        if not self._started.done():
+            self._started.set_exception(error or RuntimeError("the data plane ended while it started"))
+            error = None
+        self._control_loop.call_soon_threadsafe(self._finish, error)
+
+    def _finish(self, error: BaseException | None) -> None:
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        plane = self._make()
+        await plane.start()
+        self._started.set_result(plane)
+        running = asyncio.ensure_future(plane.run())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([running, stopping, plane.failed], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        await asyncio.wait([running])
+        self._clean = await plane.stop()
+        for future in (plane.failed, running):
+            if future.done() and not future.cancelled() and future.exception() is not None:
+                self._clean = False
+                future.result()
+
+
+def boot_id() -> str | None:
+    """The kernel's boot id, by which a killed process is told from a crashed machine; None where there is none."""
+    try:
+        with open(BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _unless_plain(error: BaseException) -> BaseException | None:
+    """The traceback of bugs; what the environment does to us needs its message only."""
+    return None if isinstance(error, OSError | StorageError) else error

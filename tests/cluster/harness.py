@@ -1,0 +1,261 @@
+"""Real node processes on loopback, for tests: start, kill -9, freeze, stop, restart, and read what they logged."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+import grpc
+
+from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2_grpc
+
+READY_S: Final = 20.0
+STOP_S: Final = 25.0
+ROOT: Final = Path(__file__).resolve().parents[2]
+_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300}
+
+
+@dataclass
+class Node:
+    """One node: where it keeps its data, how it is started, and its process while it runs."""
+
+    node_id: int
+    base_port: int
+    directory: Path
+    settings: Mapping[str, object]
+    process: subprocess.Popen[bytes] | None = None
+    paused: bool = False
+    starts: int = field(default=0)
+
+    def address(self, listener: str = "public") -> str:
+        return f"127.0.0.1:{self.base_port + _OFFSETS[listener] + self.node_id - 1}"
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / "node.log"
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        assert not self.running, f"node {self.node_id} runs already"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "node"]
+        for key, value in self.settings.items():
+            command += ["--set", f"{key}={value}"]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
+        with self.log_path.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+        self.starts += 1
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until the process is gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+        self.paused = False
+
+    def stop(self, timeout_s: float = STOP_S) -> int:
+        """SIGTERM: a controlled stop. Returns the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def pause(self) -> None:
+        self.signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+        self.paused = False
+
+    def http(self, path: str, timeout_s: float = 1.0) -> tuple[int, str]:
+        """(status, body); status 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address('http')}{path}", timeout=timeout_s) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    @property
+    def ready(self) -> bool:
+        return self.running and not self.paused and self.http("/readyz")[0] == 200
+
+
+class LocalCluster:
+    """Nodes 1..n on free loopback ports. A context manager: leaves no process behind."""
+
+    def __init__(self, directory: Path, nodes: int = 3, settings: Mapping[str, object] | None = None) -> None:
+        base_port = free_base_port(nodes)
+        ids = range(1, nodes + 1)
+        voters = ",".join(f"{i}@127.0.0.1:{base_port + 100 + i - 1}" for i in ids)
+        self.nodes = {
+            i: Node(
+                i,
+                base_port,
+                directory / f"node-{i}",
+                {
+                    "node.id": i,
+                    "data.dir": directory / f"node-{i}" / "data",
+                    "base.port": base_port,
+                    "controller.quorum.voters": voters,
+                    "disk.free.min.bytes": 2**20,
+                    **(settings or {}),
+                },
+            )
+            for i in ids
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getitem__(self, node_id: int) -> Node:
+        return self.nodes[node_id]
+
+    def start(self, ids: Iterable[int] | None = None) -> Self:
+        """Starts these nodes (all by default) in the given order, without waiting."""
+        for node_id in ids or self.nodes:
+            self.nodes[node_id].start()
+        return self
+
+    def wait_ready(self, ids: Iterable[int] | None = None, timeout_s: float = READY_S) -> float:
+        """Waits until these nodes are registered, unfenced and caught up. Returns the seconds it took."""
+        started = time.monotonic()
+        waiting = set(ids or (i for i, node in self.nodes.items() if node.running))
+        while waiting:
+            for node_id in sorted(waiting):
+                node = self.nodes[node_id]
+                if not node.running:
+                    raise AssertionError(f"node {node_id} ended: {self.tail(node_id)}")
+                if node.ready:
+                    waiting.discard(node_id)
+            if not waiting:
+                break
+            if time.monotonic() - started > timeout_s:
+                tails = "\n".join(f"--- node {i}\n{self.tail(i)}" for i in sorted(waiting))
+                raise AssertionError(f"nodes {sorted(waiting)} are not ready after {timeout_s} s\n{tails}")
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    def tail(self, node_id: int, lines: int = 30) -> str:
+        return "\n".join(self.nodes[node_id].log().splitlines()[-lines:])
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(node.address() for node in self.nodes.values())
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            if node.running:
+                if node.paused:
+                    node.resume()
+                node.kill()
+
+    # --- asking and changing the cluster, synchronously
+
+    @contextmanager
+    def channel(self, node_id: int, listener: str = "public") -> Iterator[grpc.Channel]:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 64 * 2**20)]
+        with grpc.insecure_channel(self.nodes[node_id].address(listener), options=options) as channel:
+            yield channel
+
+    def metadata(self, node_id: int, *topics: str) -> cluster_pb2.Metadata:
+        with self.channel(node_id) as channel:
+            stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+            return stub.GetMetadata(cluster_pb2.GetMetadataRequest(topics=topics), timeout=5)
+
+    def create_topic(
+        self, name: str, partitions: int = 1, replication_factor: int = 3, *, via: int = 1, **configs: str
+    ) -> bytes:
+        """Creates a topic through a node and returns its id. Configs: underscores for dots."""
+        request = admin_pb2.CreateTopicsRequest(
+            topics=[
+                admin_pb2.NewTopic(
+                    name=name,
+                    num_partitions=partitions,
+                    replication_factor=replication_factor,
+                    configs={key.replace("_", "."): value for key, value in configs.items()},
+                )
+            ]
+        )
+        with self.channel(via) as channel:
+            result = admin_pb2_grpc.AdminServiceStub(channel).CreateTopics(request, timeout=20).topics[0]
+        assert not result.HasField("error"), result.error
+        return result.topic_id
+
+    def leader(self, topic: str, partition: int = 0, *, via: int | None = None, timeout_s: float = 15.0) -> int:
+        """The partition's leader, as soon as there is one."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for node_id in [via] if via else [i for i, n in self.nodes.items() if n.running and not n.paused]:
+                try:
+                    found = self.metadata(node_id, topic).topics[0].partitions[partition]
+                except (grpc.RpcError, IndexError):
+                    continue
+                if found.HasField("leader_id"):
+                    return found.leader_id
+            assert time.monotonic() < deadline, f"{topic}-{partition} has no leader after {timeout_s} s"
+            time.sleep(0.02)
+
+    def controller(self, timeout_s: float = 10.0) -> int:
+        """The active controller's id, as soon as a node knows it."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for node in self.nodes.values():
+                if node.running and not node.paused:
+                    try:
+                        metadata = self.metadata(node.node_id)
+                    except grpc.RpcError:
+                        continue
+                    if metadata.HasField("controller_id") and self.nodes[metadata.controller_id].running:
+                        return metadata.controller_id
+            assert time.monotonic() < deadline, f"no active controller after {timeout_s} s"
+            time.sleep(0.02)
+
+
+def data_stub(channel: grpc.Channel) -> data_pb2_grpc.DataServiceStub:
+    return data_pb2_grpc.DataServiceStub(channel)
+
+
+def free_base_port(nodes: int) -> int:
+    """A base port below the range of outgoing connections whose four ports per node are all free."""
+    for _ in range(200):
+        base = random.randrange(12_000, 31_000, 10)
+        if all(_free(base + offset + i) for offset in _OFFSETS.values() for i in range(nodes)):
+            return base
+    raise AssertionError("no free ports found")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

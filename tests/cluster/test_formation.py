@@ -1,0 +1,63 @@
+"""Nodes find each other in any order, stop cleanly, and come back."""
+
+import itertools
+import time
+
+import pytest
+
+from tests.cluster.harness import LocalCluster
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3)))[::2], ids=str)
+def test_three_nodes_form_one_cluster_in_any_order(cluster: LocalCluster, order: tuple[int, ...]) -> None:
+    for node_id in order:
+        cluster.start([node_id])
+        time.sleep(0.2)
+    cluster.wait_ready()
+    seen = {cluster.metadata(i).cluster_id for i in cluster.nodes}
+    assert len(seen) == 1
+    assert len(seen.pop()) == 32
+    for node_id in cluster.nodes:
+        brokers = cluster.metadata(node_id).brokers
+        assert [(b.node_id, b.fenced) for b in brokers] == [(1, False), (2, False), (3, False)]
+
+
+def test_two_of_three_wait_for_the_third_and_name_it(cluster: LocalCluster) -> None:
+    cluster.start([1, 2])
+    time.sleep(2.0)
+    assert not cluster[1].ready
+    assert not cluster[2].ready
+    assert any("127.0.0.1:" + cluster[3].address("control").split(":")[1] in cluster[i].log() for i in (1, 2))
+    cluster.start([3]).wait_ready()
+
+
+def test_a_controlled_stop_exits_with_0_and_the_node_comes_back_without_a_scan(cluster: LocalCluster) -> None:
+    cluster.start().wait_ready()
+    cluster.create_topic("t", 3)
+    for node_id in (1, 2, 3):
+        started = time.monotonic()
+        assert cluster[node_id].stop() == 0, cluster.tail(node_id)
+        assert time.monotonic() - started < 10
+        cluster.start([node_id]).wait_ready([node_id])
+        assert "clean=true" in cluster[node_id].log().rsplit("event=starting", 1)[1].splitlines()[0]
+
+
+def test_a_single_node_is_a_cluster(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with LocalCluster(tmp_path_factory.mktemp("one"), nodes=1) as cluster:
+        cluster.start().wait_ready()
+        cluster.create_topic("t", 2, 1)
+        assert cluster.leader("t", 1) == 1
+        assert cluster[1].stop() == 0, cluster.tail(1)
+
+
+def test_a_second_process_on_the_same_directory_is_refused(cluster: LocalCluster) -> None:
+    cluster.start().wait_ready()
+    second = LocalCluster.__new__(LocalCluster)
+    second.nodes = {1: type(cluster[1])(1, 1, cluster[1].directory / "second", cluster[1].settings)}
+    second[1].start()
+    assert second[1].process is not None
+    assert second[1].process.wait(15) == 1
+    assert "is in use by another process" in second[1].log()
+    assert cluster[1].ready
