@@ -1,4 +1,4 @@
-"""A cluster of decisions without I/O: one log-end image, a clock that is moved by hand, brokers that are asked to beat."""
+"""A cluster of decisions without I/O: one log-end image, a clock moved by hand, brokers that are asked to beat."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping

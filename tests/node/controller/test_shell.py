@@ -1,0 +1,318 @@
+"""The shell around an in-memory quorum: answers at commit, batches, lost leadership, waiting for brokers."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
+
+import pytest
+
+from node.controller.shell import ControllerShell
+from node.controller.state.draft import ControllerSettings
+from node.metadata.publisher import MetadataPublisher
+from ottla.internal.v1 import controller_pb2 as rpc
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import error_pb2 as pb
+from tests.node.controller.quorum import MemoryQuorum
+from tests.node.controller.support import Cluster
+
+T = TypeVar("T")
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.quorum = MemoryQuorum()
+        self.publisher = MetadataPublisher()
+        self.now_ms = 1_000_000
+        ids = itertools.count(1)
+        self.shell = ControllerShell(
+            self.quorum,
+            self.publisher,
+            ControllerSettings(),
+            lambda: self.now_ms,
+            lambda: next(ids).to_bytes(16),
+        )
+        self.quorum.add_listener(self.shell)
+        self.epochs: dict[int, int] = {}
+        self._requests = Cluster(nodes=0)
+
+    async def register(self, node_id: int) -> rpc.RegisterBrokerResponse:
+        answer: rpc.RegisterBrokerResponse = await self.shell.handle(self._requests.registration(node_id))
+        self.epochs[node_id] = answer.broker_epoch
+        return answer
+
+    def beat(self, node_id: int, **fields: Any) -> Awaitable[rpc.HeartbeatResponse]:
+        values: dict[str, Any] = {
+            "node_id": node_id,
+            "broker_epoch": self.epochs[node_id],
+            "metadata_index": self.publisher.image.index,
+        }
+        return self.shell.handle(rpc.HeartbeatRequest(**(values | fields)))
+
+    async def beat_all(self) -> None:
+        await asyncio.gather(*(self.beat(node_id) for node_id in self.epochs))
+
+    def create(self, name: str = "t", **fields: Any) -> "asyncio.Task[admin.CreateTopicsResponse]":
+        request = admin.CreateTopicsRequest(topics=[admin.NewTopic(name=name)], **fields)
+        return asyncio.ensure_future(self.shell.handle(request))
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = Rig()
+    rig.quorum.become_leader(1)
+    await settle()
+    for node_id in (1, 2, 3):
+        await rig.register(node_id)
+        await rig.beat(node_id)
+    yield rig
+    assert not rig.shell.failed.done()
+
+
+def refused(task: "asyncio.Task[Any]") -> str:
+    error = task.exception()
+    assert isinstance(error, ApiError), error
+    return error.name
+
+
+async def test_a_new_controller_writes_the_metadata_version_and_brokers_become_live(rig: Rig) -> None:
+    assert dict(rig.publisher.image.features) == {"metadata.version": 1}
+    assert [b.node_id for b in rig.publisher.image.live_brokers()] == [1, 2, 3]
+    assert rig.shell.lease_ages_ms() == {1: 0, 2: 0, 3: 0}
+
+
+async def test_a_brokers_epoch_is_the_index_of_its_registration(rig: Rig) -> None:
+    answer = await rig.register(2)
+    assert answer.broker_epoch == rig.quorum.last_index
+    assert rig.publisher.image.brokers[2].broker_epoch == rig.quorum.last_index
+
+
+async def test_an_answer_leaves_at_commit_not_at_append(rig: Rig) -> None:
+    rig.quorum.auto = False
+    task = asyncio.ensure_future(
+        rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1]))
+    )
+    await settle()
+    assert rig.quorum.last_index == rig.quorum.commit_index + 1
+    assert not task.done()
+    rig.quorum.commit()
+    assert (await task).first_producer_id == 1
+
+
+async def test_an_answer_without_a_change_waits_for_the_entry_it_was_based_on(rig: Rig) -> None:
+    rig.quorum.auto = False
+    first = rig.create("same")
+    await settle()
+    second = rig.create("same")
+    await settle()
+    assert not second.done(), "it answered from an entry that may still be lost"
+    rig.quorum.commit()
+    answer = await second
+    assert answer.topics[0].error.code == pb.ERROR_CODE_TOPIC_ALREADY_EXISTS
+    first.cancel()
+
+
+async def test_what_arrives_together_is_one_entry(rig: Rig) -> None:
+    before = rig.quorum.last_index
+    answers = await asyncio.gather(
+        *(rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1])) for _ in range(50))
+    )
+    assert rig.quorum.last_index == before + 1
+    assert sorted(a.first_producer_id for a in answers) == [1 + 1000 * i for i in range(50)]
+
+
+async def test_a_refusal_in_a_batch_fails_alone(rig: Rig) -> None:
+    good = asyncio.ensure_future(
+        rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1]))
+    )
+    stale = asyncio.ensure_future(rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=1)))
+    await settle()
+    assert good.result().count == 1000
+    assert refused(stale) == "STALE_BROKER_EPOCH"
+
+
+async def test_lost_leadership_makes_what_was_appended_unknown_and_drops_the_state(rig: Rig) -> None:
+    rig.quorum.auto = False
+    appended = rig.create("lost")
+    await settle()
+    rig.quorum.lose_leadership(to=2, term=2, keep=0)
+    later = rig.create("later")
+    await settle()
+    assert refused(appended) == "REQUEST_TIMED_OUT"
+    assert refused(later) == "NOT_CONTROLLER"
+    error = later.exception()
+    assert isinstance(error, ApiError)
+    assert (error.leader, error.address) == (2, "127.0.0.1:9193")
+    # Elected again: nothing of the lost entry is left, and the name is free.
+    rig.quorum.auto = True
+    rig.quorum.become_leader(3)
+    await settle()
+    assert rig.publisher.image.topic_named("lost") is None
+    again = rig.create("lost")
+    await settle()
+    await rig.beat_all()
+    assert not (await again).topics[0].HasField("error")
+
+
+async def test_an_entry_that_survives_lost_leadership_is_there_though_its_caller_was_told_unknown(rig: Rig) -> None:
+    rig.quorum.auto = False
+    appended = rig.create("kept")
+    await settle()
+    rig.quorum.lose_leadership(to=2, term=2)
+    await settle()
+    assert refused(appended) == "REQUEST_TIMED_OUT"
+    rig.quorum.commit()
+    assert rig.publisher.image.topic_named("kept") is not None
+
+
+async def test_leadership_lost_between_two_terms_does_not_mix_their_answers(rig: Rig) -> None:
+    rig.quorum.auto = False
+    appended = rig.create("old-term")
+    await settle()
+    rig.quorum.lose_leadership(to=None, term=2, keep=0)
+    rig.quorum.become_leader(3)
+    await settle()
+    assert refused(appended) == "REQUEST_TIMED_OUT"
+
+
+async def test_a_refused_append_steps_down(rig: Rig) -> None:
+    """The quorum may know of a new leader before it says so."""
+    rig.quorum.leadership = type(rig.quorum.leadership)(2, 2, False, False)
+    task = rig.create("t")
+    await settle()
+    assert refused(task) == "NOT_CONTROLLER"
+    assert not rig.shell.active
+
+
+async def test_create_topic_returns_when_every_live_broker_has_applied_it(rig: Rig) -> None:
+    task = rig.create("t")
+    await settle()
+    assert rig.publisher.image.topic_named("t") is not None
+    assert not task.done()
+    await rig.beat(1)
+    await rig.beat(2)
+    assert not task.done()
+    await rig.beat(3)
+    await settle()
+    assert task.done()
+
+
+async def test_a_broker_that_is_fenced_meanwhile_is_not_waited_for(rig: Rig) -> None:
+    task = rig.create("t")
+    await settle()
+    rig.quorum.dead(3)
+    await settle()
+    await rig.beat(1)
+    await rig.beat(2)
+    await settle()
+    assert not (await task).topics[0].HasField("error")
+
+
+async def test_create_topic_says_which_broker_it_waited_for_in_vain(rig: Rig) -> None:
+    task = rig.create("t", timeout_ms=30)
+    await settle()
+    await rig.beat(1)
+    await rig.beat(2)
+    error = (await task).topics[0].error
+    assert error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
+    assert "broker 3 did not apply it within 30 ms" in error.message
+    assert rig.publisher.image.topic_named("t") is not None
+
+
+async def test_validate_only_and_refusals_wait_for_nobody(rig: Rig) -> None:
+    before = rig.quorum.last_index
+    assert not (await rig.create("ok", validate_only=True)).topics[0].HasField("error")
+    bad = (await rig.create("../x")).topics[0].error
+    assert bad.code == pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
+    assert rig.quorum.last_index == before
+
+
+async def test_describing_configs_passes_a_read_barrier(rig: Rig) -> None:
+    await rig.shell.handle(admin.DescribeConfigsRequest())
+    assert rig.quorum.barriers == 1
+
+
+async def test_the_number_of_waiting_requests_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.controller.shell.REQUESTS_MAX", 5)
+    rig.quorum.auto = False
+    tasks = [
+        asyncio.ensure_future(rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1])))
+        for _ in range(8)
+    ]
+    await settle()
+    assert [refused(task) for task in tasks if task.done()] == ["THROTTLING_QUOTA_EXCEEDED"] * 3
+    rig.quorum.commit()
+    await settle()
+    assert all(task.done() for task in tasks)
+
+
+async def test_an_entry_has_a_size_and_the_rest_follows_in_the_next(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.controller.shell.RECORDS_PER_ENTRY", 3)
+    before = rig.quorum.last_index
+    await asyncio.gather(
+        *(rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1])) for _ in range(10))
+    )
+    assert rig.quorum.last_index - before == 3
+    assert rig.publisher.image.next_producer_id == 10_001
+
+
+async def test_a_bug_in_one_decision_fails_that_request_alone(rig: Rig) -> None:
+    good = asyncio.ensure_future(
+        rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1]))
+    )
+    unknown = asyncio.ensure_future(rig.shell.handle(object()))
+    await settle()
+    assert refused(unknown) == "UNKNOWN_SERVER_ERROR"
+    assert good.result().count == 1000
+
+
+async def test_a_caller_that_went_away_does_not_disturb_the_others(rig: Rig) -> None:
+    rig.quorum.auto = False
+    requests = [
+        asyncio.ensure_future(rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1])))
+        for _ in range(3)
+    ]
+    await settle()
+    requests[1].cancel()
+    await settle()
+    rig.quorum.commit()
+    await settle()
+    assert requests[0].result().count == requests[2].result().count == 1000
+
+
+async def test_a_broken_invariant_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.quorum.become_leader(1)
+    await settle()
+    await rig.register(1)
+    monkeypatch.setattr(MemoryQuorum, "propose", lambda self, data, term: self.last_index + 7)
+    task = asyncio.ensure_future(rig.beat(1))
+    await settle()
+    assert refused(task) == "UNKNOWN_SERVER_ERROR"
+    with pytest.raises(RuntimeError, match="appended at"):
+        await rig.shell.failed
+
+
+async def test_time_alone_fences_a_silent_broker() -> None:
+    rig = Rig()
+    rig.quorum.become_leader(1)
+    await settle()
+    for node_id in (1, 2):
+        await rig.register(node_id)
+        await rig.beat(node_id)
+    running = asyncio.ensure_future(rig.shell.run())
+    try:
+        async with asyncio.timeout(10):
+            while len(rig.publisher.image.live_brokers()) == 2:
+                rig.now_ms += 250
+                await rig.beat(1)
+                await asyncio.sleep(0.05)
+    finally:
+        running.cancel()
+    assert [b.node_id for b in rig.publisher.image.live_brokers()] == [1]
