@@ -12,6 +12,7 @@ from examples.demo.screen import Screen
 from ottla import Admin, Consumer, Delivery, Producer
 from ottla.cli.failure import Failure
 from ottla.cli.local import LocalCluster, LocalNode
+from ottla.protocol.partitioner import partition_for_key
 
 TOPIC: Final = "flights"
 PARTITIONS: Final = 6
@@ -65,7 +66,7 @@ class Stream:
             for event in events:
                 self.ledger.on_sent(event.number, event.value)
                 delivery = await producer.send(TOPIC, event.value, key=event.key)
-                queues[delivery.partition].put_nowait((event.number, delivery))
+                queues[partition_for_key(event.key, PARTITIONS)].put_nowait((event.number, delivery))
                 if event.number % _TURN == 0:
                     await asyncio.sleep(0)
             await producer.flush()

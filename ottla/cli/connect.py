@@ -15,7 +15,10 @@ def run(work: Coroutine[Any, Any, Answer]) -> Answer:
     # Before grpc is imported: it would print the end of a connection, which is told in our own words, to stderr too.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import asyncio
+    import logging
 
+    # What the client logs on its way to an error is in the error; by default Python would print it in between.
+    logging.getLogger("ottla").addHandler(logging.NullHandler())
     return asyncio.run(work)
 
 

@@ -1,27 +1,22 @@
 """`ottla produce`: a record a line, from a file or standard input."""
 
 import sys
-from collections import Counter
+from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
+if TYPE_CHECKING:
+    from ottla import Delivery
+
 _READ_BYTES: Final = 256 * 1024
 # No node takes a message of this size; without a bound a file without newlines would fill the memory.
 LINE_BYTES_MAX: Final = 32 * 1024 * 1024
-
-
-@dataclass
-class _Done:
-    records: int = 0
-    value_bytes: int = 0
-    partitions: Counter[int] = field(default_factory=Counter)
 
 
 def produce(
@@ -30,7 +25,7 @@ def produce(
         Path | None, typer.Argument(metavar="[FILE]", help="Else standard input.", show_default=False)
     ] = None,
     key_separator: Annotated[
-        str | None, typer.Option("--key-separator", help="What stands between key and value; else no keys.")
+        str | None, typer.Option("--key-separator", help="What stands between key and value, \\t a tab; else no keys.")
     ] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
@@ -39,38 +34,58 @@ def produce(
     from ottla.cli.connect import run
     from ottla.cli.output import print_json, tell
 
-    separator = None if key_separator is None else key_separator.encode().decode("unicode_escape").encode()
+    separator = None if key_separator is None else key_separator.replace("\\t", "\t").encode()
     if separator == b"":
         raise Failure("INVALID_REQUEST", "--key-separator is empty", "name at least one character")
     if file is None:
-        done = run(_produce(bootstrap, topic, sys.stdin.buffer, None, separator))
+        records = run(_produce(bootstrap, topic, sys.stdin.buffer, None, separator))
     else:
         with file.open("rb") as source:
-            done = run(_produce(bootstrap, topic, source, file.stat().st_size, separator))
+            records = run(_produce(bootstrap, topic, source, file.stat().st_size, separator))
     if as_json:
-        print_json({"topic": topic, "records": done.records, "partitions": dict(sorted(done.partitions.items()))})
+        print_json({"topic": topic, "records": records})
     else:
-        tell(f"{done.records} records acknowledged.")
+        tell(f"{records} {'record' if records == 1 else 'records'} acknowledged.")
 
 
 async def _produce(
     bootstrap: str, topic: str, source: BinaryIO, size_bytes: int | None, separator: bytes | None
-) -> _Done:
+) -> int:
+    """Sends every line; returns how many records were acknowledged, which is all of them."""
     from ottla import Producer
+    from ottla.cli.output import tell
     from ottla.cli.progress import Progress
 
-    done = _Done()
+    deliveries: deque[Delivery] = deque()
+    sent = acknowledged = 0
     interactive = source is sys.stdin.buffer and sys.stdin.isatty()
-    async with Producer(bootstrap) as producer:
-        with Progress("sent", size_bytes, hidden=interactive) as progress:
-            number = 0
-            async for lines, read_bytes in lines_of(source):
-                for line in lines:
-                    number += 1
-                    key, value = split(line, separator, number)
-                    await producer.send(topic, value, key=key)
-                progress.advance(read_bytes)
-    return done
+    try:
+        async with Producer(bootstrap) as producer:
+            with Progress("sent", size_bytes, hidden=interactive) as progress:
+                async for lines, read_bytes in lines_of(source):
+                    for line in lines:
+                        key, value = split(line, separator, sent + 1)
+                        deliveries.append(await producer.send(topic, value, key=key))
+                        sent += 1
+                    while deliveries and deliveries[0].done():
+                        await deliveries.popleft()
+                        acknowledged += 1
+                    progress.advance(read_bytes)
+                await producer.flush()
+        return sent
+    except BaseException:
+        acknowledged += sum([await _is_acknowledged(delivery) for delivery in deliveries])
+        tell(f"{acknowledged} of {sent} records were acknowledged before it ended.")
+        raise
+
+
+async def _is_acknowledged(delivery: "Delivery") -> bool:
+    from ottla.client.errors import OttlaError
+
+    try:
+        return delivery.done() and (await delivery).offset >= 0
+    except OttlaError:
+        return False
 
 
 def split(line: bytes, separator: bytes | None, number: int) -> tuple[bytes | None, bytes]:
