@@ -5,6 +5,7 @@ the data loop wants from it goes through callables that are safe to call from an
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -13,9 +14,12 @@ import grpc
 import structlog
 
 from node.broker.broker import Broker
+from node.broker.controller_client import ControllerClient
 from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
 from node.config import Settings
+from node.groups.coordinator import GroupSettings
+from node.groups.shell import GroupShell
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
 from node.process import trim_when_idle
@@ -24,6 +28,8 @@ from node.services.admin import AdminForwarder
 from node.services.cluster import ClusterServicer, DescribeQuorum
 from node.services.fetch import Fetcher
 from node.services.fetch_stream import FetchStreams
+from node.services.groups import SERVICE as GROUPS
+from node.services.groups import GroupServices
 from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.produce import Producer, UnaryProduce
@@ -42,7 +48,7 @@ DATA: Final = data_pb2.DESCRIPTOR.services_by_name["DataService"]
 CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 REPLICATION: Final = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
-PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN)]
+PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN, GROUPS)]
 
 
 class DataPlane:
@@ -84,6 +90,8 @@ class DataPlane:
         self._peers = Peers(self.view)
         self._admin = AdminForwarder(self.view, self.metrics)
         self._cluster = ClusterServicer(self.view, describe_quorum)
+        self._groups = GroupShell(self.broker, GroupSettings(), random.Random())
+        self._controller = ControllerClient(self.view.controller_address)
         self._servers: list[grpc.aio.Server] = []
         self._health: Any = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -143,6 +151,10 @@ class DataPlane:
             requests=dict.fromkeys(passed_on, listener.passes),
             responses=dict.fromkeys(passed_on, listener.passes),
         )
+        groups = GroupServices(
+            self._groups, view, peers, offsets, fetcher, self._controller, forwarded=forwarded
+        )
+        listener.add_service(server, GROUPS, groups.handlers(), metrics)
         cluster = self._cluster
         listener.add_service(
             server,
@@ -165,7 +177,8 @@ class DataPlane:
             group.create_task(self._turn())
             group.create_task(self._peers.run())
             group.create_task(trim_when_idle(self.metrics.busy))
-            group.create_task(self._watch_broker())
+            group.create_task(self._watch(self.broker.failed))
+            group.create_task(self._watch(self._groups.failed))
 
     async def _turn(self) -> None:
         """Shows the control loop that this one turns, and measures how late it does."""
@@ -178,14 +191,15 @@ class DataPlane:
                 self.offline = tuple(self.broker.offline_partitions())
             lag.observe(max(0.0, time.monotonic() - due))
 
-    async def _watch_broker(self) -> None:
-        await self.broker.failed
+    async def _watch(self, failed: asyncio.Future[None]) -> None:
+        await failed
 
     def apply_metadata(self, image: Image, delta: Delta) -> None:
         """Takes over the next image. An error here is a bug: it stops the node, for what follows would build on it."""
         try:
             self.broker.apply_metadata(image, delta)
             self.view.apply(image, delta)
+            self._groups.apply_metadata(image, self._settings.node_id)
             self.applied_index = image.index
             self._on_applied()
         except Exception as error:

@@ -1,14 +1,17 @@
 """Calls from the data plane to the active controller, wherever it is."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from ottla.internal.v1 import controller_pb2 as messages
-from ottla.internal.v1.controller_pb2_grpc import ControllerServiceAsyncStub, ControllerServiceStub
+from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
+
+if TYPE_CHECKING:
+    from ottla.internal.v1.controller_pb2_grpc import ControllerServiceAsyncStub
 
 TIMEOUT_S: Final = 2.0
 NODE_CHANNEL_OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -47,6 +50,12 @@ class ControllerClient:
         response: messages.AllocateProducerIdsResponse = await self._call("AllocateProducerIds", request)
         return response
 
+    async def ensure_internal_topic(
+        self, request: messages.EnsureInternalTopicRequest
+    ) -> messages.EnsureInternalTopicResponse:
+        response: messages.EnsureInternalTopicResponse = await self._call("EnsureInternalTopic", request)
+        return response
+
     async def close(self) -> None:
         if self._channel is not None:
             channel, self._channel = self._channel, None
@@ -65,7 +74,7 @@ class ControllerClient:
             raise ApiError.from_proto(response.error)
         return response
 
-    async def _stub(self) -> ControllerServiceAsyncStub:
+    async def _stub(self) -> "ControllerServiceAsyncStub":
         target = self._address()
         if not target:
             raise ApiError(pb.ERROR_CODE_NOT_CONTROLLER, "there is no active controller at present")

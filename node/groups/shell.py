@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -32,17 +32,10 @@ TICK_MS = 100
 BATCH_MAX_BYTES = 512 * 1024
 LOAD_READ_BYTES = 1 << 20
 SESSION_QUEUE_MAX = 64
+COMMIT_TIMEOUT_MS = 3_600_000  # callers have their own deadlines; the state waits for its log
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """Monotonic and wall time, in ms."""
-
-    def now_ms(self) -> int: ...
-
-    def wall_ms(self) -> int: ...
 
 
 class Session:
@@ -77,10 +70,9 @@ class Shard:
 class GroupShell:
     """The shards that this node coordinates. `settings` hold the groups' bounds."""
 
-    def __init__(self, broker: Broker, settings: GroupSettings, clock: Clock, rng: random.Random) -> None:
+    def __init__(self, broker: Broker, settings: GroupSettings, rng: random.Random) -> None:
         self._broker = broker
         self._settings = settings
-        self._clock = clock
         self._rng = rng
         self._shards: dict[int, Shard] = {}
         self._topics = TopicView.of({})
@@ -90,6 +82,9 @@ class GroupShell:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # --- which groups are ours ------------------------------------------------------------------------------------
+
+    def wall_ms(self) -> int:
+        return self._broker.wall_ms()
 
     def partition_for(self, group_id: str) -> int:
         """The partition of the offsets topic that keeps the group. COORDINATOR_NOT_AVAILABLE before there is one."""
@@ -168,11 +163,11 @@ class GroupShell:
                 groups = Groups()
         if self._shards.get(shard.partition) is not shard:
             return
-        shard.coordinator = Coordinator(groups, self._settings, self._topics, self._clock.now_ms())
+        shard.coordinator = Coordinator(groups, self._settings, self._topics, self._broker.clock_ms())
         log.info("groups_loaded", partition=shard.partition, records=count, groups=len(groups.by_id))
         while self._shards.get(shard.partition) is shard:
             with suppress(ApiError):  # a refused append has thrown this shard away
-                self._decide(shard, lambda c: (c.tick(self._clock.now_ms(), self._clock.wall_ms()), None))
+                self._decide(shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None))
             await asyncio.sleep(TICK_MS / 1000)
 
     async def _replay(self, shard: Shard, groups: Groups) -> int:
@@ -265,9 +260,9 @@ class GroupShell:
                 view_pb2.RecordBatchView(records=payload.SerializeToString()),
                 acks=-1,
                 current_leader_epoch=shard.leader_epoch,
-                now_ms=self._clock.wall_ms(),
+                now_ms=self._broker.wall_ms(),
             )
-            shard.last_append = self._broker.acknowledged(appended, None)
+            shard.last_append = self._broker.acknowledged(appended, COMMIT_TIMEOUT_MS)
             start = end
 
     def _committed(self, shard: Shard, outcome: Outcome, committed: asyncio.Future[None]) -> None:
@@ -317,7 +312,7 @@ class GroupShell:
         member_id = f"{join.client_id or 'member'}-{self._rng.getrandbits(64):016x}"
         try:
             self._decide(
-                shard, lambda c: (c.join(session.id, join, client_host, member_id, self._clock.now_ms()), None)
+                shard, lambda c: (c.join(session.id, join, client_host, member_id, self._broker.clock_ms()), None)
             )
         except ApiError:
             shard.sessions.pop(session.id, None)
@@ -326,14 +321,14 @@ class GroupShell:
 
     def said(self, shard: Shard, session: Session, request: group_pb2.SessionRequest) -> bool:
         """A further message of a member. False: the session is over by its own wish."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._broker.clock_ms()
         match request.WhichOneof("message"):
             case "owned":
                 self._decide(shard, lambda c: (c.confirm(session.id, request.owned, now_ms), None))
             case "heartbeat" if shard.coordinator is not None:
                 shard.coordinator.heartbeat(session.id, now_ms)
             case "leave":
-                self._decide(shard, lambda c: (c.leave(session.id, now_ms, self._clock.wall_ms()), None))
+                self._decide(shard, lambda c: (c.leave(session.id, now_ms, self._broker.wall_ms()), None))
                 return False
             case "join":
                 raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a session has one join, as its first message")
@@ -345,7 +340,7 @@ class GroupShell:
         """The stream ended. `by_client`: whoever held the client's connection saw it close."""
         shard.sessions.pop(session.id, None)
         if shard.coordinator is not None:
-            shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._clock.now_ms())
+            shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._broker.clock_ms())
 
     async def stop(self) -> None:
         for shard in list(self._shards.values()):

@@ -1,0 +1,538 @@
+"""GroupService on every node: the coordinator answers, any other node passes calls and sessions on by one hop.
+
+A group's coordinator leads the partition of `__consumer_offsets` that the group id hashes to; the topic is made when a
+group is first asked for. Lag is looked up at the partitions' leaders, so it is there without live members, too.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+import structlog
+
+from node.broker.controller_client import ControllerClient
+from node.groups.coordinator import Coordinator
+from node.groups.model import Group
+from node.groups.shell import OFFSETS_TOPIC, GroupShell, Session, Shard
+from node.metadata.image import NO_LEADER
+from node.services.faults import Context
+from node.services.fetch import Fetcher
+from node.services.offsets import Offsets
+from node.services.peers import FORWARDED_METADATA, Peers
+from node.services.view import ClusterView
+from ottla.internal.v1 import controller_pb2, view_pb2
+from ottla.protocol.batch import decode_header
+from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_group_id
+from ottla.v1 import admin_pb2, data_pb2, group_pb2
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.record_pb2 import Codec
+
+log = structlog.get_logger(__name__)
+
+SERVICE: Final = group_pb2.DESCRIPTOR.services_by_name["GroupService"]
+TICK_S: Final = 1.0
+WAIT_S: Final = 10.0
+RETRY_S: Final = 0.03
+ENSURE_S: Final = 0.2
+BROKEN_S: Final = 0.02
+OFFSETS_PARTITIONS: Final = 8
+OFFSETS_CONFIGS: Final = {"cleanup.policy": "compact", "flush": "ack", "segment.bytes": str(16 * 2**20)}
+
+Response = TypeVar("Response")
+WAITS: Final = frozenset(
+    {
+        pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
+        pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE,
+        pb.ERROR_CODE_NOT_COORDINATOR,
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+    }
+)
+"""Refusals that mean "not now, not here", and nothing was done: the node waits a little for the client."""
+
+
+class GroupServices:
+    """Serves GroupService on one listener."""
+
+    def __init__(
+        self,
+        shell: GroupShell,
+        view: ClusterView,
+        peers: Peers,
+        offsets: Offsets,
+        fetcher: Fetcher,
+        controller: ControllerClient,
+        *,
+        forwarded: bool,
+    ) -> None:
+        self._shell = shell
+        self._view = view
+        self._peers = peers
+        self._offsets = offsets
+        self._fetcher = fetcher
+        self._controller = controller
+        self._forwarded = forwarded
+        self._ensuring: asyncio.Task[None] | None = None
+
+    def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
+        return {
+            "Session": self.session,
+            "CommitOffsets": self.commit_offsets,
+            "FetchOffsets": self.fetch_offsets,
+            "ListGroups": self.list_groups,
+            "DescribeGroups": self.describe_groups,
+            "DeleteGroups": self.delete_groups,
+            "ResetOffsets": self.reset_offsets,
+        }
+
+    # --- who coordinates ------------------------------------------------------------------------------------------
+
+    async def _coordinator(self, group_id: str) -> int:
+        """The node that coordinates the group. Raises ApiError of a kind in `WAITS` where that is open."""
+        check_group_id(group_id)
+        topic = self._view.image.topic_named(OFFSETS_TOPIC)
+        if topic is None:
+            await self._ensure_topic()
+        number = self._shell.partition_for(group_id)
+        topic = self._view.topic(OFFSETS_TOPIC, b"")
+        leader = topic.partitions[number].leader
+        if leader == NO_LEADER:
+            raise self._view.no_leader(topic, topic.partitions[number])
+        if leader != self._view.node_id and self._forwarded:
+            raise ApiError(
+                pb.ERROR_CODE_NOT_COORDINATOR, f"node {leader} coordinates group {group_id!r}", leader=leader
+            )
+        return leader
+
+    async def _ensure_topic(self) -> None:
+        """Has the offsets topic made. All that ask at once share one call."""
+        if self._ensuring is None or self._ensuring.done():
+            self._ensuring = asyncio.create_task(self._make_topic())
+        await asyncio.shield(self._ensuring)
+
+    async def _make_topic(self) -> None:
+        topic = admin_pb2.NewTopic(name=OFFSETS_TOPIC, num_partitions=OFFSETS_PARTITIONS, configs=OFFSETS_CONFIGS)
+        try:
+            response = await self._controller.ensure_internal_topic(
+                controller_pb2.EnsureInternalTopicRequest(topic=topic)
+            )
+        except ApiError as error:
+            raise ApiError(pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, error.message, retry_after_ms=50) from None
+        if response.error.code:
+            raise ApiError(
+                pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE,
+                f"topic {OFFSETS_TOPIC} cannot be made: {response.error.message}",
+                retry_after_ms=50,
+            )
+        await self._view.changed(ENSURE_S)
+
+    async def _route(
+        self,
+        method: str,
+        group_id: str,
+        request: Any,
+        answer_type: Callable[[bytes], Response],
+        local: Callable[[], Awaitable[Response]],
+        context: Context,
+    ) -> Response:
+        """Answers here or at the coordinator; waits a bounded time while there is none. Raises ApiError."""
+        remaining_s = context.time_remaining()
+        wait_s = WAIT_S if remaining_s is None else min(WAIT_S, max(0.0, remaining_s - 0.1))
+        deadline = asyncio.get_running_loop().time() + (0 if self._forwarded else wait_s)
+        while True:
+            left_s = deadline - asyncio.get_running_loop().time()
+            try:
+                node_id = await self._coordinator(group_id)
+                if node_id == self._view.node_id:
+                    return await local()
+                path = f"/{SERVICE.full_name}/{method}"
+                raw = await self._peers.call(node_id, path, request.SerializeToString(), max(0.1, left_s))
+                answer = answer_type(raw)
+                error = getattr(answer, "error", None)
+                if error is None or error.code not in WAITS or left_s <= 0:
+                    return answer
+            except ApiError as error:
+                if error.code not in WAITS or left_s <= 0:
+                    raise
+            await asyncio.sleep(RETRY_S)
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    async def session(self, context: Context) -> None:
+        """A member's stream: here, or passed on to the coordinator."""
+        first = await context.read()
+        if first is grpc.aio.EOF:
+            return
+        if first.WhichOneof("message") != "join":
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "a session begins with join")
+        deadline = asyncio.get_running_loop().time() + (0 if self._forwarded else WAIT_S)
+        while True:
+            try:
+                node_id = await self._coordinator(first.join.group_id)
+                if node_id != self._view.node_id:
+                    await self._pass_on(node_id, first, context)
+                    return
+                shard, session = self._shell.open_session(first.join, context.peer())
+                break
+            except ApiError as error:
+                if error.code not in WAITS or asyncio.get_running_loop().time() >= deadline:
+                    await context.write(group_pb2.SessionResponse(error=error.to_proto()))
+                    return
+            await asyncio.sleep(RETRY_S)
+        await self._serve(shard, session, context)
+
+    async def _serve(self, shard: Shard, session: Session, context: Context) -> None:
+        """Listens and talks until either side ends it."""
+        talking = asyncio.create_task(self._talk(session, context))
+        by_client = not self._forwarded
+        try:
+            while not talking.done():
+                reading = asyncio.ensure_future(context.read())
+                await asyncio.wait((reading, talking), return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    break
+                request = reading.result()
+                if request is grpc.aio.EOF:
+                    # A forwarder that saw its client go half-closes; one that dies breaks the stream, and then the
+                    # next await is cancelled (grpc.aio tells the two apart in no other way).
+                    await asyncio.sleep(BROKEN_S)
+                    by_client = True
+                    break
+                if not self._shell.said(shard, session, request):
+                    break
+            if talking.done():
+                talking.result()
+        except ApiError as error:
+            await context.write(group_pb2.SessionResponse(error=error.to_proto()))
+        finally:
+            talking.cancel()
+            self._shell.close_session(shard, session, by_client=by_client)
+
+    async def _talk(self, session: Session, context: Context) -> None:
+        """Writes what the coordinator says, and a tick where it says nothing."""
+        tick = group_pb2.SessionResponse(tick=group_pb2.Tick())
+        while not session.overrun:
+            try:
+                async with asyncio.timeout(TICK_S):
+                    response = await session.queue.get()
+            except TimeoutError:
+                response = tick
+            if response is None:
+                return
+            await context.write(response)
+
+    async def _pass_on(self, node_id: int, first: group_pb2.SessionRequest, context: Context) -> None:
+        """Carries a session to its coordinator, message by message. The client's end is passed on as a half-close."""
+        rpc = self._peers.channel(node_id).stream_stream(
+            f"/{SERVICE.full_name}/Session",
+            request_serializer=group_pb2.SessionRequest.SerializeToString,
+            response_deserializer=group_pb2.SessionResponse.FromString,
+        )
+        upstream = rpc(metadata=FORWARDED_METADATA)
+        answers = asyncio.create_task(self._carry_answers(node_id, upstream, context))
+        try:
+            await upstream.write(first)
+            while not answers.done():
+                reading = asyncio.ensure_future(context.read())
+                await asyncio.wait((reading, answers), return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    break
+                request = reading.result()
+                if request is grpc.aio.EOF:
+                    await self._half_close(upstream)
+                    break
+                await upstream.write(request)
+            if not answers.done():
+                await asyncio.wait((answers,), timeout=TICK_S)
+        except asyncio.CancelledError:
+            # The client is gone: the coordinator hears of it as of a half-close, by a task that outlives this call.
+            closing = asyncio.get_running_loop().create_task(self._half_close(upstream))
+            closing.add_done_callback(lambda task: task.cancelled() or task.exception())
+            raise
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._lost(node_id, context)
+        finally:
+            answers.cancel()
+
+    async def _carry_answers(self, node_id: int, upstream: Any, context: Context) -> None:
+        try:
+            async for response in upstream:
+                await context.write(response)
+        except grpc.aio.AioRpcError:
+            await self._lost(node_id, context)
+
+    async def _half_close(self, upstream: Any) -> None:
+        try:
+            await upstream.done_writing()
+            async with asyncio.timeout(TICK_S):
+                while await upstream.read() is not grpc.aio.EOF:
+                    pass
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            upstream.cancel()
+
+    async def _lost(self, node_id: int, context: Context) -> None:
+        lost = ApiError(
+            pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE,
+            f"the connection to the coordinator, node {node_id}, broke",
+            retry_after_ms=20,
+        )
+        await context.write(group_pb2.SessionResponse(error=lost.to_proto()))
+
+    # --- positions ------------------------------------------------------------------------------------------------
+
+    async def commit_offsets(
+        self, request: group_pb2.CommitOffsetsRequest, context: Context
+    ) -> group_pb2.CommitOffsetsResponse:
+        """Stores positions; answers when they are on all in-sync replicas."""
+
+        async def local() -> group_pb2.CommitOffsetsResponse:
+            return await self._shell.decide(request.group_id, lambda c: c.commit(request, self._shell.wall_ms()))
+
+        try:
+            return await self._route(
+                "CommitOffsets",
+                request.group_id,
+                request,
+                group_pb2.CommitOffsetsResponse.FromString,
+                local,
+                context,
+            )
+        except ApiError as error:
+            return group_pb2.CommitOffsetsResponse(error=error.to_proto())
+
+    async def fetch_offsets(
+        self, request: group_pb2.FetchOffsetsRequest, context: Context
+    ) -> group_pb2.FetchOffsetsResponse:
+        """Reads positions; what is answered is committed."""
+
+        async def local() -> group_pb2.FetchOffsetsResponse:
+            return await self._shell.look(self._shell.shard(request.group_id), lambda c: c.offsets(request))
+
+        try:
+            return await self._route(
+                "FetchOffsets", request.group_id, request, group_pb2.FetchOffsetsResponse.FromString, local, context
+            )
+        except ApiError as error:
+            return group_pb2.FetchOffsetsResponse(error=error.to_proto())
+
+    async def reset_offsets(
+        self, request: group_pb2.ResetOffsetsRequest, context: Context
+    ) -> group_pb2.ResetOffsetsResponse:
+        """Moves the positions of a group without members, or shows what that would do."""
+
+        async def local() -> group_pb2.ResetOffsetsResponse:
+            return await self._reset(request, context)
+
+        try:
+            return await self._route(
+                "ResetOffsets", request.group_id, request, group_pb2.ResetOffsetsResponse.FromString, local, context
+            )
+        except ApiError as error:
+            return group_pb2.ResetOffsetsResponse(error=error.to_proto())
+
+    async def _reset(self, request: group_pb2.ResetOffsetsRequest, context: Context) -> group_pb2.ResetOffsetsResponse:
+        target = request.WhichOneof("target")
+        if target is None:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "none of timestamp_ms, offset and shift_by is given")
+        shard = self._shell.shard(request.group_id)
+        stored = await self._shell.look(
+            shard, lambda c: c.offsets(group_pb2.FetchOffsetsRequest(group_id=request.group_id))
+        )
+        group = None if shard.coordinator is None else shard.coordinator.group(request.group_id)
+        if group is None:
+            raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {request.group_id!r}")
+        if group.members:
+            raise ApiError(
+                pb.ERROR_CODE_NON_EMPTY_GROUP, f"group {request.group_id!r} has {len(group.members)} members"
+            )
+        old = {_at(self._view, o.partition): o.offset for o in stored.offsets if o.HasField("offset")}
+        named = [_at(self._view, tp) for tp in request.partitions] or sorted(old)
+        earliest = await self._list(named, -2, context)
+        latest = await self._list(named, -1, context)
+        asked = await self._list(named, request.timestamp_ms, context) if target == "timestamp_ms" else latest
+        response = group_pb2.ResetOffsetsResponse()
+        moves = []
+        for at in named:
+            result = response.partitions.add(partition=self._name(at))
+            low, high, found = earliest[at], latest[at], asked[at]
+            failed = next((r.error for r in (low, high, found) if r.error.code), None)
+            if failed is not None:
+                result.error.CopyFrom(failed)
+                continue
+            if at in old:
+                result.old_offset = old[at]
+            if target == "timestamp_ms":
+                wanted = found.offset if found.HasField("offset") else high.offset
+            elif target == "offset":
+                wanted = request.offset
+            else:
+                wanted = old.get(at, low.offset) + request.shift_by
+            result.new_offset = max(low.offset, min(high.offset, wanted))
+            moves.append((at, result.new_offset))
+        if not request.validate_only:
+            await self._shell.decide(
+                request.group_id,
+                lambda c: (c.reset(request.group_id, moves, self._shell.wall_ms()), None),
+            )
+        return response
+
+    # --- looking at groups, and deleting them ---------------------------------------------------------------------
+
+    async def list_groups(self, request: group_pb2.ListGroupsRequest, context: Context) -> group_pb2.ListGroupsResponse:
+        """The groups of all coordinators, or only of this one for a forwarded call."""
+        response = group_pb2.ListGroupsResponse()
+        for shard in self._shell.shards():
+            for group in await self._shell.look(shard, Coordinator.groups):
+                if not request.state or group.state == request.state:
+                    response.groups.add(
+                        group_id=group.group_id,
+                        state=group.state,
+                        member_count=len(group.members),
+                        coordinator_id=self._view.node_id,
+                    )
+        topic = self._view.image.topic_named(OFFSETS_TOPIC)
+        if not self._forwarded and topic is not None:
+            others = sorted({p.leader for p in topic.partitions} - {self._view.node_id, NO_LEADER})
+            answers = await asyncio.gather(
+                *(
+                    self._peers.call(node_id, f"/{SERVICE.full_name}/ListGroups", request.SerializeToString(), 5.0)
+                    for node_id in others
+                ),
+                return_exceptions=True,
+            )
+            for answer in answers:
+                if isinstance(answer, bytes):
+                    response.groups.extend(group_pb2.ListGroupsResponse.FromString(answer).groups)
+                elif isinstance(answer, ApiError):
+                    response.error.CopyFrom(answer.to_proto())
+                else:
+                    raise answer
+        response.groups.sort(key=lambda g: g.group_id)
+        return response
+
+    async def describe_groups(
+        self, request: group_pb2.DescribeGroupsRequest, context: Context
+    ) -> group_pb2.DescribeGroupsResponse:
+        """Members, assignments, positions and lag, each group at its coordinator."""
+
+        async def one(group_id: str) -> group_pb2.GroupDescription:
+            async def local() -> group_pb2.DescribeGroupsResponse:
+                shard = self._shell.shard(group_id)
+                group = await self._shell.look(shard, lambda c: c.group(group_id))
+                if group is None:
+                    raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
+                return group_pb2.DescribeGroupsResponse(groups=[await self._describe(group, context)])
+
+            part = group_pb2.DescribeGroupsRequest(group_ids=[group_id])
+            try:
+                answer = await self._route(
+                    "DescribeGroups", group_id, part, group_pb2.DescribeGroupsResponse.FromString, local, context
+                )
+                return answer.groups[0]
+            except ApiError as error:
+                return group_pb2.GroupDescription(group_id=group_id, error=error.to_proto())
+
+        return group_pb2.DescribeGroupsResponse(groups=[await one(group_id) for group_id in request.group_ids])
+
+    async def _describe(self, group: Group, context: Context) -> group_pb2.GroupDescription:
+        description = group_pb2.GroupDescription(
+            group_id=group.group_id,
+            state=group.state,
+            group_epoch=group.group_epoch,
+            assignor=next((m.assignor for m in group.members.values()), ""),
+            coordinator_id=self._view.node_id,
+        )
+        for member_id, member in sorted(group.members.items()):
+            description.members.add(
+                member_id=member_id,
+                instance_id=member.instance_id,
+                client_id=member.client_id,
+                client_host=member.client_host,
+                member_epoch=member.member_epoch,
+                topics=member.topics,
+                owned=[self._name(at) for at in sorted(member.assigned | member.revoking)],
+                target=[self._name(at) for at in sorted(group.targets.get(member_id, frozenset()))],
+            )
+        wanted = sorted(group.offsets.keys() | group.owners.keys())
+        latest = await self._list(wanted, -1, context)
+        earliest = await self._list(wanted, -2, context)
+        for at in wanted:
+            lag = description.partitions.add(partition=self._name(at), member_id=group.owners.get(at, ""))
+            committed = group.offsets.get(at)
+            if committed is not None:
+                lag.committed_offset = committed.offset
+            if latest[at].error.code or earliest[at].error.code:
+                continue
+            lag.high_watermark = latest[at].offset
+            position = max(earliest[at].offset, committed.offset if committed is not None else 0)
+            lag.lag_records = max(0, latest[at].offset - position)
+            since_ms = await self._written_ms(at, position, context) if lag.lag_records else None
+            if not lag.lag_records:
+                lag.lag_ms = 0
+            elif since_ms is not None:
+                lag.lag_ms = max(0, self._shell.wall_ms() - since_ms)
+        return description
+
+    async def delete_groups(
+        self, request: group_pb2.DeleteGroupsRequest, context: Context
+    ) -> group_pb2.DeleteGroupsResponse:
+        """Deletes groups without members, with their positions."""
+
+        async def one(group_id: str) -> group_pb2.DeleteGroupResult:
+            async def local() -> group_pb2.DeleteGroupsResponse:
+                await self._shell.decide(group_id, lambda c: (c.delete(group_id), None))
+                return group_pb2.DeleteGroupsResponse(groups=[group_pb2.DeleteGroupResult(group_id=group_id)])
+
+            part = group_pb2.DeleteGroupsRequest(group_ids=[group_id])
+            try:
+                answer = await self._route(
+                    "DeleteGroups", group_id, part, group_pb2.DeleteGroupsResponse.FromString, local, context
+                )
+                return answer.groups[0]
+            except ApiError as error:
+                return group_pb2.DeleteGroupResult(group_id=group_id, error=error.to_proto())
+
+        return group_pb2.DeleteGroupsResponse(groups=[await one(group_id) for group_id in request.group_ids])
+
+    # --- small parts ----------------------------------------------------------------------------------------------
+
+    def _name(self, at: tuple[bytes, int]) -> data_pb2.TopicPartition:
+        topic = self._view.image.topics.get(at[0])
+        return data_pb2.TopicPartition(topic="" if topic is None else topic.name, topic_id=at[0], partition=at[1])
+
+    async def _list(
+        self, wanted: list[tuple[bytes, int]], timestamp_ms: int, context: Context
+    ) -> dict[tuple[bytes, int], data_pb2.ListOffsetsResult]:
+        """What the leaders answer for each partition: an offset or an error."""
+        if not wanted:
+            return {}
+        questions = data_pb2.ListOffsetsRequest(
+            partitions=[
+                data_pb2.ListOffsetsPartition(topic_id=at[0], partition=at[1], timestamp_ms=timestamp_ms)
+                for at in wanted
+            ],
+            timeout_ms=2000,
+        )
+        answers = await self._offsets.list_offsets(questions, context)
+        return dict(zip(wanted, answers.partitions, strict=True))
+
+    async def _written_ms(self, at: tuple[bytes, int], offset: int, context: Context) -> int | None:
+        """When the record at an offset was written, in ms; None where that cannot be told now."""
+        request = data_pb2.FetchRequest(
+            max_wait_ms=0,
+            partitions=[data_pb2.FetchPartition(topic_id=at[0], partition=at[1], offset=offset, max_bytes=1)],
+            accept=data_pb2.Accept(codecs=Codec.values()),
+        )
+        answer = view_pb2.FetchResponseView.FromString(await self._fetcher.fetch(request, context))
+        for result in answer.partitions:
+            for batch in result.batches:
+                return decode_header(batch).base_timestamp
+        return None
+
+
+def _at(view: ClusterView, tp: data_pb2.TopicPartition) -> tuple[bytes, int]:
+    topic, partition = view.partition(tp.topic, tp.topic_id, tp.partition)
+    return topic.topic_id, partition.partition
