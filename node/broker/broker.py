@@ -20,7 +20,7 @@ from node.broker.isr import IsrSender
 from node.broker.partition import Appended, Partition, ReadResult
 from node.broker.producer_ids import ProducerIds
 from node.broker.replica import IsrChange
-from node.broker.replication import FollowerStream, ReplicationService
+from node.broker.replication import FollowerStream
 from node.broker.settings import BrokerSettings, TopicSettings, topic_settings
 from node.broker.syncer import Syncer
 from node.broker.waiters import DataWaiter
@@ -131,9 +131,6 @@ class Broker:
         clean = await self._loop.run_in_executor(self._sync_thread, self._close_logs, checkpoints)
         self._sync_thread.shutdown()
         return clean and not self.offline
-
-    def replication_service(self) -> ReplicationService:
-        return ReplicationService(self)
 
     @property
     def broker_epoch(self) -> int | None:

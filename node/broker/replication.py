@@ -5,7 +5,6 @@ at once, one without at the append that brings some. There is one response per w
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol
 
 import grpc
@@ -273,18 +272,8 @@ class ReplicationService:
     def __init__(self, broker: Leaders) -> None:
         self._broker = broker
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """For `Server.add_generic_rpc_handlers`: responses are bytes, so that log slices are not copied once more."""
-        return grpc.method_handlers_generic_handler(
-            "ottla.internal.v1.ReplicationService",
-            {
-                "Fetch": grpc.stream_stream_rpc_method_handler(
-                    self._fetch, request_deserializer=messages.ReplicaFetchRequest.FromString
-                )
-            },
-        )
-
-    async def _fetch(self, _requests: AsyncIterator[Any], context: Context) -> None:
+    async def serve(self, context: Context) -> None:
+        """One follower's stream. Reads typed requests; writes bytes, so that log slices are not copied once more."""
         first = await context.read()
         if first is grpc.aio.EOF:
             return
