@@ -62,9 +62,10 @@ from raft.replication import (
 from raft.snapshots import on_chunk, on_chunk_response
 from raft.state import RaftState, RandInt
 
-MAX_TERM = 1 << 62
-MAX_TERM_JUMP = 1 << 32
-"""More elections than a quorum can hold in a century: one absurd message must not use up the terms of the cluster."""
+MAX_TERM = (1 << 31) - 2
+"""A term is stored as a leader epoch, in 32 bits."""
+MAX_TERM_JUMP = 1 << 20
+"""Two weeks of an election per second: one absurd message must not use up the terms of the cluster."""
 
 
 def ignored(s: RaftState, m: Message) -> None:
@@ -106,13 +107,17 @@ RULES: Mapping[type[Message], Mapping[Role, Rule]] = {
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """What the leader knows of one other member. `lag` in entries; contact times on the shell's clock."""
+    """What the leader knows of one other member. `lag` in entries; times on the shell's clock.
+
+    `caught_up_ms`: when it last held everything.
+    """
 
     peer: PeerId
     voter: bool
     match_index: int
     lag: int
     last_contact_ms: int
+    caught_up_ms: int
     flow: str
 
 
@@ -148,13 +153,13 @@ class Raft:
         snapshot_size_bytes: int,
         entries: Sequence[Entry],
         now_ms: int,
-        refetch_to: int = 0,
+        refetch: tuple[int, int] = (0, 0),
     ) -> None:
         """Start from what is durable; drain once afterwards.
 
         `snapshot` with last_index 0 is the formation: the first voter set. `entries` are those found on disk, wherever
-        they start; `log_was_dropped` says whether the newest snapshot made them worthless. `refetch_to`: damage was
-        found in the log, whose intact head is `entries` and which once reached this index. Raises InvariantError if
+        they start; `log_was_dropped` says whether the newest snapshot made them worthless. `refetch`: damage was
+        found in the log, whose intact head is `entries`; it reached this (index, term) at most. Raises InvariantError if
         entries are missing behind the snapshot.
         """
         log = RaftLog(snapshot, entries)
@@ -168,12 +173,11 @@ class Raft:
             log=log,
             term=term,
             voted_for=hard_state.voted_for if term == hard_state.term else None,
-            refetch_to=refetch_to,
+            refetch=refetch,
             now_ms=now_ms,
             commit_index=snapshot.last_index,
             delivered_index=snapshot.last_index,
             durable_term=hard_state.term,
-            restart_term=term,
             snapshot_size_bytes=snapshot_size_bytes,
             write_from=log.last_index + 1,
             hard_state_changed=term != hard_state.term,
@@ -363,6 +367,11 @@ class Raft:
         return self._s.leader
 
     @property
+    def transferring(self) -> bool:
+        """Whether this leader is handing over, and refuses proposals meanwhile."""
+        return self._s.transfer_to is not None
+
+    @property
     def commit_index(self) -> int:
         """The last entry known to be committed."""
         return self._s.commit_index
@@ -405,12 +414,13 @@ class Raft:
             snapshot_index=s.log.snapshot.last_index,
             peers=tuple(
                 PeerStatus(
-                    peer,
-                    peer in voters,
-                    p.match_index,
-                    s.log.last_index - p.match_index,
-                    p.last_contact_ms,
-                    p.flow.value,
+                    peer=peer,
+                    voter=peer in voters,
+                    match_index=p.match_index,
+                    lag=s.log.last_index - p.match_index,
+                    last_contact_ms=p.last_contact_ms,
+                    caught_up_ms=p.caught_up_ms,
+                    flow=p.flow.value,
                 )
                 for peer, p in s.peers.items()
             ),

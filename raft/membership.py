@@ -12,7 +12,7 @@ def track_voters(s: RaftState) -> None:
     """Every voter but the leader has a progress. A removed one keeps it as an observer, and so learns of it."""
     for voter in s.log.voters:
         if voter != s.me and voter not in s.peers:
-            s.peers[voter] = Progress(next_index=s.log.last_index, last_contact_ms=s.now_ms)
+            s.peers[voter] = Progress(next_index=s.log.last_index, last_contact_ms=s.now_ms, caught_up_ms=s.now_ms)
 
 
 def drop_silent_observers(s: RaftState) -> None:

@@ -34,6 +34,7 @@ class Progress:
     waiting_since_ms: int | None = None
     """When the oldest thing still unanswered was sent."""
     acked_round: int = 0
+    caught_up_ms: int = 0
     snapshot: SnapshotMeta | None = None
     snapshot_size_bytes: int = 0
     snapshot_offset: int = 0

@@ -128,6 +128,8 @@ def on_append_accepted(s: RaftState, m: AppendAccepted) -> None:
     if p.snapshot is not None and m.match_index < min(s.log.base_index, p.snapshot.last_index):
         return  # an old answer: what follows that log is compacted away, and the snapshot is still on its way
     p.accepted(m.match_index, s.now_ms)
+    if m.match_index == s.log.last_index:
+        p.caught_up_ms = s.now_ms
     advance_commit(s)
     if s.role is Role.LEADER:
         send_to(s, m.sender)
@@ -181,7 +183,7 @@ def track_observer(s: RaftState, peer: PeerId, last_log_index: int) -> None:
             return
         # Where its log ends is only a guess at where to probe.
         next_index = max(0, min(last_log_index, s.log.last_index)) + 1
-        s.peers[peer] = Progress(next_index=next_index, last_contact_ms=s.now_ms)
+        s.peers[peer] = Progress(next_index=next_index, last_contact_ms=s.now_ms, caught_up_ms=s.now_ms)
         send_to(s, peer)
 
 

@@ -48,15 +48,14 @@ class RaftState:
     log: RaftLog
     term: int
     voted_for: PeerId | None
-    refetch_to: int
-    """Neither votes nor stands before its log is whole again up to here (a damaged log); 0: nothing is missing."""
+    refetch: tuple[int, int]
+    """(index, term) a damaged log reached at most: no vote and no candidacy before it is whole again."""
     now_ms: int
     commit_index: int
     delivered_index: int
     """Last entry handed to the state machine."""
     durable_term: int
     """Newest term known to be on disk: nothing leaves in a newer one."""
-    restart_term: int
     snapshot_size_bytes: int
 
     role: Role = Role.FOLLOWER
@@ -112,11 +111,12 @@ class RaftState:
     def may_vote(self) -> bool:
         """Whether the log holds everything this member ever acknowledged.
 
-        After damage that is so once it reaches the old end again, or holds an entry of a newer term than any before the
-        restart: a leader of that term had every committed entry, and appending its entry made the logs equal up to
-        there.
+        After damage that is so once it reaches the old end again, or holds an entry of a newer term than any it held or
+        voted in before: a leader of that term had every committed entry, and appending its entry made the logs equal up
+        to there.
         """
-        return self.log.last_index >= self.refetch_to or self.log.last_term > self.restart_term
+        index, term = self.refetch
+        return self.log.last_index >= index or self.log.last_term > term
 
     @property
     def leader_is_live(self) -> bool:

@@ -67,7 +67,7 @@ class Cluster:
 
     # --- life
 
-    def start(self, i: int, *, me: PeerId | None = None, refetch_to: int = 0) -> None:
+    def start(self, i: int, *, me: PeerId | None = None, refetch: tuple[int, int] = (0, 0)) -> None:
         """Start node `i` from what its disk holds."""
         disk = self.disks[i]
         self.queues[i] = deque()
@@ -83,7 +83,7 @@ class Cluster:
             snapshot_size_bytes=disk.snapshot_bytes,
             entries=tuple(disk.entries),
             now_ms=self.now_ms,
-            refetch_to=refetch_to,
+            refetch=refetch,
         )
         if self.rafts[i].log_was_dropped:
             disk.entries = []

@@ -499,7 +499,7 @@ def test_row_22_a_follower_that_lost_acknowledged_entries_is_refilled():
     cluster.crash(2)
     lost_from = 4
     cluster.disks[2].entries = cluster.disks[2].entries[: lost_from - 1]
-    cluster.start(2, refetch_to=10)
+    cluster.start(2, refetch=(10, 1))
     for _ in range(6):
         cluster.heartbeat(1)
     cluster.propose(1, b"y")
@@ -516,7 +516,7 @@ def test_row_22_a_damaged_voter_neither_votes_nor_stands_before_it_is_whole():
     cluster.settle()
     cluster.crash(1, 2)
     cluster.disks[2].entries = cluster.disks[2].entries[:3]
-    cluster.start(2, refetch_to=10)
+    cluster.start(2, refetch=(10, 1))
     cluster.now_ms += 5000
     cluster.inject(VoteRequest(CLUSTER, peer(3), peer(2), 4, 10, 1, False), at=2)
     cluster.sync(2)

@@ -50,9 +50,9 @@ class Invariants:
             known = self._votes.setdefault((node.me, message.term), message.to)
             if known != message.to:
                 self.fail(3, f"{node.me} voted for {known} and {message.to} in term {message.term}")
-        elif isinstance(message, AppendAccepted):
-            if max(disk.last_index, disk.snapshot.meta.last_index) < message.match_index:
-                self.fail(3, f"{node.me} acknowledges {message.match_index}, its disk ends at {disk.last_index}")
+        disk_end = max(disk.last_index, disk.snapshot.meta.last_index)
+        if isinstance(message, AppendAccepted) and disk_end < message.match_index:
+            self.fail(3, f"{node.me} acknowledges {message.match_index}, its disk ends at {disk_end}")
 
     def after_drain(self, node: SimNode, effects: Effects) -> None:
         """Everything else, for the node that just changed."""
