@@ -43,7 +43,7 @@ from storage.fs import FileSystem
 log = structlog.get_logger(__name__)
 
 TURN_S: Final = 0.05
-DRAIN_S: Final = 1.0
+DRAIN_S: Final = 0.2
 DATA: Final = data_pb2.DESCRIPTOR.services_by_name["DataService"]
 CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
@@ -219,8 +219,7 @@ class DataPlane:
 
     async def stop(self) -> bool:
         """Ends the listeners, then the broker. Returns whether all logs were closed cleanly."""
-        for server in self._servers:
-            await server.stop(DRAIN_S)
+        await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
         await self._admin.stop()
         return await self.broker.stop()
 

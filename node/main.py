@@ -1,7 +1,7 @@
 """One node as one process: the control loop in the main thread, the data loop in another; signals and supervision.
 
 SIGTERM or SIGINT: leaderships move away first, for at most `controlled.shutdown.timeout.ms`, then everything is closed
-cleanly; a second signal ends the process at once. A core task that ends by itself ends the node, with one line that says why.
+cleanly; a second signal ends the process at once. A core task that ends by itself ends the node, and one line says why.
 """
 
 import asyncio

@@ -1,0 +1,288 @@
+"""DataService over real planes: every node serves every partition, order, long polls, credit."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc, record_pb2
+from ottla.v1 import error_pb2 as pb
+from tests.node.services.planes import Planes
+
+
+@pytest.fixture
+async def planes(tmp_path: Path) -> AsyncIterator[Planes]:
+    async with Planes(tmp_path) as made:
+        yield made
+
+
+def batch(*values: bytes, **fields: int) -> record_pb2.RecordBatch:
+    return record_pb2.RecordBatch(
+        records=record_pb2.Records(records=[record_pb2.Record(value=value) for value in values]), **fields
+    )
+
+
+def values_of(result: data_pb2.FetchResult) -> list[bytes]:
+    return [record.value for stored in result.batches for record in stored.records.records]
+
+
+async def produce(planes: Planes, via: int, topic: str, number: int, *values: bytes) -> data_pb2.ProduceResult:
+    async with planes.channel(via) as channel:
+        part = data_pb2.ProducePartition(topic=topic, partition=number, batch=batch(*values))
+        request = data_pb2.ProduceRequest(partitions=[part], timeout_ms=3000)
+        return (await data_pb2_grpc.DataServiceStub(channel).Produce(request, timeout=5)).partitions[0]
+
+
+async def fetch(planes: Planes, via: int, topic: str, *numbers: int, **fields: int) -> data_pb2.FetchResponse:
+    async with planes.channel(via) as channel:
+        wanted = [data_pb2.FetchPartition(topic=topic, partition=number) for number in numbers]
+        request = data_pb2.FetchRequest(partitions=wanted, **fields)
+        return await data_pb2_grpc.DataServiceStub(channel).Fetch(request, timeout=10)
+
+
+@pytest.mark.parametrize("via", [1, 2, 3])
+async def test_any_node_appends_to_and_reads_from_any_leader(planes: Planes, via: int) -> None:
+    planes.create_topic("t", [1, 2, 3])
+    for number in range(3):
+        result = await produce(planes, via, "t", number, b"a", b"b")
+        assert not result.HasField("error"), result.error
+        assert (result.topic, result.partition, result.base_offset) == ("t", number, 0)
+        assert result.receipt.replicas_holding >= 2
+    answer = await fetch(planes, via, "t", 0, 1, 2)
+    assert {part.partition: values_of(part) for part in answer.partitions} == {n: [b"a", b"b"] for n in range(3)}
+    assert {part.next_offset for part in answer.partitions} == {2}
+
+
+async def test_one_bad_partition_fails_no_other(planes: Planes) -> None:
+    planes.create_topic("t", [1, -1, 3])
+    async with planes.channel(2) as channel:
+        parts = [data_pb2.ProducePartition(topic="t", partition=n, batch=batch(b"x")) for n in (0, 1, 2, 3)]
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        answer = await stub.Produce(data_pb2.ProduceRequest(request_id=9, partitions=parts), timeout=5)
+    assert answer.request_id == 9
+    assert [part.error.code for part in answer.partitions] == [
+        0,
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+        0,
+        pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+    ]
+    assert answer.partitions[1].error.retriable
+
+
+async def test_a_forwarded_call_takes_no_second_hop(planes: Planes) -> None:
+    planes.create_topic("t", [1])
+    async with planes.channel(2, "replication") as channel:
+        part = data_pb2.ProducePartition(topic="t", batch=batch(b"x"))
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        result = (await stub.Produce(data_pb2.ProduceRequest(partitions=[part]), timeout=5)).partitions[0]
+    assert result.error.code == pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
+    assert result.error.leader == 1
+    assert result.error.address == planes.image.brokers[1].client_address
+
+
+async def test_acks_0_answers_without_results(planes: Planes) -> None:
+    planes.create_topic("t", [1, 2])
+    async with planes.channel(1) as channel:
+        parts = [data_pb2.ProducePartition(topic="t", partition=n, batch=batch(b"x")) for n in (0, 1)]
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        answer = await stub.Produce(data_pb2.ProduceRequest(acks=0, partitions=parts), timeout=5)
+        assert not answer.partitions
+    answer = await fetch(planes, 1, "t", 0, 1, min_bytes=200, max_wait_ms=2000)
+    assert [values_of(part) for part in answer.partitions] == [[b"x"], [b"x"]]
+
+
+async def test_internal_topics_take_no_writes_of_clients(planes: Planes) -> None:
+    planes.create_topic("__inside", [1], internal=True)
+    result = await produce(planes, 1, "__inside", 0, b"x")
+    assert result.error.code == pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
+
+
+async def test_a_long_poll_ends_with_the_first_commit_here_or_elsewhere(planes: Planes) -> None:
+    for number in (0, 1):
+        planes.create_topic(f"t{number}", [1, 2])
+        waiting = asyncio.create_task(fetch(planes, 1, f"t{number}", 0, 1, max_wait_ms=5000))
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        await produce(planes, 3, f"t{number}", number, b"x")
+        answer = await waiting
+        assert time.monotonic() - started < 1.0
+        assert values_of(next(part for part in answer.partitions if part.partition == number)) == [b"x"]
+
+
+async def test_an_empty_long_poll_lasts_as_long_as_asked(planes: Planes) -> None:
+    planes.create_topic("t", [1, 2])
+    started = time.monotonic()
+    answer = await fetch(planes, 1, "t", 0, 1, max_wait_ms=300)
+    assert 0.28 < time.monotonic() - started < 1.5
+    assert [len(part.batches) for part in answer.partitions] == [0, 0]
+    assert sorted(part.partition for part in answer.partitions) == [0, 1]
+
+
+@pytest.mark.parametrize("via", [1, 2])
+async def test_a_stream_is_appended_in_order(planes: Planes, via: int) -> None:
+    planes.create_topic("t", [1])
+    async with planes.channel(via) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).ProduceStream()
+        for number in range(500):
+            part = data_pb2.ProducePartition(topic="t", batch=batch(str(number).encode()))
+            await call.write(data_pb2.ProduceRequest(request_id=number, partitions=[part]))
+        await call.done_writing()
+        offsets = {}
+        messages = 0
+        async for message in call:
+            messages += 1
+            for response in message.responses:
+                assert not response.partitions[0].HasField("error")
+                offsets[response.request_id] = response.partitions[0].base_offset
+    assert offsets == {number: number for number in range(500)}
+    assert messages < 500, "answers are to be coalesced"
+
+
+async def test_after_a_failed_batch_a_stream_without_producer_id_appends_nothing_more(planes: Planes) -> None:
+    topic_id = planes.create_topic("t", [1])
+    async with planes.channel(2) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).ProduceStream()
+
+        async def send(number: int) -> data_pb2.ProduceResult:
+            part = data_pb2.ProducePartition(topic="t", batch=batch(str(number).encode()))
+            await call.write(data_pb2.ProduceRequest(request_id=number, partitions=[part]))
+            message = await call.read()
+            assert isinstance(message, data_pb2.ProduceStreamResponse)
+            return message.responses[0].partitions[0]
+
+        assert not (await send(0)).HasField("error")
+        # Node 2 is left behind: it still believes in leader 1, which refuses.
+        planes.lead(topic_id, 0, 3, only=(1, 3))
+        assert (await send(1)).error.code == pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
+        planes[2].apply_metadata(planes.image, planes.delta)
+        later = await send(2)
+        assert later.error.code == pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
+        assert "new stream" in later.error.message
+    answer = await fetch(planes, 3, "t", 0)
+    assert values_of(answer.partitions[0]) == [b"0"]
+
+
+async def test_a_fetch_stream_sends_no_more_than_its_credit_and_one_batch(planes: Planes) -> None:
+    planes.create_topic("t", [1, 2])
+    for number in range(40):
+        await produce(planes, 1, "t", number % 2, b"x" * 10_000)
+    async with planes.channel(1) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).FetchStream()
+        positions = [data_pb2.FetchPartition(topic="t", partition=n) for n in (0, 1)]
+        await call.write(data_pb2.FetchStreamRequest(add=positions, credit_bytes=50_000))
+        received = 0
+        counts = {0: 0, 1: 0}
+        granted = 50_000
+
+        async def take(timeout_s: float) -> bool:
+            nonlocal received
+            try:
+                async with asyncio.timeout(timeout_s):
+                    message = await call.read()
+            except TimeoutError:
+                return False
+            assert isinstance(message, data_pb2.FetchResponse)
+            for part in message.partitions:
+                assert not part.HasField("error")
+                counts[part.partition] += len(values_of(part))
+                received += sum(stored.ByteSize() for stored in part.batches)
+            return True
+
+        while received < granted:
+            assert await take(3)
+        assert received <= granted + 11_000
+        # A cancelled read would end the call: look at what came from the outside.
+        for _ in range(20):
+            if sum(counts.values()) == 40:
+                break
+            await call.write(data_pb2.FetchStreamRequest(credit_bytes=100_000))
+            granted += 100_000
+            assert await take(3)
+        assert counts == {0: 20, 1: 20}
+        await call.done_writing()
+
+
+async def test_a_seek_drops_what_was_read_for_the_old_position(planes: Planes) -> None:
+    planes.create_topic("t", [1])
+    for number in range(3):
+        await produce(planes, 1, "t", 0, str(number).encode())
+    async with planes.channel(1) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).FetchStream()
+        first = data_pb2.FetchPartition(topic="t", offset=0, seek_id=1)
+        await call.write(data_pb2.FetchStreamRequest(add=[first], credit_bytes=1 << 20))
+        message = await call.read()
+        assert isinstance(message, data_pb2.FetchResponse)
+        assert (message.partitions[0].seek_id, values_of(message.partitions[0])) == (1, [b"0", b"1", b"2"])
+        again = data_pb2.FetchPartition(topic="t", offset=2, seek_id=2)
+        await call.write(data_pb2.FetchStreamRequest(add=[again]))
+        message = await call.read()
+        assert isinstance(message, data_pb2.FetchResponse)
+        assert (message.partitions[0].seek_id, values_of(message.partitions[0])) == (2, [b"2"])
+        await call.done_writing()
+
+
+async def test_a_fetch_stream_follows_a_partition_to_its_next_leader(planes: Planes) -> None:
+    topic_id = planes.create_topic("t", [2])
+    await produce(planes, 1, "t", 0, b"0")
+    async with planes.channel(1) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).FetchStream()
+        await call.write(
+            data_pb2.FetchStreamRequest(add=[data_pb2.FetchPartition(topic="t")], credit_bytes=1 << 20, max_wait_ms=50)
+        )
+        got: list[bytes] = []
+        errors: list[int] = []
+
+        async def until(count: int) -> None:
+            async with asyncio.timeout(5):
+                while len(got) < count:
+                    message = await call.read()
+                    assert isinstance(message, data_pb2.FetchResponse)
+                    for part in message.partitions:
+                        got.extend(values_of(part))
+                        errors.append(part.error.code)
+
+        await until(1)
+        for number, leader in enumerate((3, 1, 2), 1):
+            planes.lead(topic_id, 0, leader)
+            result = await produce(planes, 2, "t", 0, str(number).encode())
+            assert not result.HasField("error"), result.error
+            await until(number + 1)
+        await call.done_writing()
+    assert got == [b"0", b"1", b"2", b"3"]
+
+
+async def test_metadata_and_its_watch(planes: Planes) -> None:
+    planes.create_topic("t", [1, 2])
+    async with planes.channel(3) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        metadata = await stub.GetMetadata(cluster_pb2.GetMetadataRequest(topics=["t", "tt"]), timeout=5)
+        assert [p.leader_id for p in metadata.topics[0].partitions] == [1, 2]
+        assert metadata.topics[1].error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
+        assert metadata.controller_id == 1
+        watch = stub.WatchMetadata(cluster_pb2.GetMetadataRequest())
+        event = await watch.read()
+        assert isinstance(event, cluster_pb2.MetadataEvent)
+        assert [topic.name for topic in event.metadata.topics] == ["t"]
+        started = time.monotonic()
+        tick = await watch.read()
+        assert isinstance(tick, cluster_pb2.MetadataEvent)
+        assert not tick.HasField("metadata")
+        assert 0.4 < time.monotonic() - started < 1.0
+        planes.lead(planes.image.names["t"], 1, 3)
+        event = await watch.read()
+        assert isinstance(event, cluster_pb2.MetadataEvent)
+        assert [p.leader_id for p in event.metadata.topics[0].partitions] == [1, 3]
+        watch.cancel()
+
+
+async def test_a_controller_that_is_not_there_is_waited_for_and_then_named(planes: Planes) -> None:
+    async with planes.channel(2) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        started = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.CreateTopics(admin_pb2.CreateTopicsRequest(), timeout=0.6)
+        assert 0.3 < time.monotonic() - started < 1.5
+    assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
