@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, session_timeout_ms: int = 3000) -> None:
         self.quorum = MemoryQuorum()
         self.publisher = MetadataPublisher()
         self.now_ms = 1_000_000
@@ -29,7 +29,7 @@ class Rig:
         self.shell = ControllerShell(
             self.quorum,
             self.publisher,
-            ControllerSettings(),
+            ControllerSettings(session_timeout_ms=session_timeout_ms),
             lambda: self.now_ms,
             lambda: next(ids).to_bytes(16),
         )
@@ -300,7 +300,7 @@ async def test_a_broken_invariant_stops_the_node(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_time_alone_fences_a_silent_broker() -> None:
-    rig = Rig()
+    rig = Rig(session_timeout_ms=800)
     rig.quorum.become_leader(1)
     await settle()
     for node_id in (1, 2):
@@ -310,7 +310,7 @@ async def test_time_alone_fences_a_silent_broker() -> None:
     try:
         async with asyncio.timeout(10):
             while len(rig.publisher.image.live_brokers()) == 2:
-                rig.now_ms += 250
+                rig.now_ms += 50
                 await rig.beat(1)
                 await asyncio.sleep(0.05)
     finally:
