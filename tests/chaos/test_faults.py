@@ -55,3 +55,15 @@ def test_a_container_without_network_is_replaced_and_catches_up(compose: Compose
         compose.wait_ready([victim])
         writer.more(100, 60)
     check(compose, writer, "cut-off", victim)
+
+
+def test_a_rolling_restart_loses_and_refuses_nothing(compose: ComposeCluster) -> None:
+    compose.create_topic("rolled", 3)
+    with Writer(compose, "rolled", 3) as writer:
+        for node in compose.containers.values():
+            writer.more(50)
+            assert node.stop() == 0, "a controlled stop ends by itself"
+            node.start()
+            compose.wait_ready([node.node_id])
+        writer.more(50)
+    check(compose, writer, "rolled", 3)
