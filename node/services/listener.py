@@ -90,7 +90,7 @@ def _bind(
     metrics: Metrics,
     deserialize: Deserializer,
     serialize: Serializer,
-) -> grpc.RpcMethodHandler[Any, Any]:
+) -> "grpc.RpcMethodHandler[Any, Any]":
     if not method.client_streaming and not method.server_streaming:
         return grpc.unary_unary_rpc_method_handler(
             faults.unary(method.name, metrics, handler),
