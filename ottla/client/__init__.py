@@ -1,0 +1,1 @@
+"""The asyncio client. Its public names are in `ottla`; the blocking versions are in `ottla.sync`."""

@@ -1,0 +1,361 @@
+"""Changing and describing the cluster. Any node takes these calls; the active controller carries them out."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
+
+from grpc import aio
+
+from ottla.client.connection import Client
+from ottla.client.errors import OttlaError, from_server
+from ottla.client.offsets import list_offsets
+from ottla.client.records import TopicPartition
+from ottla.client.view import ClusterView, TopicInfo, view_of
+from ottla.v1 import admin_pb2 as admin_messages
+from ottla.v1 import cluster_pb2, data_pb2
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.admin_pb2_grpc import AdminServiceStub
+from ottla.v1.cluster_pb2_grpc import ClusterServiceStub
+
+if TYPE_CHECKING:
+    from ottla.v1.admin_pb2_grpc import AdminServiceAsyncStub
+
+_CALL_MARGIN_S = 2.0
+
+T = TypeVar("T")
+R = TypeVar("R", bound="_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedTopic:
+    """A topic that was created."""
+
+    name: str
+    topic_id: bytes
+    num_partitions: int
+    replication_factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigValue:
+    """A config in force. `source` is where it comes from: TOPIC, DYNAMIC_BROKER, DYNAMIC_DEFAULT_BROKER, STATIC_BROKER
+    or DEFAULT."""
+
+    key: str
+    value: str
+    source: str
+    read_only: bool
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumMember:
+    """A node of the metadata quorum; progress is known where the leader answered."""
+
+    node_id: int
+    directory_id: bytes
+    address: str
+    match_index: int | None
+    lag_records: int | None
+    lag_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """The metadata quorum as one node sees it; `leader_id` is None while there is none."""
+
+    leader_id: int | None
+    leader_epoch: int
+    commit_index: int
+    leaderless_ms: int
+    voters: tuple[QuorumMember, ...]
+    observers: tuple[QuorumMember, ...]
+
+
+class Admin:
+    """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
+    code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
+
+    `bootstrap` is host:port of one or more nodes, or a Client to share.
+    """
+
+    def __init__(
+        self, bootstrap: str | Sequence[str] | Client | None = None, *, request_timeout_ms: int = 30_000
+    ) -> None:
+        self._owns_client = not isinstance(bootstrap, Client)
+        self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap)
+        self._timeout_ms = request_timeout_ms
+
+    async def start(self) -> None:
+        """Connects. Raises ConnectionFailed if no node answers."""
+        if self._owns_client:
+            await self._client.start()
+
+    async def close(self) -> None:
+        """Disconnects."""
+        if self._owns_client:
+            await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # -- topics ----------------------------------------------------------------------------------------------------
+
+    async def create_topic(
+        self,
+        name: str,
+        *,
+        partitions: int | None = None,
+        replication_factor: int | None = None,
+        configs: Mapping[str, str] | None = None,
+        assignments: Mapping[int, Sequence[int]] | None = None,
+        validate_only: bool = False,
+    ) -> CreatedTopic:
+        """Creates a topic and returns when every live broker knows it. What is not given is the cluster's default;
+        `assignments` names the nodes of each partition instead, the preferred leader first."""
+        topic = admin_messages.NewTopic(
+            name=name,
+            num_partitions=partitions,
+            replication_factor=replication_factor,
+            assignments=_assignments(assignments),
+            configs=configs or {},
+        )
+        request = admin_messages.CreateTopicsRequest(
+            topics=[topic], validate_only=validate_only, timeout_ms=self._timeout_ms
+        )
+        answer = await self._change(lambda stub, timeout: stub.CreateTopics(request, timeout=timeout))
+        result = _one(answer.topics)
+        return CreatedTopic(result.name, result.topic_id, result.num_partitions, result.replication_factor)
+
+    async def delete_topic(self, name: str, *, validate_only: bool = False) -> None:
+        """Deletes a topic and its data."""
+        request = admin_messages.DeleteTopicsRequest(
+            topics=[admin_messages.TopicRef(name=name)], validate_only=validate_only, timeout_ms=self._timeout_ms
+        )
+        answer = await self._change(lambda stub, timeout: stub.DeleteTopics(request, timeout=timeout))
+        _one(answer.topics)
+
+    async def create_partitions(
+        self,
+        name: str,
+        total_count: int,
+        *,
+        assignments: Mapping[int, Sequence[int]] | None = None,
+        validate_only: bool = False,
+    ) -> None:
+        """Gives a topic more partitions: `total_count` in all. Keys may move to other partitions by this."""
+        topic = admin_messages.GrowTopic(name=name, total_count=total_count, assignments=_assignments(assignments))
+        request = admin_messages.CreatePartitionsRequest(
+            topics=[topic], validate_only=validate_only, timeout_ms=self._timeout_ms
+        )
+        answer = await self._change(lambda stub, timeout: stub.CreatePartitions(request, timeout=timeout))
+        _one(answer.topics)
+
+    async def list_topics(self, *, internal: bool = False) -> list[str]:
+        """Names of the topics; the cluster's own only if asked for."""
+        view = await self.describe_cluster()
+        return sorted(name for name, topic in view.topics.items() if internal or not topic.internal)
+
+    async def describe_topic(self, name: str) -> TopicInfo:
+        """Partitions, leaders, replicas and ISR of a topic, fresh from a node."""
+        metadata = await self._metadata(cluster_pb2.GetMetadataRequest(topics=[name]))
+        _one(metadata.topics)
+        return view_of(metadata).topics[name]
+
+    async def describe_cluster(self) -> ClusterView:
+        """Brokers and topics, fresh from a node."""
+        return view_of(await self._metadata(cluster_pb2.GetMetadataRequest()))
+
+    # -- configs ---------------------------------------------------------------------------------------------------
+
+    async def alter_topic_configs(
+        self, name: str, changes: Mapping[str, str | None], *, validate_only: bool = False
+    ) -> None:
+        """Sets configs of a topic, all or none; None puts one back to its default."""
+        await self._alter(_resource("topic", name), changes, validate_only)
+
+    async def alter_broker_configs(
+        self, node_id: int | None, changes: Mapping[str, str | None], *, validate_only: bool = False
+    ) -> None:
+        """Sets configs of a broker at run time, or of all brokers where `node_id` is None."""
+        await self._alter(_resource("broker", "" if node_id is None else str(node_id)), changes, validate_only)
+
+    async def describe_topic_configs(self, name: str, *keys: str) -> dict[str, ConfigValue]:
+        """Configs of a topic by key, all or those named."""
+        return await self._describe_configs(_resource("topic", name), keys)
+
+    async def describe_broker_configs(self, node_id: int, *keys: str) -> dict[str, ConfigValue]:
+        """Configs of a broker by key, all or those named."""
+        return await self._describe_configs(_resource("broker", str(node_id)), keys)
+
+    async def _alter(
+        self, resource: admin_messages.ConfigResource, changes: Mapping[str, str | None], validate_only: bool
+    ) -> None:
+        items = [
+            admin_messages.ConfigChange(
+                key=key,
+                value=value or "",
+                operation=admin_messages.CONFIG_OPERATION_DELETE
+                if value is None
+                else admin_messages.CONFIG_OPERATION_SET,
+            )
+            for key, value in changes.items()
+        ]
+        request = admin_messages.AlterConfigsRequest(
+            resources=[admin_messages.ResourceConfigChanges(resource=resource, changes=items)],
+            validate_only=validate_only,
+        )
+        answer = await self._change(lambda stub, timeout: stub.AlterConfigs(request, timeout=timeout))
+        _one(answer.resources)
+
+    async def _describe_configs(
+        self, resource: admin_messages.ConfigResource, keys: Sequence[str]
+    ) -> dict[str, ConfigValue]:
+        request = admin_messages.DescribeConfigsRequest(resources=[resource], keys=keys)
+        answer = await self._client.on_any_node(partial(_describe_configs, request, self._timeout_ms), self._timeout_ms)
+        return {
+            entry.key: ConfigValue(
+                entry.key,
+                entry.value,
+                admin_messages.ConfigSource.Name(entry.source).removeprefix("CONFIG_SOURCE_"),
+                entry.read_only,
+                entry.documentation,
+            )
+            for entry in _one(answer.resources).entries
+        }
+
+    # -- data ------------------------------------------------------------------------------------------------------
+
+    async def list_offsets(self, wanted: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
+        """For each (topic, partition) the first offset at or after a time in ms since the epoch; -1 = latest, -2 =
+        earliest. None where no record is that new."""
+        questions = {TopicPartition(*where): timestamp for where, timestamp in wanted.items()}
+        answers = await list_offsets(self._client, questions, self._timeout_ms)
+        offsets: dict[TopicPartition, int | None] = {}
+        for tp, answer in answers.items():
+            if isinstance(answer, OttlaError):
+                raise answer
+            offsets[tp] = answer
+        return offsets
+
+    async def delete_records(self, topic: str, partition: int, before_offset: int) -> int:
+        """Drops the records before an offset (-1 = all that can be read). Answers the first offset there is now."""
+        request = admin_messages.DeleteRecordsRequest(
+            partitions=[
+                admin_messages.DeleteRecordsPartition(
+                    partition=data_pb2.TopicPartition(topic=topic, partition=partition), before_offset=before_offset
+                )
+            ],
+            timeout_ms=self._timeout_ms,
+        )
+        answer = await self._change(lambda stub, timeout: stub.DeleteRecords(request, timeout=timeout))
+        return _one(answer.partitions).low_watermark
+
+    async def elect_leader(self, topic: str, partition: int, *, unclean: bool = False) -> int | None:
+        """Gives leadership to the preferred replica; with `unclean` to any live one, which may lose records. Answers
+        the leader afterwards. An election that changes nothing is no error."""
+        request = admin_messages.ElectLeadersRequest(
+            type=admin_messages.ELECTION_TYPE_UNCLEAN if unclean else admin_messages.ELECTION_TYPE_PREFERRED,
+            partitions=[data_pb2.TopicPartition(topic=topic, partition=partition)],
+        )
+        answer = await self._change(lambda stub, timeout: stub.ElectLeaders(request, timeout=timeout))
+        for result in answer.partitions:
+            if result.error.code not in (pb.ERROR_CODE_NONE, pb.ERROR_CODE_ELECTION_NOT_NEEDED):
+                raise from_server(result.error)
+            return result.leader_id if result.HasField("leader_id") else None
+        return None
+
+    # -- quorum ----------------------------------------------------------------------------------------------------
+
+    async def describe_quorum(self) -> Quorum:
+        """The metadata quorum. Works while it has no leader, too."""
+        answer = await self._client.on_any_node(partial(_describe_quorum, self._timeout_ms), self._timeout_ms)
+        if answer.error.code:
+            raise from_server(answer.error)
+        return Quorum(
+            answer.leader_id if answer.HasField("leader_id") else None,
+            answer.leader_epoch,
+            answer.commit_index,
+            answer.leaderless_ms,
+            tuple(map(_member, answer.voters)),
+            tuple(map(_member, answer.observers)),
+        )
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    async def _change(self, call: Callable[["AdminServiceAsyncStub", float], Awaitable[T]]) -> T:
+        """A call that must not be repeated when its answer is lost."""
+        timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
+
+        async def run(channel: aio.Channel) -> T:
+            return await call(AdminServiceStub(channel), timeout_s)
+
+        return await self._client.on_any_node(run, self._timeout_ms, repeatable=False)
+
+    async def _metadata(self, request: cluster_pb2.GetMetadataRequest) -> cluster_pb2.Metadata:
+        return await self._client.on_any_node(partial(_get_metadata, request, self._timeout_ms), self._timeout_ms)
+
+
+class _Result(Protocol):
+    """An item of a multi-item answer."""
+
+    @property
+    def error(self) -> pb.Error: ...
+
+
+def _one(results: Sequence[R]) -> R:
+    """The one result of a request with one item. Raises what the server said about it."""
+    if not results:
+        raise OttlaError("the server's answer has no result. Next: check that client and server have the same version")
+    if results[0].error.code:
+        raise from_server(results[0].error)
+    return results[0]
+
+
+def _assignments(assignments: Mapping[int, Sequence[int]] | None) -> list[admin_messages.ReplicaAssignment]:
+    return [
+        admin_messages.ReplicaAssignment(partition=partition, replicas=nodes)
+        for partition, nodes in (assignments or {}).items()
+    ]
+
+
+def _resource(kind: Literal["topic", "broker"], name: str) -> admin_messages.ConfigResource:
+    return admin_messages.ConfigResource(
+        type=admin_messages.CONFIG_RESOURCE_TYPE_TOPIC
+        if kind == "topic"
+        else admin_messages.CONFIG_RESOURCE_TYPE_BROKER,
+        name=name,
+    )
+
+
+def _member(replica: cluster_pb2.QuorumReplica) -> QuorumMember:
+    return QuorumMember(
+        replica.node_id,
+        replica.directory_id,
+        replica.address,
+        replica.match_index if replica.HasField("match_index") else None,
+        replica.lag_records if replica.HasField("lag_records") else None,
+        replica.lag_ms if replica.HasField("lag_ms") else None,
+    )
+
+
+async def _get_metadata(
+    request: cluster_pb2.GetMetadataRequest, timeout_ms: int, channel: aio.Channel
+) -> cluster_pb2.Metadata:
+    return await ClusterServiceStub(channel).GetMetadata(request, timeout=timeout_ms / 1000)
+
+
+async def _describe_quorum(timeout_ms: int, channel: aio.Channel) -> cluster_pb2.DescribeQuorumResponse:
+    request = cluster_pb2.DescribeQuorumRequest()
+    return await ClusterServiceStub(channel).DescribeQuorum(request, timeout=timeout_ms / 1000)
+
+
+async def _describe_configs(
+    request: admin_messages.DescribeConfigsRequest, timeout_ms: int, channel: aio.Channel
+) -> admin_messages.DescribeConfigsResponse:
+    return await AdminServiceStub(channel).DescribeConfigs(request, timeout=timeout_ms / 1000)

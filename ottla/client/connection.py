@@ -1,0 +1,280 @@
+"""A client's connections: who is in the cluster, which node to talk to, one channel for each.
+
+One node is *home*: it streams the metadata, with a tick at least every 500 ms, and forwards whatever can't go to a
+leader directly. 1.5 s without a word from it, and another node is home (protocol.md sections 5 and 8).
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, Self, TypeVar
+
+import grpc
+from grpc import aio
+
+from ottla.client.errors import Closed, ConfigError, ConnectionFailed, OttlaError, UnknownTopic, from_call, from_server
+from ottla.client.tasks import Tasks
+from ottla.client.view import ClusterView, TopicInfo, updated, view_of
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.cluster_pb2 import GetMetadataRequest, Metadata, MetadataEvent
+from ottla.v1.cluster_pb2_grpc import ClusterServiceStub
+
+log = logging.getLogger("ottla.client")
+
+DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
+SILENCE_MAX_S: Final = 1.5
+DIRECT_WAIT_S: Final = 1.0
+DIRECT_RETRY_S: Final = 60.0
+TOPIC_WAIT_S: Final = 1.0
+MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
+    # Found dead 13 s after it fell silent. ping_timeout_ms governs, not keepalive_timeout_ms alone.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.ping_timeout_ms", 3_000),
+    # A node that restarts is back within a second; gRPC's own back-off grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+
+T = TypeVar("T")
+
+
+def bootstrap_addresses(bootstrap: str | Sequence[str] | None) -> list[str]:
+    """host:port of some nodes, from a list or a comma-separated text; else from OTTLA_BOOTSTRAP, else this machine."""
+    given = bootstrap if bootstrap is not None else os.environ.get("OTTLA_BOOTSTRAP", DEFAULT_BOOTSTRAP)
+    addresses = [a.strip() for a in (given.split(",") if isinstance(given, str) else given)]
+    for address in addresses:
+        host, colon, port = address.rpartition(":")
+        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ConfigError(f"bootstrap address {address!r} is not host:port, such as {DEFAULT_BOOTSTRAP}")
+    return addresses
+
+
+class Client:
+    """Connections to one cluster, to be shared by producers, consumers and admins of one event loop.
+
+    Use it as `async with Client("host:9092") as client`. Entering waits until a node has answered.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str | Sequence[str] | None = None,
+        *,
+        client_id: str = "ottla-python",
+        connect_timeout_ms: int = 10_000,
+    ) -> None:
+        self.client_id = client_id
+        self.view = ClusterView()
+        self._bootstrap = bootstrap_addresses(bootstrap)
+        self._connect_timeout_s = connect_timeout_ms / 1000
+        self._channels: dict[str, aio.Channel] = {}
+        self._home: str | None = None
+        self._changed = asyncio.Event()
+        self._listeners: list[Callable[[ClusterView], None]] = []
+        self._unreachable: dict[tuple[int, str, int], float] = {}
+        self._last_errors: dict[str, str] = {}
+        self._tasks = Tasks(self._failed)
+        self._state = "new"
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connects. Raises ConnectionFailed if no node answers within connect_timeout_ms."""
+        if self._state != "new":
+            raise Closed(f"this client is {self._state} and can't be started. Next: make a new one")
+        self._state = "open"
+        self._tasks.start(self._watch(), "ottla-metadata")
+        try:
+            await self.home(self._connect_timeout_s)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends all connections. Idempotent."""
+        if self._state == "closed":
+            return
+        self._state = "closed"
+        await self._tasks.stop()
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        self._channels.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("metadata task ended", exc_info=error)
+
+    # -- metadata --------------------------------------------------------------------------------------------------
+
+    def on_view(self, listener: Callable[[ClusterView], None]) -> Callable[[], None]:
+        """Calls `listener` with every new view, now with the present one. Answers how to stop that."""
+        self._listeners.append(listener)
+        listener(self.view)
+        return lambda: self._listeners.remove(listener)
+
+    async def topic(self, name: str) -> TopicInfo:
+        """A topic by name. One that is not known is waited for, for up to a second: it may have just been created.
+        Raises UnknownTopic, with what the server says (names that are close)."""
+        give_up = time.monotonic() + TOPIC_WAIT_S
+        while (known := self.view.topics.get(name)) is None:
+            answer = await self.on_any_node(partial(_get_topic, name), 10_000)
+            error = answer.topics[0].error if answer.topics else pb.Error()
+            if error.code != pb.ERROR_CODE_NONE and (time.monotonic() >= give_up or not error.retriable):
+                raise from_server(error)
+            if time.monotonic() >= give_up + TOPIC_WAIT_S:
+                raise UnknownTopic(f"topic {name} did not appear in the metadata in time. Next: try again")
+            if name not in self.view.topics:
+                await self._wait_for_change(0.1)
+        return known
+
+    async def _wait_for_change(self, timeout_s: float) -> bool:
+        self._changed.clear()
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _watch(self) -> None:
+        failures = 0
+        while True:
+            for address in self._candidates():
+                before = self.view
+                try:
+                    await self._follow(address)
+                except aio.AioRpcError as error:
+                    self._last_errors[address] = f"{error.code().name}: {error.details()}"
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    self._last_errors[address] = "the connection was closed"
+                except TimeoutError:
+                    self._last_errors[address] = f"no word for {SILENCE_MAX_S} s"
+                if self._home == address:
+                    self._home = None
+                    log.info("lost node %s: %s", address, self._last_errors.get(address, "it ended the stream"))
+                if self.view is not before:
+                    failures = 0
+            await asyncio.sleep(min(0.02 * 2 ** min(failures, 10), 1.0))
+            failures += 1
+
+    def _candidates(self) -> list[str]:
+        known = [b.address for b in self.view.brokers.values() if not b.fenced]
+        return list(dict.fromkeys([*self._bootstrap, *known]))
+
+    async def _follow(self, address: str) -> None:
+        """Follows the metadata as one node sees it, until it falls silent or ends the stream."""
+        call = ClusterServiceStub(self.channel(address)).WatchMetadata(GetMetadataRequest())
+        view: ClusterView | None = None
+        try:
+            while True:
+                event = await asyncio.wait_for(call.read(), SILENCE_MAX_S)
+                if not isinstance(event, MetadataEvent):
+                    return
+                if view is None:
+                    view = view_of(event.metadata)
+                    self._home = address
+                    self._last_errors.pop(address, None)
+                    self._changed.set()
+                elif event.HasField("metadata") or event.deleted_topics:
+                    view = updated(view, event)
+                else:
+                    continue
+                self._take(view)
+        finally:
+            call.cancel()
+
+    def _take(self, view: ClusterView) -> None:
+        """A new view, unless it is of a node that lags behind what is known already: that one catches up."""
+        if view.cluster_id == self.view.cluster_id and view.metadata_index < self.view.metadata_index:
+            return
+        self.view = view
+        self._changed.set()
+        for listener in list(self._listeners):
+            listener(view)
+
+    # -- nodes -----------------------------------------------------------------------------------------------------
+
+    def channel(self, address: str) -> aio.Channel:
+        """The one channel to an address."""
+        if self._state == "closed":
+            raise Closed("the client is closed. Next: make a new one")
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        return channel
+
+    async def home(self, timeout_s: float = SILENCE_MAX_S * 2) -> str:
+        """The address of the node that serves this client. Raises ConnectionFailed if there is none in time."""
+        give_up = time.monotonic() + timeout_s
+        while self._home is None:
+            left = give_up - time.monotonic()
+            if left <= 0:
+                tried = "; ".join(f"{a}: {self._last_errors.get(a, 'no answer yet')}" for a in self._candidates())
+                raise ConnectionFailed(
+                    f"no node answered within {timeout_s:g} s ({tried}). "
+                    "Next: check the addresses, and that a node runs"
+                )
+            await self._wait_for_change(left)
+        return self._home
+
+    async def address_for(self, node_id: int) -> str:
+        """Where to send what is for a leader: its own address if that answers within a second, else home, which
+        forwards. A leader that could not be reached is tried again when it restarts, or after a minute."""
+        broker = self.view.brokers.get(node_id)
+        if broker is None or broker.fenced:
+            return await self.home()
+        if broker.address == self._home:
+            return broker.address
+        key = (node_id, broker.address, broker.broker_epoch)
+        if self._unreachable.get(key, 0.0) > time.monotonic():
+            return await self.home()
+        channel = self.channel(broker.address)
+        if channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
+            try:
+                await asyncio.wait_for(channel.channel_ready(), DIRECT_WAIT_S)
+            except TimeoutError:
+                self._unreachable[key] = time.monotonic() + DIRECT_RETRY_S
+                log.info("node %d at %s is out of reach; going through another node", node_id, broker.address)
+                return await self.home()
+        return broker.address
+
+    async def on_any_node(
+        self, call: Callable[[aio.Channel], Awaitable[T]], timeout_ms: int, *, repeatable: bool = True
+    ) -> T:
+        """Runs a unary call on the home node; where that is lost and the call may be repeated, on the next one, for up
+        to `timeout_ms`. Raises OttlaError."""
+        give_up = time.monotonic() + timeout_ms / 1000
+        while True:
+            address = await self.home(max(0.1, give_up - time.monotonic()))
+            try:
+                return await call(self.channel(address))
+            except aio.AioRpcError as error:
+                gone = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+                if not (gone and repeatable) or time.monotonic() >= give_up:
+                    raise self._failure_of(error, address, repeatable) from None
+            await asyncio.sleep(0.05)
+
+    def _failure_of(self, error: aio.AioRpcError, address: str, repeatable: bool) -> OttlaError:
+        failure = from_call(error, address)
+        if not repeatable and isinstance(failure, ConnectionFailed):
+            failure.message += "; whether the change was made is unknown: look before you repeat it"
+        return failure
+
+
+async def _get_topic(name: str, channel: aio.Channel) -> Metadata:
+    return await ClusterServiceStub(channel).GetMetadata(GetMetadataRequest(topics=[name]), timeout=5)

@@ -1,0 +1,428 @@
+"""The consumer: reads partitions in order, over one stream to each leader. Its decisions are in fetch_state.py."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Self
+
+from ottla.client.connection import Client
+from ottla.client.errors import Closed, ConfigError, OffsetOutOfRange, OttlaError, UnknownTopic
+from ottla.client.fetch_state import Chunk, PartitionState, credit_bytes
+from ottla.client.fetch_stream import FetchStream
+from ottla.client.offsets import EARLIEST, LATEST, list_offsets
+from ottla.client.records import ConsumerRecord, TopicPartition
+from ottla.client.settings import ConsumerSettings, reset_duration_ms
+from ottla.client.tasks import Tasks
+from ottla.client.view import ClusterView, TopicInfo
+from ottla.internal.v1.view_pb2 import FetchResponseView
+
+log = logging.getLogger("ottla.consumer")
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class Consumer(AsyncIterator[ConsumerRecord]):
+    """Reads records: `async with Consumer("events") as consumer: async for record in consumer: ...`
+
+    With topics, all their partitions are read, new ones from their start. Without, call `assign`. Records of a
+    partition come in order; between partitions there is none. `bootstrap` is host:port of one or more nodes, or a
+    Client to share. Settings have Kafka's names, times in ms, sizes in bytes. `auto_offset_reset` decides where to start, and
+    what to do when a position is no longer in the log: earliest, latest, none, or by_duration:PT1H.
+    """
+
+    def __init__(
+        self,
+        *topics: str,
+        bootstrap: str | Sequence[str] | Client | None = None,
+        auto_offset_reset: str = "earliest",
+        fetch_min_bytes: int = 1,
+        fetch_max_wait_ms: int = 500,
+        fetch_max_bytes: int = 8 * 1024 * 1024,
+        max_partition_fetch_bytes: int = 1024 * 1024,
+        request_timeout_ms: int = 5_000,
+        client_id: str = "ottla-python",
+    ) -> None:
+        self.settings = ConsumerSettings(
+            auto_offset_reset,
+            fetch_min_bytes,
+            fetch_max_wait_ms,
+            fetch_max_bytes,
+            max_partition_fetch_bytes,
+            request_timeout_ms,
+            client_id,
+        )
+        self._topics = topics
+        self._owns_client = not isinstance(bootstrap, Client)
+        self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
+        self._states: dict[TopicPartition, PartitionState] = {}
+        self._streams: dict[int, FetchStream] = {}
+        self._chunks: deque[Chunk] = deque()
+        self._current: tuple[Chunk, Iterator[ConsumerRecord]] | None = None
+        self._tasks = Tasks(self._failed)
+        self._wake = asyncio.Event()
+        self._news = asyncio.Event()
+        self._stop_listening: Callable[[], None] = lambda: None
+        self._life = "new"
+        self._error: OttlaError | None = None
+        self._last_seek_id = 0
+        self._resetting: set[TopicPartition] = set()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connects. Raises ConnectionFailed if no node answers, UnknownTopic for a topic that does not exist."""
+        if self._life != "new":
+            raise Closed(f"this consumer is {self._life} and can't be started. Next: make a new one")
+        if self._owns_client:
+            await self._client.start()
+        self._life = "open"
+        try:
+            for name in self._topics:
+                self._add_partitions(await self._client.topic(name), first_time=True)
+        except BaseException:
+            await self.close()
+            raise
+        self._stop_listening = self._client.on_view(self._on_view)
+        self._tasks.start(self._run(), "ottla-consumer")
+
+    async def close(self) -> None:
+        """Stops reading. Idempotent; whoever iterates gets the end."""
+        if self._life == "closed":
+            return
+        self._life = "closed"
+        self._stop_listening()
+        self._news.set()
+        await self._tasks.stop()
+        if self._owns_client:
+            await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _failed(self, error: BaseException) -> None:
+        """A bug ended a task: tell whoever reads, instead of silence."""
+        log.error("the consumer stopped", exc_info=error)
+        self._error = OttlaError(
+            f"the consumer stopped because of an internal error: {error!r}. Next: make a new one, and report this"
+        )
+        self._news.set()
+
+    # -- what to read ----------------------------------------------------------------------------------------------
+
+    async def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
+        wanted = [TopicPartition(*where) for where in partitions]
+        topics = {name: await self._client.topic(name) for name in dict.fromkeys(tp.topic for tp in wanted)}
+        for tp in wanted:
+            count = len(topics[tp.topic].partitions)
+            if not 0 <= tp.partition < count:
+                raise UnknownTopic(
+                    f"topic {tp.topic} has no partition {tp.partition}, only 0 to {count - 1}. "
+                    "Next: choose one of those"
+                )
+        for tp in set(self._states) - set(wanted):
+            self._drop(tp)
+        for tp in wanted:
+            if tp not in self._states:
+                self._add(tp, topics[tp.topic])
+        self._wake.set()
+
+    def assignment(self) -> list[TopicPartition]:
+        """The partitions that are read now."""
+        return sorted(self._states)
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """The next record of the partition is the one at `offset`, or the first after it. What was read ahead is
+        dropped."""
+        if offset < 0:
+            raise ConfigError(f"offset {offset} is negative. Next: use seek_to_beginning or seek_to_end")
+        self._state(topic, partition).seek(offset)
+        self._wake.set()
+
+    async def seek_to_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Goes to the first record at or after a time in ms since the epoch, or to the end if there is none. Answers
+        the offset."""
+        if timestamp_ms < 0:
+            raise ConfigError(f"timestamp_ms {timestamp_ms} is before 1970")
+        return await self._seek_to(topic, partition, timestamp_ms)
+
+    async def seek_to_beginning(self, topic: str, partition: int) -> int:
+        """Goes to the first record that exists. Answers its offset."""
+        return await self._seek_to(topic, partition, EARLIEST)
+
+    async def seek_to_end(self, topic: str, partition: int) -> int:
+        """Goes behind the last record that exists: only newer ones follow. Answers the offset."""
+        return await self._seek_to(topic, partition, LATEST)
+
+    async def position(self, topic: str, partition: int) -> int:
+        """The offset of the next record of the partition; waits until the reset policy has found one."""
+        state = self._state(topic, partition)
+        while state.position is None:
+            if state.error is not None:
+                raise state.error
+            await self._wait_for_news(None)
+        return state.position
+
+    def pause(self, topic: str, partition: int) -> None:
+        """Hands out no records of the partition until `resume`. The others go on."""
+        state = self._state(topic, partition)
+        state.paused = True
+        state.rewind()
+        self._wake.set()
+
+    def resume(self, topic: str, partition: int) -> None:
+        """Goes on where `pause` stopped."""
+        self._state(topic, partition).paused = False
+        self._wake.set()
+
+    def high_watermark(self, topic: str, partition: int) -> int | None:
+        """The end of what can be read, as of the last answer; None before the first."""
+        state = self._state(topic, partition)
+        return state.high_watermark if state.high_watermark >= 0 else None
+
+    async def _seek_to(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        state = self._state(topic, partition)
+        offset = await self._lookup(state.where, timestamp_ms)
+        state.seek(offset)
+        self._wake.set()
+        return offset
+
+    async def _lookup(self, tp: TopicPartition, timestamp_ms: int) -> int:
+        for timestamp in (timestamp_ms, LATEST):
+            answer = (await list_offsets(self._client, {tp: timestamp}, self.settings.request_timeout_ms)).get(tp)
+            if isinstance(answer, OttlaError):
+                raise answer
+            if answer is not None:
+                return answer
+        raise OttlaError(f"no node could tell the offsets of {tp.topic}-{tp.partition}. Next: try again")
+
+    def _state(self, topic: str, partition: int) -> PartitionState:
+        state = self._states.get(TopicPartition(topic, partition))
+        if state is None:
+            raise ConfigError(f"{topic}-{partition} is not read by this consumer. Next: assign it first")
+        return state
+
+    def _add_partitions(self, topic: TopicInfo, *, first_time: bool) -> None:
+        for info in topic.partitions:
+            tp = TopicPartition(topic.name, info.partition)
+            if tp not in self._states:
+                state = self._add(tp, topic)
+                if not first_time:
+                    state.seek(0)  # a partition that was added later loses nothing, whatever the policy (KIP-1327)
+
+    def _add(self, tp: TopicPartition, topic: TopicInfo) -> PartitionState:
+        state = self._states[tp] = PartitionState(tp, topic.topic_id, self.settings.auto_offset_reset)
+        info = topic.partitions[tp.partition]
+        state.set_leader(info.leader_id, info.leader_epoch)
+        return state
+
+    def _drop(self, tp: TopicPartition) -> None:
+        self._states.pop(tp).rewind()
+
+    # -- records out -----------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConsumerRecord:
+        while True:
+            record = self._take_buffered()
+            if record is not None:
+                return record
+            if self._life != "open":
+                raise StopAsyncIteration
+            self._raise_errors()
+            await self._wait_for_news(None)
+
+    async def poll(self, *, max_records: int = 500, timeout_ms: int = 1000) -> list[ConsumerRecord]:
+        """Up to `max_records` records: at once where there are any, else the first that come within `timeout_ms`; an
+        empty list if none did."""
+        give_up = time.monotonic() + timeout_ms / 1000
+        while True:
+            records: list[ConsumerRecord] = []
+            while len(records) < max_records and (record := self._take_buffered()) is not None:
+                records.append(record)
+            if records or self._life != "open":
+                return records
+            self._raise_errors()
+            left = give_up - time.monotonic()
+            if left <= 0:
+                return records
+            await self._wait_for_news(left)
+
+    def _take_buffered(self) -> ConsumerRecord | None:
+        while True:
+            if self._current is None:
+                if not self._chunks:
+                    return None
+                chunk = self._chunks.popleft()
+                self._current = chunk, chunk.state.records(chunk)
+            chunk, records = self._current
+            if chunk.generation == chunk.state.generation and (record := next(records, None)) is not None:
+                return record
+            self._current = None
+            if isinstance(chunk.source, FetchStream):
+                chunk.source.release(chunk.size_bytes)
+            if chunk.state.added_to is None:
+                self._wake.set()
+
+    def _raise_errors(self) -> None:
+        if self._error is not None:
+            raise self._error
+        for state in self._states.values():
+            if state.error is not None:
+                raise state.error
+
+    async def _wait_for_news(self, timeout_s: float | None) -> None:
+        self._news.clear()
+        try:
+            await asyncio.wait_for(self._news.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    # -- reading ahead ---------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Keeps every partition on the stream of its leader."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            now_ms = _now_ms()
+            self._start_resets(now_ms)
+            for stream in self._streams.values():
+                stream.drop_moved()
+            for state in self._states.values():
+                if state.wants_fetch(now_ms) and state.leader_id is not None:
+                    self._last_seek_id = self._last_seek_id % 0x7FFFFFFF + 1
+                    self._stream_to(state.leader_id).add(state, self._last_seek_id)
+            waits = [s.retry_at_ms for s in self._states.values() if s.added_to is None and s.retry_at_ms > now_ms]
+            timer = loop.call_later((min(waits) - now_ms) / 1000, self._wake.set) if waits else None
+            await self._wake.wait()
+            if timer is not None:
+                timer.cancel()
+
+    def _stream_to(self, leader_id: int) -> FetchStream:
+        stream = self._streams.get(leader_id)
+        if stream is None:
+            stream = self._streams[leader_id] = FetchStream(leader_id, self._client, self.settings, self._on_results)
+            self._tasks.start(self._run_stream(stream), f"ottla-fetch-{leader_id}")
+        return stream
+
+    async def _run_stream(self, stream: FetchStream) -> None:
+        try:
+            await stream.run()
+        finally:
+            del self._streams[stream.leader_id]
+            now_ms = _now_ms()
+            for state in stream.reading.values():
+                if state.added_to is stream:
+                    state.added_to = None
+                    state.back_off(now_ms)
+            self._wake.set()
+
+    def _on_results(self, stream: FetchStream, results: FetchResponseView) -> None:
+        now_ms = _now_ms()
+        for result in results.partitions:
+            state = stream.reading.get((result.topic_id, result.partition))
+            chunk = None
+            if state is not None and state.added_to is stream and state.seek_id == result.seek_id:
+                chunk = state.take(result, now_ms)
+                if state.added_to is None:
+                    self._wake.set()
+            if chunk is not None:
+                stream.hold(chunk.size_bytes)
+                self._chunks.append(chunk)
+            elif size := credit_bytes(result.batches):
+                stream.hold(size)
+                stream.release(size)
+        self._news.set()
+
+    def _start_resets(self, now_ms: int) -> None:
+        """Finds a position for partitions that have none, by the reset policy."""
+        lost = [
+            tp
+            for tp, state in self._states.items()
+            if state.position is None
+            and state.error is None
+            and tp not in self._resetting
+            and state.retry_at_ms <= now_ms
+        ]
+        if not lost:
+            return
+        self._resetting.update(lost)
+        self._tasks.start(self._reset(lost), "ottla-reset")
+
+    async def _reset(self, lost: list[TopicPartition]) -> None:
+        policy = self.settings.auto_offset_reset
+        generations = {tp: self._states[tp].generation for tp in lost}
+        try:
+            found = await self._find_positions(lost, policy)
+        except OttlaError as error:
+            log.info("no positions yet: %s", error)
+            found = {}
+        finally:
+            self._resetting.difference_update(lost)
+        now_ms = _now_ms()
+        for tp in lost:
+            state = self._states.get(tp)
+            if state is None or state.position is not None or state.generation != generations[tp]:
+                continue  # dropped, or sought by the user in the meantime
+            offset = found.get(tp)
+            if isinstance(offset, int):
+                state.seek(offset)
+            elif isinstance(offset, OttlaError) and not offset.retriable:
+                state.error = offset
+            else:
+                state.back_off(now_ms)
+        self._wake.set()
+        self._news.set()
+
+    async def _find_positions(
+        self, lost: list[TopicPartition], policy: str
+    ) -> dict[TopicPartition, int | OttlaError | None]:
+        timeout_ms = self.settings.request_timeout_ms
+        if policy == "none":
+            return {
+                tp: OffsetOutOfRange(
+                    f"{tp.topic}-{tp.partition} has no position and auto_offset_reset is none. Next: seek", *tp, -1
+                )
+                for tp in lost
+            }
+        if policy == "earliest":
+            timestamp = EARLIEST
+        elif policy == "latest":
+            timestamp = LATEST
+        else:
+            timestamp = max(0, time.time_ns() // 1_000_000 - reset_duration_ms(policy))
+        found = await list_offsets(self._client, dict.fromkeys(lost, timestamp), timeout_ms)
+        if nothing_newer := [tp for tp, offset in found.items() if offset is None]:
+            found |= await list_offsets(self._client, dict.fromkeys(nothing_newer, LATEST), timeout_ms)
+        return found
+
+    # -- metadata --------------------------------------------------------------------------------------------------
+
+    def _on_view(self, view: ClusterView) -> None:
+        for name in self._topics:
+            topic = view.topics.get(name)
+            if topic is not None:
+                self._add_partitions(topic, first_time=False)
+        for tp, state in self._states.items():
+            topic = view.topics.get(tp.topic)
+            if topic is None or tp.partition >= len(topic.partitions):
+                state.error = UnknownTopic(f"topic {tp.topic} was deleted. Next: create it again, or stop reading it")
+                state.rewind()
+                self._news.set()
+                continue
+            if topic.topic_id != state.topic_id:
+                state.set_topic_id(topic.topic_id)
+            info = topic.partitions[tp.partition]
+            state.set_leader(info.leader_id, info.leader_epoch)
+        self._wake.set()

@@ -1,0 +1,95 @@
+"""Batches of a fetch answer as records: checked, decompressed, in offset order."""
+
+from collections.abc import Iterable, Iterator
+
+from google.protobuf.message import DecodeError
+
+from ottla.client.codecs import decompress
+from ottla.client.errors import CorruptRecords, UnsupportedCodec
+from ottla.client.records import ConsumerRecord
+from ottla.protocol.batch import (
+    ATTR_CONTROL,
+    ATTR_LOG_APPEND_TIME,
+    PAYLOAD_COMPRESSED,
+    PAYLOAD_RECORDS,
+    BatchAt,
+    BatchHeader,
+    CorruptBatch,
+    crc_seed,
+    decode_header,
+    verify_batch,
+)
+from ottla.v1.record_pb2 import Record, Records
+
+
+class BatchReader:
+    """Decodes the batches of one partition of one topic id."""
+
+    __slots__ = ("_partition", "_seed", "_topic")
+
+    def __init__(self, topic: str, topic_id: bytes, partition: int) -> None:
+        self._topic = topic
+        self._partition = partition
+        self._seed = crc_seed(topic_id, partition)
+
+    def header(self, batch: bytes) -> BatchHeader:
+        """The batch's header. Raises CorruptRecords."""
+        try:
+            return decode_header(batch)
+        except CorruptBatch as error:
+            raise self._corrupt(error) from None
+
+    def records(self, batch: bytes, header: BatchHeader, from_offset: int) -> Iterator[ConsumerRecord]:
+        """The records from `from_offset` on; none for a control batch, which is the log's own. Both checksums are
+        checked first. Raises CorruptRecords or UnsupportedCodec."""
+        try:
+            at = BatchAt(header, 0, 0, len(batch))
+            if header.size_bytes != len(batch):
+                raise CorruptBatch(f"size {header.size_bytes} in the header, {len(batch)} bytes came")
+            verify_batch(batch, at, self._seed)
+            field, payload = at.payload(batch)
+        except CorruptBatch as error:
+            raise self._corrupt(error) from None
+        if header.attributes & ATTR_CONTROL or not header.record_count:
+            return iter(())
+        if field == PAYLOAD_COMPRESSED:
+            plain = decompress(header.codec, payload)
+        elif field == PAYLOAD_RECORDS:
+            plain = bytes(payload)
+        else:
+            raise UnsupportedCodec(
+                f"{self._topic}-{self._partition} holds a batch at offset {header.base_offset} whose payload (field "
+                f"{field}) this client does not know. Next: update the client"
+            )
+        try:
+            records = Records.FromString(plain).records
+        except DecodeError as error:
+            raise self._corrupt(error) from None
+        if len(records) != header.record_count:
+            raise self._corrupt(ValueError(f"{len(records)} records, the header says {header.record_count}"))
+        return self._each(header, records, from_offset)
+
+    def _each(self, header: BatchHeader, records: Iterable[Record], from_offset: int) -> Iterator[ConsumerRecord]:
+        topic, partition, epoch = self._topic, self._partition, header.leader_epoch
+        base, stamp = header.base_offset, header.base_timestamp
+        append_time = header.attributes & ATTR_LOG_APPEND_TIME
+        for index, record in enumerate(records):
+            offset = base + (record.offset_delta if record.HasField("offset_delta") else index)
+            if offset < from_offset:
+                continue
+            headers = record.headers
+            yield ConsumerRecord(
+                topic,
+                partition,
+                offset,
+                stamp if append_time else stamp + record.timestamp_delta,
+                record.key if record.HasField("key") else None,
+                record.value if record.HasField("value") else None,
+                tuple((h.key, h.value if h.HasField("value") else None) for h in headers) if headers else (),
+                epoch,
+            )
+
+    def _corrupt(self, error: Exception) -> CorruptRecords:
+        return CorruptRecords(
+            f"{self._topic}-{self._partition}: {error}. Next: it is read again; if it stays, check the leader's disk"
+        )

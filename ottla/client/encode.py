@@ -1,0 +1,100 @@
+"""Records and produce requests as protobuf bytes, written by hand.
+
+The typed messages cost 0.8 us a record to build and copy each payload three times; joining prepared parts costs a tenth
+and copies once. tests/ottla/client/test_encode.py holds both against each other.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ottla.client.errors import ConfigError
+from ottla.client.records import Headers
+from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView
+from ottla.protocol.batch import PAYLOAD_COMPRESSED, PAYLOAD_RECORDS, varint
+
+if TYPE_CHECKING:
+    from ottla.internal.v1.view_pb2 import RecordBatchView
+
+BATCH_OVERHEAD_BYTES = 256
+"""More than header, topic name (249 at most is not typical), id and tags of a batch take in a request."""
+
+_length = lru_cache(8192)(varint)
+_PAYLOAD_TAGS = {field: varint(field << 3 | 2) for field in (PAYLOAD_RECORDS, PAYLOAD_COMPRESSED)}
+
+
+@lru_cache(8192)
+def _timestamp_delta(delta: int) -> bytes:
+    """Field 4, sint64; nothing for 0."""
+    return b"\x20" + varint((delta << 1 ^ delta >> 63) & 0xFFFFFFFFFFFFFFFF) if delta else b""
+
+
+@lru_cache(8192)
+def _prefix_without_key(value_length: int, rest_length: int) -> bytes:
+    """Everything before the value of a record without a key."""
+    value_tag = b"\x12" + varint(value_length)
+    return b"\x0a" + varint(len(value_tag) + value_length + rest_length) + value_tag
+
+
+def as_bytes(what: str, value: object) -> bytes:
+    """Keys and values as bytes: text as UTF-8, buffers copied, so that the caller may reuse them."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise ConfigError(
+        f"a record's {what} must be bytes, str or None, not {type(value).__name__}. Next: serialize it first, "
+        "for example with json.dumps"
+    )
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """Field 3 of a record, repeated."""
+    out = bytearray()
+    for name, value in headers:
+        name_bytes = as_bytes("header name", name)
+        header = b"\x0a" + varint(len(name_bytes)) + name_bytes
+        if value is not None:
+            value_bytes = as_bytes("header value", value)
+            header += b"\x12" + varint(len(value_bytes)) + value_bytes
+        out += b"\x1a" + varint(len(header)) + header
+    return bytes(out)
+
+
+def append_record(
+    parts: list[bytes], key: bytes | None, value: bytes | None, headers: bytes, timestamp_delta: int
+) -> None:
+    """Adds the pieces of one element of `Records.records` to `parts`."""
+    rest = headers + _timestamp_delta(timestamp_delta) if headers else _timestamp_delta(timestamp_delta)
+    if key is None and value is not None:
+        parts += (_prefix_without_key(len(value), len(rest)), value, rest)
+        return
+    head = b"" if key is None else b"\x0a" + _length(len(key)) + key
+    if value is None:
+        parts += (b"\x0a" + _length(len(head) + len(rest)) + head, rest)
+        return
+    head += b"\x12" + _length(len(value))
+    parts += (b"\x0a" + _length(len(head) + len(value) + len(rest)) + head, value, rest)
+
+
+def record_size_max(key: bytes | None, value: bytes | None, headers: bytes) -> int:
+    """What the record takes at most, encoded: tags and lengths of itself, key and value, and the timestamp's delta."""
+    return (len(key) if key else 0) + (len(value) if value else 0) + len(headers) + 26
+
+
+def encode_partition(
+    topic: str, topic_id: bytes, partition: int, header: "RecordBatchView", payload: bytes
+) -> list[bytes]:
+    """One element of `ProduceRequest.partitions`. `header` is a batch without its payload."""
+    head = header.SerializeToString()
+    field = PAYLOAD_COMPRESSED if header.attributes else PAYLOAD_RECORDS
+    payload_prefix = _PAYLOAD_TAGS[field] + varint(len(payload))
+    where = ProducePartitionView(topic=topic, topic_id=topic_id, partition=partition).SerializeToString()
+    batch_prefix = b"\x22" + varint(len(head) + len(payload_prefix) + len(payload))
+    length = len(where) + len(batch_prefix) + len(head) + len(payload_prefix) + len(payload)
+    return [b"\x22" + varint(length) + where + batch_prefix + head + payload_prefix, payload]
+
+
+def encode_request(request_id: int, acks: int, timeout_ms: int, client_id: str, partitions: list[bytes]) -> bytes:
+    """A ProduceRequest of parts from `encode_partition`."""
+    head = ProduceRequestView(request_id=request_id, acks=acks, timeout_ms=timeout_ms, client_id=client_id)
+    return b"".join([head.SerializeToString(), *partitions])

@@ -1,0 +1,36 @@
+"""Which partition a record without a choice of its own goes to (KIP-480, KIP-794)."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from random import Random
+
+
+class StickyPartitioner:
+    """Stays with one partition until a batch's worth of bytes went there, then picks another: at random, weighted
+    against the partitions that have batches waiting, so that a slow leader gets less. Pure but for the given `rng`."""
+
+    __slots__ = ("_batch_size", "_bytes", "_partition", "_rng")
+
+    def __init__(self, batch_size: int, rng: Random) -> None:
+        self._batch_size = batch_size
+        self._rng = rng
+        self._partition: int | None = None
+        self._bytes = 0
+
+    def stay(self, size_bytes: int) -> int | None:
+        """The current partition, if a record of that size still belongs there."""
+        if self._partition is None or self._bytes + size_bytes > self._batch_size:
+            return None
+        self._bytes += size_bytes
+        return self._partition
+
+    def switch(self, size_bytes: int, led: Sequence[bool], batches_waiting: Sequence[int]) -> int:
+        """Another partition, for a record of that size. `led` and `batches_waiting` have one item for each partition:
+        whether it has a leader, and how many of its batches are not acknowledged."""
+        candidates = [p for p, has_leader in enumerate(led) if has_leader] or list(range(len(led)))
+        longest = max(batches_waiting[p] for p in candidates)
+        bounds = list(accumulate(longest + 1 - batches_waiting[p] for p in candidates))
+        pick = self._rng.randrange(bounds[-1])
+        self._partition = next(p for p, bound in zip(candidates, bounds, strict=True) if pick < bound)
+        self._bytes = size_bytes
+        return self._partition

@@ -1,0 +1,140 @@
+"""A batch while a producer has it: records in, one outcome out."""
+
+from asyncio import Future
+from typing import Final
+
+from crc32c import crc32c
+
+from ottla.client.codecs import compress
+from ottla.client.encode import append_record
+from ottla.client.errors import DeliveryFailed
+from ottla.client.records import RecordMetadata
+from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.v1.data_pb2 import Receipt
+
+NO_RECEIPT: Final = Receipt()
+
+
+class Batch:
+    """Records of one partition, in order. Its sequence belongs to it from its first sending to its outcome."""
+
+    __slots__ = (
+        "_parts",
+        "attempt",
+        "base_offset",
+        "base_timestamp",
+        "count",
+        "created_ms",
+        "duplicate",
+        "epoch",
+        "error",
+        "failures",
+        "is_done",
+        "is_observed",
+        "leader_epoch",
+        "log_append_time_ms",
+        "max_timestamp",
+        "maybe_written",
+        "new_epoch",
+        "partition",
+        "payload",
+        "payload_crc",
+        "receipt",
+        "retry_at_ms",
+        "sent_as_lowest",
+        "sent_ms",
+        "sent_to",
+        "sequence",
+        "size_bytes",
+        "timestamps",
+        "topic",
+        "waiter",
+    )
+
+    def __init__(self, topic: str, partition: int, created_ms: int, base_timestamp: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.created_ms = created_ms
+        self.base_timestamp = self.max_timestamp = base_timestamp
+        self.timestamps: list[int] = []
+        self.size_bytes = 0
+        self.count = 0
+        self._parts: list[bytes] = []
+        self.payload: bytes | None = None
+        self.payload_crc = 0
+        # where it is on its way
+        self.sequence = -1
+        self.epoch = 0
+        self.new_epoch = False
+        self.attempt = 0
+        self.failures = 0
+        self.sent_to: int | None = None
+        self.sent_ms = 0
+        self.sent_as_lowest = False
+        self.retry_at_ms = 0
+        self.maybe_written = False
+        # its outcome
+        self.is_done = False
+        self.error: DeliveryFailed | None = None
+        self.base_offset = -1
+        self.log_append_time_ms = -1
+        self.leader_epoch = 0
+        self.receipt = NO_RECEIPT
+        self.duplicate = False
+        self.is_observed = False
+        self.waiter: Future[None] | None = None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it takes no more records."""
+        return self.payload is not None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether an attempt is on its way."""
+        return self.sent_to is not None
+
+    def add(self, key: bytes | None, value: bytes | None, headers: bytes, timestamp: int, size_max: int) -> int:
+        """Takes a record (`size_max` as `record_size_max` gives it); answers its place in the batch."""
+        append_record(self._parts, key, value, headers, timestamp - self.base_timestamp)
+        if timestamp > self.max_timestamp:
+            self.max_timestamp = timestamp
+        self.timestamps.append(timestamp)
+        self.size_bytes += size_max
+        self.count += 1
+        return self.count - 1
+
+    def seal(self, codec: int) -> None:
+        """Fixes the bytes: every attempt sends the same."""
+        payload = b"".join(self._parts)
+        self._parts.clear()
+        self.payload = compress(codec, payload) if codec else payload
+        self.payload_crc = crc32c(self.payload)
+
+    def metadata(self, index: int) -> RecordMetadata:
+        """Where the record at that place went; only for a batch that is done and did not fail."""
+        timestamp = self.timestamps[index] if self.log_append_time_ms < 0 else self.log_append_time_ms
+        return RecordMetadata(
+            self.topic,
+            self.partition,
+            self.base_offset + index if self.base_offset >= 0 else -1,
+            timestamp,
+            self.leader_epoch,
+            self.receipt.replicas_holding,
+            self.receipt.replicas_synced,
+            self.receipt.high_watermark,
+        )
+
+    def header(self, codec: int, producer_id: int) -> RecordBatchView:
+        """What goes with the payload."""
+        return RecordBatchView(
+            attributes=codec,
+            record_count=self.count,
+            last_offset_delta=self.count - 1,
+            base_timestamp=self.base_timestamp,
+            max_timestamp=self.max_timestamp,
+            producer_id=producer_id,
+            producer_epoch=self.epoch if producer_id else 0,
+            base_sequence=self.sequence if producer_id else 0,
+            payload_crc=self.payload_crc,
+        )

@@ -1,0 +1,509 @@
+"""Every decision of a producer, as a plain state machine: what to send where, what an answer means, when to give up.
+
+No I/O, no clock: `now_ms` (monotonic), the rng and metadata are handed in. The shell (producer.py) sends what `poll`
+says, and reports answers, lost connections and news of leaders; a simulator can do the same.
+
+Rules (KIP-98, protocol.md section 9):
+- A batch gets its sequence when it is first sent and keeps it over every retry: an unknown outcome is cleared up by
+  sending the same batch again. At most five batches of a partition are on their way; none is sent before a lower one.
+- OUT_OF_ORDER_SEQUENCE_NUMBER is final only for an attempt that was sent as the lowest unacknowledged one. Then it was
+  not stored, nor was anything after it, and the partition goes on in a new producer epoch from sequence 0.
+- A new epoch begins only where nothing is on its way and no earlier batch is unresolved, and for one partition alone: a
+  failure in one never repeats batches of another (librdkafka 4953).
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, NamedTuple
+
+from ottla.client.codecs import codec_named
+from ottla.client.encode import BATCH_OVERHEAD_BYTES
+from ottla.client.errors import DeliveryFailed
+from ottla.client.partitioner import StickyPartitioner
+from ottla.client.producer_batch import Batch
+from ottla.client.settings import ANSWER_GRACE_MS, MAX_IN_FLIGHT, ProducerSettings
+from ottla.protocol.errors import ApiError
+from ottla.protocol.partitioner import partition_for_key
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.data_pb2 import ProduceResult
+
+log = logging.getLogger("ottla.producer")
+
+NOT_WRITTEN: Final = frozenset(
+    {
+        pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+        pb.ERROR_CODE_UNKNOWN_TOPIC_ID,
+        pb.ERROR_CODE_INCONSISTENT_TOPIC_ID,
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+        pb.ERROR_CODE_NOT_ENOUGH_REPLICAS,
+        pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+        pb.ERROR_CODE_RECORD_LIST_TOO_LARGE,
+        pb.ERROR_CODE_INVALID_RECORD,
+        pb.ERROR_CODE_INVALID_TIMESTAMP,
+        pb.ERROR_CODE_INVALID_REQUEST,
+        pb.ERROR_CODE_INVALID_REQUIRED_ACKS,
+        pb.ERROR_CODE_CORRUPT_MESSAGE,
+        pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,
+        pb.ERROR_CODE_INVALID_PRODUCER_EPOCH,
+        pb.ERROR_CODE_UNKNOWN_PRODUCER_ID,
+        pb.ERROR_CODE_FENCED_LEADER_EPOCH,
+        pb.ERROR_CODE_UNKNOWN_LEADER_EPOCH,
+        pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE,
+        pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,
+        pb.ERROR_CODE_POLICY_VIOLATION,
+        pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED,
+        pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+"""Codes that say that this attempt appended nothing. Every other one leaves it open, NOT_LEADER_OR_FOLLOWER too: the
+leader may have lost its office after the append (KAFKA-13574)."""
+
+_SEQUENCE_CODES: Final = (
+    pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,
+    pb.ERROR_CODE_INVALID_PRODUCER_EPOCH,
+    pb.ERROR_CODE_UNKNOWN_PRODUCER_ID,
+)
+
+
+class Leader(NamedTuple):
+    """Who leads a partition, as far as the client knows; None = nobody."""
+
+    node_id: int | None
+    epoch: int
+
+
+NO_LEADER: Final = Leader(None, -1)
+
+
+@dataclass(slots=True)
+class Queue:
+    """One partition's batches."""
+
+    topic: str
+    partition: int
+    leader: Leader = NO_LEADER
+    waiting: deque[Batch] = field(default_factory=deque)
+    """Never sent; only the last may be open."""
+    in_flight: list[Batch] = field(default_factory=list)
+    """With a sequence and without an outcome, in the order of sequences."""
+    epoch: int = 0
+    next_sequence: int = 0
+    next_needs_epoch: bool = False
+
+    def batches(self) -> Iterator[Batch]:
+        yield from self.in_flight
+        yield from self.waiting
+
+
+@dataclass(slots=True)
+class Topic:
+    """One topic's partitions; the id tells a topic from its namesake that was deleted."""
+
+    topic_id: bytes
+    queues: list[Queue]
+    partitioner: StickyPartitioner
+
+
+class Transmit(NamedTuple):
+    """Batches of different partitions to send to their leader as one request."""
+
+    leader_id: int
+    batches: list[Batch]
+
+
+@dataclass(slots=True)
+class Actions:
+    """What to do now. `next_poll_ms` is when to ask again if nothing else happens; None = not before something does."""
+
+    transmits: list[Transmit] = field(default_factory=list)
+    completed: list[Batch] = field(default_factory=list)
+    abandoned: set[int] = field(default_factory=set)
+    """Leaders that let a request time out: close the connection, it may be a dead one."""
+    needs_producer_id: bool = False
+    next_poll_ms: int | None = None
+
+
+class ProducerState:
+    """All batches of a producer. Calls must come from one thread; times are monotonic ms."""
+
+    def __init__(self, settings: ProducerSettings, rng: Random) -> None:
+        self.settings = settings
+        self.codec = codec_named(settings.compression_type)
+        self.topics: dict[str, Topic] = {}
+        self.producer_id = 0
+        self.first_epoch = 0
+        self.buffered_bytes = 0
+        self.flushing = 0
+        """While above 0, open batches do not linger."""
+        self._rng = rng
+        self._active: dict[tuple[str, int], Queue] = {}
+
+    # -- records in ------------------------------------------------------------------------------------------------
+
+    def partition_for(self, topic: Topic, key: bytes | None, size_bytes: int) -> int:
+        """Where a record goes that names no partition: by its key, else sticky."""
+        queues = topic.queues
+        if key is not None:
+            return partition_for_key(key, len(queues))
+        if len(queues) == 1:
+            return 0
+        current = topic.partitioner.stay(size_bytes)
+        if current is not None and queues[current].leader.node_id is not None:
+            return current
+        return topic.partitioner.switch(
+            size_bytes,
+            [queue.leader.node_id is not None for queue in queues],
+            [len(queue.in_flight) + len(queue.waiting) for queue in queues],
+        )
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a record of that size fits into buffer_memory."""
+        return not self.buffered_bytes or self.buffered_bytes + size_bytes <= self.settings.buffer_memory
+
+    def open_batch(self, queue: Queue, size_bytes: int, timestamp: int, now_ms: int) -> tuple[Batch, bool]:
+        """The batch that takes the next record of `size_bytes`; the flag says that it is new, so `poll` must be called.
+        The caller adds the record and its size to `buffered_bytes`."""
+        if queue.waiting:
+            batch = queue.waiting[-1]
+            if not batch.is_sealed:
+                if batch.size_bytes + size_bytes <= self.settings.batch_size:
+                    return batch, False
+                batch.seal(self.codec)
+        batch = Batch(queue.topic, queue.partition, now_ms, timestamp)
+        self.buffered_bytes += BATCH_OVERHEAD_BYTES
+        queue.waiting.append(batch)
+        self._active[queue.topic, queue.partition] = queue
+        return batch, True
+
+    def outstanding(self) -> list[Batch]:
+        """Every batch without an outcome."""
+        return [batch for queue in self._active.values() for batch in queue.batches()]
+
+    def start_epoch(self, producer_id: int, epoch: int) -> None:
+        """The producer's identity, from InitProducerId; batches have waited for it."""
+        self.producer_id = producer_id
+        self.first_epoch = epoch
+        for topic in self.topics.values():
+            for queue in topic.queues:
+                queue.epoch = epoch
+
+    # -- what to do ------------------------------------------------------------------------------------------------
+
+    def poll(self, now_ms: int) -> Actions:
+        """What to send, and what has failed for good because its time is up."""
+        actions = Actions()
+        for queue in list(self._active.values()):
+            self._give_up_on_attempts(queue, now_ms, actions)
+            self._expire(queue, now_ms, actions)
+            self._begin_epoch(queue)
+        if self.settings.idempotent and not self.producer_id and self._active:
+            actions.needs_producer_id = True
+        else:
+            self._fill_requests(now_ms, actions)
+        actions.next_poll_ms = min(
+            (at for queue in self._active.values() if (at := self._next_event_ms(queue)) is not None), default=None
+        )
+        return actions
+
+    def _fill_requests(self, now_ms: int, actions: Actions) -> None:
+        requests: dict[int, list[tuple[Transmit, int]]] = {}
+        for queue in self._active.values():
+            position = 0
+            while (batch := self._take_next(queue, now_ms)) is not None:
+                # A request holds one batch of a partition: its n-th batch goes into the leader's n-th request or later.
+                leader_id = batch.sent_to or 0
+                size = len(batch.payload or b"") + BATCH_OVERHEAD_BYTES
+                open_requests = requests.setdefault(leader_id, [])
+                while position < len(open_requests) and open_requests[position][1] < size:
+                    position += 1
+                if position == len(open_requests):
+                    open_requests.append((Transmit(leader_id, []), self.settings.max_request_size))
+                    actions.transmits.append(open_requests[position][0])
+                transmit, room = open_requests[position]
+                transmit.batches.append(batch)
+                open_requests[position] = (transmit, room - size)
+                position += 1
+
+    def _take_next(self, queue: Queue, now_ms: int) -> Batch | None:
+        """Marks the next batch of the partition as sent, if one may be sent now."""
+        if queue.leader.node_id is None:
+            return None
+        for position, batch in enumerate(queue.in_flight):
+            if not batch.is_sent:
+                if batch.retry_at_ms > now_ms or batch.new_epoch:
+                    return None
+                return self._mark_sent(queue, batch, position == 0, now_ms)
+        if len(queue.in_flight) >= MAX_IN_FLIGHT or not queue.waiting:
+            return None
+        batch = queue.waiting[0]
+        if not batch.is_sealed:
+            if batch.created_ms + self.settings.linger_ms > now_ms and not self.flushing:
+                return None
+            batch.seal(self.codec)
+        if queue.next_needs_epoch:
+            if queue.in_flight:
+                return None
+            queue.next_needs_epoch = False
+            queue.epoch += 1
+            queue.next_sequence = 0
+        queue.waiting.popleft()
+        self._number(queue, batch)
+        queue.in_flight.append(batch)
+        return self._mark_sent(queue, batch, len(queue.in_flight) == 1, now_ms)
+
+    def _number(self, queue: Queue, batch: Batch) -> None:
+        batch.epoch = queue.epoch
+        batch.sequence = queue.next_sequence
+        queue.next_sequence = (queue.next_sequence + batch.count) & 0x7FFFFFFF
+
+    def _mark_sent(self, queue: Queue, batch: Batch, lowest: bool, now_ms: int) -> Batch:
+        batch.attempt += 1
+        batch.sent_to = queue.leader.node_id
+        batch.sent_ms = now_ms
+        batch.sent_as_lowest = lowest
+        return batch
+
+    def _begin_epoch(self, queue: Queue) -> None:
+        """Numbers a partition's batches anew, once the first was found not to be stored and none is on its way."""
+        in_flight = queue.in_flight
+        if in_flight and in_flight[0].new_epoch and not any(batch.is_sent for batch in in_flight):
+            queue.epoch += 1
+            queue.next_sequence = 0
+            for batch in in_flight:
+                batch.new_epoch = batch.maybe_written = False
+                self._number(queue, batch)
+
+    def _give_up_on_attempts(self, queue: Queue, now_ms: int, actions: Actions) -> None:
+        """An answer that is overdue: the outcome is unknown, and the connection is not to be trusted."""
+        limit_ms = self.settings.request_timeout_ms + ANSWER_GRACE_MS
+        for batch in queue.in_flight:
+            if batch.sent_to is not None and now_ms - batch.sent_ms >= limit_ms:
+                actions.abandoned.add(batch.sent_to)
+                self._unknown(batch, now_ms, back_off=True)
+
+    def _expire(self, queue: Queue, now_ms: int, actions: Actions) -> None:
+        timeout_ms = self.settings.delivery_timeout_ms
+        while (batch := next(queue.batches(), None)) is not None and now_ms - batch.created_ms >= timeout_ms:
+            maybe_written = batch.maybe_written or batch.is_sent
+            last = f"; the last answer was: {batch.error}" if batch.error else ""
+            fate = "whether it was written is unknown" if maybe_written else "it was not written"
+            leader = queue.leader.node_id
+            reason = "the partition has no leader" if leader is None else f"its leader is node {leader}"
+            error = DeliveryFailed(
+                f"{batch.topic}-{batch.partition}: a batch of {batch.count} records was not acknowledged within "
+                f"delivery_timeout_ms {timeout_ms} ({reason}); {fate}{last}. Next: look at the partition with "
+                f"`ottla topic describe {batch.topic}`",
+                pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                maybe_written=maybe_written,
+            )
+            actions.completed.append(self._fail(queue, batch, error))
+
+    def _next_event_ms(self, queue: Queue) -> int | None:
+        """When time alone may change something for the partition."""
+        first = next(queue.batches(), None)
+        if first is None:
+            return None
+        at = first.created_ms + self.settings.delivery_timeout_ms
+        for batch in queue.in_flight:
+            if batch.is_sent:
+                at = min(at, batch.sent_ms + self.settings.request_timeout_ms + ANSWER_GRACE_MS)
+            elif queue.leader.node_id is not None and not batch.new_epoch:
+                at = min(at, batch.retry_at_ms)
+        if queue.waiting and queue.leader.node_id is not None and len(queue.in_flight) < MAX_IN_FLIGHT:
+            batch = queue.waiting[0]
+            if not batch.is_sealed and not self.flushing:
+                at = min(at, batch.created_ms + self.settings.linger_ms)
+        return at
+
+    # -- what happened ---------------------------------------------------------------------------------------------
+
+    def on_result(self, batch: Batch, attempt: int, result: ProduceResult, now_ms: int) -> list[Batch]:
+        """An answer to one attempt. Answers to attempts that were given up on are ignored: a later one decides."""
+        queue = self._queue_of(batch, attempt)
+        if queue is None:
+            return []
+        code = result.error.code
+        if code in (pb.ERROR_CODE_NONE, pb.ERROR_CODE_DUPLICATE_SEQUENCE_NUMBER):
+            batch.base_offset = result.base_offset if code == pb.ERROR_CODE_NONE else -1
+            batch.log_append_time_ms = result.log_append_time_ms
+            batch.leader_epoch = result.leader_epoch
+            batch.receipt = result.receipt
+            batch.duplicate = result.duplicate or code != pb.ERROR_CODE_NONE
+            return [self._finish(queue, batch)]
+        error = ApiError.from_proto(result.error)
+        batch.sent_to = None
+        if code not in NOT_WRITTEN:
+            batch.maybe_written = True
+        batch.error = DeliveryFailed(error.message, code, maybe_written=batch.maybe_written, retriable=error.retriable)
+        batch.error.record_errors = tuple((e.index, e.message) for e in result.record_errors)
+        if self.settings.idempotent and code in _SEQUENCE_CODES:
+            return self._sequence_refused(queue, batch, code, now_ms)
+        if not error.retriable:
+            return [self._fail(queue, batch, batch.error)]
+        if self._learn_leader(queue, error):
+            batch.retry_at_ms = now_ms
+        else:
+            self._back_off(batch, now_ms, error.retry_after_ms)
+        return []
+
+    def on_unknown(self, batch: Batch, attempt: int, now_ms: int) -> list[Batch]:
+        """The connection that carried an attempt is gone, or it could not be sent."""
+        queue = self._queue_of(batch, attempt)
+        if queue is None:
+            return []
+        if not self.settings.idempotent:
+            error = DeliveryFailed(
+                f"{batch.topic}-{batch.partition}: the connection was lost, and acks=0 does not allow a retry",
+                pb.ERROR_CODE_NETWORK_EXCEPTION,
+                maybe_written=True,
+            )
+            return [self._fail(queue, batch, error)]
+        self._unknown(batch, now_ms, back_off=True)
+        return []
+
+    def on_metadata(self, name: str, topic_id: bytes, leaders: Sequence[Leader], now_ms: int) -> None:
+        """What the cluster says about a topic that is used. Batches on their way to a former leader are sent again at
+        once, to the new one; their first attempt counts as unknown."""
+        topic = self.topics.get(name)
+        if topic is None:
+            topic = Topic(topic_id, [], StickyPartitioner(self.settings.batch_size, self._rng))
+            self.topics[name] = topic
+        elif topic.topic_id != topic_id:
+            self._start_over(topic, topic_id, now_ms)
+        while len(topic.queues) < len(leaders):
+            topic.queues.append(Queue(name, len(topic.queues), epoch=self.first_epoch))
+        for queue, leader in zip(topic.queues, leaders, strict=False):
+            if leader.epoch > queue.leader.epoch or (leader.epoch == queue.leader.epoch and leader != queue.leader):
+                self._set_leader(queue, leader, now_ms)
+
+    def on_topic_deleted(self, name: str) -> list[Batch]:
+        """Fails whatever was meant for a topic that is no more."""
+        topic = self.topics.pop(name, None)
+        if topic is None:
+            return []
+        completed = []
+        for queue in topic.queues:
+            for batch in list(queue.batches()):
+                error = DeliveryFailed(
+                    f"topic {name} was deleted. Next: create it again, or stop writing to it",
+                    pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+                    maybe_written=batch.maybe_written or batch.is_sent,
+                )
+                completed.append(self._fail(queue, batch, error))
+        return completed
+
+    def abort(self, error: DeliveryFailed) -> list[Batch]:
+        """Fails everything, for a producer that is closed without waiting."""
+        completed = []
+        for queue in list(self._active.values()):
+            for batch in list(queue.batches()):
+                own = DeliveryFailed(error.message, error.code, maybe_written=batch.maybe_written or batch.is_sent)
+                completed.append(self._fail(queue, batch, own))
+        return completed
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _queue_of(self, batch: Batch, attempt: int) -> Queue | None:
+        """The partition of a batch that still waits for this attempt."""
+        if batch.is_done or batch.attempt != attempt or not batch.is_sent:
+            return None
+        return self._active[batch.topic, batch.partition]
+
+    def _sequence_refused(self, queue: Queue, batch: Batch, code: int, now_ms: int) -> list[Batch]:
+        assert batch.error is not None
+        batch.retry_at_ms = now_ms
+        if not batch.sent_as_lowest:
+            return []  # a lower one was refused or lost: in its turn it gets a verdict
+        if code != pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER and batch.maybe_written:
+            # The broker forgot the producer, so it can't tell whether an earlier attempt was stored.
+            return [self._fail(queue, batch, batch.error)]
+        log.warning(
+            "%s-%d refused sequence %d of producer %d (%s): earlier records, acknowledged or given up, are not in "
+            "its log; going on in a new producer epoch",
+            batch.topic,
+            batch.partition,
+            batch.sequence,
+            self.producer_id,
+            batch.error.message,
+        )
+        self._back_off(batch, now_ms, 0)
+        batch.new_epoch = True
+        return []
+
+    def _learn_leader(self, queue: Queue, error: ApiError) -> bool:
+        """Takes a newer leader from an error (KIP-951); True if the retry can go there at once."""
+        if error.leader is None or error.epoch is None or error.epoch <= queue.leader.epoch:
+            return False
+        queue.leader = Leader(error.leader, error.epoch)
+        return True
+
+    def _set_leader(self, queue: Queue, leader: Leader, now_ms: int) -> None:
+        former, queue.leader = queue.leader.node_id, leader
+        if leader.node_id == former:
+            return
+        for batch in queue.in_flight:
+            if batch.is_sent:
+                if self.settings.idempotent:
+                    self._unknown(batch, now_ms, back_off=False)
+            else:
+                batch.retry_at_ms = now_ms
+
+    def _start_over(self, topic: Topic, topic_id: bytes, now_ms: int) -> None:
+        """The topic was deleted and created again: its partitions know nothing of this producer."""
+        topic.topic_id = topic_id
+        for queue in topic.queues:
+            queue.leader = NO_LEADER
+            for batch in queue.in_flight:
+                batch.sent_to = None
+                batch.retry_at_ms = now_ms
+            if queue.in_flight:
+                queue.in_flight[0].new_epoch = True
+            else:
+                queue.next_needs_epoch = True
+
+    def _unknown(self, batch: Batch, now_ms: int, *, back_off: bool) -> None:
+        batch.sent_to = None
+        batch.maybe_written = True
+        if back_off:
+            self._back_off(batch, now_ms, 0)
+        else:
+            batch.retry_at_ms = now_ms
+
+    def _back_off(self, batch: Batch, now_ms: int, at_least_ms: int) -> None:
+        """Exponential with jitter (KIP-580)."""
+        settings = self.settings
+        delay = min(settings.retry_backoff_ms * 2 ** min(batch.failures, 16), settings.retry_backoff_max_ms)
+        batch.failures += 1
+        batch.retry_at_ms = now_ms + max(at_least_ms, round(delay * self._rng.uniform(0.8, 1.2)))
+
+    def _fail(self, queue: Queue, batch: Batch, error: DeliveryFailed) -> Batch:
+        """A final failure. What follows in sequence would be refused if this one is certainly missing: it starts a new
+        epoch. If this one may have been stored, the next one finds out."""
+        batch.error = error
+        if batch.sequence >= 0 and (batch.new_epoch or not error.maybe_written):
+            position = queue.in_flight.index(batch)
+            if position + 1 < len(queue.in_flight):
+                queue.in_flight[position + 1].new_epoch = True
+            else:
+                queue.next_needs_epoch = True
+        return self._complete(queue, batch)
+
+    def _finish(self, queue: Queue, batch: Batch) -> Batch:
+        batch.error = None
+        return self._complete(queue, batch)
+
+    def _complete(self, queue: Queue, batch: Batch) -> Batch:
+        batch.is_done = True
+        batch.sent_to = None
+        batch.payload = b""
+        if batch.sequence >= 0:
+            queue.in_flight.remove(batch)
+        else:
+            queue.waiting.remove(batch)
+        self.buffered_bytes -= batch.size_bytes + BATCH_OVERHEAD_BYTES
+        if not queue.in_flight and not queue.waiting:
+            self._active.pop((queue.topic, queue.partition), None)
+        return batch
