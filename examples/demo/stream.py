@@ -47,7 +47,7 @@ class Stream:
     async def run(self, events: Iterable[Event]) -> Health:
         """Creates the topic, streams, kills, reads to the end, waits until the cluster is whole. Raises Failure."""
         async with Admin(self._cluster.bootstrap) as admin:
-            await admin.create_topic(TOPIC, num_partitions=PARTITIONS, replication_factor=REPLICAS, configs=CONFIGS)
+            await admin.create_topic(TOPIC, partitions=PARTITIONS, replication_factor=REPLICAS, configs=CONFIGS)
             self._screen.say(f"topic {TOPIC}: {PARTITIONS} partitions, {REPLICAS} replicas each, 2 must be in sync")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch())
@@ -84,8 +84,7 @@ class Stream:
 
     async def _read(self) -> None:
         """Reads until everything that was acknowledged was read. Duplicates are counted as they come."""
-        async with Consumer(self._cluster.bootstrap) as consumer:
-            await consumer.assign(TOPIC)
+        async with Consumer(TOPIC, bootstrap=self._cluster.bootstrap) as consumer:
             async for record in consumer:
                 value = record.value or b""
                 self.ledger.on_read(number_of(value), record.partition, record.offset, value)
@@ -135,7 +134,7 @@ class Stream:
         deadline_s = time.monotonic() + PATIENCE_S
         while True:
             topic = await admin.describe_topic(TOPIC)
-            brokers = (await admin.metadata()).brokers
+            brokers = (await admin.describe_cluster()).brokers.values()
             health = Health(
                 nodes_up=sum(not broker.fenced for broker in brokers),
                 nodes=len(self._cluster.nodes),

@@ -1,5 +1,6 @@
 """`ottla cluster`: nodes, partitions in need, and the metadata quorum."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
@@ -8,7 +9,8 @@ from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
     from ottla import Admin
-    from ottla.v1 import cluster_pb2
+    from ottla.client.admin import Quorum
+    from ottla.client.view import BrokerInfo, ClusterView
 
 app = typer.Typer(help="Show how the cluster does.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -19,29 +21,23 @@ def status(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 
-    async def ask(admin: "Admin") -> "cluster_pb2.Metadata":
-        return await admin.metadata()
+    async def ask(admin: "Admin") -> "ClusterView":
+        return await admin.describe_cluster()
 
-    metadata = with_admin(bootstrap, ask)
-    partitions = [partition for topic in metadata.topics for partition in topic.partitions]
-    offline = sum(not partition.HasField("leader_id") for partition in partitions)
+    view = with_admin(bootstrap, ask)
+    brokers = [view.brokers[node_id] for node_id in sorted(view.brokers)]
+    partitions = [partition for topic in view.topics.values() for partition in topic.partitions]
+    offline = sum(partition.leader_id is None for partition in partitions)
     under_replicated = sum(len(partition.isr) < len(partition.replicas) for partition in partitions)
-    leads = {broker.node_id: 0 for broker in metadata.brokers}
-    holds = dict(leads)
-    for partition in partitions:
-        if partition.HasField("leader_id"):
-            leads[partition.leader_id] = leads.get(partition.leader_id, 0) + 1
-        for node in partition.replicas:
-            holds[node] = holds.get(node, 0) + 1
-    controller = metadata.controller_id if metadata.HasField("controller_id") else None
+    leads = Counter(partition.leader_id for partition in partitions)
+    holds = Counter(node_id for partition in partitions for node_id in partition.replicas)
     if as_json:
         print_json(
             {
-                "cluster_id": metadata.cluster_id,
-                "controller": controller,
-                "metadata_index": metadata.metadata_index,
-                "metadata_age_ms": metadata.age_ms,
-                "topics": len(metadata.topics),
+                "cluster_id": view.cluster_id,
+                "controller": view.controller_id,
+                "metadata_index": view.metadata_index,
+                "topics": len(view.topics),
                 "partitions": len(partitions),
                 "offline_partitions": offline,
                 "under_replicated_partitions": under_replicated,
@@ -54,20 +50,20 @@ def status(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
                         "leads": leads[broker.node_id],
                         "replicas": holds[broker.node_id],
                     }
-                    for broker in metadata.brokers
+                    for broker in brokers
                 ],
             }
         )
         return
-    print(f"cluster {metadata.cluster_id}, as node {metadata.node_id} sees it ({metadata.age_ms} ms old)")
-    print(f"controller: {'none' if controller is None else f'node {controller}'}")
+    print(f"cluster {view.cluster_id}")
+    print(f"controller: {'none' if view.controller_id is None else f'node {view.controller_id}'}")
     print(
-        f"{len(metadata.topics)} topics, {len(partitions)} partitions: {offline} without a leader, "
+        f"{len(view.topics)} topics, {len(partitions)} partitions: {offline} without a leader, "
         f"{under_replicated} with too few replicas in sync"
     )
     rows = [
         (broker.node_id, broker.address, _state(broker), leads[broker.node_id], holds[broker.node_id])
-        for broker in metadata.brokers
+        for broker in brokers
     ]
     print_table(("NODE", "ADDRESS", "STATE", "LEADS", "REPLICAS"), rows)
 
@@ -78,49 +74,45 @@ def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 
-    async def ask(admin: "Admin") -> "cluster_pb2.DescribeQuorumResponse":
+    async def ask(admin: "Admin") -> "Quorum":
         return await admin.describe_quorum()
 
     answer = with_admin(bootstrap, ask)
-    leader = answer.leader_id if answer.HasField("leader_id") else None
     members = [("voter", node) for node in answer.voters] + [("observer", node) for node in answer.observers]
     if as_json:
         print_json(
             {
-                "leader": leader,
+                "leader": answer.leader_id,
                 "leader_epoch": answer.leader_epoch,
                 "leaderless_ms": answer.leaderless_ms,
                 "commit_index": answer.commit_index,
-                "last_index": answer.last_index,
-                "answered_by": answer.node_id,
                 "members": [
                     {
                         "node_id": node.node_id,
                         "role": role,
                         "directory_id": node.directory_id.hex(),
                         "address": node.address,
-                        "match_index": node.match_index if node.HasField("match_index") else None,
-                        "lag_records": node.lag_records if node.HasField("lag_records") else None,
-                        "lag_ms": node.lag_ms if node.HasField("lag_ms") else None,
+                        "match_index": node.match_index,
+                        "lag_records": node.lag_records,
+                        "lag_ms": node.lag_ms,
                     }
                     for role, node in members
                 ],
             }
         )
         return
-    if leader is None:
-        print(f"no leader for {answer.leaderless_ms / 1000:.1f} s, says node {answer.node_id}")
+    if answer.leader_id is None:
+        print(f"no leader for {answer.leaderless_ms / 1000:.1f} s")
     else:
-        print(f"leader: node {leader}, epoch {answer.leader_epoch}, says node {answer.node_id}")
-    print(f"committed up to {answer.commit_index}, log ends at {answer.last_index}")
+        print(f"leader: node {answer.leader_id}, epoch {answer.leader_epoch}")
+    print(f"committed up to {answer.commit_index}")
     rows = [
         (
             node.node_id,
             role,
             node.address or "-",
-            node.match_index if node.HasField("match_index") else "?",
-            node.lag_records if node.HasField("lag_records") else "?",
-            node.lag_ms if node.HasField("lag_ms") else "?",
+            # Only the leader knows how far the others are.
+            *("?" if value is None else value for value in (node.match_index, node.lag_records, node.lag_ms)),
             node.directory_id.hex(),
         )
         for role, node in members
@@ -128,7 +120,7 @@ def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
     print_table(("NODE", "ROLE", "ADDRESS", "SYNCED TO", "LAG", "LAG MS", "DIRECTORY"), rows)
 
 
-def _state(broker: "cluster_pb2.Broker") -> str:
+def _state(broker: "BrokerInfo") -> str:
     if broker.in_controlled_shutdown:
         return "stopping"
     return "fenced" if broker.fenced else "up"

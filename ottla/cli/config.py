@@ -9,7 +9,7 @@ from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
     from ottla import Admin
-    from ottla.v1 import admin_pb2
+    from ottla.client.admin import ConfigValue
 
 app = typer.Typer(help="Show settings and where they come from.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -35,29 +35,26 @@ def describe(
     if (topic is None) == (broker is None):
         raise Failure("INVALID_REQUEST", "settings of what?", "name either --topic or --broker")
 
-    async def ask(admin: "Admin") -> "list[admin_pb2.ConfigEntry]":
+    async def ask(admin: "Admin") -> "dict[str, ConfigValue]":
         if topic is not None:
-            return await admin.describe_topic_configs(topic, keys or [])
-        return await admin.describe_broker_configs(broker, keys or [])
+            return await admin.describe_topic_configs(topic, *keys or ())
+        assert broker is not None
+        return await admin.describe_broker_configs(broker, *keys or ())
 
-    entries = with_admin(bootstrap, ask)
+    configs = with_admin(bootstrap, ask).values()
     if as_json:
         print_json(
             [
                 {
-                    "key": entry.key,
-                    "value": entry.value,
-                    "source": source_name(entry.source),
-                    "read_only": entry.read_only,
-                    "synonyms": [
-                        {"key": other.key, "value": other.value, "source": source_name(other.source)}
-                        for other in entry.synonyms
-                    ],
-                    "documentation": entry.documentation,
+                    "key": config.key,
+                    "value": config.value,
+                    "source": source_name(config),
+                    "read_only": config.read_only,
+                    "documentation": config.documentation,
                 }
-                for entry in entries
+                for config in configs
             ]
         )
     else:
-        rows = [(entry.key, entry.value or "-", source_name(entry.source)) for entry in entries]
+        rows = [(config.key, config.value or "-", source_name(config)) for config in configs]
         print_table(("KEY", "VALUE", "SOURCE"), rows)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ottla.cli.format import Shown
 
 DEFAULT_FORMAT: Final = "{value}"
+_AT_ONCE: Final = 500
 
 
 def consume(
@@ -63,10 +64,17 @@ async def _consume(
     from ottla import Consumer
 
     out = sys.stdout.buffer
-    count = 0
-    async with Consumer(bootstrap) as consumer:
-        async for record in consumer:
-            out.write(line_of(record))
-            count += 1
-            if count == max_messages:
-                return
+    left = max_messages
+    topics = [topic] if partition is None else []
+    start = "none" if offset is not None else "earliest" if from_beginning else "latest"
+    async with Consumer(*topics, bootstrap=bootstrap, auto_offset_reset=start) as consumer:
+        if partition is not None:
+            await consumer.assign([(topic, partition)])
+        if partition is not None and offset is not None:
+            consumer.seek(topic, partition, offset)
+        while left is None or left > 0:
+            records = await consumer.poll(max_records=_AT_ONCE if left is None else min(left, _AT_ONCE))
+            out.write(b"".join(map(line_of, records)))
+            out.flush()
+            if left is not None:
+                left -= len(records)

@@ -1,7 +1,8 @@
 """`ottla topic`: create, list, describe, alter, delete."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -10,7 +11,8 @@ from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
     from ottla import Admin
-    from ottla.v1 import admin_pb2, cluster_pb2
+    from ottla.client.admin import ConfigValue, CreatedTopic
+    from ottla.client.view import ClusterView, TopicInfo
 
 app = typer.Typer(help="Create, list, describe, alter and delete topics.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -53,10 +55,10 @@ def create(
 
     settings = settings_of(configs, "--config")
 
-    async def ask(admin: "Admin") -> "admin_pb2.CreateTopicResult":
+    async def ask(admin: "Admin") -> "CreatedTopic":
         return await admin.create_topic(
             name,
-            num_partitions=partitions,
+            partitions=partitions,
             replication_factor=replication_factor,
             configs=settings,
             validate_only=dry_run,
@@ -77,10 +79,10 @@ def list_topics(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False)
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 
-    async def ask(admin: "Admin") -> "cluster_pb2.Metadata":
-        return await admin.metadata()
+    async def ask(admin: "Admin") -> "ClusterView":
+        return await admin.describe_cluster()
 
-    topics = sorted(with_admin(bootstrap, ask).topics, key=lambda topic: topic.name)
+    topics = sorted(with_admin(bootstrap, ask).topics.values(), key=lambda topic: topic.name)
     rows = [
         (topic.name, len(topic.partitions), len(topic.partitions[0].replicas) if topic.partitions else 0)
         for topic in topics
@@ -102,22 +104,21 @@ def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 
-    async def ask(admin: "Admin") -> "tuple[cluster_pb2.Topic, list[admin_pb2.ConfigEntry]]":
-        topic = await admin.describe_topic(name)
-        return topic, await admin.describe_topic_configs(name)
+    async def ask(admin: "Admin") -> "tuple[TopicInfo, dict[str, ConfigValue]]":
+        return await admin.describe_topic(name), await admin.describe_topic_configs(name)
 
     topic, configs = with_admin(bootstrap, ask)
     if as_json:
         print_json(_topic_as_json(topic, configs))
         return
     print(f"{topic.name}, id {topic.topic_id.hex()}, {len(topic.partitions)} partitions")
-    for entry in configs:
-        if entry.key in _ALWAYS_SHOWN or source_name(entry.source) != "default":
-            print(f"  {entry.key} = {entry.value} ({source_name(entry.source)})")
+    for key, config in configs.items():
+        if key in _ALWAYS_SHOWN or config.source != "DEFAULT":
+            print(f"  {key} = {config.value} ({source_name(config)})")
     rows = [
         (
             partition.partition,
-            partition.leader_id if partition.HasField("leader_id") else "none",
+            "none" if partition.leader_id is None else partition.leader_id,
             partition.leader_epoch,
             _ids(partition.replicas),
             _ids(partition.isr),
@@ -150,7 +151,8 @@ def alter(
 
     async def ask(admin: "Admin") -> None:
         if settings or resets:
-            await admin.alter_topic_configs(name, set=settings, delete=resets or [], validate_only=dry_run)
+            changes = {**settings, **dict.fromkeys(resets or [])}
+            await admin.alter_topic_configs(name, changes, validate_only=dry_run)
         if partitions is not None:
             await admin.create_partitions(name, partitions, validate_only=dry_run)
 
@@ -186,18 +188,16 @@ def delete(
         print(f"{'Would delete' if dry_run else 'Deleted'} {name}.")
 
 
-def source_name(source: "admin_pb2.ConfigSource.ValueType") -> str:
+def source_name(config: "ConfigValue") -> str:
     """`topic`, `static broker`, `default` ..."""
-    from ottla.v1 import admin_pb2
-
-    return admin_pb2.ConfigSource.Name(source).removeprefix("CONFIG_SOURCE_").lower().replace("_", " ")
+    return config.source.lower().replace("_", " ")
 
 
-def _ids(nodes: Any) -> str:
+def _ids(nodes: Iterable[int]) -> str:
     return ",".join(map(str, nodes)) or "-"
 
 
-def _topic_as_json(topic: "cluster_pb2.Topic", configs: "list[admin_pb2.ConfigEntry]") -> dict[str, object]:
+def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]") -> dict[str, object]:
     return {
         "topic": topic.name,
         "topic_id": topic.topic_id.hex(),
@@ -205,15 +205,13 @@ def _topic_as_json(topic: "cluster_pb2.Topic", configs: "list[admin_pb2.ConfigEn
         "partitions": [
             {
                 "partition": partition.partition,
-                "leader": partition.leader_id if partition.HasField("leader_id") else None,
+                "leader": partition.leader_id,
                 "leader_epoch": partition.leader_epoch,
-                "partition_epoch": partition.partition_epoch,
                 "replicas": list(partition.replicas),
                 "isr": list(partition.isr),
                 "elr": list(partition.elr),
-                "last_known_elr": list(partition.last_known_elr),
             }
             for partition in topic.partitions
         ],
-        "configs": {entry.key: {"value": entry.value, "source": source_name(entry.source)} for entry in configs},
+        "configs": {key: {"value": config.value, "source": source_name(config)} for key, config in configs.items()},
     }

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ottla.cli.main import app
 
-GROUPS = ([], ["topic"], ["cluster"], ["config"])
+GROUPS: tuple[list[str], ...] = ([], ["topic"], ["cluster"], ["config"])
 COMMANDS = (
     ["dev"], ["node"], ["produce"], ["consume"], ["topic", "create"], ["topic", "list"], ["topic", "describe"],
     ["topic", "alter"], ["topic", "delete"], ["cluster", "status"], ["cluster", "quorum"], ["config", "describe"],
