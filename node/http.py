@@ -5,6 +5,10 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 HEAD_MAX_BYTES: Final = 8192
 READ_TIMEOUT_S: Final = 5.0
 CONNECTIONS_MAX: Final = 64
@@ -35,7 +39,7 @@ class HttpServer:
     def __init__(self, routes: dict[str, Route]) -> None:
         self._routes = routes
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, host: str, port: int) -> None:
         self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_MAX_BYTES)
@@ -43,12 +47,18 @@ class HttpServer:
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+            tasks = list(self._open)
+            for writer in self._open.values():
+                writer.transport.abort()
+            await asyncio.gather(*tasks)
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
         try:
-            if self._open <= CONNECTIONS_MAX:
+            if len(self._open) <= CONNECTIONS_MAX:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(await self._answer(head))
@@ -57,7 +67,7 @@ class HttpServer:
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            self._open -= 1
+            del self._open[task]
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -74,7 +84,11 @@ class HttpServer:
             paths = ", ".join(sorted(self._routes))
             reply = Reply(404, f"there is nothing here; try {paths}\n".encode())
         else:
-            reply = await route()
+            try:
+                reply = await route()
+            except Exception as error:
+                log.error("http_failed", path=target.decode("latin-1"), exc_info=error)
+                reply = Reply(500, b"the node's log says what went wrong\n")
         return _render(reply, body=method == b"GET")
 
 

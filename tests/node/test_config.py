@@ -1,0 +1,117 @@
+"""Settings: three sources in order, one line per mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from node.config import ConfigError, Settings, Voter, keys, load, unknown_in_environment
+
+
+def settings(tmp_path: Path, *flags: str, file: str = "", environ: dict[str, str] | None = None) -> Settings:
+    path = tmp_path / "node.toml"
+    path.write_text(f'node.id = 1\ndata.dir = "{tmp_path}"\n{file}')
+    return load(path, flags, environ or {})
+
+
+def test_flags_win_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, name = "broker.session.timeout.ms", "OTTLA_BROKER_SESSION_TIMEOUT_MS"
+    file = f"{key} = 4000"
+    assert settings(tmp_path).broker_session_timeout_ms == 3000
+    assert settings(tmp_path, file=file).broker_session_timeout_ms == 4000
+    monkeypatch.setenv(name, "5000")
+    assert settings(tmp_path, file=file).broker_session_timeout_ms == 5000
+    assert settings(tmp_path, f"{key}=6000", file=file).broker_session_timeout_ms == 6000
+
+
+def test_run_time_configs_have_the_same_order(tmp_path: Path) -> None:
+    key, environ = "log.retention.ms", {"OTTLA_LOG_RETENTION_MS": "5"}
+    assert settings(tmp_path, file=f"{key} = 4").broker_configs == {key: "4"}
+    assert settings(tmp_path, file=f"{key} = 4", environ=environ).broker_configs == {key: "5"}
+    assert settings(tmp_path, f"{key}=6", file=f"{key} = 4", environ=environ).broker_configs == {key: "6"}
+    assert settings(tmp_path, file="unclean.leader.election.enable = true").broker_configs == {
+        "unclean.leader.election.enable": "true"
+    }
+
+
+def test_dotted_and_quoted_keys_are_the_same(tmp_path: Path) -> None:
+    assert settings(tmp_path, file='"base.port" = 7000').base_port == 7000
+    assert settings(tmp_path, file="[base]\nport = 7000").base_port == 7000
+
+
+def test_listeners_of_node_3(tmp_path: Path) -> None:
+    made = settings(tmp_path, "node.id=3")
+    assert [made.listener(n) for n in ("public", "control", "replication", "http")] == [
+        "127.0.0.1:9094",
+        "127.0.0.1:9194",
+        "127.0.0.1:9294",
+        "127.0.0.1:9394",
+    ]
+    assert made.voters == (Voter(3, "127.0.0.1:9194"),)
+    made = settings(tmp_path, "listen.host=0.0.0.0", "advertised.host=a", "listeners.control=[::1]:7")
+    assert (made.listener("public"), made.advertised("public")) == ("0.0.0.0:9092", "a:9092")
+    assert (made.listener("control"), made.advertised("control")) == ("[::1]:7", "a:7")
+
+
+def test_voters_as_text_and_as_list(tmp_path: Path) -> None:
+    expected = (Voter(1, "a:1"), Voter(2, "b:2"))
+    assert settings(tmp_path, "controller.quorum.voters=2@b:2, 1@a:1").voters == expected
+    assert settings(tmp_path, file='controller.quorum.voters = ["1@a:1", "2@b:2"]').voters == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["node.id=x"], ["node.id = 'x' (flag --set)", "integer"]),
+        (["node.id=0"], ["node.id", "greater than or equal to 1"]),
+        (["base.port=70000"], ["base.port", "65535"]),
+        (["brker.rack=a"], ["brker.rack (flag --set)", "did you mean broker.rack?"]),
+        (["log.retention.ms=soon"], ["log.retention.ms", "whole number"]),
+        (["controller.quorum.voters=1@a:1,1@b:2"], ["controller.quorum.voters", "twice"]),
+        (["controller.quorum.voters=a:1"], ["controller.quorum.voters", "'a:1' is not id@host:port"]),
+        (["listeners.http=here"], ["listeners.http", "'here' is not host:port"]),
+        (["listen.host=0.0.0.0"], ["nobody can dial", "advertised.host"]),
+        (["broker.heartbeat.interval.ms=2000"], ["at most half", "3000"]),
+        (["logging.level=loud"], ["logging.level", "'debug', 'info', 'warning' or 'error'"]),
+        (["no-equals"], ["key=value"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_source_and_what_is_allowed(
+    tmp_path: Path, flags: list[str], said: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settings(tmp_path, *flags)
+    for words in said:
+        assert words in str(refused.value)
+    assert "Traceback" not in str(refused.value)
+
+
+def test_every_mistake_has_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settings(tmp_path, "node.id=x", "base.port=y")
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_what_is_missing_says_all_three_ways() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(None, [], {})
+    assert "data.dir is not set" in str(refused.value)
+    assert "OTTLA_NODE_ID" in str(refused.value)
+    assert "--set node.id=..." in str(refused.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(tmp_path / "none.toml", [], {})
+    (tmp_path / "bad.toml").write_text("node.id =")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(tmp_path / "bad.toml", [], {})
+
+
+def test_unknown_variables_are_found_and_known_ones_are_not() -> None:
+    environ = {"OTTLA_NODE_ID": "1", "OTTLA_BOOTSTRAP": "a:1", "OTTLA_LOG_RETENTION_MS": "1", "OTTLA_PORT": "tcp://"}
+    assert unknown_in_environment(environ) == ["OTTLA_PORT"]
+
+
+def test_keys_are_unique_and_dotted() -> None:
+    assert len(set(keys())) == len(keys())
+    assert all("_" not in key for key in keys())
