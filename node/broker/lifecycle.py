@@ -12,16 +12,20 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
 
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from ottla.internal.v1 import controller_pb2 as rpc
-from ottla.internal.v1.controller_pb2_grpc import ControllerServiceAsyncStub, ControllerServiceStub
+from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
+
+if TYPE_CHECKING:
+    # The generated module has the asynchronous stub's type only for the checker.
+    from ottla.internal.v1.controller_pb2_grpc import ControllerServiceAsyncStub
 
 log = structlog.get_logger(__name__)
 
@@ -213,7 +217,7 @@ class BrokerLifecycle:
             raise ApiError.from_proto(response.error)
         return response
 
-    async def _stub(self, address: str) -> ControllerServiceAsyncStub:
+    async def _stub(self, address: str) -> "ControllerServiceAsyncStub":
         """A channel of its own: heartbeats must not queue behind anything else."""
         if self._channel is None or address != self._target:
             if self._channel is not None:
