@@ -17,6 +17,11 @@ class LogConfig:
     max_message_bytes: int = 1_048_588
     file_delete_delay_ms: int = 5000
     cleanup_policy: frozenset[str] = frozenset({"delete"})
+    min_cleanable_dirty_ratio: float = 0.5
+    min_compaction_lag_ms: int = 0
+    max_compaction_lag_ms: int = 2**63 - 1
+    delete_retention_ms: int = _DAY_MS
+    producer_id_expiration_ms: int = _DAY_MS
 
     def __post_init__(self) -> None:
         for name in ("segment_bytes", "segment_ms", "index_interval_bytes", "max_message_bytes"):

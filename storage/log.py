@@ -9,7 +9,6 @@ undone.
 import contextlib
 import errno
 import os
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -20,10 +19,8 @@ from ottla.protocol.batch import (
     BatchAt,
     BatchHeader,
     CorruptBatch,
-    check_header_crc,
     crc_seed,
     read_batch,
-    read_varint,
     stamp_batch,
     verify_batch,
 )
@@ -41,6 +38,7 @@ from storage.errors import (
 from storage.fs import Buffer, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.segment import DELETED_SUFFIX, Segment, StoredBatch
+from storage.segments import Found, SegmentList, Slice
 from storage.sync import SyncTicket
 
 
@@ -51,24 +49,6 @@ class AppendResult:
     base_offset: int
     last_offset: int
     size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Whole stored batches, or none: `base_offset` is the first one's, `next_offset` is where to read on."""
-
-    data: bytes
-    base_offset: int
-    next_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a time look-up found: the first batch with a late enough record. Times in ms."""
-
-    base_offset: int
-    base_timestamp: int
-    max_timestamp: int
 
 
 class Log:
@@ -88,8 +68,7 @@ class Log:
         self.failed: str | None = None
         self._fs = fs
         self._seed = seed
-        self._segments = recovered.segments
-        self._bases = [segment.base_offset for segment in recovered.segments]
+        self._segments = SegmentList(recovered.segments, seed)
         self._beyond = recovered.beyond
         self._expiring: list[tuple[int, str]] = []
         self._ticket: SyncTicket | None = None
@@ -139,7 +118,7 @@ class Log:
         if not recovered.report.clean:
             # What a killed process wrote may still be only in the page cache: nothing found here may count as
             # durable before it is.
-            for segment in log._unsynced_segments():
+            for segment in log._segments.reaching_beyond(log.synced_end_offset):
                 segment.file.sync()
             log.synced_end_offset = log.log_end_offset
             if log.damaged_at is None:
@@ -244,7 +223,7 @@ class Log:
 
     def _segment_for(self, length: int, now_ms: int) -> Segment:
         """The active segment, rolled first if a batch of `length` bytes does not belong into it any more."""
-        segment = self._segments[-1]
+        segment = self._segments.active
         if segment.size_bytes == 0:
             segment.first_append_ms = now_ms
         elif segment.size_bytes + length > self.config.segment_bytes or self._is_old(segment, now_ms):
@@ -257,7 +236,7 @@ class Log:
 
     def roll_if_needed(self, now_ms: int) -> bool:
         """Closes the active segment if its first batch is older than `segment_ms`; True if it did."""
-        active = self._segments[-1]
+        active = self._segments.active
         if self.failed is not None or self.damaged_at is not None or active.size_bytes == 0:
             return False
         if not self._is_old(active, now_ms):
@@ -266,7 +245,7 @@ class Log:
         return True
 
     def _roll(self) -> Segment:
-        active = self._segments[-1]
+        active = self._segments.active
         active.write_index()
         try:
             # Segments behind this one are scanned after a crash, those before are not: their epochs must be known.
@@ -275,8 +254,7 @@ class Log:
             segment = Segment.create(self._fs, self.directory, self.log_end_offset, self.config.index_interval_bytes)
         except OSError as error:
             self._refuse(error)
-        self._segments.append(segment)
-        self._bases.append(segment.base_offset)
+        self._segments.roll_to(segment)
         self._new_files = True
         return segment
 
@@ -319,52 +297,11 @@ class Log:
         """
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
-        end_offset = min(end_offset, self.log_end_offset)
-        at = bisect_right(self._bases, offset) - 1
-        while at < len(self._segments):
-            segment = self._segments[at]
-            start = segment.position_of(offset)
-            if start < segment.size_bytes:
-                return self._read_in(segment, start, offset, max_bytes, end_offset, min_one)
-            at += 1
-        return Slice(b"", offset, offset)
-
-    def _read_in(
-        self, segment: Segment, start: int, offset: int, max_bytes: int, end_offset: int, min_one: bool
-    ) -> Slice:
-        if end_offset >= segment.next_offset:
-            stop, next_offset = segment.size_bytes, segment.next_offset
-        else:
-            stop = segment.position_of(end_offset)
-            next_offset = min(end_offset, next(segment.walk(stop))[1])
-        if stop <= start:
-            return Slice(b"", offset, offset)
-        if stop - start > max_bytes:
-            _, _, first_next, first_length = next(segment.walk(start))
-            if first_length > max_bytes:
-                if not min_one:
-                    return Slice(b"", offset, offset)
-                stop, next_offset = start + first_length, first_next
-            else:
-                stop, next_offset = segment.batches_within(start, start + max_bytes)
-        data = segment.file.pread(stop - start, start)
-        _, body = read_varint(data, 1)
-        if len(data) != stop - start or not check_header_crc(data, body, self._seed):
-            raise CorruptBatch(f"{segment.path} at byte {start}: header checksum does not match")
-        base_offset = int.from_bytes(data[body + 11 : body + 19], "little")
-        return Slice(data, base_offset, next_offset)
+        return self._segments.read(offset, max_bytes, min(end_offset, self.log_end_offset), min_one=min_one)
 
     def scan(self, start: int, end: int) -> Iterator[StoredBatch]:
         """Headers of the batches that hold offsets in [start, end), in order, read on demand. Raises CorruptBatch."""
-        for segment in list(self._segments):
-            if segment.next_offset <= start:
-                continue
-            if segment.base_offset >= end:
-                return
-            for batch in segment.headers(segment.position_of(start)):
-                if batch.header.base_offset >= end:
-                    return
-                yield batch
+        return self._segments.scan(start, end)
 
     def offset_for_time(self, timestamp_ms: int, end_offset: int) -> Found | None:
         """The first batch below `end_offset` with a record as late as `timestamp_ms` or later (ListOffsets).
@@ -372,16 +309,7 @@ class Log:
         Batches carry their largest time, so only a look into the batch finds the record. Timestamps may be out of
         order. Raises CorruptBatch, OSError.
         """
-        for segment in self._segments:
-            if segment.max_timestamp < timestamp_ms or segment.next_offset <= self.log_start_offset:
-                continue
-            for batch in segment.headers(segment.index.position_before_time(timestamp_ms)):
-                header = batch.header
-                if header.base_offset >= end_offset:
-                    return None
-                if header.max_timestamp >= timestamp_ms and header.next_offset > self.log_start_offset:
-                    return Found(header.base_offset, header.base_timestamp, header.max_timestamp)
-        return None
+        return self._segments.offset_for_time(timestamp_ms, self.log_start_offset, end_offset)
 
     # ---- cut, trim, reset
 
@@ -400,10 +328,9 @@ class Log:
             # An empty log may still name the epoch of what it once held: that, too, can be what diverges.
             self._state_dirty |= self.epochs.truncate_to(offset)
             return
-        at = max(bisect_right(self._bases, offset) - 1, 0)
         end = min(offset, self.log_end_offset)
+        last = self._segments.containing(offset)
         try:
-            last = self._segments[at]
             cut = last.position_of(end)
             if cut < last.size_bytes:
                 end = min(end, next(last.walk(cut))[1])
@@ -415,15 +342,14 @@ class Log:
             for path in reversed(self._beyond):
                 self._fs.unlink(path)
             self._beyond = []
-            for segment in reversed(self._segments[at + 1 :]):
+            for segment in reversed(self._segments.remove_after(last)):
                 self._unlink(segment)
-            del self._segments[at + 1 :], self._bases[at + 1 :]
-            self._segments[at].truncate_to(end)
+            last.truncate_to(end)
             self._fs.sync_dir(self.directory)
         except OSError as error:
             self._fail(error)
         self.damaged_at = None
-        self._end_at(self._segments[at].next_offset)
+        self._end_at(last.next_offset)
 
     def reset_to(self, offset: int, epoch: int | None = None) -> None:
         """Drops everything and goes on at `offset`, durably; `epoch` is that of the data before it, if it is known.
@@ -432,17 +358,17 @@ class Log:
         """
         self._check_truncatable()
         try:
-            kept_end = min(offset, self._bases[0])
+            kept_end = min(offset, self._segments.base_offset)
             self.log_start_offset = offset
             self.epochs = EpochTable([(epoch, offset)] if epoch is not None else [])
             self._forget_from(kept_end)
             for path in reversed(self._beyond):
                 self._fs.unlink(path)
             self._beyond = []
-            for segment in reversed(self._segments):
+            for segment in reversed(list(self._segments)):
                 self._unlink(segment)
             segment = Segment.create(self._fs, self.directory, offset, self.config.index_interval_bytes)
-            self._segments, self._bases = [segment], [offset]
+            self._segments = SegmentList([segment], self._seed)
             self._fs.sync_dir(self.directory)
         except OSError as error:
             self._fail(error)
@@ -491,7 +417,7 @@ class Log:
         if self.failed is not None or self.damaged_at is not None or self._closed:
             return 0
         count, excess = 0, self._excess_bytes()
-        for segment in self._segments[:-1]:
+        for segment in self._segments.closed():
             if segment.next_offset > high_watermark:
                 break
             trimmed = segment.next_offset <= self.log_start_offset
@@ -499,7 +425,7 @@ class Log:
                 break
             excess -= segment.size_bytes
             count += 1
-        active = self._segments[-1]
+        active = self._segments.active
         if count == len(self._segments) - 1 and active.size_bytes and active.next_offset <= high_watermark:
             trimmed = active.next_offset <= self.log_start_offset
             if trimmed or self._expired(active, now_ms):
@@ -520,20 +446,20 @@ class Log:
         return now_ms - segment.max_timestamp > self.config.retention_ms
 
     def _drop_head(self, count: int, now_ms: int) -> None:
-        new_base = self._bases[count]
-        self.log_start_offset = max(self.log_start_offset, new_base)
+        dropped = list(self._segments)[:count]
+        self.log_start_offset = max(self.log_start_offset, dropped[-1].next_offset)
         self.epochs.advance_start(self.log_start_offset)
         try:
             # Durable first: a crash may keep any of the renames, and then recovery knows which files are leftovers.
             self._write_state()
-            for segment in self._segments[:count]:
+            for segment in dropped:
                 segment.close()
                 self._fs.rename(segment.path, segment.path + DELETED_SUFFIX)
                 remove_if_there(self._fs, segment.index_path)
                 self._expiring.append((now_ms + self.config.file_delete_delay_ms, segment.path + DELETED_SUFFIX))
         except OSError as error:
             self._refuse(error)
-        del self._segments[:count], self._bases[:count]
+        self._segments.remove_head(count)
 
     def delete_expired_files(self, now_ms: int) -> int:
         """Unlinks the files of deleted segments whose delay is over; returns how many. Raises OSError."""
@@ -555,7 +481,7 @@ class Log:
         self._check_writable()
         if self._ticket is not None or (self.synced_end_offset == self.log_end_offset and not self._new_files):
             return None
-        files = [segment.file.dup() for segment in self._unsynced_segments()]
+        files = [segment.file.dup() for segment in self._segments.reaching_beyond(self.synced_end_offset)]
         directory = self.directory if self._new_files else None
         self._new_files = False
         self._ticket = SyncTicket(self.log_end_offset, files, self._fs, directory)
@@ -581,11 +507,6 @@ class Log:
                     self._refuse(error)
         return self.synced_end_offset
 
-    def _unsynced_segments(self) -> list[Segment]:
-        at = max(bisect_right(self._bases, self.synced_end_offset) - 1, 0)
-        # A segment that ends exactly where the durable part does has nothing to sync.
-        return [segment for segment in self._segments[at:] if segment.next_offset > self.synced_end_offset]
-
     def _write_state(self) -> None:
         stale = self.synced_end_offset < self._stale_recovery_end
         limit = self.synced_end_offset if stale else None
@@ -603,12 +524,12 @@ class Log:
             return
         try:
             if clean and self.failed is None and self.damaged_at is None:
-                for segment in self._unsynced_segments():
+                for segment in self._segments.reaching_beyond(self.synced_end_offset):
                     segment.file.sync()
                 self.synced_end_offset = self.log_end_offset
-                self._segments[-1].write_index()
+                self._segments.active.write_index()
                 self._write_state()
-                write_clean_marker(self._fs, self.directory, self._segments)
+                write_clean_marker(self._fs, self.directory, list(self._segments))
         except OSError as error:
             self._fail(error)
         finally:

@@ -203,7 +203,8 @@ class _Scan:
         segment.start_over()
         file_bytes = segment.file.size()
         try:
-            for header, length in segment.scan(self._seed, file_bytes):
+            for _, batch in segment.scan(self._seed, file_bytes):
+                header, length = batch.header, batch.end - batch.start
                 self._scanned += length
                 if header.base_offset < segment.next_offset:
                     raise CorruptBatch(f"{segment.path}: offset {header.base_offset} comes a second time")

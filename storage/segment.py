@@ -158,12 +158,12 @@ class Segment:
 
         Raises CorruptBatch where no batch starts. No checksum is checked.
         """
-        file, size = self.file, self.size_bytes
+        size = self.size_bytes
         data, start = b"", position
         while position < size:
             at = position - start
             if len(data) - at < EXTENT_BYTES and start + len(data) < size:
-                data, start, at = file.pread(min(_WALK_BYTES, size - position), position), position, 0
+                data, start, at = self.file.pread(min(_WALK_BYTES, size - position), position), position, 0
             try:
                 base_offset, next_offset, length = read_extent(data, at)
             except CorruptBatch as error:
@@ -175,14 +175,13 @@ class Segment:
 
     def headers(self, position: int) -> Iterator[StoredBatch]:
         """The batches from the one at `position` on, with their whole headers; checks each header's shape."""
-        file = self.file
         for at, _, _, length in self.walk(position):
-            head = file.pread(min(length, 11 + HEADER_BYTES), at)
+            head = self.file.pread(min(length, 11 + HEADER_BYTES), at)
             _, body = read_varint(head, 1)
             yield StoredBatch(decode_header(head, body), at, length)
 
-    def scan(self, seed: int, file_bytes: int) -> Iterator[tuple[BatchHeader, int]]:
-        """(header, length) of each whole batch in the file's first `file_bytes` bytes, both checksums verified.
+    def scan(self, seed: int, file_bytes: int) -> Iterator[tuple[bytes, BatchAt]]:
+        """(bytes, batch in them) of each whole batch in the file's first `file_bytes` bytes, both checksums verified.
 
         Ends at the end of the file. Raises IncompleteBatch where the bytes end inside a batch, CorruptBatch where they
         are no batch of this log. Holds one window (or one batch, if larger) in memory.
@@ -202,7 +201,7 @@ class Segment:
                 batch = self._batch_in(data, 0, seed)
                 if batch is None:
                     raise IncompleteBatch(f"{self.path} ends inside the batch at byte {position}")
-            yield batch.header, batch.end - batch.start
+            yield data, batch
             position = start + batch.end
 
     def truncate_to(self, offset: int) -> None:

@@ -1,5 +1,6 @@
 """The log on real files: append, read, roll, reopen, truncate, trim, retention, errors."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from storage.config import LogConfig
 from storage.errors import BatchTooLarge, InvariantError, OffsetOutOfRange, OffsetsOutOfOrder
 from storage.fs import OsFileSystem
 from storage.log import Log
+from storage.segments import OPEN_CLOSED_MAX
 
 ID = bytes(range(16))
 SMALL = LogConfig(segment_bytes=1000, index_interval_bytes=200)
@@ -236,3 +238,22 @@ def test_delete_removes_the_directory(tmp_path: Path) -> None:
     append(log)
     log.delete()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_with_many_segments_keeps_few_files_open(tmp_path: Path) -> None:
+    log = open_log(tmp_path, LogConfig(segment_bytes=150, index_interval_bytes=50))
+    for _ in range(60):
+        append(log)
+    assert log.segment_count == 60
+    log.close()
+    before = len(os.listdir("/proc/self/fd"))
+    log = open_log(tmp_path, LogConfig(segment_bytes=150, index_interval_bytes=50))
+    assert log.recovery.clean
+    assert len(os.listdir("/proc/self/fd")) == before
+    for _ in range(2):
+        for offset in range(60):
+            assert log.read(offset, 1000, 60, min_one=True).base_offset == offset
+    assert offsets(log) == list(range(60))
+    assert len(os.listdir("/proc/self/fd")) - before <= OPEN_CLOSED_MAX + 1
+    log.close()
+    assert len(os.listdir("/proc/self/fd")) == before
