@@ -1,0 +1,21 @@
+"""The image and CI install exact versions of everything that the wheel needs."""
+
+import re
+import tomllib
+from pathlib import Path
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_pinned(repository: Path) -> None:
+    wanted = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = {
+        normal(line.partition("==")[0])
+        for line in (repository / "deploy/constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert wanted
+    names = {normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in wanted}  # type: ignore[index]
+    assert names - pinned == set()
