@@ -52,7 +52,7 @@ def encode_headers(headers: Headers) -> bytes:
     out = bytearray()
     for name, value in headers:
         name_bytes = as_bytes("header name", name)
-        header = b"\x0a" + varint(len(name_bytes)) + name_bytes
+        header = b"\x0a" + varint(len(name_bytes)) + name_bytes if name_bytes else b""
         if value is not None:
             value_bytes = as_bytes("header value", value)
             header += b"\x12" + varint(len(value_bytes)) + value_bytes
