@@ -45,13 +45,14 @@ class Followers(Protocol):
 
 
 class Followed:
-    """A partition followed here. `asked_at`: the log end of the position that was sent, None if none is out."""
+    """A partition followed here. `asked`: a position was sent and its one answer is still to come, so that no answer
+    is ever taken for that to another position."""
 
-    __slots__ = ("asked_at", "partition", "retry")
+    __slots__ = ("asked", "partition", "retry")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
-        self.asked_at: int | None = None
+        self.asked = False
         self.retry: asyncio.TimerHandle | None = None
 
 
@@ -139,6 +140,8 @@ class Fetcher:
             )
             self._removed.clear()
             self._due = dict(self._followed)
+            for followed in self._followed.values():
+                followed.asked = False
             first = self._request()
             first.hello.CopyFrom(hello)
             await call.write(first)
@@ -206,7 +209,6 @@ class Fetcher:
                 continue
             records = partition.log
             epoch = records.epochs.latest_epoch
-            followed.asked_at = records.log_end_offset
             request.partitions.add(
                 topic_id=topic_id,
                 partition=number,
@@ -215,7 +217,9 @@ class Fetcher:
                 last_fetched_epoch=-1 if epoch is None else epoch,
                 log_start_offset=records.log_start_offset,
                 synced_end_offset=records.synced_end_offset,
+                progress_only=followed.asked,
             )
+            followed.asked = True
         return request
 
     # --- results
@@ -229,12 +233,12 @@ class Fetcher:
         follower = partition.follower
         if follower is None or follower.leader != self.leader_id or partition.closed or partition.offline is not None:
             return
+        if not followed.asked or (result.leader_epoch != follower.leader_epoch and not result.HasField("error")):
+            return  # the answer to a position in an earlier epoch; that in this one is still to come
+        followed.asked = False
         try:
             if result.HasField("error"):
                 self._refused(followed, result)
-                return
-            if result.leader_epoch != follower.leader_epoch or followed.asked_at != partition.log.log_end_offset:
-                self._due[key] = followed  # an answer to an earlier position
                 return
             if result.HasField("diverging_epoch"):
                 end = result.diverging_epoch
@@ -270,7 +274,6 @@ class Fetcher:
 
     def _retry_later(self, key: Key, followed: Followed) -> None:
         self._due.pop(key, None)
-        followed.asked_at = None
         if followed.retry is None:
             delay_s = self._broker.settings.replica_fetch_backoff_ms / 1000
             followed.retry = self._loop.call_later(delay_s, self._retry, key, followed)

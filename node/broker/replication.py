@@ -92,6 +92,9 @@ class FollowerStream:
             position = self._positions.get(key)
             if position is None:
                 position = self._positions[key] = Position(key)
+            if wanted.progress_only:
+                self._note_progress(position, wanted)
+                continue
             position.wanted = wanted
             position.asked = True
             self._examine(position)
@@ -145,6 +148,21 @@ class FollowerStream:
             self._ready[position] = None
         else:
             self._mark(position, partition)
+
+    def _note_progress(self, position: Position, wanted: messages.ReplicaFetchPartition) -> None:
+        """A follower has synced more; what it asked for before is or will be answered by itself."""
+        partition = position.partition
+        if (
+            partition is None
+            or partition.leader is None
+            or partition.leader.leader_epoch != wanted.current_leader_epoch
+        ):
+            return
+        if partition.offline is None and self._is_current():
+            try:
+                partition.follower_fetched(self.node_id, wanted, self._broker_epoch)
+            except ApiError as error:
+                log.warning("replica_progress_refused", partition=partition.name, error=str(error))
 
     def _is_current(self) -> bool:
         """A broker epoch that is not the one in our metadata counts for nothing (KIP-903)."""

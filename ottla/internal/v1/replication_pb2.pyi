@@ -141,6 +141,7 @@ class ReplicaFetchPartition(_message.Message):
     LAST_FETCHED_EPOCH_FIELD_NUMBER: _builtins.int
     LOG_START_OFFSET_FIELD_NUMBER: _builtins.int
     SYNCED_END_OFFSET_FIELD_NUMBER: _builtins.int
+    PROGRESS_ONLY_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -155,6 +156,8 @@ class ReplicaFetchPartition(_message.Message):
     """The follower's log start."""
     synced_end_offset: _builtins.int
     """Everything before it is synced on the follower."""
+    progress_only: _builtins.bool
+    """Only tells how far the follower has synced: an earlier request for the partition still waits for its one answer."""
     def __init__(
         self,
         *,
@@ -165,10 +168,11 @@ class ReplicaFetchPartition(_message.Message):
         last_fetched_epoch: _builtins.int = ...,
         log_start_offset: _builtins.int = ...,
         synced_end_offset: _builtins.int = ...,
+        progress_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "last_fetched_epoch", b"last_fetched_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "synced_end_offset", b"synced_end_offset", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "last_fetched_epoch", b"last_fetched_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "progress_only", b"progress_only", "synced_end_offset", b"synced_end_offset", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
