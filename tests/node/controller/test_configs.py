@@ -4,6 +4,7 @@ import pytest
 
 from node.controller.state.draft import ControllerSettings
 from node.controller.state.resource_configs import alter_configs, describe_configs
+from node.controller.state.topics import create_topics
 from ottla.v1 import admin_pb2 as admin
 from tests.node.controller.support import Cluster, code
 
@@ -158,8 +159,6 @@ def test_cluster_defaults_change_what_new_topics_get() -> None:
     cluster = Cluster()
     items = (("num.partitions", "4", SET), ("default.replication.factor", "2", SET))
     assert alter(cluster, change(BROKER, "", *items)) == ["NONE"]
-    from node.controller.state.topics import create_topics
-
     cluster.do(create_topics, admin.CreateTopicsRequest(topics=[admin.NewTopic(name="t")]))
     assert (len(cluster.topic().partitions), cluster.topic().replication_factor) == (4, 2)
 
