@@ -96,6 +96,8 @@ class ControlPlane:
                 rack=settings.broker_rack,
                 unclean_stop=not (self._directory.was_clean or self._directory.same_boot),
                 version=build_version(),
+                min_metadata_version=1,
+                max_metadata_version=1,
             ),
             cluster_id=lambda: self._quorum.cluster_id,
             controller_address=self._controller_address,
@@ -124,8 +126,12 @@ class ControlPlane:
                 group.create_task(_until(core))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not self.failed.done():
-            self.failed.set_exception(task.exception() or RuntimeError("the control plane ended"))
+        if task.cancelled() or self.failed.done():
+            return
+        error = task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self.failed.set_exception(error or RuntimeError("the control plane ended"))
 
     async def hand_over(self) -> None:
         """Asks the controller to take leaderships and ISR memberships away. The caller limits the time."""

@@ -125,7 +125,7 @@ class DataPlane:
         offsets = Offsets(broker, view, peers, metrics, forwarded=forwarded)
         data: dict[str, Callable[..., Awaitable[Any]]] = {
             "Produce": unary.produce,
-            "ProduceStream": ProduceStreams(producer, view, peers, metrics, forwarded=forwarded).serve,
+            "ProduceStream": ProduceStreams(producer, peers, forwarded=forwarded).serve,
             "Send": unary.send,
             "Fetch": fetcher.fetch,
             "FetchStream": FetchStreams(fetcher, metrics).serve,
@@ -151,9 +151,7 @@ class DataPlane:
             requests=dict.fromkeys(passed_on, listener.passes),
             responses=dict.fromkeys(passed_on, listener.passes),
         )
-        groups = GroupServices(
-            self._groups, view, peers, offsets, fetcher, self._controller, forwarded=forwarded
-        )
+        groups = GroupServices(self._groups, view, peers, offsets, fetcher, self._controller, forwarded=forwarded)
         listener.add_service(server, GROUPS, groups.handlers(), metrics)
         cluster = self._cluster
         listener.add_service(

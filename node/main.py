@@ -22,6 +22,7 @@ from node.config import Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
 from node.services.cluster import build_version
+from ottla.protocol.errors import ApiError
 from storage.directory import LogDirectory
 from storage.errors import StorageError
 from storage.fs import OsFileSystem
@@ -223,4 +224,4 @@ def boot_id() -> str | None:
 
 def _unless_plain(error: BaseException) -> BaseException | None:
     """The traceback of bugs; what the environment does to us needs its message only."""
-    return None if isinstance(error, OSError | StorageError) else error
+    return None if isinstance(error, OSError | StorageError | ApiError) else error

@@ -18,6 +18,7 @@ GRPC_ENVIRONMENT: Final = {
 }
 TRIM_CHECK_S: Final = 2.0
 TRIM_ABOVE_BYTES: Final = 48 * 2**20
+BUSY_BYTES: Final = 4 * 2**20
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 # mallopt(3); the numbers are glibc's, from malloc.h.
@@ -65,22 +66,22 @@ async def trim_when_idle(busy: "BusyMeter") -> None:
     while True:
         await asyncio.sleep(TRIM_CHECK_S)
         resident = resident_bytes()
-        if busy.turned_busy() or resident is None or resident < floor + TRIM_ABOVE_BYTES:
+        if busy.was_busy() or resident is None or resident < floor + TRIM_ABOVE_BYTES:
             continue
         libc.malloc_trim(0)
         floor = resident_bytes() or 0
 
 
 class BusyMeter:
-    """Whether requests came since the last look. Written by servicers, read by one task of the same loop."""
+    """Whether much data passed since the last look. Written by servicers, read by one task of the same loop."""
 
     def __init__(self) -> None:
-        self.requests = 0
-        self._seen = 0
+        self.passed_bytes = 0
+        self._seen_bytes = 0
 
-    def turned_busy(self) -> bool:
-        busy = self.requests != self._seen
-        self._seen = self.requests
+    def was_busy(self) -> bool:
+        busy = self.passed_bytes - self._seen_bytes > BUSY_BYTES
+        self._seen_bytes = self.passed_bytes
         return busy
 
 

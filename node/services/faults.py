@@ -61,7 +61,6 @@ def unary(
     @functools.wraps(handler)
     async def call(request: Request, context: Context) -> Response:
         started = time.perf_counter()
-        metrics.busy.requests += 1
         requests.inc()
         try:
             return await handler(request, context)

@@ -108,6 +108,7 @@ class Fetcher:
         )
         found = await self.gather(request.partitions, terms, context.time_remaining())
         self._metrics.fetched_bytes.inc(found.data_bytes)
+        self._metrics.busy.passed_bytes += found.data_bytes
         return b"".join(found.pieces)
 
     def terms(

@@ -65,7 +65,6 @@ class _Reader:
             message = await self._context.read()
             if message is grpc.aio.EOF:
                 return
-            self._metrics.busy.requests += 1
             if first:
                 self._terms = self._fetcher.terms(
                     max_wait_ms=message.max_wait_ms or 500,
@@ -127,6 +126,7 @@ class _Reader:
             if news:
                 self._credit -= sent_bytes
                 self._metrics.fetched_bytes.inc(sent_bytes)
+                self._metrics.busy.passed_bytes += sent_bytes
                 await self._context.write(b"".join([move.piece for move in news]))
             elif found.urgent:
                 # Every partition is in an error it was told of: ask again in a while, not at once.

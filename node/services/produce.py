@@ -36,7 +36,7 @@ ACKS_ALL: Final = -1
 class Producing:
     """One produce request under way: a slot for each of its partitions, filled as results become final."""
 
-    __slots__ = ("_left", "_on_done", "_request", "acks", "results", "started_s", "timeout_ms")
+    __slots__ = ("_left", "_on_done", "_request", "acks", "results", "size_bytes", "timeout_ms")
 
     def __init__(self, request: ProduceRequestView, on_done: Callable[["Producing"], None]) -> None:
         self._request = request
@@ -45,7 +45,7 @@ class Producing:
         self.results: list[data_pb2.ProduceResult | None] = [None] * self._left
         self.acks = request.acks if request.HasField("acks") else ACKS_ALL
         self.timeout_ms = request.timeout_ms or TIMEOUT_MS
-        self.started_s = time.monotonic()
+        self.size_bytes = request.ByteSize()
 
     @property
     def done(self) -> bool:
@@ -107,6 +107,7 @@ class Producer:
     def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
         """Appends the request's local batches and passes the others on; without `forward` they are refused."""
         batches = request.request.partitions
+        self._metrics.busy.passed_bytes += request.size_bytes
         if request.acks not in (ACKS_ALL, ACKS_NONE, ACKS_LEADER):
             self._refuse_all(
                 request,

@@ -12,11 +12,9 @@ from typing import Any, Final
 
 import grpc
 
-from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import FORWARDED_METADATA, MARGIN_S, Peers, fault_of
 from node.services.produce import Producer, Producing, fill
-from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
@@ -37,13 +35,9 @@ def _key_of(part: ProducePartitionView) -> PartitionKey:
 class ProduceStreams:
     """Serves ProduceStream on one listener."""
 
-    def __init__(
-        self, producer: Producer, view: ClusterView, peers: Peers, metrics: Metrics, *, forwarded: bool
-    ) -> None:
+    def __init__(self, producer: Producer, peers: Peers, *, forwarded: bool) -> None:
         self._producer = producer
-        self._view = view
         self._peers = peers
-        self._metrics = metrics
         self._forwarded = forwarded
 
     async def serve(self, context: Context) -> None:
@@ -61,12 +55,10 @@ class ProduceStreams:
             await writer
 
     async def _read(self, context: Context, stream: "_Stream", writer: asyncio.Task[None]) -> None:
-        metrics = self._metrics
         while not writer.done():
             message = await context.read()
             if message is grpc.aio.EOF:
                 return
-            metrics.busy.requests += 1
             running = Producing(message, stream.finished)
             stream.started(running)
             if running.done:
@@ -86,7 +78,7 @@ class _Stream:
         self._answers: list[data_pb2.ProduceResponse] = []
         self._wake_writer = asyncio.Event()
         self._progress = asyncio.Event()
-        self._in_flight: dict[int, int] = {}
+        self._in_flight: set[Producing] = set()
         self._in_flight_bytes = 0
         self._writing = False
         self._hops: dict[int, _Hop] = {}
@@ -99,12 +91,13 @@ class _Stream:
         return self._in_flight_bytes > IN_FLIGHT_BYTES or len(self._in_flight) > IN_FLIGHT_REQUESTS
 
     def started(self, running: Producing) -> None:
-        size = running.request.ByteSize()
-        self._in_flight[id(running)] = size
-        self._in_flight_bytes += size
+        self._in_flight.add(running)
+        self._in_flight_bytes += running.size_bytes
 
     def finished(self, running: Producing) -> None:
-        self._in_flight_bytes -= self._in_flight.pop(id(running), 0)
+        if running in self._in_flight:
+            self._in_flight.remove(running)
+            self._in_flight_bytes -= running.size_bytes
         self._answers.append(running.response())
         self._wake_writer.set()
         self._progress.set()
