@@ -29,6 +29,8 @@ MAX_WAIT_MS: Final = 500
 MAX_WAIT_LIMIT_MS: Final = 60_000
 MAX_BYTES: Final = 8 * 2**20
 PARTITION_MAX_BYTES: Final = 2**20
+Position = tuple[bytes, int, int]
+"""Topic id, partition, offset."""
 _RESULTS_TAG: Final = b"\x0a"
 _CODECS: Final = frozenset(record_pb2.Codec.values())
 
@@ -55,6 +57,7 @@ class Move:
     """News of one asked-for position: where to read next, and whether there was an error. `piece` is its result."""
 
     wanted: data_pb2.FetchPartition
+    topic_id: bytes
     piece: bytes
     next_offset: int
     data_bytes: int
@@ -154,19 +157,20 @@ class Fetcher:
             deadline = min(deadline, time.monotonic() + max(0.0, remaining_s - 0.05))
         while True:
             local, remote, found = self._sort_out(wanted)
-            turn = next(self._turn)
-            found.join(self._read_local(local, terms, turn))
+            here = self._read_local(local, terms, next(self._turn))
+            positions = [(move.topic_id, move.wanted.partition, move.next_offset) for move in here.moves]
+            found.join(here)
             if not remote:
                 if self._enough(found, terms) or time.monotonic() >= deadline:
                     return found
-                await self._local_news(local, terms, deadline)
+                await self._local_news(positions, terms.min_bytes - found.data_bytes, deadline)
                 continue
             share = replace(terms, max_wait_ms=0, max_bytes=max(1, terms.max_bytes // (len(remote) + bool(local))))
             for answer in await asyncio.gather(*(self._ask(leader, part, share) for leader, part in remote.items())):
                 found.join(answer)
             if self._enough(found, terms) or time.monotonic() >= deadline:
                 return found
-            await self._any_news(local, remote, terms, deadline)
+            await self._any_news(positions, remote, terms, found, deadline)
 
     @staticmethod
     def _enough(found: Found, terms: Terms) -> bool:
@@ -238,31 +242,30 @@ class Fetcher:
         return Found(
             [piece],
             urgent=True,
-            moves=[Move(want, piece, want.offset, 0, error.code, error.retriable, False)],
+            moves=[Move(want, want.topic_id, piece, want.offset, 0, error.code, error.retriable, False)],
         )
 
-    async def _local_news(
-        self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, deadline: float
-    ) -> None:
-        left_ms = max(1, round((deadline - time.monotonic()) * 1000))
-        positions = [(topic.topic_id, want.partition, want.offset) for topic, want in local]
-        await self._broker.data_waiter(positions, terms.min_bytes, left_ms)
+    async def _local_news(self, positions: Sequence[Position], missing_bytes: int, deadline: float) -> None:
+        """Waits until so many more bytes are committed behind these positions."""
+        await self._broker.data_waiter(positions, missing_bytes, _left_ms(deadline))
 
     async def _any_news(
         self,
-        local: Sequence[tuple[Topic, data_pb2.FetchPartition]],
+        positions: Sequence[Position],
         remote: dict[int, list[data_pb2.FetchPartition]],
         terms: Terms,
+        found: Found,
         deadline: float,
     ) -> None:
         """Waits for the first node, this one included, that has something. What it has is read again afterwards."""
-        left_ms = max(1, round((deadline - time.monotonic()) * 1000))
-        probe = replace(terms, max_wait_ms=left_ms, max_bytes=1)
+        probe = replace(terms, max_wait_ms=_left_ms(deadline), max_bytes=1)
         waits: list[asyncio.Future[object]] = [
             asyncio.ensure_future(self._ask(leader, part, probe)) for leader, part in remote.items()
         ]
-        if local:
-            waits.append(asyncio.ensure_future(self._local_news(local, terms, deadline)))
+        if positions:
+            waits.append(
+                asyncio.ensure_future(self._local_news(positions, terms.min_bytes - found.data_bytes, deadline))
+            )
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -302,8 +305,16 @@ class Fetcher:
             found.pieces.append(piece)
             found.data_bytes += size
             found.urgent = found.urgent or bool(fault.code) or diverging
-            found.moves.append(Move(asked_for, piece, result.next_offset, size, fault.code, fault.retriable, diverging))
+            found.moves.append(
+                Move(
+                    asked_for, result.topic_id, piece, result.next_offset, size, fault.code, fault.retriable, diverging
+                )
+            )
         return found
+
+
+def _left_ms(deadline: float) -> int:
+    return max(1, round((deadline - time.monotonic()) * 1000))
 
 
 def _result(topic: Topic, want: data_pb2.FetchPartition, read: ReadResult) -> Found:
@@ -326,7 +337,7 @@ def _result(topic: Topic, want: data_pb2.FetchPartition, read: ReadResult) -> Fo
         [piece],
         len(read.data),
         diverging,
-        [Move(want, piece, read.next_offset, len(read.data), 0, False, diverging)],
+        [Move(want, topic.topic_id, piece, read.next_offset, len(read.data), 0, False, diverging)],
     )
 
 

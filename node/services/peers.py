@@ -57,6 +57,14 @@ class Peers:
             answer: bytes = await rpc(request, timeout=timeout_s + MARGIN_S, metadata=FORWARDED_METADATA)
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, node_id) from None
+        except asyncio.CancelledError:
+            # Closing a channel cancels its calls, which looks like a cancellation of whoever waits for one.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ApiError(
+                pb.ERROR_CODE_NETWORK_EXCEPTION, f"node {node_id} was fenced while the call to it was under way"
+            ) from None
         return answer
 
     def _on_change(self, delta: Delta | None) -> None:

@@ -7,7 +7,7 @@ in the meantime leaves nothing half done. What this node does not lead is passed
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -28,6 +28,7 @@ from ottla.v1.record_pb2 import Record, Records
 
 PRODUCE: Final = "/ottla.v1.DataService/Produce"
 TIMEOUT_MS: Final = 30_000
+BATCH_BYTES: Final = 512 * 1024
 ACKS_NONE: Final = 0
 ACKS_LEADER: Final = 1
 ACKS_ALL: Final = -1
@@ -267,7 +268,7 @@ class UnaryProduce:
         acks = request.acks if request.HasField("acks") else ACKS_ALL
         results = [data_pb2.SendResult(partition=-1, offset=-1) for _ in request.records]
         placed = place(topic, request.records, results, random.randrange(len(topic.partitions)))
-        numbers = list(placed)
+        batches = [(number, chunk) for number, indexes in placed.items() for chunk in split(request.records, indexes)]
         produce = ProduceRequestView(
             acks=acks,
             timeout_ms=request.timeout_ms,
@@ -276,17 +277,17 @@ class UnaryProduce:
                 ProducePartitionView(
                     topic_id=topic.topic_id,
                     partition=number,
-                    batch=batch_of([request.records[index] for index in placed[number]]),
+                    batch=batch_of([request.records[index] for index in chunk]),
                 )
-                for number in numbers
+                for number, chunk in batches
             ],
         )
         running = await self._run(produce, context)
         if acks == ACKS_NONE:
             return data_pb2.SendResponse()
-        for number, outcome in zip(numbers, running.results, strict=True):
+        for (number, chunk), outcome in zip(batches, running.results, strict=True):
             assert outcome is not None
-            for place_in_batch, index in enumerate(placed[number]):
+            for place_in_batch, index in enumerate(chunk):
                 results[index].partition = number
                 if outcome.HasField("error"):
                     results[index].error.CopyFrom(outcome.error)
@@ -332,6 +333,21 @@ def place(
             )
             results[index].error.CopyFrom(error.to_proto())
     return placed
+
+
+def split(records: "RecordsToSend", indexes: list[int]) -> Iterator[list[int]]:
+    """Cuts one partition's records into batches of about `BATCH_BYTES`: together they may exceed a batch's limit."""
+    chunk: list[int] = []
+    size = 0
+    for index in indexes:
+        grown = records[index].ByteSize()
+        if chunk and size + grown > BATCH_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(index)
+        size += grown
+    if chunk:
+        yield chunk
 
 
 RecordsToSend = Sequence[data_pb2.SendRecord]

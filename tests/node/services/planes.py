@@ -100,7 +100,9 @@ class Planes:
                 plane.apply_metadata(self.image, self.delta)
                 assert not plane.failed.done(), plane.failed
 
-    def create_topic(self, name: str, leaders: list[int], *, internal: bool = False, **configs: str) -> bytes:
+    def create_topic(
+        self, name: str, leaders: list[int], *, internal: bool = False, only: tuple[int, ...] = (), **configs: str
+    ) -> bytes:
         """A topic whose partition i is led by `leaders[i]`, with a replica on every node; -1 = no leader."""
         topic_id = name.encode().ljust(16, b"_")
         nodes = list(self.planes)
@@ -127,6 +129,7 @@ class Planes:
                 )
                 for key, value in configs.items()
             ),
+            only=only,
         )
         return topic_id
 

@@ -286,3 +286,51 @@ async def test_a_controller_that_is_not_there_is_waited_for_and_then_named(plane
             await stub.CreateTopics(admin_pb2.CreateTopicsRequest(), timeout=0.6)
         assert 0.3 < time.monotonic() - started < 1.5
     assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+async def test_calls_passed_on_to_a_fenced_node_end_at_once(planes: Planes) -> None:
+    topic_id = b"stalled-on-node1"
+    # Node 3 does not know the topic, so nothing is ever acknowledged by all.
+    planes.create_topic("stalled-on-node1", [1], only=(1, 2))
+    waiting = asyncio.create_task(produce(planes, 2, "stalled-on-node1", 0, b"x"))
+    async with planes.channel(2) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).ProduceStream()
+        part = data_pb2.ProducePartition(topic_id=topic_id, batch=batch(b"y"))
+        await call.write(data_pb2.ProduceRequest(request_id=1, partitions=[part]))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        started = time.monotonic()
+        planes.change(planes.fenced(1, True), only=(2,))
+        message = await call.read()
+        assert isinstance(message, data_pb2.ProduceStreamResponse)
+        streamed = message.responses[0].partitions[0]
+        unary = await waiting
+        assert time.monotonic() - started < 0.5
+        await call.done_writing()
+    for result in (unary, streamed):
+        assert result.error.code == pb.ERROR_CODE_NETWORK_EXCEPTION
+        assert result.error.retriable
+
+
+async def test_min_bytes_counts_what_is_there_already(planes: Planes) -> None:
+    planes.create_topic("t", [1])
+    await produce(planes, 1, "t", 0, b"x" * 600)
+    waiting = asyncio.create_task(fetch(planes, 1, "t", 0, min_bytes=1000, max_wait_ms=4000))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    started = time.monotonic()
+    await produce(planes, 1, "t", 0, b"x" * 600)
+    assert len(values_of((await waiting).partitions[0])) == 2
+    assert time.monotonic() - started < 1
+
+
+async def test_send_splits_what_is_too_large_for_one_batch(planes: Planes) -> None:
+    planes.create_topic("t", [2])
+    records = [data_pb2.SendRecord(key=b"k", value=str(i).encode() * 1000) for i in range(1200)]
+    records.append(data_pb2.SendRecord(value=b"lost", partition=7))
+    async with planes.channel(1) as channel:
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        results = (await stub.Send(data_pb2.SendRequest(topic="t", records=records), timeout=10)).results
+    assert [result.offset for result in results[:-1]] == list(range(1200))
+    assert results[-1].error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
+    assert results[-1].offset == -1
