@@ -1,6 +1,7 @@
 """The loads: batches through a window, single messages at a steady rate. Every system is loaded by the same code."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,17 +76,17 @@ class Cpu:
 
 async def _measure(
     link: Link,
-    first: bytes,
+    batches: Sequence[bytes],
     roles: Mapping[str, Sequence[int]],
     warm_s: float,
     seconds: float,
     load: Callable[["_Flow"], Coroutine[Any, Any, None]],
 ) -> Measured:
     """Runs `load` once a first batch went through; counts what is acknowledged in `seconds` after the warm-up."""
-    flow = _Flow(link)
+    flow = _Flow(link, batches)
 
     async def first_then_load() -> None:
-        await flow.send(first, time.perf_counter())
+        await flow.send(time.perf_counter())
         await flow.one_returned()
         warming.set_result(None)
         await load(flow)
@@ -115,16 +116,17 @@ async def _measure(
 class _Flow:
     """What is in flight on one link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, batches: Sequence[bytes]) -> None:
         self.link = link
+        self._batches = itertools.cycle(batches)
         self.batches = 0
         self.latencies_ms: list[float] = []
         self._due: list[float] = []
         self._returned = asyncio.Semaphore(0)
 
-    async def send(self, batch: bytes, due: float) -> None:
+    async def send(self, due: float) -> None:
         self._due.append(due)
-        await self.link.send(batch)
+        await self.link.send(next(self._batches))
 
     async def one_returned(self) -> None:
         await self._returned.acquire()
@@ -148,10 +150,10 @@ async def throughput(
         while True:
             if sent >= window:
                 await flow.one_returned()
-            await flow.send(batches[sent % len(batches)], time.perf_counter())
+            await flow.send(time.perf_counter())
             sent += 1
 
-    return await _measure(link, batches[0], roles, warm_s, seconds, load)
+    return await _measure(link, batches, roles, warm_s, seconds, load)
 
 
 async def latency(
@@ -163,11 +165,10 @@ async def latency(
     """
 
     async def load(flow: _Flow) -> None:
-        due, sent = time.perf_counter(), 0
+        due = time.perf_counter()
         while True:
             due += 1 / RATE_PER_S
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            await flow.send(batches[sent % len(batches)], due)
-            sent += 1
+            await flow.send(due)
 
-    return await _measure(link, batches[0], roles, warm_s, seconds, load)
+    return await _measure(link, batches, roles, warm_s, seconds, load)
