@@ -24,6 +24,7 @@ from ottla.protocol.batch import (
     stamp_batch,
     verify_batch,
 )
+from storage.compaction import DEDUPE_BUFFER_BYTES, CompactionRun, CompactionState, plan, swap
 from storage.config import LogConfig
 from storage.epochs import EpochTable
 from storage.errors import (
@@ -37,6 +38,8 @@ from storage.errors import (
 )
 from storage.fs import Buffer, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_clean_marker
+from storage.retention import deletable
+from storage.scrub import ScrubRun
 from storage.segment import DELETED_SUFFIX, Segment, StoredBatch
 from storage.segments import Found, SegmentList, Slice
 from storage.sync import SyncTicket
@@ -61,6 +64,7 @@ class Log:
         self.config = config
         self.recovery = recovered.report
         self.damaged_at = recovered.report.damaged_at
+        self.damage = recovered.report.damage
         self.epochs = recovered.epochs
         self.log_start_offset = recovered.log_start_offset
         self.log_end_offset = recovered.segments[-1].next_offset
@@ -70,6 +74,10 @@ class Log:
         self._seed = seed
         self._segments = SegmentList(recovered.segments, seed)
         self._beyond = recovered.beyond
+        self._compaction = recovered.compaction
+        self._compacting: CompactionRun | None = None
+        self._scrubbing: ScrubRun | None = None
+        self._scrubbed_end = 0
         self._expiring: list[tuple[int, str]] = []
         self._ticket: SyncTicket | None = None
         # Recovery points up to here may still be remembered elsewhere, from before a truncation.
@@ -232,7 +240,10 @@ class Log:
         return segment
 
     def _is_old(self, segment: Segment, now_ms: int) -> bool:
-        return now_ms - segment.first_append_ms >= self.config.segment_ms
+        limit_ms = self.config.segment_ms
+        if "compact" in self.config.cleanup_policy:
+            limit_ms = min(limit_ms, self.config.max_compaction_lag_ms)
+        return now_ms - segment.first_append_ms >= limit_ms
 
     def roll_if_needed(self, now_ms: int) -> bool:
         """Closes the active segment if its first batch is older than `segment_ms`; True if it did."""
@@ -285,7 +296,7 @@ class Log:
         if self.failed is not None:
             raise LogFailed(f"{self.directory} serves only reads after: {self.failed}")
         if self.damaged_at is not None:
-            raise LogDamaged(f"{self.directory} is damaged at offset {self.damaged_at}: {self.recovery.damage}")
+            raise LogDamaged(f"{self.directory} is damaged at offset {self.damaged_at}: {self.damage}")
 
     # ---- read
 
@@ -344,7 +355,7 @@ class Log:
             self._beyond = []
             for segment in reversed(self._segments.remove_after(last)):
                 self._unlink(segment)
-            last.truncate_to(end)
+            last.truncate_to(cut)
             self._fs.sync_dir(self.directory)
         except OSError as error:
             self._fail(error)
@@ -388,6 +399,8 @@ class Log:
         self.synced_end_offset = min(self.synced_end_offset, end)
         if self._ticket is not None:
             self._ticket.end_offset = min(self._ticket.end_offset, end)
+        if self._compaction.cleaned_end_offset > end:
+            self._compaction = CompactionState(end, self._compaction.tombstones_due_ms)
         self._write_state()
 
     def _end_at(self, end: int) -> None:
@@ -416,34 +429,19 @@ class Log:
         """
         if self.failed is not None or self.damaged_at is not None or self._closed:
             return 0
-        count, excess = 0, self._excess_bytes()
-        for segment in self._segments.closed():
-            if segment.next_offset > high_watermark:
-                break
-            trimmed = segment.next_offset <= self.log_start_offset
-            if not (trimmed or self._expired(segment, now_ms) or excess >= segment.size_bytes):
-                break
-            excess -= segment.size_bytes
-            count += 1
-        active = self._segments.active
-        if count == len(self._segments) - 1 and active.size_bytes and active.next_offset <= high_watermark:
-            trimmed = active.next_offset <= self.log_start_offset
-            if trimmed or self._expired(active, now_ms):
-                self._roll()
-                count += 1
+        segments = list(self._segments)
+        count = deletable(
+            segments,
+            self.config,
+            now_ms=now_ms,
+            high_watermark=high_watermark,
+            log_start_offset=self.log_start_offset,
+        )
+        if count == len(segments):
+            self._roll()
         if count:
             self._drop_head(count, now_ms)
         return count
-
-    def _excess_bytes(self) -> int:
-        if self.config.retention_bytes < 0 or "delete" not in self.config.cleanup_policy:
-            return -1
-        return self.size_bytes - self.config.retention_bytes
-
-    def _expired(self, segment: Segment, now_ms: int) -> bool:
-        if self.config.retention_ms < 0 or "delete" not in self.config.cleanup_policy:
-            return False
-        return now_ms - segment.max_timestamp > self.config.retention_ms
 
     def _drop_head(self, count: int, now_ms: int) -> None:
         dropped = list(self._segments)[:count]
@@ -473,6 +471,109 @@ class Log:
         segment.close()
         remove_if_there(self._fs, segment.index_path)
         self._fs.unlink(segment.path)
+
+    # ---- compaction
+
+    def begin_compaction(
+        self, now_ms: int, high_watermark: int, dedupe_buffer_bytes: int = DEDUPE_BUFFER_BYTES
+    ) -> CompactionRun | None:
+        """A run to be given to another thread; None if there is nothing worth it, or another run is out.
+
+        Nothing at or above the high watermark is touched. Raises OSError.
+        """
+        if self.failed is not None or self.damaged_at is not None or self._closed or self._compacting is not None:
+            return None
+        if "compact" not in self.config.cleanup_policy:
+            return None
+        self._compacting = plan(
+            self._fs,
+            self.directory,
+            self._seed,
+            self._segments.closed(),
+            self.config,
+            self._compaction,
+            now_ms=now_ms,
+            # What is not durable yet may be cut by a crash, and its replacement would not be.
+            end_offset=min(high_watermark, self.synced_end_offset),
+            dedupe_buffer_bytes=dedupe_buffer_bytes,
+        )
+        return self._compacting
+
+    def complete_compaction(self, run: CompactionRun) -> int:
+        """Puts the cleaned segments in place; returns by how many bytes the log shrank.
+
+        A run that failed, or whose segments were cut meanwhile, changes nothing. Raises CorruptBatch (the run found
+        rot), LogFailed.
+        """
+        if run is not self._compacting:
+            raise InvariantError("this compaction was not the one that is out")
+        self._compacting = None
+        closed = self._segments.closed()
+        stands = run.done and all(group.still_stands(closed) for group in run.groups)
+        if not stands or self._closed or self.failed is not None:
+            run.discard()
+            if isinstance(run.error, CorruptBatch):
+                raise run.error
+            return 0
+        before = self.size_bytes
+        groups = [group for group in run.groups if group.new is not None]
+        try:
+            if groups:
+                swap(self._fs, self.directory, groups)
+            for group in groups:
+                assert group.new is not None
+                self._segments.replace(group.old, group.new)
+                group.new.write_index()
+            self._compaction = run.after
+            self._write_state()
+        except OSError as error:
+            self._fail(error)
+        return before - self.size_bytes
+
+    # ---- scrub
+
+    def begin_scrub(self) -> ScrubRun | None:
+        """The next closed segment to verify on another thread, in turn; None if there is none, or one is out.
+
+        Raises OSError.
+        """
+        closed = self._segments.closed()
+        if not closed or self._scrubbing is not None or self._closed or self.damaged_at is not None:
+            return None
+        segment = next((s for s in closed if s.base_offset >= self._scrubbed_end), closed[0])
+        self._scrubbing = ScrubRun(segment, segment.reader(), segment.summary, self._seed)
+        return self._scrubbing
+
+    def complete_scrub(self, run: ScrubRun) -> bool:
+        """Takes a run back; True if it found rot.
+
+        Then `damaged_at` is set and the log ends there, as after a start that finds damage: nothing behind it is
+        served, appends are refused, its bytes stay. A replica that has a leader cuts there (`truncate_to`) and fetches
+        the rest again; a leader has to give up leading.
+        """
+        if run is not self._scrubbing:
+            raise InvariantError("this scrub was not the one that is out")
+        self._scrubbing = None
+        self._scrubbed_end = run.summary.next_offset
+        segment = run.segment
+        if run.damaged_at is None or segment not in self._segments.closed() or segment.summary != run.summary:
+            return False
+        for behind in self._segments.remove_after(segment):
+            behind.release()
+            self._beyond.append(behind.path)
+        segment.end_at(run.good_bytes, run.damaged_at)
+        # Without its index file the segment is read as a whole at the next start, which finds the damage again.
+        with contextlib.suppress(OSError):
+            remove_if_there(self._fs, segment.index_path)
+        self.damaged_at, self.damage = run.damaged_at, run.damage
+        self.log_start_offset = min(self.log_start_offset, run.damaged_at)
+        self.epochs.truncate_to(run.damaged_at)
+        self._stale_recovery_end = max(self._stale_recovery_end, self.synced_end_offset)
+        self.synced_end_offset = min(self.synced_end_offset, run.damaged_at)
+        if self._ticket is not None:
+            self._ticket.end_offset = min(self._ticket.end_offset, run.damaged_at)
+        self._end_at(run.damaged_at)
+        return True
 
     # ---- durability
 
@@ -510,7 +611,7 @@ class Log:
     def _write_state(self) -> None:
         stale = self.synced_end_offset < self._stale_recovery_end
         limit = self.synced_end_offset if stale else None
-        LogState(self.log_start_offset, limit, self.epochs).write(self._fs, self.directory)
+        LogState(self.log_start_offset, limit, self.epochs, self._compaction).write(self._fs, self.directory)
         self._state_dirty = False
 
     def update_config(self, config: LogConfig) -> None:

@@ -12,13 +12,14 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final
 
+from storage.compaction import CompactionState
 from storage.config import LogConfig
 from storage.durable import read_durable, write_durable
 from storage.epochs import EpochTable
 from storage.errors import CorruptBatch, CorruptFile
 from storage.fs import FileSystem, remove_if_there
 from storage.index import SegmentSummary
-from storage.segment import DELETED_SUFFIX, LOG_SUFFIX, IncompleteBatch, Segment
+from storage.segment import CLEANED_SUFFIX, DELETED_SUFFIX, LOG_SUFFIX, IncompleteBatch, Segment
 
 STATE_FILE: Final = "state"
 CLEAN_FILE: Final = "clean"
@@ -45,12 +46,15 @@ class LogState:
     log_start_offset: int
     recovery_limit: int | None
     epochs: EpochTable
+    compaction: CompactionState
 
     def write(self, fs: FileSystem, directory: str) -> None:
         content = {
             "log_start_offset": self.log_start_offset,
             "recovery_limit": self.recovery_limit,
             "epochs": self.epochs.entries(),
+            "cleaned_end_offset": self.compaction.cleaned_end_offset,
+            "tombstones_due_ms": self.compaction.tombstones_due_ms,
         }
         write_durable(fs, os.path.join(directory, STATE_FILE), content)
 
@@ -64,7 +68,8 @@ class LogState:
         if content is None:
             return None
         epochs = EpochTable((int(epoch), int(start)) for epoch, start in content["epochs"])
-        return cls(content["log_start_offset"], content["recovery_limit"], epochs)
+        compaction = CompactionState(content["cleaned_end_offset"], content["tombstones_due_ms"])
+        return cls(content["log_start_offset"], content["recovery_limit"], epochs, compaction)
 
 
 @dataclass(slots=True)
@@ -77,6 +82,7 @@ class Recovered:
     recovery_point: int
     report: Recovery
     beyond: list[str]
+    compaction: CompactionState
 
 
 def recover(
@@ -94,7 +100,7 @@ def recover(
     fs.makedirs(directory)
     names = fs.listdir(directory)
     for name in names:
-        if name.endswith((DELETED_SUFFIX, ".tmp")):
+        if name.endswith((DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp")):
             fs.unlink(os.path.join(directory, name))
     bases = [int(name.removesuffix(LOG_SUFFIX)) for name in names if name.endswith(LOG_SUFFIX)]
     clean = _clean_marker(fs, directory)
@@ -105,7 +111,7 @@ def recover(
             segment.take_summary(summary)
         start = max(state.log_start_offset, log_start_offset or 0, segments[0].base_offset)
         end = segments[-1].next_offset
-        return Recovered(segments, state.epochs, min(start, end), end, Recovery(clean=True), [])
+        return Recovered(segments, state.epochs, min(start, end), end, Recovery(clean=True), [], state.compaction)
     return _Scan(fs, directory, seed, config, now_ms, complete_is_damage).run(
         segments, state, recovery_point, log_start_offset
     )
@@ -126,6 +132,7 @@ class _Scan:
         self._scanned = 0
         self._truncated = 0
         self._changed = False
+        self._epochs_cut = False
 
     def run(
         self, found: list[Segment], state: LogState | None, recovery_point: int | None, log_start: int | None
@@ -145,13 +152,18 @@ class _Scan:
         expected = min(found[0].base_offset, start) if found else start
 
         kept: list[Segment] = []
+        covered: list[Segment] = []
         broken: CorruptBatch | None = None
         for number, segment in enumerate(found):
+            if segment.base_offset < expected:
+                # A compaction that was cut short: the segment before has replaced this one and covers it.
+                covered.append(segment)
+                continue
             if segment.base_offset != expected:
                 broken = IncompleteBatch(f"{segment.path} does not join: offset {expected} should come next")
                 break
             kept.append(segment)
-            broken = self._load(segment) if number < scan_from else self._read(segment, epochs, number == scan_from)
+            broken = self._load(segment) if number < scan_from else self._read(segment, epochs)
             expected = segment.next_offset
             if broken is not None:
                 break
@@ -161,10 +173,13 @@ class _Scan:
         damaged = broken is not None and (
             expected < point or (self._complete_is_damage and not isinstance(broken, IncompleteBatch))
         )
-        beyond = found[len(kept) :]
+        beyond = found[len(kept) + len(covered) :]
         if broken is not None and not damaged:
             self._cut(kept[-1] if kept else None, beyond)
             beyond = []
+        if not damaged:
+            for segment in covered:
+                self._remove(segment)
         if not damaged and kept and expected < start:
             # Everything below the durable start was trimmed, and nothing at or above it survived.
             for segment in reversed(kept):
@@ -190,15 +205,16 @@ class _Scan:
             damaged_at=end if damaged else None,
             damage=str(broken) if damaged else "",
         )
-        return Recovered(kept, epochs, start, min(point, end), report, [segment.path for segment in beyond])
+        compaction = state.compaction if state is not None else CompactionState()
+        return Recovered(kept, epochs, start, min(point, end), report, [s.path for s in beyond], compaction)
 
     def _load(self, segment: Segment) -> CorruptBatch | None:
         """A segment below the recovery point: believed by its index file, read as a whole only without one."""
         if segment.load_stored():
             return None
-        return self._read(segment, None, False)
+        return self._read(segment, None)
 
-    def _read(self, segment: Segment, epochs: EpochTable | None, first: bool) -> CorruptBatch | None:
+    def _read(self, segment: Segment, epochs: EpochTable | None) -> CorruptBatch | None:
         """Scans a segment into its index, and into `epochs`. Returns what stopped the scan before the file's end."""
         segment.start_over()
         file_bytes = segment.file.size()
@@ -209,9 +225,10 @@ class _Scan:
                 if header.base_offset < segment.next_offset:
                     raise CorruptBatch(f"{segment.path}: offset {header.base_offset} comes a second time")
                 if epochs is not None:
-                    if first:
+                    if not self._epochs_cut:
+                        # From here on the batches themselves say which epochs there are.
                         epochs.truncate_to(header.base_offset)
-                        first = False
+                        self._epochs_cut = True
                     latest = epochs.latest_epoch
                     if latest is not None and header.leader_epoch < latest:
                         raise CorruptBatch(f"{segment.path}: epoch {header.leader_epoch} comes after {latest}")

@@ -28,6 +28,7 @@ _SCAN_BYTES: Final = 1024 * 1024
 LOG_SUFFIX: Final = ".log"
 INDEX_SUFFIX: Final = ".index"
 DELETED_SUFFIX: Final = ".deleted"
+CLEANED_SUFFIX: Final = ".cleaned"
 
 
 def segment_path(directory: str, base_offset: int) -> str:
@@ -72,9 +73,12 @@ class Segment:
         self._index: SparseIndex | None = None
 
     @classmethod
-    def create(cls, fs: FileSystem, directory: str, base_offset: int, interval_bytes: int) -> "Segment":
-        """A new empty segment. Raises OSError; the file's directory entry is not synced here."""
+    def create(
+        cls, fs: FileSystem, directory: str, base_offset: int, interval_bytes: int, path: str | None = None
+    ) -> "Segment":
+        """A new empty segment, at `path` until it is renamed. Raises OSError; the directory is not synced here."""
         segment = cls(fs, directory, base_offset, interval_bytes)
+        segment.path = path or segment.path
         segment._file = fs.open(segment.path, create=True)
         segment._index = SparseIndex(interval_bytes)
         return segment
@@ -117,6 +121,13 @@ class Segment:
         self._index = stored[0]
         self.take_summary(stored[1])
         return True
+
+    def reader(self) -> "Segment":
+        """The same segment over a handle of its own, for another thread. Raises OSError."""
+        other = Segment(self._fs, os.path.dirname(self.path), self.base_offset, self._interval_bytes)
+        other.take_summary(self.summary)
+        other._file = self.file.dup()
+        return other
 
     def note(self, base_offset: int, next_offset: int, length: int, max_timestamp: int) -> None:
         """Takes over a batch that was just written (or found) at the segment's end."""
@@ -204,9 +215,8 @@ class Segment:
             yield data, batch
             position = start + batch.end
 
-    def truncate_to(self, offset: int) -> None:
-        """Removes the batches that hold `offset` or later ones, durably. Raises OSError, CorruptBatch."""
-        cut = self.position_of(offset)
+    def truncate_to(self, cut: int) -> None:
+        """Removes the batches from position `cut` on, durably. Raises OSError, CorruptBatch."""
         at, newest = self.index.newest_before(cut - 1)
         next_offset = self.base_offset
         for batch in self.headers(at):
@@ -217,6 +227,11 @@ class Segment:
         self.cut_file(cut)
         self.index.truncate_to(cut)
         self.size_bytes, self.next_offset, self.max_timestamp = cut, next_offset, newest
+
+    def end_at(self, size_bytes: int, next_offset: int) -> None:
+        """Takes what lies behind a batch boundary for absent; the file stays as it is."""
+        self.index.truncate_to(size_bytes)
+        self.size_bytes, self.next_offset = size_bytes, next_offset
 
     def cut_file(self, size_bytes: int) -> None:
         """Makes the file that long at most, durably, and drops the stored index, which is not true any more."""
@@ -282,6 +297,8 @@ class Segment:
 
     def _length_at(self, position: int, file_bytes: int, seed: int) -> int:
         head = self.file.pread(min(11 + HEADER_BYTES, file_bytes - position), position)
+        if not head:
+            raise IncompleteBatch(f"{self.path} ends at byte {position}, it should have {file_bytes}")
         if head[0] == 0 and self._only_zeros(position, file_bytes):
             raise IncompleteBatch(f"{self.path} holds only zeros from byte {position} on")
         try:

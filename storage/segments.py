@@ -95,11 +95,11 @@ class SegmentList:
     def replace(self, old: list[Segment], new: Segment) -> None:
         """Puts `new` in the place of neighbours that it covers exactly."""
         at = self._segments.index(old[0])
-        assert self._segments[at : at + len(old)] == old
         self._segments[at : at + len(old)] = [new]
         self._bases[at : at + len(old)] = [new.base_offset]
         for gone in old:
             self._open.pop(gone, None)
+        self._note_use(new)
 
     def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool) -> Slice:
         """See `Log.read`; `offset` and `end_offset` are within the log."""

@@ -1,0 +1,327 @@
+"""Compaction: of the records with one key, only the last one stays (cleanup.policy=compact).
+
+Three steps, so that the owner's thread never waits for the work: `Log.begin_compaction` takes a `CompactionRun` on the
+owner's thread, `CompactionRun.run` does the work on any thread and writes new files beside the log,
+`Log.complete_compaction` puts them in place, or throws them away if the log was cut meanwhile.
+
+Rules, as Kafka's cleaner has them (KIP-58, KIP-354, KIP-534):
+- Offsets and order never change; each record of a rewritten batch carries its own offset delta.
+- Only closed segments below the high watermark and older than `min.compaction.lag.ms` are touched.
+- The first cleaning that sees a tombstone sets its batch's delete horizon, the first one after the horizon drops it.
+- The last batch of a producer that has not expired stays, empty if need be: its sequence lives in the header. So does
+  the last batch of a segment, so that the segments of a log always join.
+- Memory is bounded: when the table of keys is full, the rest of the dirty part waits for the next run.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Final
+
+from crc32c import crc32c
+
+from ottla.protocol.batch import (
+    ATTR_CODEC_MASK,
+    ATTR_CONTROL,
+    ATTR_DELETE_HORIZON,
+    ATTR_LOG_APPEND_TIME,
+    PAYLOAD_COMPRESSED,
+    PAYLOAD_RECORDS,
+    BatchAt,
+    BatchHeader,
+    CorruptBatch,
+    encode_batch,
+)
+from ottla.v1.record_pb2 import Record, Records
+from storage.config import LogConfig
+from storage.fs import FileSystem, remove_if_there
+from storage.index import SegmentSummary
+from storage.segment import CLEANED_SUFFIX, Segment
+
+Codec = Callable[[int, bytes], bytes]
+"""(codec number, payload) -> payload, compressed or decompressed."""
+
+DEDUPE_BUFFER_BYTES: Final = 16 * 1024 * 1024
+_KEY_BYTES: Final = 200  # what an entry of the table costs: a 16 byte digest, an offset, their place in the dict
+_WRITE_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionState:
+    """What is remembered between runs. `cleaned_end_offset`: below it no key comes twice (exclusive).
+    `tombstones_due_ms`: when the earliest delete horizon is over, or None."""
+
+    cleaned_end_offset: int = 0
+    tombstones_due_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Group:
+    """Neighbouring segments and the one that replaces them (None: they are good as they are)."""
+
+    old: list[Segment]
+    readers: list[Segment]
+    summaries: list[SegmentSummary]
+    new: Segment | None = None
+
+    @property
+    def end_offset(self) -> int:
+        return self.summaries[-1].next_offset
+
+    def still_stands(self, closed: list[Segment]) -> bool:
+        """Whether the log has not cut, trimmed or replaced these segments since the run began."""
+        return all(old in closed for old in self.old) and [old.summary for old in self.old] == self.summaries
+
+
+@dataclass(slots=True)
+class CompactionRun:
+    """One run over the segments that may be cleaned. Made by `plan`; `run` may be called on any thread."""
+
+    fs: FileSystem
+    directory: str
+    seed: int
+    config: LogConfig
+    now_ms: int
+    before: CompactionState
+    groups: list[Group]
+    keys_max: int
+    after: CompactionState = field(default_factory=CompactionState)
+    error: OSError | CorruptBatch | None = None
+    done: bool = False
+    _last_offsets: dict[bytes, int] = field(default_factory=dict)
+    _mapped_end: int = 0
+    _last_of_producer: dict[int, int] = field(default_factory=dict)
+    _due_ms: int | None = None
+
+    def run(self, decompress: Codec, compress: Codec) -> None:
+        """Reads the segments and writes their replacements, synced, as `*.cleaned` files. Raises OSError,
+        CorruptBatch (rot in a closed segment), and what the codecs raise; the log must be told in any case."""
+        try:
+            self._map_keys(decompress)
+            for group in self.groups:
+                if group.summaries[0].base_offset < self._mapped_end:
+                    self._clean(group, decompress, compress)
+            self.after = CompactionState(self._mapped_end, self._due_ms)
+            self.done = True
+        except (OSError, CorruptBatch) as error:
+            self.error = error
+            raise
+        finally:
+            self._last_offsets.clear()
+            for group in self.groups:
+                for reader in group.readers:
+                    reader.close()
+
+    def discard(self) -> None:
+        """Removes what `run` wrote, as far as the disk lets it; the next open removes the rest."""
+        for group in self.groups:
+            for reader in group.readers:
+                reader.close()
+            if group.new is not None:
+                group.new.close()
+                with contextlib.suppress(OSError):
+                    remove_if_there(self.fs, group.new.path)
+                group.new = None
+
+    def _map_keys(self, decompress: Codec) -> None:
+        """The last offset of every key in the dirty part, as far as the table has room, and of every producer."""
+        self._mapped_end = self.before.cleaned_end_offset
+        full = False
+        for group in self.groups:
+            for reader in group.readers:
+                for data, batch in reader.scan(self.seed, reader.size_bytes):
+                    header = batch.header
+                    if (
+                        header.producer_id
+                        and header.max_timestamp + self.config.producer_id_expiration_ms > self.now_ms
+                    ):
+                        self._last_of_producer[header.producer_id] = header.base_offset
+                    if full or header.next_offset <= self.before.cleaned_end_offset:
+                        continue
+                    records = _records(data, batch, decompress)
+                    count = len(records) if records is not None else 0
+                    if self._last_offsets and len(self._last_offsets) + count > self.keys_max:
+                        full = True
+                        continue
+                    for place, record in enumerate(records or ()):
+                        if record.HasField("key"):
+                            self._last_offsets[_digest(record.key)] = _offset(header, place, record)
+                    self._mapped_end = header.next_offset
+
+    def _clean(self, group: Group, decompress: Codec, compress: Codec) -> None:
+        base_offset = group.summaries[0].base_offset
+        path = os.path.join(self.directory, f"{base_offset:020d}{CLEANED_SUFFIX}")
+        remove_if_there(self.fs, path)
+        new = Segment.create(self.fs, self.directory, base_offset, self.config.index_interval_bytes, path)
+        group.new = new
+        new.first_append_ms = min(summary.first_append_ms for summary in group.summaries)
+        buffers: list[bytes] = []
+        buffered, written, changed = 0, 0, len(group.old) > 1
+        for reader in group.readers:
+            for data, batch in reader.scan(self.seed, reader.size_bytes):
+                kept = self._cleaned(data, batch, batch.header.next_offset == group.end_offset, decompress, compress)
+                if kept is None:
+                    changed = True
+                    continue
+                header, pieces = kept
+                changed = changed or header is not batch.header
+                length = sum(map(len, pieces))
+                new.note(header.base_offset, header.next_offset, length, header.max_timestamp)
+                buffers += pieces
+                buffered += length
+                if buffered >= _WRITE_BYTES:
+                    new.file.write_at(written, buffers)
+                    written, buffered, buffers = written + buffered, 0, []
+        new.file.write_at(written, buffers)
+        if not changed:
+            new.close()
+            remove_if_there(self.fs, path)
+            group.new = None
+            return
+        new.file.sync()
+
+    def _cleaned(
+        self, data: bytes, batch: BatchAt, last: bool, decompress: Codec, compress: Codec
+    ) -> tuple[BatchHeader, list[bytes]] | None:
+        """The batch as it stays: its own header object if nothing changes, None if nothing of it stays."""
+        header = batch.header
+        records = _records(data, batch, decompress)
+        if records is None:
+            return header, [data[batch.start : batch.end]]
+        expired = header.attributes & ATTR_DELETE_HORIZON and header.delete_horizon_ms <= self.now_ms
+        kept: list[Record] = []
+        tombstones = False
+        for place, record in enumerate(records):
+            offset = _offset(header, place, record)
+            if record.HasField("key"):
+                if offset < self._last_offsets.get(_digest(record.key), -1):
+                    continue
+                if not record.HasField("value"):
+                    if expired:
+                        continue
+                    tombstones = True
+            record.offset_delta = offset - header.base_offset
+            kept.append(record)
+        if not kept and not last and self._last_of_producer.get(header.producer_id) != header.base_offset:
+            return None
+        attributes, horizon_ms = self._horizon(header, tombstones)
+        if tombstones and attributes & ATTR_DELETE_HORIZON:
+            self._due_ms = horizon_ms if self._due_ms is None else min(self._due_ms, horizon_ms)
+        if len(kept) == header.record_count:
+            if attributes == header.attributes:
+                return header, [data[batch.start : batch.end]]
+            payload_field, payload = batch.payload(data)
+            header = replace(header, attributes=attributes, delete_horizon_ms=horizon_ms)
+            return header, encode_batch(header, self.seed, bytes(payload), payload_field)
+        codec = attributes & ATTR_CODEC_MASK if kept else 0
+        plain = Records(records=kept).SerializeToString()
+        stored = compress(codec, plain) if codec else plain
+        newest = header.max_timestamp
+        if kept and not attributes & ATTR_LOG_APPEND_TIME:
+            newest = max(header.base_timestamp + record.timestamp_delta for record in kept)
+        header = replace(
+            header,
+            attributes=attributes & ~ATTR_CODEC_MASK | codec,
+            record_count=len(kept),
+            max_timestamp=newest,
+            delete_horizon_ms=horizon_ms,
+            payload_crc=crc32c(stored),
+        )
+        return header, encode_batch(header, self.seed, stored, PAYLOAD_COMPRESSED if codec else PAYLOAD_RECORDS)
+
+    def _horizon(self, header: BatchHeader, tombstones: bool) -> tuple[int, int]:
+        """(attributes, delete horizon) of a batch that keeps tombstones, or none."""
+        if not tombstones:
+            return header.attributes & ~ATTR_DELETE_HORIZON, 0
+        if header.attributes & ATTR_DELETE_HORIZON:
+            return header.attributes, header.delete_horizon_ms
+        if header.next_offset > self._mapped_end:
+            # Older values of its keys may still be there: the clock starts when they are gone.
+            return header.attributes, 0
+        return header.attributes | ATTR_DELETE_HORIZON, self.now_ms + self.config.delete_retention_ms
+
+
+def plan(
+    fs: FileSystem,
+    directory: str,
+    seed: int,
+    closed: list[Segment],
+    config: LogConfig,
+    state: CompactionState,
+    *,
+    now_ms: int,
+    end_offset: int,
+    dedupe_buffer_bytes: int,
+) -> CompactionRun | None:
+    """A run over the segments that may be cleaned, or None if it is not worth it yet. Raises OSError."""
+    cleanable: list[Segment] = []
+    for segment in closed:
+        if segment.next_offset > end_offset or now_ms - segment.max_timestamp < config.min_compaction_lag_ms:
+            break
+        cleanable.append(segment)
+    dirty = [segment for segment in cleanable if segment.next_offset > state.cleaned_end_offset]
+    total_bytes = sum(segment.size_bytes for segment in cleanable)
+    dirty_bytes = sum(segment.size_bytes for segment in dirty)
+    worth_it = dirty_bytes > 0 and dirty_bytes >= config.min_cleanable_dirty_ratio * total_bytes
+    overdue = any(now_ms - segment.first_append_ms > config.max_compaction_lag_ms for segment in dirty)
+    tombstones_due = state.tombstones_due_ms is not None and state.tombstones_due_ms <= now_ms
+    if not (worth_it or overdue or tombstones_due):
+        return None
+    groups: list[Group] = []
+    size = 0
+    for segment in cleanable:
+        if not groups or size + segment.size_bytes > config.segment_bytes:
+            groups.append(Group([], [], []))
+            size = 0
+        size += segment.size_bytes
+        groups[-1].old.append(segment)
+        groups[-1].readers.append(segment.reader())
+        groups[-1].summaries.append(segment.summary)
+    return CompactionRun(
+        fs, directory, seed, config, now_ms, state, groups, keys_max=max(1, dedupe_buffer_bytes // _KEY_BYTES)
+    )
+
+
+def swap(fs: FileSystem, directory: str, groups: list[Group]) -> None:
+    """Puts the new segments' files in the place of the old ones'. Raises OSError.
+
+    A crash at any point leaves a log that opens: before a rename the old segments are whole, after it the new one
+    covers those behind it, which recovery then removes (KAFKA-7401). The order needs the two syncs in between: an
+    index file must not meet another segment of the same size, and no old segment may go before its replacement is
+    sure.
+    """
+    for group in groups:
+        remove_if_there(fs, group.old[0].index_path)
+    fs.sync_dir(directory)
+    for group in groups:
+        assert group.new is not None
+        fs.rename(group.new.path, group.old[0].path)
+        group.new.path = group.old[0].path
+    fs.sync_dir(directory)
+    for group in groups:
+        for old in group.old:
+            old.close()
+        for old in group.old[1:]:
+            remove_if_there(fs, old.index_path)
+            fs.unlink(old.path)
+
+
+def _records(data: bytes, batch: BatchAt, decompress: Codec) -> "list[Record] | None":
+    """The records, or None for a batch that has none to look into: markers, and formats kept verbatim."""
+    payload_field, payload = batch.payload(data)
+    if batch.header.attributes & ATTR_CONTROL or payload_field not in (PAYLOAD_RECORDS, PAYLOAD_COMPRESSED):
+        return None
+    plain = bytes(payload)
+    if payload_field == PAYLOAD_COMPRESSED:
+        plain = decompress(batch.header.codec, plain)
+    return list(Records.FromString(plain).records)
+
+
+def _offset(header: BatchHeader, place: int, record: Record) -> int:
+    return header.base_offset + (record.offset_delta if record.HasField("offset_delta") else place)
+
+
+def _digest(key: bytes) -> bytes:
+    return blake2b(key, digest_size=16).digest()
