@@ -267,6 +267,11 @@ class ControllerShell:
             index = self._quorum.propose(data, term)
             if index != draft.next_index:
                 raise InvariantError(f"the quorum appended at {index}, the draft was made for {draft.next_index}")
+            if self._term != term:
+                # Deposed while it appended: whether the entry survives is for the next leader to say.
+                for _, future in decided:
+                    _fail(future, _unknown(index))
+                return
             self._log_end = draft.build(term)
             _log_changes(draft.records, index)
         for answer, future in decided:
@@ -313,6 +318,9 @@ class ControllerShell:
                 return draft, decided
 
     def _on_image(self, image: Image, _delta: Delta) -> None:
+        if self._term is not None and image.term > self._term:
+            # Entries of a later leader are committed where ours were waiting: nothing of ours is proven by an index.
+            self._step_down()
         self._answer_committed()
 
     def _answer_committed(self) -> None:
@@ -332,13 +340,7 @@ class ControllerShell:
         self._term = None
         self._log_end = Image.EMPTY
         for _, index, future in self._uncommitted:
-            _fail(
-                future,
-                ApiError(
-                    pb.ERROR_CODE_REQUEST_TIMED_OUT,
-                    f"the controller changed before metadata entry {index} was committed: the outcome is unknown",
-                ),
-            )
+            _fail(future, _unknown(index))
         self._uncommitted.clear()
         for request in self._inbox:
             _fail(request.future, self._not_controller())
@@ -400,6 +402,13 @@ class ControllerShell:
 def _fail(future: "asyncio.Future[_Answer] | None", error: ApiError) -> None:
     if future is not None and not future.done():
         future.set_exception(error)
+
+
+def _unknown(index: int) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_REQUEST_TIMED_OUT,
+        f"the controller changed before metadata entry {index} was committed: the outcome is unknown",
+    )
 
 
 def _timeout_ms(request: Any) -> int:

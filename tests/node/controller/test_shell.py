@@ -181,6 +181,38 @@ async def test_leadership_lost_between_two_terms_does_not_mix_their_answers(rig:
     assert refused(appended) == "REQUEST_TIMED_OUT"
 
 
+async def test_a_new_term_of_the_same_node_starts_from_what_is_committed(rig: Rig) -> None:
+    """It may be deposed and elected again before it hears of either."""
+    rig.quorum.auto = False
+    appended = rig.create("old-term")
+    await settle()
+    del rig.quorum.entries[rig.quorum.commit_index :]
+    rig.quorum.auto = True
+    rig.quorum.become_leader(3)
+    await settle()
+    assert refused(appended) == "REQUEST_TIMED_OUT"
+    again = rig.create("old-term")
+    await settle()
+    await rig.beat_all()
+    assert not (await again).topics[0].HasField("error")
+    assert rig.publisher.image.topic_named("old-term") is not None
+
+
+async def test_leadership_lost_inside_an_append_leaves_its_answers_unknown(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def propose(data: bytes, term: int) -> int:
+        rig.quorum.entries.append((term, data))
+        rig.quorum.lose_leadership(to=2, term=2)
+        return rig.quorum.last_index
+
+    monkeypatch.setattr(rig.quorum, "propose", propose)
+    task = rig.create("t")
+    await settle()
+    assert refused(task) == "REQUEST_TIMED_OUT"
+    assert not rig.shell.active
+
+
 async def test_a_refused_append_steps_down(rig: Rig) -> None:
     """The quorum may know of a new leader before it says so."""
     rig.quorum.leadership = type(rig.quorum.leadership)(2, 2, False, False)
