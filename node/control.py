@@ -22,13 +22,14 @@ from node.controller.state.draft import ControllerSettings
 from node.http import HttpServer, Reply
 from node.metadata.image import NO_LEADER, Delta, Image
 from node.metadata.publisher import MetadataPublisher
-from node.quorum.driver import Leadership, Quorum
+from node.quorum.driver import Leadership, Quorum, ReplicaStatus
 from node.services import listener
 from node.services.cluster import build_version
 from node.services.view import QuorumView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
 from ottla.v1 import admin_pb2, cluster_pb2
+from raft.config import RaftConfig
 from storage.directory import LogDirectory
 from storage.fs import FileSystem
 
@@ -40,8 +41,10 @@ log = structlog.get_logger(__name__)
 
 TURN_S: Final = 0.1
 VIEW_EVERY_TURNS: Final = 2
+NO_EPOCH: Final = -1
 MESSAGE_MAX_BYTES: Final = 64 * 2**20
-DRAIN_S: Final = 0.5
+NOBODY_LEFT_MS: Final = 3000
+"""Without a controller for longer than an election takes, there is no majority left to hand over to."""
 CONTROLLER: Final = controller_pb2.DESCRIPTOR.services_by_name["ControllerService"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 
@@ -55,7 +58,16 @@ class ControlPlane:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._publisher = MetadataPublisher()
-        self._quorum = Quorum(settings, directory, fs)
+        self._quorum = Quorum(
+            directory,
+            fs,
+            voters=dict(settings.voters),
+            config=RaftConfig(
+                election_timeout_ms=settings.controller_quorum_election_timeout_ms,
+                election_timeout_max_ms=2 * settings.controller_quorum_election_timeout_ms,
+                fetch_timeout_ms=settings.controller_quorum_fetch_timeout_ms,
+            ),
+        )
         self._shell = ControllerShell(
             self._quorum,
             self._publisher,
@@ -107,7 +119,7 @@ class ControlPlane:
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
             rng=random.Random(),
         )
-        self._quorum.add_to(self._server)
+        self._quorum.add_to_server(self._server)
         listener.add_service(self._server, CONTROLLER, controller_handlers(self._shell), metrics)
         listener.add_service(self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics)
         listener.listen(self._server, settings.listener("control"), "control")
@@ -134,9 +146,19 @@ class ControlPlane:
         self.failed.set_exception(error or RuntimeError("the control plane ended"))
 
     async def hand_over(self) -> None:
-        """Asks the controller to take leaderships and ISR memberships away. The caller limits the time."""
-        if self._lifecycle.broker_epoch is not None:
-            await self._lifecycle.stop(self._settings.controlled_shutdown_timeout_ms)
+        """Asks the controller to take leaderships and ISR memberships away, unless there is none to do so."""
+        if self._lifecycle.broker_epoch is None:
+            return
+        asking = asyncio.ensure_future(self._lifecycle.stop(self._settings.controlled_shutdown_timeout_ms))
+        try:
+            while not asking.done():
+                leaderless_since_ms = self._quorum.leaderless_since_ms
+                if leaderless_since_ms is not None and _now_ms() - leaderless_since_ms > NOBODY_LEFT_MS:
+                    log.warning("controlled_shutdown_without_controller", leaderless_ms=NOBODY_LEFT_MS)
+                    return
+                await asyncio.wait([asking], timeout=TURN_S)
+        finally:
+            asking.cancel()
 
     async def stop(self) -> None:
         """Leaves the quorum and closes the listeners."""
@@ -145,8 +167,9 @@ class ControlPlane:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
         await self._http.stop()
-        await self._server.stop(DRAIN_S)
+        # First the quorum: to hand leadership over it needs the streams that this listener carries.
         await self._quorum.stop()
+        await self._server.stop(None)
 
     # --- from the quorum
 
@@ -166,8 +189,9 @@ class ControlPlane:
         log.info("peer_alive", node_id=node_id)
 
     def _on_image(self, image: Image, delta: Delta) -> None:
-        if self._directory.cluster_id is None and self._quorum.cluster_id is not None:
-            self._directory.set_cluster_id(self._quorum.cluster_id)
+        for node_id in delta.changed_brokers if not delta.snapshot else image.brokers:
+            if node_id in image.brokers:
+                self._quorum.set_address(node_id, image.brokers[node_id].control_address)
         self._data.call(self._plane.apply_metadata, image, delta)
 
     # --- to and from the data loop
@@ -181,7 +205,17 @@ class ControlPlane:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._describe(), self._loop))
 
     async def _describe(self) -> cluster_pb2.DescribeQuorumResponse:
-        return self._quorum.describe()
+        status = self._quorum.describe()
+        return cluster_pb2.DescribeQuorumResponse(
+            leader_id=status.leader_id,
+            leader_epoch=status.term,
+            commit_index=status.commit_index,
+            last_index=status.last_index,
+            leaderless_ms=status.leaderless_ms,
+            voters=[_replica(replica) for replica in status.voters],
+            observers=[_replica(replica) for replica in status.observers],
+            node_id=self._settings.node_id,
+        )
 
     def _tell_quorum(self) -> None:
         leadership = self._quorum.leadership
@@ -208,7 +242,8 @@ class ControlPlane:
         if partition is None or partition.state is None or partition.offline is not None:
             return None
         leader_epoch = partition.state.leader_epoch
-        return LogEnd(partition.log.epochs.latest_epoch, partition.log.log_end_offset, leader_epoch)
+        last_epoch = partition.log.epochs.latest_epoch
+        return LogEnd(NO_EPOCH if last_epoch is None else last_epoch, partition.log.log_end_offset, leader_epoch)
 
     def _controller_address(self) -> str | None:
         leader = self._quorum.leadership.leader_id
@@ -320,6 +355,17 @@ class ControlPlane:
                 {str(node): age_ms / 1000 for node, age_ms in self._shell.lease_ages_ms().items()},
             ),
         }
+
+
+def _replica(replica: ReplicaStatus) -> cluster_pb2.QuorumReplica:
+    return cluster_pb2.QuorumReplica(
+        node_id=replica.node_id,
+        directory_id=replica.directory_id,
+        match_index=replica.match_index,
+        lag_records=replica.lag_records,
+        lag_ms=replica.lag_ms,
+        address=replica.address,
+    )
 
 
 async def _until(core: "asyncio.Future[Any]") -> None:

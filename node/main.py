@@ -100,7 +100,8 @@ class _Node:
             process.settle()
             cause = await self._until_over(control, data)
             if cause is None:
-                await self._hand_over(control)
+                log.info("stopping", deadline_ms=self._settings.controlled_shutdown_timeout_ms)
+                await control.hand_over()
         except (OSError, StorageError) as error:
             cause = error
         if cause is not None:
@@ -122,16 +123,6 @@ class _Node:
             if future.done():
                 return future.exception() or RuntimeError("a core task ended")
         return None
-
-    async def _hand_over(self, control: ControlPlane) -> None:
-        """Asks the controller to move leaderships and ISR memberships away, for as long as the deadline allows."""
-        timeout_s = self._settings.controlled_shutdown_timeout_ms / 1000
-        log.info("stopping", deadline_s=timeout_s)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await control.hand_over()
-        except TimeoutError:
-            log.warning("controlled_shutdown_incomplete", after_s=timeout_s)
 
     def _on_signal(self, number: int) -> None:
         if self._signalled.is_set():
@@ -202,7 +193,8 @@ class DataThread:
         self._started.set_result(plane)
         running = asyncio.ensure_future(plane.run())
         stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait([running, stopping, plane.failed], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [running, stopping, plane.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         running.cancel()
         await asyncio.wait([running])
