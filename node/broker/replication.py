@@ -151,6 +151,7 @@ class FollowerStream:
 
     def _note_progress(self, position: Position, wanted: messages.ReplicaFetchPartition) -> None:
         """A follower has synced more; what it asked for before is or will be answered by itself."""
+        position.wanted.synced_end_offset = wanted.synced_end_offset
         partition = position.partition
         if (
             partition is None
