@@ -57,22 +57,22 @@ class CompactionState:
     tombstones_due_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A closed segment of the log, the handle it is read by, and what it was when the run began."""
+
+    segment: Segment
+    reader: Segment
+    summary: SegmentSummary
+
+
 @dataclass(slots=True)
 class Group:
-    """Neighbouring segments and the one that replaces them (None: they are good as they are)."""
+    """Neighbouring segments and the one that replaces them. `changed`: that is not just the same segment again."""
 
     old: list[Segment]
-    readers: list[Segment]
-    summaries: list[SegmentSummary]
-    new: Segment | None = None
-
-    @property
-    def end_offset(self) -> int:
-        return self.summaries[-1].next_offset
-
-    def still_stands(self, closed: list[Segment]) -> bool:
-        """Whether the log has not cut, trimmed or replaced these segments since the run began."""
-        return all(old in closed for old in self.old) and [old.summary for old in self.old] == self.summaries
+    new: Segment
+    changed: bool = False
 
 
 @dataclass(slots=True)
@@ -85,8 +85,9 @@ class CompactionRun:
     config: LogConfig
     now_ms: int
     before: CompactionState
-    groups: list[Group]
+    inputs: list[Input]
     keys_max: int
+    groups: list[Group] = field(default_factory=list)
     after: CompactionState = field(default_factory=CompactionState)
     error: OSError | CorruptBatch | None = None
     done: bool = False
@@ -100,9 +101,20 @@ class CompactionRun:
         CorruptBatch (rot in a closed segment), and what the codecs raise; the log must be told in any case."""
         try:
             self._map_keys(decompress)
-            for group in self.groups:
-                if group.summaries[0].base_offset < self._mapped_end:
-                    self._clean(group, decompress, compress)
+            for source in self.inputs:
+                if source.summary.base_offset >= self._mapped_end:
+                    break
+                last = self.groups[-1] if self.groups else None
+                # Only after cleaning is it known how little is left, so a segment may grow to 1.5 times the limit.
+                if last is None or 2 * last.new.size_bytes > self.config.segment_bytes:
+                    self._finish_group()
+                    last = self._new_group(source)
+                else:
+                    last.changed = True
+                last.old.append(source.segment)
+                self._clean(source, last, decompress, compress)
+            self._finish_group()
+            self.groups = [group for group in self.groups if group.changed]
             self.after = CompactionState(self._mapped_end, self._due_ms)
             self.done = True
         except (OSError, CorruptBatch) as error:
@@ -110,77 +122,86 @@ class CompactionRun:
             raise
         finally:
             self._last_offsets.clear()
-            for group in self.groups:
-                for reader in group.readers:
-                    reader.close()
+            for source in self.inputs:
+                source.reader.close()
+
+    def still_stands(self, closed: list[Segment]) -> bool:
+        """Whether the log has not cut, trimmed or replaced any of the segments since the run began."""
+        return all(source.segment in closed and source.segment.summary == source.summary for source in self.inputs)
 
     def discard(self) -> None:
         """Removes what `run` wrote, as far as the disk lets it; the next open removes the rest."""
+        for source in self.inputs:
+            source.reader.close()
         for group in self.groups:
-            for reader in group.readers:
-                reader.close()
-            if group.new is not None:
-                group.new.close()
-                with contextlib.suppress(OSError):
-                    remove_if_there(self.fs, group.new.path)
-                group.new = None
+            group.new.close()
+            with contextlib.suppress(OSError):
+                remove_if_there(self.fs, group.new.path)
+        self.groups = []
 
     def _map_keys(self, decompress: Codec) -> None:
         """The last offset of every key in the dirty part, as far as the table has room, and of every producer."""
         self._mapped_end = self.before.cleaned_end_offset
         full = False
-        for group in self.groups:
-            for reader in group.readers:
-                for data, batch in reader.scan(self.seed, reader.size_bytes):
-                    header = batch.header
-                    if (
-                        header.producer_id
-                        and header.max_timestamp + self.config.producer_id_expiration_ms > self.now_ms
-                    ):
-                        self._last_of_producer[header.producer_id] = header.base_offset
-                    if full or header.next_offset <= self.before.cleaned_end_offset:
-                        continue
-                    records = _records(data, batch, decompress)
-                    count = len(records) if records is not None else 0
-                    if self._last_offsets and len(self._last_offsets) + count > self.keys_max:
-                        full = True
-                        continue
-                    for place, record in enumerate(records or ()):
-                        if record.HasField("key"):
-                            self._last_offsets[_digest(record.key)] = _offset(header, place, record)
-                    self._mapped_end = header.next_offset
+        alive_after_ms = self.now_ms - self.config.producer_id_expiration_ms
+        for source in self.inputs:
+            for data, batch in source.reader.scan(self.seed, source.summary.size_bytes):
+                header = batch.header
+                if header.producer_id and header.max_timestamp > alive_after_ms:
+                    self._last_of_producer[header.producer_id] = header.base_offset
+                if full or header.next_offset <= self.before.cleaned_end_offset:
+                    continue
+                records = _records(data, batch, decompress) or []
+                if self._last_offsets and len(self._last_offsets) + len(records) > self.keys_max:
+                    full = True
+                    continue
+                for place, record in enumerate(records):
+                    if record.HasField("key"):
+                        self._last_offsets[_digest(record.key)] = _offset(header, place, record)
+                self._mapped_end = header.next_offset
 
-    def _clean(self, group: Group, decompress: Codec, compress: Codec) -> None:
-        base_offset = group.summaries[0].base_offset
+    def _new_group(self, source: Input) -> Group:
+        base_offset = source.summary.base_offset
         path = os.path.join(self.directory, f"{base_offset:020d}{CLEANED_SUFFIX}")
         remove_if_there(self.fs, path)
         new = Segment.create(self.fs, self.directory, base_offset, self.config.index_interval_bytes, path)
-        group.new = new
-        new.first_append_ms = min(summary.first_append_ms for summary in group.summaries)
-        buffers: list[bytes] = []
-        buffered, written, changed = 0, 0, len(group.old) > 1
-        for reader in group.readers:
-            for data, batch in reader.scan(self.seed, reader.size_bytes):
-                kept = self._cleaned(data, batch, batch.header.next_offset == group.end_offset, decompress, compress)
-                if kept is None:
-                    changed = True
-                    continue
-                header, pieces = kept
-                changed = changed or header is not batch.header
-                length = sum(map(len, pieces))
-                new.note(header.base_offset, header.next_offset, length, header.max_timestamp)
-                buffers += pieces
-                buffered += length
-                if buffered >= _WRITE_BYTES:
-                    new.file.write_at(written, buffers)
-                    written, buffered, buffers = written + buffered, 0, []
-        new.file.write_at(written, buffers)
-        if not changed:
-            new.close()
-            remove_if_there(self.fs, path)
-            group.new = None
+        new.first_append_ms = source.summary.first_append_ms
+        group = Group([], new)
+        self.groups.append(group)
+        return group
+
+    def _finish_group(self) -> None:
+        """Makes the last group's file durable, or removes it if it is the same as its only segment's."""
+        if not self.groups:
             return
-        new.file.sync()
+        group = self.groups[-1]
+        if group.changed:
+            group.new.file.sync()
+        else:
+            group.new.close()
+            remove_if_there(self.fs, group.new.path)
+
+    def _clean(self, source: Input, group: Group, decompress: Codec, compress: Codec) -> None:
+        """Writes what stays of a segment to the end of the group's new one."""
+        new, end_offset = group.new, source.summary.next_offset
+        buffers: list[bytes] = []
+        position = buffered = new.size_bytes
+        for data, batch in source.reader.scan(self.seed, source.summary.size_bytes):
+            kept = self._cleaned(data, batch, batch.header.next_offset == end_offset, decompress, compress)
+            if kept is None:
+                group.changed = True
+                continue
+            header, pieces = kept
+            group.changed = group.changed or header is not batch.header
+            length = sum(map(len, pieces))
+            new.note(header.base_offset, header.next_offset, length, header.max_timestamp)
+            buffers += pieces
+            buffered += length
+            if buffered - position >= _WRITE_BYTES:
+                new.file.write_at(position, buffers)
+                position, buffers = buffered, []
+        if buffers:
+            new.file.write_at(position, buffers)
 
     def _cleaned(
         self, data: bytes, batch: BatchAt, last: bool, decompress: Codec, compress: Codec
@@ -258,7 +279,8 @@ def plan(
     """A run over the segments that may be cleaned, or None if it is not worth it yet. Raises OSError."""
     cleanable: list[Segment] = []
     for segment in closed:
-        if segment.next_offset > end_offset or now_ms - segment.max_timestamp < config.min_compaction_lag_ms:
+        too_young = 0 < config.min_compaction_lag_ms > now_ms - segment.max_timestamp
+        if segment.next_offset > end_offset or too_young:
             break
         cleanable.append(segment)
     dirty = [segment for segment in cleanable if segment.next_offset > state.cleaned_end_offset]
@@ -269,19 +291,9 @@ def plan(
     tombstones_due = state.tombstones_due_ms is not None and state.tombstones_due_ms <= now_ms
     if not (worth_it or overdue or tombstones_due):
         return None
-    groups: list[Group] = []
-    size = 0
-    for segment in cleanable:
-        if not groups or size + segment.size_bytes > config.segment_bytes:
-            groups.append(Group([], [], []))
-            size = 0
-        size += segment.size_bytes
-        groups[-1].old.append(segment)
-        groups[-1].readers.append(segment.reader())
-        groups[-1].summaries.append(segment.summary)
-    return CompactionRun(
-        fs, directory, seed, config, now_ms, state, groups, keys_max=max(1, dedupe_buffer_bytes // _KEY_BYTES)
-    )
+    keys_max = max(1, dedupe_buffer_bytes // _KEY_BYTES)
+    inputs = [Input(segment, segment.reader(), segment.summary) for segment in cleanable]
+    return CompactionRun(fs, directory, seed, config, now_ms, state, inputs, keys_max)
 
 
 def swap(fs: FileSystem, directory: str, groups: list[Group]) -> None:
@@ -296,7 +308,6 @@ def swap(fs: FileSystem, directory: str, groups: list[Group]) -> None:
         remove_if_there(fs, group.old[0].index_path)
     fs.sync_dir(directory)
     for group in groups:
-        assert group.new is not None
         fs.rename(group.new.path, group.old[0].path)
         group.new.path = group.old[0].path
     fs.sync_dir(directory)

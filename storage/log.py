@@ -508,20 +508,16 @@ class Log:
         if run is not self._compacting:
             raise InvariantError("this compaction was not the one that is out")
         self._compacting = None
-        closed = self._segments.closed()
-        stands = run.done and all(group.still_stands(closed) for group in run.groups)
-        if not stands or self._closed or self.failed is not None:
+        if not run.done or not run.still_stands(self._segments.closed()) or self._closed or self.failed is not None:
             run.discard()
             if isinstance(run.error, CorruptBatch):
                 raise run.error
             return 0
         before = self.size_bytes
-        groups = [group for group in run.groups if group.new is not None]
         try:
-            if groups:
-                swap(self._fs, self.directory, groups)
-            for group in groups:
-                assert group.new is not None
+            if run.groups:
+                swap(self._fs, self.directory, run.groups)
+            for group in run.groups:
                 self._segments.replace(group.old, group.new)
                 group.new.write_index()
             self._compaction = run.after

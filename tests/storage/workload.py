@@ -50,7 +50,7 @@ def batches_of(log: Log) -> list[Batch]:
             header = batch.header
             found.append((header.base_offset, header.next_offset, header.leader_epoch, piece.data[at : batch.end]))
             at = batch.end
-        assert found[-1][1] == piece.next_offset
+        assert found[-1][1] <= piece.next_offset, "compaction leaves gaps"
         offset = piece.next_offset
     return found
 
