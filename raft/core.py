@@ -159,8 +159,8 @@ class Raft:
 
         `snapshot` with last_index 0 is the formation: the first voter set. `entries` are those found on disk, wherever
         they start; `log_was_dropped` says whether the newest snapshot made them worthless. `refetch`: damage was
-        found in the log, whose intact head is `entries`; it reached this (index, term) at most. Raises InvariantError if
-        entries are missing behind the snapshot.
+        found in the log, whose intact head is `entries`; it reached this (index, term) at most. Raises InvariantError
+        if entries are missing behind the snapshot.
         """
         log = RaftLog(snapshot, entries)
         self.log_was_dropped = bool(entries) and not reconcile(snapshot, entries)

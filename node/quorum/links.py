@@ -1,0 +1,247 @@
+"""Streams between the members: who is connected, and who is gone.
+
+Each node dials each address it knows and takes the streams of whoever dials it; a frame goes out on any open stream
+with its addressee, so a node nobody can dial back is served too. A member is *lost* when its streams have all ended and
+none has come back for 150 ms (protocol.md 5). A stream ends when the other process does, within milliseconds; a silent
+peer's does not, and counts as nothing here.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import grpc
+import structlog
+
+from node.quorum.wire import peer_from_proto
+from ottla.internal.v1 import raft_pb2 as pb
+from ottla.internal.v1 import raft_pb2_grpc
+from raft.model import PeerId
+
+log = structlog.get_logger(__name__)
+
+LOST_AFTER_S: Final = 0.15
+_HELLO_TIMEOUT_S: Final = 2.0
+_REDIAL_MIN_S: Final = 0.02
+_REDIAL_MAX_S: Final = 0.3
+_QUEUE_FRAMES: Final = 512
+"""Frames that wait for one slow peer; more are dropped, as a network would."""
+
+CHANNEL_OPTIONS: Final = (
+    # Channels to one target share a connection otherwise, and heartbeats would queue behind data.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 300),
+    # Far above the broker session timeout: a silent peer is not a dead one, but a black hole must end some time.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+)
+
+
+class LinkListener(Protocol):
+    """What the driver wants to know, and decides. All calls are on the control loop and do not block."""
+
+    def hello(self, to_node_id: int) -> pb.RaftHello:
+        """Who this node is, for a stream with `to_node_id`."""
+
+    def admit(self, hello: pb.RaftHello) -> pb.RaftHello | None:
+        """The refusal to answer with, or None: the stream stands."""
+
+    def on_frame(self, peer: PeerId, frame: pb.RaftFrame) -> None: ...
+    def on_connected(self, peer: PeerId) -> None:
+        """The first stream with `peer` stands; `admit` has seen its hello."""
+
+    def on_lost(self, peer: PeerId) -> None:
+        """Every stream with `peer` has ended, 150 ms ago."""
+
+
+class _Link:
+    """One open stream, in either direction."""
+
+    def __init__(self, peer: PeerId) -> None:
+        self.peer = peer
+        self.queue: asyncio.Queue[pb.RaftFrame] = asyncio.Queue(_QUEUE_FRAMES)
+
+
+Read = Callable[[], Awaitable[Any]]
+Write = Callable[[pb.RaftFrame], Awaitable[None]]
+
+
+class Links:
+    """All streams of this node, those it dials and those it is dialled by. Control loop only."""
+
+    def __init__(self, listener: LinkListener) -> None:
+        self.last_contact_ms: dict[int, int] = {}
+        """Monotonic time of the last frame of each node id, taken when it arrived."""
+        self.dropped_frames = 0
+        self._listener = listener
+        self._links: dict[PeerId, list[_Link]] = {}
+        self._lost_timers: dict[PeerId, asyncio.TimerHandle] = {}
+        self._dialers: dict[int, tuple[str, asyncio.Task[None]]] = {}
+        self._stopping = False
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve RaftService there."""
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._serve,
+            request_deserializer=pb.RaftFrame.FromString,
+            response_serializer=pb.RaftFrame.SerializeToString,
+        )
+        name = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Connect": handler}),))
+
+    # --- sending
+
+    @property
+    def connected(self) -> tuple[PeerId, ...]:
+        """Members with an open stream."""
+        return tuple(self._links)
+
+    def send(self, peer: PeerId, frame: pb.RaftFrame) -> None:
+        """Queue a frame for `peer`; lost if there is no stream, or too much waits on it."""
+        links = self._links.get(peer)
+        if links:
+            try:
+                links[0].queue.put_nowait(frame)
+            except asyncio.QueueFull:
+                self.dropped_frames += 1
+
+    # --- dialing
+
+    def dial(self, node_id: int, address: str) -> None:
+        """Keep a stream to `node_id` at `address`, from now on."""
+        known = self._dialers.get(node_id)
+        if self._stopping or (known is not None and known[0] == address):
+            return
+        if known is not None:
+            known[1].cancel()
+        task = asyncio.get_running_loop().create_task(self._dial(node_id, address), name=f"quorum-dial-{node_id}")
+        self._dialers[node_id] = (address, task)
+
+    def address(self, node_id: int) -> str:
+        """The address that `node_id` is dialled at; empty if it is not."""
+        return self._dialers[node_id][0] if node_id in self._dialers else ""
+
+    async def stop(self) -> None:
+        """End all streams."""
+        self._stopping = True
+        tasks = [task for _, task in self._dialers.values()]
+        for timer in self._lost_timers.values():
+            timer.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _dial(self, node_id: int, address: str) -> None:
+        wait_s = _REDIAL_MIN_S
+        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+            stub = raft_pb2_grpc.RaftServiceStub(channel)
+            while True:
+                call = stub.Connect()
+                try:
+                    if await self._handshake_out(call, node_id, address):
+                        wait_s = _REDIAL_MIN_S
+                except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError):
+                    pass
+                except asyncio.CancelledError:
+                    # grpc cancels the reader of a stream that broke; only a cancel of this task itself ends it.
+                    task = asyncio.current_task()
+                    if self._stopping or (task is not None and task.cancelling()):
+                        raise
+                finally:
+                    call.cancel()
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, _REDIAL_MAX_S)
+
+    async def _handshake_out(self, call: Any, node_id: int, address: str) -> bool:
+        """Introduce this node, run the stream to its end; returns whether it stood."""
+        await call.write(pb.RaftFrame(hello=self._listener.hello(node_id)))
+        answer = await asyncio.wait_for(call.read(), _HELLO_TIMEOUT_S)
+        if not isinstance(answer, pb.RaftFrame) or answer.WhichOneof("frame") != "hello":
+            return False
+        if answer.hello.refusal:
+            log.warning("quorum_peer_refuses", node_id=node_id, address=address, reason=answer.hello.refusal)
+            await asyncio.sleep(1.0)
+            return False
+        if answer.hello.sender.node_id != node_id:
+            log.warning("quorum_wrong_node", expected=node_id, answered=answer.hello.sender.node_id, address=address)
+            await asyncio.sleep(1.0)
+            return False
+        refusal = self._listener.admit(answer.hello)
+        if refusal is not None:
+            await call.write(pb.RaftFrame(hello=refusal))
+            await asyncio.sleep(1.0)
+            return False
+        await self._run(_Link(peer_from_proto(answer.hello.sender)), call.read, call.write)
+        return True
+
+    # --- being dialled
+
+    async def _serve(self, _requests: Any, context: Any) -> None:
+        """Run one stream that another node opened."""
+        first = await asyncio.wait_for(context.read(), _HELLO_TIMEOUT_S)
+        if not isinstance(first, pb.RaftFrame) or first.WhichOneof("frame") != "hello" or self._stopping:
+            return
+        refusal = self._listener.admit(first.hello)
+        if refusal is not None:
+            await context.write(pb.RaftFrame(hello=refusal))
+            return
+        await context.write(pb.RaftFrame(hello=self._listener.hello(first.hello.sender.node_id)))
+        await self._run(_Link(peer_from_proto(first.hello.sender)), context.read, context.write)
+
+    # --- an open stream
+
+    async def _run(self, link: _Link, read: Read, write: Write) -> None:
+        self._attach(link)
+        writer = asyncio.get_running_loop().create_task(self._write(link, write), name=f"quorum-write-{link.peer}")
+        try:
+            while True:
+                frame = await read()
+                if not isinstance(frame, pb.RaftFrame):
+                    return
+                if frame.WhichOneof("frame") == "hello":
+                    log.warning("quorum_peer_refuses", peer=str(link.peer), reason=frame.hello.refusal)
+                    return
+                self.last_contact_ms[link.peer.node_id] = time.monotonic_ns() // 1_000_000
+                self._listener.on_frame(link.peer, frame)
+        finally:
+            # Nothing here may wait: after a broken stream the next await is cancelled.
+            writer.cancel()
+            self._detach(link)
+
+    @staticmethod
+    async def _write(link: _Link, write: Write) -> None:
+        # A broken stream shows at the reader, which ends the link.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            while True:
+                await write(await link.queue.get())
+
+    def _attach(self, link: _Link) -> None:
+        timer = self._lost_timers.pop(link.peer, None)
+        if timer is not None:
+            timer.cancel()
+        links = self._links.setdefault(link.peer, [])
+        links.append(link)
+        self.last_contact_ms[link.peer.node_id] = time.monotonic_ns() // 1_000_000
+        self._listener.on_connected(link.peer)
+
+    def _detach(self, link: _Link) -> None:
+        links = self._links[link.peer]
+        links.remove(link)
+        if links or self._stopping:
+            return
+        del self._links[link.peer]
+        loop = asyncio.get_running_loop()
+        self._lost_timers[link.peer] = loop.call_later(LOST_AFTER_S, self._lost, link.peer)
+
+    def _lost(self, peer: PeerId) -> None:
+        del self._lost_timers[peer]
+        self._listener.on_lost(peer)

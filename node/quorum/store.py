@@ -1,0 +1,316 @@
+"""What the quorum keeps on disk, below `<data.dir>/quorum`:
+
+formation            the first voter set and its cluster id, from the moment it was accepted
+quorum-state         term and vote; where a damaged log must be whole again; what of the log was synced
+log/                 the raft log (`storage.log`): one entry = one batch of one record, epoch = term, offset = index - 1
+<index>-<term>.snapshot
+
+Calls are the control loop's, except `SyncJob.run` and the functions that say so.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from crc32c import crc32c
+
+from node.quorum.wire import peers_from_proto, peers_to_proto, snapshot_from_proto, snapshot_to_proto
+from ottla.internal.v1 import raft_pb2
+from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader, read_batch
+from ottla.v1 import record_pb2
+from raft.effects import Effects, HardState
+from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
+from storage.config import LogConfig
+from storage.durable import read_durable, write_durable
+from storage.errors import CorruptFile
+from storage.fs import FileSystem, read_file, remove_if_there
+from storage.log import Log
+from storage.sync import SyncTicket
+
+log = structlog.get_logger(__name__)
+
+_LOG_CONFIG: Final = LogConfig(
+    segment_bytes=16 << 20,
+    segment_ms=1 << 50,
+    retention_ms=-1,
+    retention_bytes=-1,
+    max_message_bytes=64 << 20,
+)
+_SMALLEST_ENTRY_BYTES: Final = 100
+_KEYS: Final = {EntryKind.NOOP: b"noop", EntryKind.VOTERS: b"voters"}
+"""Records of the quorum itself have a key; metadata records have none."""
+_SNAPSHOT_NAME: Final = re.compile(r"(\d{20})-(\d{10})\.snapshot")
+_SNAPSHOT_MAGIC: Final = b"ottla snapshot 1 "
+
+
+@dataclass(frozen=True, slots=True)
+class Formation:
+    """The first voter set of a cluster."""
+
+    cluster_id: bytes
+    voters: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was on disk. `snapshot_data` is the state machine's; None for the formation."""
+
+    hard_state: HardState
+    refetch: tuple[int, int]
+    snapshot: SnapshotMeta
+    snapshot_size_bytes: int
+    snapshot_data: bytes | None
+    entries: list[Entry]
+
+
+@dataclass(slots=True)
+class SyncJob:
+    """One trip of the sync thread: hard state and log. `disk_full`: nothing may be taken as durable, try again."""
+
+    fs: FileSystem
+    state_path: str
+    state: dict[str, Any] | None
+    ticket: SyncTicket | None
+    disk_full: bool = False
+
+    def run(self) -> None:
+        """Make both durable; on the sync thread. Raises OSError other than a full disk."""
+        if self.ticket is not None:
+            self.ticket.run()
+        if self.state is None:
+            return
+        try:
+            write_durable(self.fs, self.state_path, self.state)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.disk_full = True
+
+
+def encode_snapshot(snapshot: SnapshotMeta, data: bytes) -> bytes:
+    """The bytes of a snapshot file: checksum line, what it stands for, the state machine's bytes."""
+    meta = snapshot_to_proto(snapshot).SerializeToString(deterministic=True)
+    body = len(meta).to_bytes(4, "little") + meta + data
+    return b"%s%08x\n" % (_SNAPSHOT_MAGIC, crc32c(body)) + body
+
+
+def decode_snapshot(raw: bytes) -> tuple[SnapshotMeta, bytes]:
+    """Return what the file stands for and the state machine's bytes. Raises CorruptFile."""
+    head, _, body = raw.partition(b"\n")
+    if head != b"%s%08x" % (_SNAPSHOT_MAGIC, crc32c(body)):
+        raise CorruptFile("the snapshot does not carry the checksum of its content")
+    length = int.from_bytes(body[:4], "little")
+    meta = snapshot_from_proto(raft_pb2.RaftSnapshotId.FromString(body[4 : 4 + length]))
+    return meta, body[4 + length :]
+
+
+class QuorumStore:
+    """See the module. `open` comes after the formation is known."""
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        """Use the directory `path`, made if needed. Raises CorruptFile, OSError."""
+        self._fs = fs
+        self._path = path
+        self._state_path = os.path.join(path, "quorum-state")
+        fs.makedirs(path)
+        self._log: Log | None = None
+        self._refetch = (0, 0)
+        content = read_durable(fs, os.path.join(path, "formation"))
+        self.formation: Formation | None = None
+        if content is not None:
+            voters = tuple(PeerId(node_id, bytes.fromhex(directory)) for node_id, directory in content["voters"])
+            self.formation = Formation(bytes.fromhex(content["cluster_id"]), voters)
+
+    def keep_formation(self, formation: Formation) -> None:
+        """Make the formation durable. Blocks: there is nothing else to do before a cluster exists. Raises OSError."""
+        content = {
+            "cluster_id": formation.cluster_id.hex(),
+            "voters": [[voter.node_id, voter.directory_id.hex()] for voter in formation.voters],
+        }
+        write_durable(self._fs, os.path.join(self._path, "formation"), content)
+        self.formation = formation
+
+    # --- opening
+
+    def open(self, now_ms: int) -> Loaded:
+        """Load everything; recovers the log. Raises CorruptFile, OSError."""
+        assert self.formation is not None
+        state = read_durable(self._fs, self._state_path) or {}
+        vote = state.get("voted_for")
+        hard_state = HardState(state.get("term", 0), None if vote is None else PeerId(vote[0], bytes.fromhex(vote[1])))
+        index, term = state.get("refetch", (0, 0))
+        self._refetch = (index, term)
+        self._log = Log.open(
+            self._fs,
+            os.path.join(self._path, "log"),
+            self.formation.cluster_id,
+            0,
+            _LOG_CONFIG,
+            now_ms=now_ms,
+            recovery_point=state.get("recovery_point"),
+            complete_is_damage=True,
+        )
+        entries = self._read_entries()
+        if self._log.damaged_at is not None:
+            self._mend(hard_state, entries[-1].term if entries else 0)
+        snapshot, size, data = self._newest_snapshot()
+        return Loaded(hard_state, self._refetch, snapshot, size, data, entries)
+
+    def _mend(self, hard_state: HardState, last_term: int) -> None:
+        """Cut the log before the damage; remember first, durably, how far it may have reached (protocol.md 1)."""
+        assert self._log is not None
+        directory = os.path.join(self._path, "log")
+        names = [name for name in self._fs.listdir(directory) if name.endswith(".log")]
+        lost = sum(self._fs.size(os.path.join(directory, name)) for name in names) // _SMALLEST_ENTRY_BYTES
+        reached = max(self._log.damaged_at or 0, self._refetch[0]) + lost
+        self._refetch = (reached, max(hard_state.term, last_term, self._refetch[1]))
+        log.error(
+            "quorum_log_damaged",
+            damaged_at=self._log.damaged_at,
+            damage=self._log.recovery.damage,
+            consequence="this node neither votes nor leads before it has fetched the log again",
+        )
+        write_durable(self._fs, self._state_path, self._state(hard_state))
+        self._log.truncate_to(self._log.damaged_at or 0)
+
+    def _read_entries(self) -> list[Entry]:
+        assert self._log is not None
+        entries: list[Entry] = []
+        offset, end = self._log.log_start_offset, self._log.log_end_offset
+        while offset < end:
+            piece = self._log.read(offset, 4 << 20, end, min_one=True)
+            at = 0
+            while at < len(piece.data):
+                batch = read_batch(piece.data, at)
+                assert batch is not None
+                if batch.header.base_offset >= offset:
+                    _, payload = batch.payload(piece.data)
+                    entries.append(_decode(batch.header, bytes(payload)))
+                at = batch.end
+            offset = piece.next_offset
+        return entries
+
+    def _newest_snapshot(self) -> tuple[SnapshotMeta, int, bytes | None]:
+        assert self.formation is not None
+        for name in reversed(self._snapshot_names()):
+            try:
+                raw = read_file(self._fs, os.path.join(self._path, name))
+                snapshot, data = decode_snapshot(raw)
+            except CorruptFile as error:
+                log.error("quorum_snapshot_damaged", file=name, error=str(error))
+                continue
+            return snapshot, len(raw), data
+        return SnapshotMeta(0, 0, self.formation.voters), 0, None
+
+    def _snapshot_names(self) -> list[str]:
+        return [name for name in self._fs.listdir(self._path) if _SNAPSHOT_NAME.fullmatch(name)]
+
+    def log_was_dropped(self, snapshot: SnapshotMeta) -> None:
+        """The newest snapshot made the log on disk worthless: a crash came before that was written."""
+        assert self._log is not None
+        self._log.reset_to(snapshot.last_index, snapshot.last_term or None)
+
+    # --- writing
+
+    def write(self, effects: Effects, now_ms: int) -> None:
+        """Write the log's part of `effects`, unsynced. Raises DiskFull - call again with the same - and LogFailed."""
+        assert self._log is not None
+        if effects.reset_log is not None:
+            self._log.reset_to(effects.reset_log.last_index, effects.reset_log.last_term)
+            effects.reset_log = None
+        if effects.truncate_from is not None:
+            self._log.truncate_to(effects.truncate_from - 1)
+            effects.truncate_from = None
+        while effects.append:
+            entry = effects.append[0]
+            header = BatchHeader(entry.index - 1, entry.term, 1, 0, base_timestamp=now_ms, max_timestamp=now_ms)
+            self._log.append_as_leader(header, _payload(entry), PAYLOAD_RECORDS, leader_epoch=entry.term, now_ms=now_ms)
+            del effects.append[0]
+        if effects.drop_log_to is not None:
+            self._log.advance_log_start(min(effects.drop_log_to, self._log.log_end_offset))
+            self._log.apply_retention(now_ms, self._log.log_start_offset)
+            self._log.delete_expired_files(now_ms)
+
+    def begin_sync(self, hard_state: HardState | None) -> SyncJob:
+        """Return the job that makes everything written so far durable, and `hard_state` if it is given."""
+        assert self._log is not None
+        state = None if hard_state is None else self._state(hard_state)
+        return SyncJob(self._fs, self._state_path, state, self._log.begin_sync())
+
+    def complete_sync(self, job: SyncJob) -> None:
+        """Take a job back after it ran. Raises LogFailed."""
+        assert self._log is not None
+        if job.ticket is not None:
+            self._log.complete_sync(job.ticket)
+
+    def _state(self, hard_state: HardState) -> dict[str, Any]:
+        assert self._log is not None
+        vote = hard_state.voted_for
+        return {
+            "term": hard_state.term,
+            "voted_for": None if vote is None else [vote.node_id, vote.directory_id.hex()],
+            "refetch": list(self._refetch),
+            "recovery_point": self._log.synced_end_offset,
+        }
+
+    # --- snapshots
+
+    def write_snapshot(self, snapshot: SnapshotMeta, raw: bytes) -> None:
+        """Store the bytes of a snapshot file durably; on the sync thread. Raises OSError."""
+        path = self._snapshot_path(snapshot)
+        temporary = path + ".tmp"
+        remove_if_there(self._fs, temporary)
+        file = self._fs.open(temporary, create=True)
+        try:
+            file.write_at(0, [raw])
+            file.sync()
+        finally:
+            file.close()
+        self._fs.rename(temporary, path)
+        self._fs.sync_dir(self._path)
+
+    def read_snapshot(self, snapshot: SnapshotMeta, offset: int, max_bytes: int) -> bytes:
+        """Return a piece of a snapshot file. Raises OSError."""
+        file = self._fs.open(self._snapshot_path(snapshot))
+        try:
+            return file.pread(max_bytes, offset)
+        finally:
+            file.close()
+
+    def keep_snapshots(self, indexes: Iterable[int]) -> None:
+        """Remove the files of all other snapshots. Raises OSError."""
+        kept = set(indexes)
+        for name in self._snapshot_names():
+            if int(name[:20]) not in kept:
+                self._fs.unlink(os.path.join(self._path, name))
+
+    def _snapshot_path(self, snapshot: SnapshotMeta) -> str:
+        return os.path.join(self._path, f"{snapshot.last_index:020d}-{snapshot.last_term:010d}.snapshot")
+
+    def close(self, *, clean: bool) -> None:
+        """Close the log; `clean` only if nothing failed. Raises LogFailed."""
+        if self._log is not None:
+            self._log.close(clean=clean)
+
+
+def _payload(entry: Entry) -> bytes:
+    value = entry.data
+    if entry.kind is EntryKind.VOTERS:
+        value = raft_pb2.RaftVoterSet(voters=peers_to_proto(entry.voters)).SerializeToString(deterministic=True)
+    record = record_pb2.Record(key=_KEYS.get(entry.kind), value=value)
+    return record_pb2.Records(records=[record]).SerializeToString(deterministic=True)
+
+
+def _decode(header: BatchHeader, payload: bytes) -> Entry:
+    (record,) = record_pb2.Records.FromString(payload).records
+    index, term = header.base_offset + 1, header.leader_epoch
+    if not record.HasField("key"):
+        return Entry(index, term, EntryKind.DATA, record.value)
+    if record.key == _KEYS[EntryKind.NOOP]:
+        return Entry(index, term, EntryKind.NOOP)
+    voters = peers_from_proto(raft_pb2.RaftVoterSet.FromString(record.value).voters)
+    return Entry(index, term, EntryKind.VOTERS, b"", voters)
