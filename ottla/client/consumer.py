@@ -30,8 +30,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     With topics, all their partitions are read, new ones from their start. Without, call `assign`. Records of a
     partition come in order; between partitions there is none. `bootstrap` is host:port of one or more nodes, or a
-    Client to share. Settings have Kafka's names, times in ms, sizes in bytes. `auto_offset_reset` decides where to start, and
-    what to do when a position is no longer in the log: earliest, latest, none, or by_duration:PT1H.
+    Client to share. Settings have Kafka's names, times in ms, sizes in bytes. `auto_offset_reset` decides where to
+    start, and what to do when a position is no longer in the log: earliest, latest, none, or by_duration:PT1H.
     """
 
     def __init__(

@@ -180,6 +180,11 @@ class Producer:
         )
         self._complete(self._state.abort(failure))
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What waits to be acknowledged, in encoded bytes; `send` blocks when it reaches buffer_memory."""
+        return self._state.buffered_bytes
+
     # -- records in ------------------------------------------------------------------------------------------------
 
     async def send(

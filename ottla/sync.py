@@ -1,0 +1,337 @@
+"""The client for programs without asyncio: the same names and methods, which block.
+
+    with Producer("host:9092") as producer:
+        producer.send("events", b"hello")
+
+All objects share one background thread with an event loop, which keeps batches and connections moving while the program
+does something else. Every call crosses threads (about 50 us), so this is the convenient way, not the fast one.
+"""
+
+import asyncio
+import concurrent.futures
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+
+from ottla.client import admin, consumer, producer
+from ottla.client.errors import DeliveryFailed
+from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+__all__ = ["Admin", "Consumer", "Delivery", "Producer"]
+
+
+class _Loop:
+    """An event loop in a daemon thread; runs while somebody holds it."""
+
+    _lock = threading.Lock()
+    _shared: "_Loop | None" = None
+    _holders = 0
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="ottla-loop", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def hold(cls) -> "_Loop":
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+            cls._holders += 1
+            return cls._shared
+
+    @classmethod
+    def let_go(cls) -> None:
+        with cls._lock:
+            cls._holders -= 1
+            if cls._holders or cls._shared is None:
+                return
+            idle, cls._shared = cls._shared, None
+        idle.loop.call_soon_threadsafe(idle.loop.stop)
+        idle._thread.join()
+        idle.loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Runs it on the loop and waits; what interrupts the wait (Ctrl-C, a time-out) cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(timeout_s)
+        except BaseException:
+            future.cancel()
+            raise
+
+
+class _Blocking:
+    """What the three have in common: `with`, start, close, and calls that wait."""
+
+    _inner: Any
+    _loop: _Loop | None = None
+
+    def start(self) -> None:
+        """Connects. Raises ConnectionFailed if no node answers."""
+        self._loop = _Loop.hold()
+        try:
+            self._loop.run(self._inner.start())
+        except BaseException:
+            self._let_go()
+            raise
+
+    def close(self) -> None:
+        """Disconnects; a producer first waits for its records, and raises what `flush` raises."""
+        if self._loop is None:
+            return
+        try:
+            self._loop.run(self._inner.close())
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._loop = None
+        _Loop.let_go()
+
+    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError(f"this {type(self).__name__} is not open: use it in a `with` block, or call start()")
+        return self._loop.run(work, timeout_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            self.close()
+        except DeliveryFailed:
+            if kind is None:
+                raise
+
+
+def _documented(call: Callable[P, T], original: Callable[..., object]) -> Callable[P, T]:
+    """`functools.wraps`, which would lose the type."""
+    functools.update_wrapper(call, original)
+    return call
+
+
+def _waits_for(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """The blocking version of a method, with its signature and documentation."""
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        blocking: _Blocking = self
+        return blocking._run(method(blocking._inner, *args, **kwargs))
+
+    return _documented(call, method)
+
+
+def _on_loop(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """A plain method, run in the loop's thread, since the objects are not to be touched from another."""
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        blocking: _Blocking = self
+
+        async def run() -> T:
+            return method(blocking._inner, *args, **kwargs)
+
+        return blocking._run(run())
+
+    return _documented(call, method)
+
+
+class Delivery:
+    """What becomes of one record."""
+
+    __slots__ = ("_delivery", "_producer")
+
+    def __init__(self, owner: "Producer", delivery: producer.Delivery) -> None:
+        self._producer = owner
+        self._delivery = delivery
+
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self._delivery.done()
+
+    def result(self, timeout_s: float | None = None) -> RecordMetadata:
+        """Waits for the acknowledgement. Raises DeliveryFailed, or TimeoutError if it is not known in time."""
+
+        async def wait() -> RecordMetadata:
+            return await self._delivery
+
+        try:
+            return self._producer._run(wait(), timeout_s)
+        except concurrent.futures.TimeoutError:
+            raise TimeoutError(f"not acknowledged within {timeout_s} s; it is still being sent") from None
+
+
+class Producer(_Blocking):
+    """Writes records; see `ottla.Producer` for the settings."""
+
+    def __init__(
+        self,
+        bootstrap: str | Sequence[str] | None = None,
+        *,
+        acks: Literal["all", -1, 0, 1] = "all",
+        linger_ms: int = 5,
+        batch_size: int = 128 * 1024,
+        buffer_memory: int = 32 * 1024 * 1024,
+        max_block_ms: int = 60_000,
+        max_request_size: int = 1024 * 1024,
+        compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none",
+        request_timeout_ms: int = 5_000,
+        delivery_timeout_ms: int = 120_000,
+        client_id: str = "ottla-python",
+    ) -> None:
+        self._inner: producer.Producer = producer.Producer(
+            bootstrap,
+            acks=acks,
+            linger_ms=linger_ms,
+            batch_size=batch_size,
+            buffer_memory=buffer_memory,
+            max_block_ms=max_block_ms,
+            max_request_size=max_request_size,
+            compression_type=compression_type,
+            request_timeout_ms=request_timeout_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            client_id=client_id,
+        )
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        *,
+        key: bytes | str | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> Delivery:
+        """Takes a record, as `ottla.Producer.send`, and answers with its Delivery."""
+        taken = self._run(
+            self._inner.send(topic, value, key=key, headers=headers, partition=partition, timestamp=timestamp)
+        )
+        return Delivery(self, taken)
+
+    send_and_wait = _waits_for(producer.Producer.send_and_wait)
+    flush = _waits_for(producer.Producer.flush)
+    partitions_for = _waits_for(producer.Producer.partitions_for)
+
+
+class Consumer(_Blocking):
+    """Reads records; see `ottla.Consumer` for the settings. `for record in consumer` waits for more forever."""
+
+    def __init__(
+        self,
+        *topics: str,
+        bootstrap: str | Sequence[str] | None = None,
+        auto_offset_reset: str = "earliest",
+        fetch_min_bytes: int = 1,
+        fetch_max_wait_ms: int = 500,
+        fetch_max_bytes: int = 8 * 1024 * 1024,
+        max_partition_fetch_bytes: int = 1024 * 1024,
+        request_timeout_ms: int = 5_000,
+        client_id: str = "ottla-python",
+    ) -> None:
+        self._inner: consumer.Consumer = consumer.Consumer(
+            *topics,
+            bootstrap=bootstrap,
+            auto_offset_reset=auto_offset_reset,
+            fetch_min_bytes=fetch_min_bytes,
+            fetch_max_wait_ms=fetch_max_wait_ms,
+            fetch_max_bytes=fetch_max_bytes,
+            max_partition_fetch_bytes=max_partition_fetch_bytes,
+            request_timeout_ms=request_timeout_ms,
+            client_id=client_id,
+        )
+        self._ahead: deque[ConsumerRecord] = deque()
+        """Taken from the loop's thread in one go, and not handed out yet."""
+
+    def __iter__(self) -> Iterator[ConsumerRecord]:
+        while self._loop is not None:
+            if not self._ahead:
+                self._ahead.extend(self._run(self._inner.poll(timeout_ms=1000)))
+            if self._ahead:
+                yield self._ahead.popleft()
+
+    def poll(self, *, max_records: int = 500, timeout_ms: int = 1000) -> list[ConsumerRecord]:
+        """Up to `max_records` records, as `ottla.Consumer.poll`."""
+        if self._ahead:
+            return [self._ahead.popleft() for _ in range(min(max_records, len(self._ahead)))]
+        return self._run(self._inner.poll(max_records=max_records, timeout_ms=timeout_ms))
+
+    def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Reads exactly these partitions."""
+        wanted = [TopicPartition(*where) for where in partitions]
+        self._run(self._inner.assign(wanted))
+        self._ahead = deque(record for record in self._ahead if record.topic_partition in wanted)
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """The next record of the partition is the one at `offset`, or the first after it."""
+        self._drop_ahead(topic, partition)
+        self._seek(topic, partition, offset)
+
+    def seek_to_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Goes to the first record at or after a time in ms since the epoch, or to the end. Answers the offset."""
+        self._drop_ahead(topic, partition)
+        return self._run(self._inner.seek_to_time(topic, partition, timestamp_ms))
+
+    def seek_to_beginning(self, topic: str, partition: int) -> int:
+        """Goes to the first record that exists. Answers its offset."""
+        self._drop_ahead(topic, partition)
+        return self._run(self._inner.seek_to_beginning(topic, partition))
+
+    def seek_to_end(self, topic: str, partition: int) -> int:
+        """Goes behind the last record that exists. Answers the offset."""
+        self._drop_ahead(topic, partition)
+        return self._run(self._inner.seek_to_end(topic, partition))
+
+    def position(self, topic: str, partition: int) -> int:
+        """The offset of the next record of the partition."""
+        where = TopicPartition(topic, partition)
+        for record in self._ahead:
+            if record.topic_partition == where:
+                return record.offset
+        return self._run(self._inner.position(topic, partition))
+
+    def pause(self, topic: str, partition: int) -> None:
+        """Hands out no records of the partition until `resume`."""
+        where = TopicPartition(topic, partition)
+        first = next((record for record in self._ahead if record.topic_partition == where), None)
+        self._pause(topic, partition)
+        if first is not None:
+            self.seek(topic, partition, first.offset)
+
+    resume = _on_loop(consumer.Consumer.resume)
+    assignment = _on_loop(consumer.Consumer.assignment)
+    high_watermark = _on_loop(consumer.Consumer.high_watermark)
+    _pause = _on_loop(consumer.Consumer.pause)
+    _seek = _on_loop(consumer.Consumer.seek)
+
+    def _drop_ahead(self, topic: str, partition: int) -> None:
+        where = TopicPartition(topic, partition)
+        self._ahead = deque(record for record in self._ahead if record.topic_partition != where)
+
+
+class Admin(_Blocking):
+    """Administers a cluster; see `ottla.Admin`."""
+
+    def __init__(self, bootstrap: str | Sequence[str] | None = None, *, request_timeout_ms: int = 30_000) -> None:
+        self._inner: admin.Admin = admin.Admin(bootstrap, request_timeout_ms=request_timeout_ms)
+
+    create_topic = _waits_for(admin.Admin.create_topic)
+    delete_topic = _waits_for(admin.Admin.delete_topic)
+    create_partitions = _waits_for(admin.Admin.create_partitions)
+    list_topics = _waits_for(admin.Admin.list_topics)
+    describe_topic = _waits_for(admin.Admin.describe_topic)
+    describe_cluster = _waits_for(admin.Admin.describe_cluster)
+    alter_topic_configs = _waits_for(admin.Admin.alter_topic_configs)
+    alter_broker_configs = _waits_for(admin.Admin.alter_broker_configs)
+    describe_topic_configs = _waits_for(admin.Admin.describe_topic_configs)
+    describe_broker_configs = _waits_for(admin.Admin.describe_broker_configs)
+    list_offsets = _waits_for(admin.Admin.list_offsets)
+    delete_records = _waits_for(admin.Admin.delete_records)
+    elect_leader = _waits_for(admin.Admin.elect_leader)
+    describe_quorum = _waits_for(admin.Admin.describe_quorum)
