@@ -42,7 +42,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line with the seconds since the start."""
-        self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", markup=False)
+        self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", markup=False, soft_wrap=True)
 
     def show(self, ledger: Ledger) -> None:
         """How far the stream is; cheap enough to be called often."""
@@ -55,4 +55,4 @@ class Screen:
             self.say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
     def print(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)

@@ -86,7 +86,9 @@ def _of_api_error(error: "ApiError") -> Failure:
     """A server's message ends with its next step; one made by the client has it in the table only."""
     from ottla.protocol.errors import RULES
 
-    message, _, said = error.message.partition(". Next: ")
+    message, found, said = error.message.rpartition(". Next: ")
+    if not found:
+        message, said = error.message, ""
     if error.leader is not None and error.leader >= 0 and "leader" not in message:
         message += f" (leader: node {error.leader}{f' at {error.address}' if error.address else ''})"
     rule = RULES.get(error.code)

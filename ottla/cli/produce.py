@@ -75,7 +75,8 @@ async def _produce(
         return sent
     except BaseException:
         acknowledged += sum([await _is_acknowledged(delivery) for delivery in deliveries])
-        tell(f"{acknowledged} of {sent} records were acknowledged before it ended.")
+        if sent:
+            tell(f"{acknowledged} of {sent} records were acknowledged before it ended.")
         raise
 
 
