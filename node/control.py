@@ -22,14 +22,13 @@ from node.controller.state.draft import ControllerSettings
 from node.http import HttpServer, Reply
 from node.metadata.image import NO_LEADER, Delta, Image
 from node.metadata.publisher import MetadataPublisher
-from node.quorum.driver import Leadership, Quorum, ReplicaStatus
+from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
 from node.services.view import QuorumView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
 from ottla.v1 import admin_pb2, cluster_pb2
-from raft.config import RaftConfig
 from storage.directory import LogDirectory
 from storage.fs import FileSystem
 
@@ -58,16 +57,7 @@ class ControlPlane:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._publisher = MetadataPublisher()
-        self._quorum = Quorum(
-            directory,
-            fs,
-            voters=dict(settings.voters),
-            config=RaftConfig(
-                election_timeout_ms=settings.controller_quorum_election_timeout_ms,
-                election_timeout_max_ms=2 * settings.controller_quorum_election_timeout_ms,
-                fetch_timeout_ms=settings.controller_quorum_fetch_timeout_ms,
-            ),
-        )
+        self._quorum = Quorum(settings, directory, fs)
         self._shell = ControllerShell(
             self._quorum,
             self._publisher,
@@ -119,7 +109,7 @@ class ControlPlane:
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
             rng=random.Random(),
         )
-        self._quorum.add_to_server(self._server)
+        self._quorum.add_to(self._server)
         listener.add_service(self._server, CONTROLLER, controller_handlers(self._shell), metrics)
         listener.add_service(self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics)
         listener.listen(self._server, settings.listener("control"), "control")
@@ -205,17 +195,7 @@ class ControlPlane:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._describe(), self._loop))
 
     async def _describe(self) -> cluster_pb2.DescribeQuorumResponse:
-        status = self._quorum.describe()
-        return cluster_pb2.DescribeQuorumResponse(
-            leader_id=status.leader_id,
-            leader_epoch=status.term,
-            commit_index=status.commit_index,
-            last_index=status.last_index,
-            leaderless_ms=status.leaderless_ms,
-            voters=[_replica(replica) for replica in status.voters],
-            observers=[_replica(replica) for replica in status.observers],
-            node_id=self._settings.node_id,
-        )
+        return self._quorum.describe()
 
     def _tell_quorum(self) -> None:
         leadership = self._quorum.leadership
@@ -355,17 +335,6 @@ class ControlPlane:
                 {str(node): age_ms / 1000 for node, age_ms in self._shell.lease_ages_ms().items()},
             ),
         }
-
-
-def _replica(replica: ReplicaStatus) -> cluster_pb2.QuorumReplica:
-    return cluster_pb2.QuorumReplica(
-        node_id=replica.node_id,
-        directory_id=replica.directory_id,
-        match_index=replica.match_index,
-        lag_records=replica.lag_records,
-        lag_ms=replica.lag_ms,
-        address=replica.address,
-    )
 
 
 async def _until(core: "asyncio.Future[Any]") -> None:

@@ -102,7 +102,7 @@ class _Node:
             if cause is None:
                 log.info("stopping", deadline_ms=self._settings.controlled_shutdown_timeout_ms)
                 await control.hand_over()
-        except (OSError, StorageError) as error:
+        except Exception as error:
             cause = error
         if cause is not None:
             log.critical("node_gives_up", error=str(cause), kind=type(cause).__name__, exc_info=_unless_plain(cause))
