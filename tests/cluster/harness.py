@@ -9,16 +9,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import grpc
 
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2_grpc
 
+Found = TypeVar("Found")
 READY_S: Final = 20.0
 STOP_S: Final = 25.0
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -236,6 +237,14 @@ class LocalCluster:
                         return metadata.controller_id
             assert time.monotonic() < deadline, f"no active controller after {timeout_s} s"
             time.sleep(0.02)
+
+
+def eventually(look: Callable[[], Found], expected: Found, timeout_s: float = 10.0) -> None:
+    """Waits until `look` finds what is expected."""
+    deadline = time.monotonic() + timeout_s
+    while (found := look()) != expected:
+        assert time.monotonic() < deadline, f"after {timeout_s} s there is {found!r}, not {expected!r}"
+        time.sleep(0.02)
 
 
 def data_stub(channel: grpc.Channel) -> data_pb2_grpc.DataServiceStub:

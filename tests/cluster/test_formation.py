@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.cluster.harness import LocalCluster
+from tests.cluster.harness import LocalCluster, eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -20,16 +20,19 @@ def test_three_nodes_form_one_cluster_in_any_order(cluster: LocalCluster, order:
     assert len(seen) == 1
     assert len(seen.pop()) == 32
     for node_id in cluster.nodes:
-        brokers = cluster.metadata(node_id).brokers
-        assert [(b.node_id, b.fenced) for b in brokers] == [(1, False), (2, False), (3, False)]
+        eventually(
+            lambda node_id=node_id: [(b.node_id, b.fenced) for b in cluster.metadata(node_id).brokers],
+            [(1, False), (2, False), (3, False)],
+        )
 
 
 def test_two_of_three_wait_for_the_third_and_name_it(cluster: LocalCluster) -> None:
     cluster.start([1, 2])
-    time.sleep(2.0)
-    assert not cluster[1].ready
-    assert not cluster[2].ready
-    assert any("127.0.0.1:" + cluster[3].address("control").split(":")[1] in cluster[i].log() for i in (1, 2))
+    missing = cluster[3].address("control")
+    eventually(lambda: all("waits_for_initial_voters" in cluster[i].log() for i in (1, 2)), True)
+    eventually(lambda: any(f"3 at {missing}" in cluster[i].log() for i in (1, 2)), True)
+    assert [cluster[i].http("/readyz") for i in (1, 2)] == [(503, "not ready: the quorum has not formed yet\n")] * 2
+    assert [cluster[i].http("/healthz")[0] for i in (1, 2)] == [200, 200]
     cluster.start([3]).wait_ready()
 
 
