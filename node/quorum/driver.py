@@ -8,10 +8,9 @@ end the node through `failed`; nothing that a peer sends does.
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Final, Protocol
@@ -20,26 +19,28 @@ import grpc
 import structlog
 
 from node.config import Settings
+from node.quorum.disk import FATAL, DiskQueue
 from node.quorum.members import Members
+from node.quorum.snapshots import Snapshots
 from node.quorum.status import describe
-from node.quorum.store import QuorumStore, SyncJob, decode_snapshot, encode_snapshot
+from node.quorum.store import QuorumStore
 from node.quorum.wire import to_proto
 from ottla.internal.v1 import raft_pb2 as pb
 from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2, error_pb2
 from raft.config import RaftConfig
 from raft.core import Raft
-from raft.effects import ChunkWrite, Effects, HardState, Persisted, Role
+from raft.effects import Effects, Persisted, Role
 from raft.errors import NotLeaderError, RaftError, RefusedError
 from raft.messages import Message
 from raft.model import EntryKind, PeerId, SnapshotMeta
 from storage.directory import LogDirectory
-from storage.errors import CorruptFile, DiskFull, StorageError
 from storage.fs import FileSystem
 
 log = structlog.get_logger(__name__)
 
-_RETRY_FULL_DISK_S: Final = 0.2
+CHANGE_TIMEOUT_MS: Final = 10_000
+"""How long a voter change waits for the one before it, or for an observer that lags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +63,6 @@ class QuorumListener(Protocol):
     def on_leadership(self, leadership: Leadership) -> None: ...
     def on_peer_dead(self, node_id: int) -> None: ...
     def on_peer_alive(self, node_id: int) -> None: ...
-
-
-@dataclass(slots=True)
-class _Write:
-    """One `Effects` on its way to the disk."""
-
-    effects: Effects
-    hard_state: HardState | None
-    synced: Persisted | None
-    messages: list[Message]
-
-
-@dataclass(slots=True)
-class _Receiving:
-    """A snapshot on its way in."""
-
-    snapshot: SnapshotMeta
-    data: bytearray = field(default_factory=bytearray)
 
 
 class Quorum:
@@ -116,13 +99,8 @@ class Quorum:
         self._raft: Raft | None = None
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
-        self._to_write: deque[_Write] = deque()
-        self._to_sync: deque[_Write] = deque()
-        self._syncing = False
-        self._retry_write: asyncio.TimerHandle | None = None
-        self._receiving: _Receiving | None = None
-        self._received: dict[int, bytes] = {}
-        self._snapshotting = False
+        self._disk = DiskQueue(self._store, self._thread, self._on_synced, self._fail)
+        self._snapshots = Snapshots(self._store, self._thread, self._on_snapshot_stored, self._fail)
         self._applied_bytes = 0
         self._snapshot_ms = _now_ms()
         self._next_read = 0
@@ -171,15 +149,15 @@ class Quorum:
         if transfer and self._raft is not None and self._raft.role is Role.LEADER and not self.failed.done():
             await self._hand_over()
         self._running = False
-        for timer in (self._timer, self._retry_write):
-            if timer is not None:
-                timer.cancel()
+        self._disk.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         await self._members.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
         for read in self._reads.values():
             if not read.done():
                 read.set_exception(self._not_leader())
-        self._store.close(clean=not self.failed.done() and not self._to_write and not self._syncing)
+        self._store.close(clean=not self.failed.done())
 
     async def _hand_over(self) -> None:
         try:
@@ -195,6 +173,7 @@ class Quorum:
         """Stop taking part, for good: what this node says from here on could be wrong."""
         if self._running:
             self._running = False
+            self._disk.stop()
             log.error("quorum_failed", error=repr(error))
             if not self.failed.done():
                 self.failed.set_exception(error)
@@ -248,7 +227,7 @@ class Quorum:
         if not directory_id and observers:
             # A removed voter is still followed for a while under its old directory: the newest contact is the live one.
             peer = max(observers, key=lambda p: p.last_contact_ms).peer
-        await self._change(partial(raft.add_voter, peer, _now_ms()))
+        await self._change(lambda: raft.add_voter(peer, _now_ms()))
 
     async def remove_voter(self, node_id: int, directory_id: bytes) -> None:
         """Take a node's vote away; returns when that is committed. A leader hands over first. Raises ApiError."""
@@ -258,7 +237,7 @@ class Quorum:
         if peer == self._me and len(raft.log.voters) > 1:
             await self.transfer(None)
             raise ApiError(error_pb2.ERROR_CODE_NOT_CONTROLLER, "this node hands over first; ask the next leader")
-        await self._change(partial(raft.remove_voter, peer, _now_ms()))
+        await self._change(lambda: raft.remove_voter(peer, _now_ms()))
 
     async def transfer(self, node_id: int | None) -> None:
         """Begin to hand leadership to a voter; None: to the one that holds most. Raises ApiError."""
@@ -274,10 +253,17 @@ class Quorum:
         self._drain()
 
     async def _change(self, change: Callable[[], tuple[int, int]]) -> None:
-        try:
-            term, index = change()
-        except RaftError as refused:
-            raise self._refused(refused) from refused
+        """Make one voter change, waiting a while for what it waits for: another change, or an observer that lags."""
+        deadline_ms = _now_ms() + CHANGE_TIMEOUT_MS
+        while True:
+            try:
+                term, index = change()
+                break
+            except RaftError as refused:
+                waits = isinstance(refused, RefusedError) and refused.retriable and self._running
+                if not waits or _now_ms() >= deadline_ms:
+                    raise self._refused(refused) from refused
+            await asyncio.sleep(0.02)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._applied_waiters.setdefault(index, []).append((term, future))
         self._drain()
@@ -315,7 +301,7 @@ class Quorum:
 
     def _refused(self, refused: RaftError) -> ApiError:
         if isinstance(refused, RefusedError):
-            code = error_pb2.ERROR_CODE_NOT_CONTROLLER if refused.retriable else error_pb2.ERROR_CODE_INVALID_REQUEST
+            code = error_pb2.ERROR_CODE_REQUEST_TIMED_OUT if refused.retriable else error_pb2.ERROR_CODE_INVALID_REQUEST
             return ApiError(code, str(refused))
         return self._not_leader()
 
@@ -381,7 +367,7 @@ class Quorum:
         try:
             effects = raft.drain()
             self._perform(raft, effects)
-        except (StorageError, OSError, AssertionError) as error:
+        except FATAL as error:
             self._fail(error)
 
     def _perform(self, raft: Raft, effects: Effects) -> None:
@@ -391,12 +377,14 @@ class Quorum:
             data = self._store.read_snapshot(chunk.snapshot, chunk.offset, self._config.snapshot_chunk_bytes)
             self._send(replace(chunk, data=data))
         for write in effects.snapshot_writes:
-            self._receive_chunk(write)
-        if effects.synced is not None or effects.send_after_sync or effects.drop_log_to is not None:
-            self._to_write.append(_Write(effects, effects.hard_state, effects.synced, effects.send_after_sync))
-            self._flush()
+            if not self._snapshots.receive(write):
+                raft.snapshot_rejected(write.snapshot, _now_ms())
+        self._disk.put(effects)
         if effects.load_snapshot is not None:
-            self._load_snapshot(effects.load_snapshot)
+            snapshot = effects.load_snapshot
+            for listener in self._listeners:
+                listener.on_snapshot(snapshot.last_index, snapshot.last_term, self._snapshots.received(snapshot))
+            self.applied_index = snapshot.last_index
         for entry in effects.apply:
             data = entry.data if entry.kind is EntryKind.DATA else b""
             for listener in self._listeners:
@@ -465,143 +453,39 @@ class Quorum:
         for listener in self._listeners:
             listener.on_leadership(now)
 
-    # --- disk
-
-    def _flush(self) -> None:
-        """Write what waits, in order, and start a sync if none runs."""
-        while self._to_write and self._retry_write is None:
-            write = self._to_write[0]
-            try:
-                self._store.write(write.effects, _wall_ms())
-            except DiskFull as error:
-                # Nothing that needs this write is acknowledged; the node goes on following and retries.
-                log.error("quorum_disk_full", error=str(error))
-                self._retry_later()
-                break
-            self._to_sync.append(self._to_write.popleft())
-        if self._syncing or not self._to_sync or self._retry_write is not None:
-            return
-        batch = list(self._to_sync)
-        self._to_sync.clear()
-        if all(write.synced is None for write in batch):
-            self._synced_all(batch)
-            return
-        hard_state = next((write.hard_state for write in reversed(batch) if write.hard_state is not None), None)
-        job = self._store.begin_sync(hard_state)
-        self._syncing = True
-        done = asyncio.get_running_loop().run_in_executor(self._thread, job.run)
-        done.add_done_callback(partial(self._synced, job, batch))
-
-    def _retry_later(self) -> None:
-        def again() -> None:
-            self._retry_write = None
-            if self._running:
-                self._guarded(self._flush)
-
-        self._retry_write = asyncio.get_running_loop().call_later(_RETRY_FULL_DISK_S, again)
+    def _on_synced(self, messages: Sequence[Message], persisted: Persisted | None) -> None:
+        for message in messages:
+            self._send(message)
+        if persisted is not None and self._raft is not None and self._running:
+            self._raft.persisted(persisted, _now_ms())
+            self._drain()
 
     def _guarded(self, call: Callable[[], None]) -> None:
         """Run `call`; what must stop the node does."""
         try:
             call()
-        except (StorageError, OSError, AssertionError) as error:
+        except FATAL as error:
             self._fail(error)
-
-    def _synced(self, job: SyncJob, batch: list[_Write], done: "asyncio.Future[None]") -> None:
-        self._syncing = False
-        error = done.exception()
-        if error is not None:
-            # fsync is never retried: what the file holds after a failed one is unknown (fsync-gate).
-            self._fail(error)
-            return
-        self._guarded(partial(self._store.complete_sync, job))
-        if not self._running:
-            return
-        if job.disk_full:
-            self._to_sync.extendleft(reversed(batch))
-            self._retry_later()
-            return
-        self._guarded(partial(self._synced_all, batch))
-
-    def _synced_all(self, batch: Sequence[_Write]) -> None:
-        for write in batch:
-            for message in write.messages:
-                self._send(message)
-        newest = next((write.synced for write in reversed(batch) if write.synced is not None), None)
-        if newest is not None and self._raft is not None:
-            self._raft.persisted(newest, _now_ms())
-            self._drain()
-        self._flush()
 
     # --- snapshots
 
     def _snapshot_if_due(self, raft: Raft) -> None:
         """Take a snapshot after enough bytes or time (KIP-630)."""
-        behind = self.applied_index - raft.log.snapshot.last_index
         due = (
             self._applied_bytes >= self._settings.metadata_log_max_record_bytes_between_snapshots
             or _now_ms() - self._snapshot_ms >= self._settings.metadata_log_max_snapshot_interval_ms
         )
-        if behind > 0 and due and self._snapshot_source is not None and not self._snapshotting:
-            self.take_snapshot()
+        news = self.applied_index > raft.log.snapshot.last_index
+        if due and news and self._snapshot_source is not None and not self._snapshots.busy:
+            self._applied_bytes = 0
+            self._snapshot_ms = _now_ms()
+            self._snapshots.take(raft.snapshot_meta(self.applied_index), self._snapshot_source())
 
-    def take_snapshot(self) -> None:
-        """Store the state machine as it is; the log behind it may go once that is durable."""
-        if self._raft is None or self._snapshot_source is None or self._snapshotting:
-            return
-        if self.applied_index <= self._raft.log.snapshot.last_index:
-            return
-        meta = self._raft.snapshot_meta(self.applied_index)
-        self._applied_bytes = 0
-        self._snapshot_ms = _now_ms()
-        self._snapshotting = True
-        self._store_snapshot(meta, encode_snapshot(meta, self._snapshot_source()))
-
-    def _store_snapshot(self, meta: SnapshotMeta, raw: bytes) -> None:
-        write = partial(self._store.write_snapshot, meta, raw)
-        done = asyncio.get_running_loop().run_in_executor(self._thread, write)
-        done.add_done_callback(partial(self._snapshot_stored, meta, len(raw)))
-
-    def _snapshot_stored(self, meta: SnapshotMeta, size_bytes: int, done: "asyncio.Future[None]") -> None:
-        self._snapshotting = False
-        error = done.exception()
-        if error is not None:
-            self._fail(error)
-        if self._raft is None or not self._running:
-            return
-        log.info("quorum_snapshot_stored", last_index=meta.last_index, last_term=meta.last_term, bytes=size_bytes)
-        self._raft.snapshot_stored(meta, size_bytes, _now_ms())
-        self._drain()
-        self._guarded(partial(self._store.keep_snapshots, self._raft.snapshots_in_use))
-        self._received.pop(meta.last_index, None)
-
-    def _receive_chunk(self, write: ChunkWrite) -> None:
-        receiving = self._receiving
-        if receiving is None or write.offset == 0 or receiving.snapshot != write.snapshot:
-            receiving = self._receiving = _Receiving(write.snapshot)
-        receiving.data += write.data
-        if not write.complete:
-            return
-        self._receiving = None
-        raw = bytes(receiving.data)
-        try:
-            meta, data = decode_snapshot(raw)
-            if meta != write.snapshot:
-                raise CorruptFile(f"the snapshot sent as {write.snapshot.last_index} is that of {meta.last_index}")
-        except (CorruptFile, ValueError) as error:
-            log.error("quorum_snapshot_rejected", error=str(error))
-            assert self._raft is not None
-            self._raft.snapshot_rejected(write.snapshot, _now_ms())
-            asyncio.get_running_loop().call_soon(self._drain)
-            return
-        self._received[meta.last_index] = data
-        self._store_snapshot(meta, raw)
-
-    def _load_snapshot(self, snapshot: SnapshotMeta) -> None:
-        data = self._received.pop(snapshot.last_index)
-        for listener in self._listeners:
-            listener.on_snapshot(snapshot.last_index, snapshot.last_term, data)
-        self.applied_index = snapshot.last_index
+    def _on_snapshot_stored(self, meta: SnapshotMeta, size_bytes: int) -> None:
+        if self._raft is not None and self._running:
+            self._raft.snapshot_stored(meta, size_bytes, _now_ms())
+            self._drain()
+            self._guarded(partial(self._store.keep_snapshots, self._raft.snapshots_in_use))
 
     # --- members (MemberListener)
 
@@ -631,7 +515,7 @@ class Quorum:
         for listener in self._listeners:
             listener.on_peer_alive(peer.node_id)
 
-    def on_failure(self, error: Exception) -> None:
+    def on_failure(self, error: BaseException) -> None:
         """The disk under the formation failed."""
         self._fail(error)
 

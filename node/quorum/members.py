@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from node.quorum.disk import FATAL
 from node.quorum.formation import Bootstrap
 from node.quorum.links import Links
 from node.quorum.store import Formation, QuorumStore
@@ -19,7 +20,7 @@ from ottla.internal.v1 import raft_pb2 as pb
 from raft.messages import Message
 from raft.model import PeerId
 from storage.directory import LogDirectory
-from storage.errors import CorruptFile, StorageError
+from storage.errors import CorruptFile
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ class MemberListener(Protocol):
     def on_connected(self, peer: PeerId) -> None: ...
     def on_dead(self, peer: PeerId) -> None: ...
     def on_alive(self, peer: PeerId) -> None: ...
-    def on_failure(self, error: Exception) -> None: ...
+    def on_failure(self, error: BaseException) -> None: ...
 
 
 class Members:
@@ -249,7 +250,7 @@ class Members:
         try:
             if self._store.formation != formation:
                 self._store.keep_formation(formation)
-        except (StorageError, OSError) as error:
+        except FATAL as error:
             self._listener.on_failure(error)
             return False
         return True
@@ -273,7 +274,7 @@ class Members:
         try:
             self._directory.set_cluster_id(formation.cluster_id)
             self._listener.on_cluster()
-        except (StorageError, OSError, AssertionError) as error:
+        except FATAL as error:
             self._listener.on_failure(error)
             return False
         return True

@@ -96,6 +96,7 @@ class Node:
     async def crash(self) -> None:
         """End without a word to anybody: no hand-over, nothing closed cleanly."""
         self.quorum._running = False
+        self.quorum._disk.stop()
         if self.quorum._timer is not None:
             self.quorum._timer.cancel()
         await self.quorum._members.stop()
