@@ -270,6 +270,12 @@ class Raft:
             p.probe(p.match_index + 1)
             replication.send_to(s, peer)
 
+    def campaign(self, now_ms: int) -> None:
+        """Stand now instead of after a silence; the shell knows that all voters are there and nobody leads."""
+        s = self._at(now_ms)
+        if s.role is not Role.LEADER and s.may_stand:
+            election.stand(s)
+
     def set_contacts(self, peers: Iterable[PeerId]) -> None:
         """Whom an observer asks for the log besides the voters it knows: members met in handshakes."""
         self._s.contacts = tuple(peers)

@@ -489,6 +489,12 @@ class Quorum:
 
     # --- members (MemberListener)
 
+    def on_formed(self) -> None:
+        """This node has just formed the cluster: nothing is gained by waiting for silence."""
+        if self._raft is not None and self._running:
+            self._raft.campaign(_now_ms())
+            self._drain()
+
     def on_message(self, message: Message) -> None:
         """A member says something."""
         if self._raft is not None and self._running:

@@ -39,6 +39,9 @@ class MemberListener(Protocol):
     def on_cluster(self) -> None:
         """The cluster is known, durably. Raises what makes the disk unusable."""
 
+    def on_formed(self) -> None:
+        """This node has just formed the cluster: all voters are there, and nobody leads."""
+
     def on_message(self, message: Message) -> None: ...
     def on_connected(self, peer: PeerId) -> None: ...
     def on_dead(self, peer: PeerId) -> None: ...
@@ -260,6 +263,7 @@ class Members:
         log.info("quorum_formed", cluster_id=formation.cluster_id.hex(), voters=[str(v) for v in formation.voters])
         if self._enter(formation):
             self._tell_formation(pb.RAFT_FORMATION_STEP_FORMED, formation, self.links.connected)
+            self._listener.on_formed()
 
     def _adopt(self, formation: Formation) -> None:
         """Become a part of a cluster that exists: one this node helped to form, or as an observer of any other."""

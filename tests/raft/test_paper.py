@@ -40,6 +40,19 @@ def test_5_2_one_vote_per_term_first_come_first_served():
     assert [(m.to, m.granted) for m in cluster.wire] == [(peer(1), True), (peer(2), False), (peer(1), True)]
 
 
+def test_5_2_a_campaign_waits_for_no_silence_but_still_asks_first():
+    cluster = Cluster(3)
+    cluster.rafts[2].campaign(cluster.now_ms)
+    cluster.drain(2)
+    assert {type(m) for m in cluster.wire} == {PreVoteRequest}
+    cluster.settle()
+    assert cluster.leaders() == [2]
+    cluster.rafts[3].campaign(cluster.now_ms)
+    cluster.drain(3)
+    cluster.settle()
+    assert cluster.leaders() == [2], "a live leader is protected from it"
+
+
 def test_5_2_heartbeats_keep_followers_from_standing():
     cluster = Cluster(3)
     cluster.elect(1)
