@@ -125,7 +125,8 @@ class Client {
 
   void consume(const std::string& topic, int partition, int64_t offset, int count) {
     while (count > 0) {
-      for (const auto& result : fetch(topic, {{partition, offset}}, 500).partitions()) {
+      const FetchResponse response = fetch(topic, {{partition, offset}}, 500);
+      for (const auto& result : response.partitions()) {
         each(result, offset, [&](int64_t at, const Record& record) {
           if (count-- > 0) std::cout << at << '\t' << show(record) << std::endl;
         });
@@ -264,7 +265,8 @@ class Client {
     commit.set_group_id(group);
     commit.set_member_id(member_id_);
     commit.set_member_epoch(epoch_);
-    for (const auto& result : fetch(topic, positions_, 200).partitions()) {
+    const FetchResponse fetched = fetch(topic, positions_, 200);
+    for (const auto& result : fetched.partitions()) {
       each(result, positions_[result.partition()], [&](int64_t at, const Record& record) {
         std::cout << result.partition() << '\t' << at << '\t' << show(record) << std::endl;
         any = true;

@@ -5,6 +5,7 @@ group is first asked for. Lag is looked up at the partitions' leaders, so it is 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -74,6 +75,7 @@ class GroupServices:
         self._controller = controller
         self._forwarded = forwarded
         self._ensuring: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         return {
@@ -207,8 +209,9 @@ class GroupServices:
         except ApiError as error:
             await context.write(group_pb2.SessionResponse(error=error.to_proto()))
         finally:
-            talking.cancel()
             self._shell.close_session(shard, session, by_client=by_client)
+            talking.cancel()
+            await asyncio.gather(talking, return_exceptions=True)
 
     async def _talk(self, session: Session, context: Context) -> None:
         """Writes what the coordinator says, and a tick where it says nothing."""
@@ -242,36 +245,31 @@ class GroupServices:
                     break
                 request = reading.result()
                 if request is grpc.aio.EOF:
-                    await self._half_close(upstream)
                     break
                 await upstream.write(request)
-            if not answers.done():
-                await asyncio.wait((answers,), timeout=TICK_S)
-        except asyncio.CancelledError:
-            # The client is gone: the coordinator hears of it as of a half-close, by a task that outlives this call.
-            closing = asyncio.get_running_loop().create_task(self._half_close(upstream))
-            closing.add_done_callback(lambda task: task.cancelled() or task.exception())
-            raise
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._lost(node_id, context)
+            pass  # the coordinator is gone, and its answers have ended, too: they say so
         finally:
-            answers.cancel()
+            # A client that is gone cancels this call, but the coordinator is to hear of it: by a task of its own.
+            closing = asyncio.get_running_loop().create_task(_half_close(upstream, answers))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)
 
     async def _carry_answers(self, node_id: int, upstream: Any, context: Context) -> None:
+        """To the client while it listens; read to the end in any case, for a cancelled read would break the stream."""
+        listening = True
         try:
-            async for response in upstream:
-                await context.write(response)
+            while (response := await upstream.read()) is not grpc.aio.EOF:
+                if listening:
+                    try:
+                        await context.write(response)
+                    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                        listening = False
         except grpc.aio.AioRpcError:
-            await self._lost(node_id, context)
-
-    async def _half_close(self, upstream: Any) -> None:
-        try:
-            await upstream.done_writing()
-            async with asyncio.timeout(TICK_S):
-                while await upstream.read() is not grpc.aio.EOF:
-                    pass
-        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            upstream.cancel()
+            if listening:
+                with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                    await self._lost(node_id, context)
 
     async def _lost(self, node_id: int, context: Context) -> None:
         lost = ApiError(
@@ -531,6 +529,15 @@ class GroupServices:
             for batch in result.batches:
                 return decode_header(batch).base_timestamp
         return None
+
+
+async def _half_close(upstream: Any, answers: "asyncio.Task[None]") -> None:
+    """Ends the way to the coordinator without breaking it, and waits a bounded time for its last word."""
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        await upstream.done_writing()
+    await asyncio.wait((answers,), timeout=TICK_S)
+    upstream.cancel()
+    await asyncio.gather(answers, return_exceptions=True)
 
 
 def _at(view: ClusterView, tp: data_pb2.TopicPartition) -> tuple[bytes, int]:
