@@ -6,7 +6,7 @@ from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader
 from storage.config import LogConfig
 from storage.log import Log
 from tests.storage.forgetful import Crashed, ForgetfulFileSystem
-from tests.storage.workload import batches_of, open_log
+from tests.storage.workload import IDENTITY, batches_of, open_log
 
 CONFIG = LogConfig(segment_bytes=2000, index_interval_bytes=500)
 
@@ -54,3 +54,24 @@ def test_five_appends_with_a_roll_and_a_truncation_lose_nothing_synced_whatever_
         if fs.operations < crash_at:
             break
     assert cases > 2000
+
+
+def test_a_segment_that_was_cut_off_never_comes_back() -> None:
+    """Filled up again to where the removed segment began, the log must not find its old batches there: they would be
+    a complete but bad continuation, which in the raft log is damage."""
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    for number in (1, 2, 3):
+        _append(log, number)
+    ticket = log.begin_sync()
+    assert ticket is not None
+    ticket.run()
+    log.complete_sync(ticket)
+    assert log.segment_count == 2
+    log.truncate_to(1)
+    _append(log, 4, epoch=2)
+    for after in fs.every_power_loss():
+        assert "00000000000000000002.log" not in after.listdir("/data/log")
+        found = Log.open(after, "/data/log", IDENTITY, 0, CONFIG, now_ms=1, recovery_point=3, complete_is_damage=False)
+        assert [data[-700] for _, _, _, data in batches_of(found)] in ([1], [1, 4])
+        assert found.damaged_at is None

@@ -1,0 +1,261 @@
+"""Planted bugs: each of these changes to the storage code must turn a test red. docs/testing.md lists them."""
+
+import importlib
+import inspect
+import itertools
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import CorruptBatch, InvariantError, StorageError
+from tests.storage import test_compaction, test_crash, test_exhaustive, test_faults, test_log, test_scrub
+
+
+@dataclass(frozen=True)
+class Bug:
+    """In `target` (module that uses it : name), `old` becomes `new`; `caught_by` must fail then.
+
+    It is given seeds, or a directory, if it wants one."""
+
+    what: str
+    target: str
+    old: str
+    new: str
+    caught_by: Callable[..., None]
+
+
+POWER = test_crash.test_power_loss_at_every_operation_and_again_during_recovery
+COMPACTION_CRASH = test_compaction.test_a_crash_at_every_operation_of_a_compaction_loses_no_key
+
+BUGS = [
+    Bug(
+        "a failed sync counts as done",
+        "storage.sync:SyncTicket.run",
+        "self.error = error\n        raise",
+        "self.done = True",
+        test_faults.test_a_failed_sync_is_never_tried_again_and_vouches_for_nothing,
+    ),
+    Bug(
+        "the data of a sync is not synced",
+        "storage.sync:SyncTicket.run",
+        "file.sync()",
+        "pass",
+        POWER,
+    ),
+    Bug(
+        "a new segment's directory entry is not synced",
+        "storage.log:Log.begin_sync",
+        "self.directory if self._new_files else None",
+        "None",
+        POWER,
+    ),
+    Bug(
+        "a ticket vouches for bytes written after a truncation",
+        "storage.log:Log._forget_from",
+        "self._ticket.end_offset = min(self._ticket.end_offset, end)",
+        "pass",
+        test_log.test_a_ticket_never_vouches_for_bytes_written_after_a_truncation,
+    ),
+    Bug(
+        "old recovery points stay valid after a truncation",
+        "storage.log:Log._write_state",
+        "self.synced_end_offset < self._stale_recovery_end",
+        "False",
+        POWER,
+    ),
+    Bug(
+        "a cut is not synced before new bytes follow it",
+        "storage.segment:Segment.cut_file",
+        "self.file.sync()",
+        "pass",
+        test_exhaustive.test_five_appends_with_a_roll_and_a_truncation_lose_nothing_synced_whatever_survives,
+    ),
+    Bug(
+        "removed segments come back after a truncation",
+        "storage.log:Log.truncate_to",
+        "self._fs.sync_dir(self.directory)",
+        "pass",
+        test_exhaustive.test_a_segment_that_was_cut_off_never_comes_back,
+    ),
+    Bug(
+        "what a killed process wrote counts as durable unsynced",
+        "storage.log:Log.open",
+        "segment.file.sync()",
+        "pass",
+        POWER,
+    ),
+    Bug(
+        "the clean marker is written although the sync failed",
+        "storage.log:Log.close",
+        "segment.file.sync()",
+        "exec('try: segment.file.sync()\\nexcept OSError: pass')",
+        test_faults.test_a_clean_close_that_cannot_sync_leaves_no_clean_marker,
+    ),
+    Bug(
+        "a bad batch below the recovery point is cut like a torn tail",
+        "storage.recovery:_Scan.run",
+        "expected < point or (",
+        "False or (",
+        lambda: test_faults.test_rot_below_the_recovery_point_is_damage_and_cuts_nothing(5),
+    ),
+    Bug(
+        "recovery trusts batches without their checksums",
+        "storage.segment:Segment._batch_in",
+        "if batch is not None:",
+        "if batch is not None and False:",
+        POWER,
+    ),
+    Bug(
+        "a torn tail stays behind the log end",
+        "storage.recovery:_Scan._cut",
+        "last.cut_file(last.size_bytes)",
+        "pass",
+        test_faults.test_zeros_at_the_end_are_a_torn_tail,
+    ),
+    Bug(
+        "epochs of closed segments are not durable when they are needed",
+        "storage.log:Log._roll",
+        "if self._state_dirty:",
+        "if False:",
+        POWER,
+    ),
+    Bug(
+        "a truncation keeps the epochs of what it cut",
+        "storage.log:Log.truncate_to",
+        "self.epochs.truncate_to(end)",
+        "pass",
+        test_log.test_truncation_cuts_whole_batches_and_their_epochs_for_good,
+    ),
+    Bug(
+        "a failed append leaves its first bytes in the file",
+        "storage.log:Log._write",
+        "segment.file.truncate(segment.size_bytes)",
+        "pass",
+        test_faults.test_a_full_disk_refuses_the_batch_and_takes_the_next_one_when_there_is_room,
+    ),
+    Bug(
+        "the log goes on after a failed write",
+        "storage.log:Log._fail",
+        "self.failed = str(error)",
+        "pass",
+        test_faults.test_a_failed_write_ends_all_writing_but_not_reading,
+    ),
+    Bug(
+        "a follower stores batches unchecked",
+        "storage.log:Log._verified",
+        "verify_batch(data, batch, self._seed)",
+        "pass",
+        test_log.test_a_follower_refuses_what_is_not_its_leaders_next_batch,
+    ),
+    Bug(
+        "retention deletes above the high watermark",
+        "storage.log:deletable",
+        "segment.next_offset > high_watermark or",
+        "",
+        test_log.test_retention_by_time_size_and_start_keeps_what_is_not_committed,
+    ),
+    Bug(
+        "a read serves the batch that reaches over the end",
+        "storage.segment:Segment.position_of",
+        "next_offset > offset",
+        "next_offset > offset + 5",
+        test_log.test_read_starts_at_the_batch_that_holds_the_offset_and_stops_before_the_end,
+    ),
+    Bug(
+        "compaction keeps the first value of a key",
+        "storage.compaction:CompactionRun._cleaned",
+        "offset < self._last_offsets.get(_digest(record.key), -1)",
+        "offset > self._last_offsets.get(_digest(record.key), offset)",
+        test_compaction.test_the_last_value_of_every_key_stays_at_its_offset,
+    ),
+    Bug(
+        "a tombstone goes with the first cleaning",
+        "storage.compaction:CompactionRun._cleaned",
+        "if expired:",
+        "if True:",
+        test_compaction.test_a_tombstone_stays_for_its_time_and_then_goes,
+    ),
+    Bug(
+        "compaction forgets a live producer's last sequence",
+        "storage.compaction:CompactionRun._cleaned",
+        "self._last_of_producer.get(header.producer_id) != header.base_offset",
+        "True",
+        test_compaction.test_a_producers_last_sequence_stays_until_it_expires,
+    ),
+    Bug(
+        "compaction removes old segments before their replacement is durable",
+        "storage.log:swap",
+        "        group.new.path = group.old[0].path\n    fs.sync_dir(directory)",
+        "        group.new.path = group.old[0].path",
+        COMPACTION_CRASH,
+    ),
+    Bug(
+        "compaction does not sync what it wrote",
+        "storage.compaction:CompactionRun._finish_group",
+        "group.new.file.sync()",
+        "pass",
+        COMPACTION_CRASH,
+    ),
+    Bug(
+        "a compaction is put in place although the log was cut meanwhile",
+        "storage.compaction:CompactionRun.still_stands",
+        "return all(",
+        "return True or all(",
+        test_compaction.test_a_run_over_a_log_that_was_cut_or_trimmed_meanwhile_changes_nothing,
+    ),
+    Bug(
+        "the scrub looks at lengths only",
+        "storage.segment:Segment._batch_in",
+        "verify_batch(data, batch, seed)",
+        "pass",
+        test_scrub.test_every_flipped_bit_in_a_closed_segment_is_found_and_healed_by_a_refetch,
+    ),
+]
+
+
+def _plant(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    module_name, _, path = bug.target.partition(":")
+    owner: Any = importlib.import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    source = textwrap.dedent(inspect.getsource(getattr(owner, name)))
+    assert bug.old in source, f"{bug.target} does not hold {bug.old!r} any more: plant this bug elsewhere"
+    scope: dict[str, Any] = {}
+    # Decorators (classmethod) are part of the source, so what comes out can be put in the place of the original.
+    exec(compile(source.replace(bug.old, bug.new), bug.target, "exec"), getattr(owner, name).__globals__, scope)
+    monkeypatch.setattr(owner, name, scope[name])
+
+
+def _run(test: Callable[..., None], directory: Path) -> None:
+    wants = list(inspect.signature(test).parameters)
+    if wants == ["seed"]:
+        for seed in range(12):
+            test(seed)
+    elif wants == ["tmp_path"]:
+        test(directory)
+    else:
+        assert not wants
+        test()
+
+
+CAUGHT = (AssertionError, pytest.fail.Exception, StorageError, InvariantError, CorruptBatch)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.what.replace(" ", "-") for bug in BUGS])
+def test_a_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _plant(bug, monkeypatch)
+    with pytest.raises(CAUGHT):
+        _run(bug.caught_by, tmp_path)
+
+
+def test_every_planted_bug_is_listed_in_the_documentation() -> None:
+    listed = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    section = listed.partition("## Planted bugs: storage")[2].partition("\n## ")[0]
+    lines = [line[2:] for line in section.splitlines() if line.startswith("- ")]
+    expected = [bug.what for bug in BUGS]
+    assert [line for line, _ in itertools.zip_longest(lines, expected)] == expected
