@@ -18,6 +18,10 @@ def check_draft(draft: Draft) -> None:
         if after is None or topic_after is None:
             continue
         check_partition(draft.view, topic_after, after)
+        enough = min(draft.rules(topic_after).min_isr, len(after.replicas))
+        if len(after.isr) >= enough and (after.elr or after.last_known_elr):
+            # The high watermark moves without them now.
+            raise InvariantError(f"{topic_after.name}-{n}: eligible replicas {after.elr} beside a full ISR {after.isr}")
         before = draft.base.partition(topic_id, n)
         if before is not None and before != after:
             check_step(topic_after, before, after)

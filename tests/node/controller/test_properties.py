@@ -4,15 +4,19 @@ A model of the replicas' logs runs along: what was acknowledged (on every ISR me
 every clean leader that is elected later. Crashes that lose unsynced data are part of it.
 """
 
+import contextlib
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from node.controller.state import brokers, leaders, resource_configs, topics
+from node.controller.state.partitions import alter_partition
 from node.metadata.apply import apply, from_snapshot, snapshot_bytes
 from node.metadata.image import NO_LEADER, Image, Partition
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
+from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
 from tests.node.controller.support import Cluster, directory
 
@@ -37,6 +41,7 @@ class ControllerMachine(RuleBasedStateMachine):
         self.logs: dict[int, Replica] = {n: Replica() for n in NODES}
         self.acknowledged: set[int] = set()
         self.next_record = 0
+        self.in_flight: list[rpc.AlterPartitionRequest] = []
         self.cluster.assign("t", [1, 2, 3])
         self.leader_seen = (self.partition.leader, self.partition.leader_epoch)
 
@@ -150,12 +155,21 @@ class ControllerMachine(RuleBasedStateMachine):
         for n in synced & self.up:
             self.logs[n].synced = len(self.logs[n].records)
         if len(p.isr) >= 2:
-            watermark = min(len(self.logs[n].records) for n in p.isr)
+            # The maximal ISR: who is being added counts before the controller has agreed.
+            asked = {
+                member.node_id
+                for request in self.in_flight
+                for change in request.partitions
+                if (change.leader_epoch, change.partition_epoch) == (p.leader_epoch, p.partition_epoch)
+                for member in change.isr
+            }
+            watermark = min(len(self.logs[n].records) for n in {*p.isr, *asked})
             self.acknowledged.update(leader.records[:watermark])
 
     @precondition(lambda self: self.partition.leader in self.up)
-    @rule(n=node, grow=st.booleans())
-    def isr_change(self, n: int, grow: bool) -> None:
+    @rule(n=node, grow=st.booleans(), delayed=st.booleans())
+    def isr_change(self, n: int, grow: bool, delayed: bool) -> None:
+        """What a leader asks for, with the epochs it knows; `delayed` requests arrive whenever they like."""
         p = self.partition
         if grow:
             if len(self.logs[n].records) < len(self.logs[p.leader].records):
@@ -163,7 +177,25 @@ class ControllerMachine(RuleBasedStateMachine):
             wish = {*p.isr, n} & set(p.replicas)
         else:
             wish = {*p.isr} - {n} | {p.leader}
-        self.cluster.alter(sorted(wish))
+        change = rpc.AlterPartition(
+            topic_id=p.topic_id,
+            partition=0,
+            leader_epoch=p.leader_epoch,
+            partition_epoch=p.partition_epoch,
+            isr=[rpc.IsrMember(node_id=m, broker_epoch=self.cluster.epochs[m]) for m in sorted(wish)],
+        )
+        epoch = self.cluster.epochs[p.leader]
+        self.in_flight.append(rpc.AlterPartitionRequest(node_id=p.leader, broker_epoch=epoch, partitions=[change]))
+        if not delayed:
+            self.arrives(-1)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(which=st.integers(0, 5))
+    def arrives(self, which: int) -> None:
+        request = self.in_flight.pop(which % len(self.in_flight))
+        with contextlib.suppress(ApiError):
+            self.cluster.do(alter_partition, request)
+        self.follow()
 
     @precondition(lambda self: self.partition.leader == NO_LEADER)
     @rule()
@@ -236,5 +268,5 @@ class ControllerMachine(RuleBasedStateMachine):
 
 TestController = ControllerMachine.TestCase
 TestController.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
