@@ -22,6 +22,9 @@ from storage.errors import OffsetOutOfRange
 
 log = structlog.get_logger(__name__)
 
+TURN_MAX_S: Final = 0.005
+"""How long a response waits for the follower's next request. A follower may have nothing to ask for."""
+
 MARK_DELAY_S: Final = 0.05
 """How long a new high watermark waits for data to travel with before it goes alone."""
 
@@ -74,6 +77,7 @@ class FollowerStream:
         self._marked: dict[Position, None] = {}
         self._mark_timer: asyncio.TimerHandle | None = None
         self._wake: asyncio.Future[None] | None = None
+        self._turn: asyncio.TimerHandle | None = None
         self._max_bytes = broker.settings.replica_fetch_response_max_bytes
 
     # --- requests
@@ -83,6 +87,7 @@ class FollowerStream:
         if request.max_bytes > 0:
             self._max_bytes = min(request.max_bytes, self._broker.settings.replica_fetch_response_max_bytes)
         self._broker.follower_disk_full(self.node_id, request.disk_full)
+        self._take_turn()
         for removed in request.removed:
             position = self._positions.pop((removed.topic_id, removed.partition), None)
             if position is not None:
@@ -205,14 +210,27 @@ class FollowerStream:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
+    def _take_turn(self) -> None:
+        """The follower has spoken, or was given time to: the next response may go."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+            if self._ready:
+                self.signal()
+
     async def news(self) -> bytes | None:
-        """The next response, serialized; None when the stream has ended."""
+        """The next response, serialized; None when the stream has ended.
+
+        A message costs the same whatever it holds. So what becomes ready while the follower has not yet asked again
+        goes into one response, and so does what arrived in the same turn of the loop.
+        """
         while not self.ended:
-            response = self._response()
-            if response is not None:
+            if self._turn is None and (response := self._response()) is not None:
+                self._turn = self._loop.call_later(TURN_MAX_S, self._take_turn)
                 return response
             self._wake = self._loop.create_future()
             await self._wake
+            await asyncio.sleep(0)
         return None
 
     def _response(self) -> bytes | None:
@@ -271,6 +289,8 @@ class FollowerStream:
         """Synchronous, for the clean-up of a call that was cancelled."""
         self.ended = True
         self.signal()
+        if self._turn is not None:
+            self._turn.cancel()
         if self._mark_timer is not None:
             self._mark_timer.cancel()
         for position in self._positions.values():
