@@ -63,6 +63,18 @@ def configure(level: str, output: str, node_id: int) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+
+
+class _FromLibraries(logging.Handler):
+    """What libraries log through the standard module, as lines of ours. grpc's stack traces come from what clients send
+    and say nothing that its message does not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        library = record.name.split(".")[0].lstrip("_")
+        logger = structlog.get_logger(record.name)
+        trace = record.exc_info if record.exc_info and library not in ("grpc", "cython") else None
+        logger.warning("library_message", library=library, message=record.getMessage()[:500], exc_info=trace)
 
 
 class _Named:

@@ -92,7 +92,7 @@ class AdminForwarder:
     async def _give_up(self, context: Context, method: str, error: grpc.aio.AioRpcError) -> None:
         if _reason(error):
             # The controller's own word, with its details.
-            await context.abort(error.code(), error.details() or "", error.trailing_metadata())
+            await _repeat(context, error)
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise ApiError(
                 pb.ERROR_CODE_REQUEST_TIMED_OUT,
@@ -103,7 +103,7 @@ class AdminForwarder:
                 pb.ERROR_CODE_NETWORK_EXCEPTION,
                 f"the connection to the active controller broke during {method}; whether it took effect is unknown",
             )
-        await context.abort(error.code(), error.details() or "", error.trailing_metadata())
+        await _repeat(context, error)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
@@ -114,6 +114,11 @@ class AdminForwarder:
     async def stop(self) -> None:
         for channel in self._channels.values():
             await channel.close()
+
+
+async def _repeat(context: Context, error: grpc.aio.AioRpcError) -> None:
+    """Ends the client's call as the controller's ended, details included."""
+    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

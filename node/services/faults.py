@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import grpc
 import structlog
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -51,6 +52,13 @@ def unexpected(where: str, error: Exception) -> ApiError:
     return ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"{where} failed with {type(error).__name__}")
 
 
+class Malformed:
+    """Stands for a request that is no message of its type, so that it gets an answer like any other bad request."""
+
+    def __init__(self, name: str, size_bytes: int) -> None:
+        self.error = ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"the {size_bytes} bytes of the request are no {name}")
+
+
 def unary(
     name: str, metrics: Metrics, handler: Callable[[Request, Context], Awaitable[Response]]
 ) -> Callable[[Request, Context], Awaitable[Response]]:
@@ -63,6 +71,8 @@ def unary(
         started = time.perf_counter()
         requests.inc()
         try:
+            if isinstance(request, Malformed):
+                raise request.error
             return await handler(request, context)
         except ApiError as error:
             metrics.refused(name, error.code)
@@ -107,6 +117,9 @@ async def _streaming(name: str, metrics: Metrics, context: Context, running: Awa
     open_streams.inc()
     try:
         await running
+    except DecodeError:
+        metrics.refused(name, pb.ERROR_CODE_INVALID_REQUEST)
+        await abort(context, ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"a message of the {name} stream is malformed"))
     except ApiError as error:
         metrics.refused(name, error.code)
         await abort(context, error)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -94,7 +95,7 @@ def _bind(
     if not method.client_streaming and not method.server_streaming:
         return grpc.unary_unary_rpc_method_handler(
             faults.unary(method.name, metrics, handler),
-            request_deserializer=deserialize,
+            request_deserializer=_tolerant(deserialize, method.input_type.full_name),
             response_serializer=serialize,
         )
     if method.client_streaming:
@@ -108,6 +109,18 @@ def _bind(
         request_deserializer=deserialize,
         response_serializer=serialize,
     )
+
+
+def _tolerant(deserialize: Deserializer, name: str) -> Deserializer:
+    """grpc answers an exception of a deserializer with INTERNAL and logs a stack trace: anybody could fill our log."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return faults.Malformed(name, len(data))
+
+    return read
 
 
 def _class_of(descriptor: Any) -> Any:
