@@ -125,18 +125,25 @@ class Client:
         listener(self.view)
         return lambda: self._listeners.remove(listener)
 
-    async def topic(self, name: str) -> TopicInfo:
-        """A topic by name. One that is not known is waited for, for up to a second: it may have just been created.
-        Raises UnknownTopic, with what the server says (names that are close)."""
+    async def topic(self, name: str, partition: int = 0) -> TopicInfo:
+        """A topic by name, that has the partition. One that is not known is waited for, for up to a second: it may have
+        just been created. Raises UnknownTopic, with what the server says (names that are close)."""
         give_up = time.monotonic() + TOPIC_WAIT_S
-        while (known := self.view.topics.get(name)) is None:
-            answer = await self.on_any_node(partial(_get_topic, name), 10_000)
-            error = answer.topics[0].error if answer.topics else pb.Error()
-            if error.code != pb.ERROR_CODE_NONE and (time.monotonic() >= give_up or not error.retriable):
-                raise from_server(error)
-            if time.monotonic() >= give_up + TOPIC_WAIT_S:
-                raise UnknownTopic(f"topic {name} did not appear in the metadata in time. Next: try again")
-            if name not in self.view.topics:
+        while (known := self.view.topics.get(name)) is None or not 0 <= partition < len(known.partitions):
+            late = time.monotonic() >= give_up
+            if known is not None and (late or partition < 0):
+                raise UnknownTopic(
+                    f"topic {name} has no partition {partition}, only 0 to {len(known.partitions) - 1}. "
+                    "Next: choose one of those"
+                )
+            if known is None:
+                answer = await self.on_any_node(partial(_get_topic, name), 10_000)
+                error = answer.topics[0].error if answer.topics else pb.Error()
+                if error.code != pb.ERROR_CODE_NONE and (late or not error.retriable):
+                    raise from_server(error)
+                if late and time.monotonic() >= give_up + TOPIC_WAIT_S:
+                    raise UnknownTopic(f"topic {name} did not appear in the metadata in time. Next: try again")
+            if self.view.topics.get(name) is known:
                 await self._wait_for_change(0.1)
         return known
 

@@ -120,14 +120,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     async def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
         wanted = [TopicPartition(*where) for where in partitions]
-        topics = {name: await self._client.topic(name) for name in dict.fromkeys(tp.topic for tp in wanted)}
-        for tp in wanted:
-            count = len(topics[tp.topic].partitions)
-            if not 0 <= tp.partition < count:
-                raise UnknownTopic(
-                    f"topic {tp.topic} has no partition {tp.partition}, only 0 to {count - 1}. "
-                    "Next: choose one of those"
-                )
+        topics = {tp.topic: await self._client.topic(*tp) for tp in sorted(wanted)}
         for tp in set(self._states) - set(wanted):
             self._drop(tp)
         for tp in wanted:
@@ -187,6 +180,11 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """The end of what can be read, as of the last answer; None before the first."""
         state = self._state(topic, partition)
         return state.high_watermark if state.high_watermark >= 0 else None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What was read ahead; about fetch_max_bytes for each leader at most."""
+        return sum(stream.held_bytes for stream in self._streams.values())
 
     async def _seek_to(self, topic: str, partition: int, timestamp_ms: int) -> int:
         state = self._state(topic, partition)

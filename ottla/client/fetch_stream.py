@@ -45,7 +45,7 @@ class FetchStream:
         )
         self._has_work = asyncio.Event()
         self._to_release = 0
-        self._held = 0
+        self.held_bytes = 0
 
     def add(self, state: PartitionState, seek_id: int) -> None:
         """Reads a partition from its state's position, from now on."""
@@ -70,13 +70,13 @@ class FetchStream:
 
     def hold(self, size_bytes: int) -> None:
         """So many bytes came: they are not granted again until `release`."""
-        self._held += size_bytes
+        self.held_bytes += size_bytes
 
     def release(self, size_bytes: int) -> None:
         """So many bytes are buffered no longer. Granted again in quarters, or when nothing is left."""
-        self._held -= size_bytes
+        self.held_bytes -= size_bytes
         self._to_release += size_bytes
-        if self._to_release * 4 >= self._settings.fetch_max_bytes or self._held <= 0:
+        if self._to_release * 4 >= self._settings.fetch_max_bytes or self.held_bytes <= 0:
             self._next.credit_bytes += self._to_release
             self._to_release = 0
             self._has_work.set()

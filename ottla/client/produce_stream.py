@@ -41,6 +41,7 @@ class ProduceStream:
         self._has_work = asyncio.Event()
         self._unanswered: dict[int, list[Attempt]] = {}
         self._last_request_id = 0
+        self._is_finishing = False
 
     def submit(self, transmit: Transmit) -> None:
         """Queues a request; the producer's limits (five batches of a partition) bound the queue."""
@@ -48,6 +49,11 @@ class ProduceStream:
         attempts = [(batch, batch.attempt) for batch in transmit.batches]
         self._unanswered[self._last_request_id] = attempts
         self._outbox.append((self._last_request_id, attempts))
+        self._has_work.set()
+
+    def finish(self) -> None:
+        """Ends the stream after what was submitted; `run` returns when the server has read it all."""
+        self._is_finishing = True
         self._has_work.set()
 
     def take_unanswered(self) -> list[Attempt]:
@@ -102,6 +108,9 @@ class ProduceStream:
                 if settings.acks == 0:
                     for batch, attempt in self._unanswered.pop(request_id, ()):
                         self._on_result(batch, attempt, _UNANSWERED)
+            if self._is_finishing:
+                await call.done_writing()
+                return
             self._has_work.clear()
             await self._has_work.wait()
 

@@ -19,7 +19,6 @@ from ottla.client.errors import (
     DeliveryFailed,
     OttlaError,
     RecordTooLarge,
-    UnknownTopic,
 )
 from ottla.client.produce_stream import ProduceStream
 from ottla.client.producer_batch import Batch
@@ -36,6 +35,7 @@ from ottla.v1.data_pb2_grpc import DataServiceStub
 log = logging.getLogger("ottla.producer")
 
 _FAILURES_KEPT: Final = 100
+_FINISH_S: Final = 2.0
 
 
 def _now_ms() -> int:
@@ -148,6 +148,11 @@ class Producer:
     async def _stop(self) -> None:
         self._life = "closed"
         self._stop_listening()
+        if self.settings.acks == 0 and self._stream_tasks:
+            # Nobody answers, so only the stream's own end tells that everything arrived.
+            for stream in self._streams.values():
+                stream.finish()
+            await asyncio.wait(self._stream_tasks.values(), timeout=_FINISH_S)
         await self._tasks.stop()
         gone = DeliveryFailed(
             "the producer was closed before the record was acknowledged. Next: flush before closing",
@@ -223,10 +228,7 @@ class Producer:
         if partition is None:
             partition = state.partition_for(target, key, size)
         elif not 0 <= partition < len(target.queues):
-            raise UnknownTopic(
-                f"topic {topic} has no partition {partition}, only 0 to {len(target.queues) - 1}. "
-                "Next: choose one of those"
-            )
+            target = await self._use_topic(topic, partition)
         if timestamp is None:
             timestamp = time.time_ns() // 1_000_000
         elif timestamp < 1:
@@ -275,8 +277,8 @@ class Producer:
         """How many partitions a topic has. Raises UnknownTopic."""
         return len((await self._client.topic(topic)).partitions)
 
-    async def _use_topic(self, name: str) -> Topic:
-        self._take_topic(await self._client.topic(name))
+    async def _use_topic(self, name: str, partition: int = 0) -> Topic:
+        self._take_topic(await self._client.topic(name, partition))
         return self._state.topics[name]
 
     async def _wait_for_room(self, size: int) -> None:

@@ -427,7 +427,7 @@ class ProducerState:
             batch.partition,
             batch.sequence,
             self.producer_id,
-            batch.error.message,
+            batch.error.message.partition(". Next:")[0],
         )
         self._back_off(batch, now_ms, 0)
         batch.new_epoch = True

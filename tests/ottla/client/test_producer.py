@@ -210,9 +210,18 @@ async def test_leaders_that_move_lose_and_repeat_nothing(planes: Planes, client:
                 await asyncio.sleep(0.02)
                 planes.lead(topic_id, 0, 1 + (i // 500 + 1) % 3)
         offsets = [(await delivery).offset for delivery in deliveries]
-    assert await read_all(client, "t", 3000) == [b"%06d" % i for i in range(3000)]
-    known = [offset for offset in offsets if offset >= 0]
-    assert known == sorted(known)
+        if acks == "all":
+            assert await read_all(client, "t", 3000) == [b"%06d" % i for i in range(3000)]
+            assert offsets == list(range(3000))
+            return
+    # A leader's word alone may be lost with its office; but nothing is repeated, and the order stays.
+    async with Consumer("t", bootstrap=client) as consumer:
+        values = []
+        while records_read := await consumer.poll(timeout_ms=1000):
+            values += [int(record.value or b"") for record in records_read]
+    assert len(values) > 1000
+    assert values == sorted(set(values))
+    assert values[-1] == 2999
 
 
 async def test_acks_0_gets_there_without_an_answer(planes: Planes, client: Client) -> None:
