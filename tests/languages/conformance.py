@@ -1,0 +1,234 @@
+"""Runs the conformance table (`cases.toml`) against the example programs, through their command lines."""
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ottla.protocol.partitioner import partition_for_key
+from tests.cluster.harness import ROOT, LocalCluster
+
+HERE: Final = Path(__file__).parent
+CASES: Final[dict[str, dict[str, Any]]] = {
+    case["name"]: case for case in tomllib.loads((HERE / "cases.toml").read_text())["case"]
+}
+PROGRAMS: Final[dict[str, dict[str, Any]]] = tomllib.loads((HERE / "programs.toml").read_text())
+REFERENCE: Final = "Python"
+PATIENCE_S: Final = 60.0
+TALKS_TO: Final = 1
+"""The one node whose address the programs know."""
+
+
+def missing(language: str) -> list[str]:
+    """Executables that this machine lacks for a language."""
+    return [name for name in PROGRAMS[language]["needs"] if shutil.which(name) is None]
+
+
+def build(language: str) -> None:
+    """Generates the stubs and builds the program. Raises AssertionError with the tools' output."""
+    command = PROGRAMS[language].get("build")
+    if command is not None:
+        folder = ROOT / "examples" / PROGRAMS[language]["folder"]
+        built = subprocess.run(
+            [part.format(folder=folder) for part in command], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert built.returncode == 0, f"{language} does not build:\n{built.stdout}{built.stderr}"
+
+
+def command_of(language: str) -> list[str]:
+    folder = ROOT / "examples" / PROGRAMS[language]["folder"]
+    return [part.format(folder=folder, python=sys.executable) for part in PROGRAMS[language]["run"]]
+
+
+class Started:
+    """A program that goes on running; what it prints is gathered as it comes."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.lines: list[str] = []
+        self.errors = ""
+        self.fed = 0
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self._readers = [threading.Thread(target=self._gather), threading.Thread(target=self._gather_errors)]
+        for reader in self._readers:
+            reader.start()
+
+    def _gather(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(line.rstrip("\n") for line in self.process.stdout)
+
+    def _gather_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = self.process.stderr.read()
+
+    def feed(self, count: int) -> None:
+        assert self.process.stdin is not None
+        for _ in range(count):
+            self.process.stdin.write(f"key-{self.fed % 7}\tvalue-{self.fed}\n")
+            self.process.stdin.flush()
+            self.fed += 1
+
+    def end(self, *, kill: bool) -> int:
+        if kill:
+            self.process.kill()
+        elif self.process.stdin is not None and not self.process.stdin.closed:
+            self.process.stdin.close()
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        return code
+
+
+def environment() -> Mapping[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT), "RUBYOPT": "-W0"}
+
+
+@dataclass
+class Run:
+    """One case in one language."""
+
+    cluster: LocalCluster
+    language: str
+    topic: str
+    started: dict[str, Started] = field(default_factory=dict)
+    produced: int = 0
+
+    def carry_out(self, case: Mapping[str, Any]) -> None:
+        self.cluster.create_topic(self.topic, case.get("partitions", 1), 3)
+        try:
+            for step in case["steps"]:
+                self._step(step)
+        finally:
+            for program in self.started.values():
+                program.end(kill=True)
+
+    def _step(self, step: Mapping[str, Any]) -> None:
+        match step:
+            case {"start": name, "run": arguments}:
+                language = REFERENCE if step.get("other") else self.language
+                self.started[name] = Started(self._command(language, arguments))
+            case {"run": arguments}:
+                self._run_to_end(arguments, step)
+            case {"sleep": seconds}:
+                time.sleep(seconds)
+            case {"produce": count}:
+                lines = [f"key-{i}\tvalue-{i}" for i in range(self.produced, self.produced + count)]
+                self.produced += count
+                self._run_to_end(["produce", "{topic}"], {"stdin": lines, "lines": count})
+            case {"feed": name, "count": count}:
+                program = self.started[name]
+                program.feed(count)
+                self._until(lambda: len(program.lines) >= program.fed, f"{program.fed} acknowledgements of {name}")
+            case {"kill": name}:
+                self.started[name].end(kill=True)
+            case {"kill_leader": partition}:
+                self._kill_leader(partition)
+            case {"read": names, "lines": count}:
+                self._until(lambda: len(self._read(names)) >= count, f"{count} lines of {names}")
+                assert len(self._read(names)) == count
+            case {"finish": names}:
+                for name in names:
+                    assert self.started[name].end(kill=False) == 0, self.started[name].errors
+                    if "stdout" in step:
+                        assert self.started[name].lines == step["stdout"]
+            case {"acknowledged": name}:
+                self._check_acknowledged(self.started[name])
+            case _:
+                raise ValueError(f"not a step: {step}")
+
+    def _command(self, language: str, arguments: Sequence[str]) -> list[str]:
+        filled = [a.format(topic=self.topic, group=f"{self.topic}-group") for a in arguments]
+        return [*command_of(language), "--address", self.cluster[TALKS_TO].address(), *filled]
+
+    def _run_to_end(self, arguments: Sequence[str], step: Mapping[str, Any]) -> None:
+        lines = step.get("stdin", [])
+        if repeat := step.get("stdin_repeat"):
+            lines = [repeat[0] + repeat[1] * repeat[2]]
+        done = subprocess.run(
+            self._command(self.language, arguments),
+            cwd=ROOT,
+            env=environment(),
+            input="".join(f"{line}\n" for line in lines),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        if "fails" in step:
+            assert done.returncode != 0
+            assert step["fails"] in done.stderr
+            return
+        assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
+        printed = done.stdout.splitlines()
+        if repeat := step.get("stdout_repeat"):
+            assert printed == [repeat[0] + repeat[1] * repeat[2]], f"{len(done.stdout)} characters printed"
+        if "lines" in step:
+            assert len(printed) == step["lines"], f"{printed[:20]} {done.stderr}"
+        if "stdout" in step:
+            wanted = [self._partitions(line) for line in step["stdout"]]
+            assert len(printed) == len(wanted), printed
+            for got, want in zip(printed, wanted, strict=True):
+                assert got.startswith(want.removesuffix("*")) if want.endswith("*") else got == want
+
+    def _partitions(self, line: str) -> str:
+        """`{p:KEY}` is the partition that murmur2 gives the key among six."""
+        if not line.startswith("{p:"):
+            return line
+        key, _, rest = line.removeprefix("{p:").partition("}")
+        return f"{partition_for_key(key.encode(), 6)}{rest}"
+
+    def _read(self, names: Sequence[str]) -> set[str]:
+        return {line for name in names for line in list(self.started[name].lines)}
+
+    def _kill_leader(self, number: int) -> None:
+        partition = self.cluster.metadata(TALKS_TO, self.topic).topics[0].partitions[number]
+        if partition.leader_id == TALKS_TO:
+            # The program's node must live: its partition moves with a controlled stop and start first.
+            self.cluster[TALKS_TO].stop()
+            self.cluster[TALKS_TO].start()
+            self.cluster.wait_ready()
+            partition = self.cluster.metadata(TALKS_TO, self.topic).topics[0].partitions[number]
+        victim = partition.leader_id
+        assert victim != TALKS_TO
+        self.cluster[victim].kill()
+        self.cluster[victim].start()
+
+    def _check_acknowledged(self, program: Started) -> None:
+        program.end(kill=False)
+        assert len(program.lines) == program.fed, f"{len(program.lines)} of {program.fed}: {program.errors}"
+        offsets = {int(line.split("\t")[1]) for line in program.lines}
+        read = subprocess.run(
+            self._command(self.language, ["consume", "{topic}", "0", "0", str(max(offsets) + 1)]),
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        found = [line.split("\t") for line in read.stdout.splitlines()]
+        assert offsets <= {int(offset) for offset, _, _ in found}
+        assert {f"value-{i}" for i in range(program.fed)} <= {value for _, _, value in found}
+
+    def _until(self, condition: Any, what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            states = {n: (p.process.poll(), len(p.lines), p.errors[-500:]) for n, p in self.started.items()}
+            assert time.monotonic() < deadline, f"no {what} in time: {states}"
+            time.sleep(0.05)
