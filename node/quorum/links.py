@@ -33,7 +33,8 @@ CHANNEL_OPTIONS: Final = (
     # Channels to one target share a connection otherwise, and heartbeats would queue behind data.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # What gRPC calls this is how long a connection attempt may take: a busy peer needs more than a moment.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 300),
     # Far above the broker session timeout: a silent peer is not a dead one, but a black hole must end some time.
     ("grpc.keepalive_time_ms", 10_000),

@@ -40,7 +40,8 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.http2.ping_timeout_ms", 3_000),
     # A node that restarts is back within a second; gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # What gRPC calls this is how long a connection attempt may take: a busy peer needs more than a moment.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
