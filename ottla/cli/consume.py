@@ -1,5 +1,9 @@
 """`ottla consume`: records to standard output, a line each."""
 
+import errno
+import os
+import select
+import stat
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Final
@@ -78,3 +82,14 @@ async def _consume(
             out.flush()
             if left is not None:
                 left -= len(records)
+            if _reader_is_gone():
+                raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads: without a next record no write would ever tell."""
+    if sys.platform != "linux" or not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        return False
+    pipe = select.poll()
+    pipe.register(sys.stdout, 0)
+    return any(events & select.POLLERR for _, events in pipe.poll(0))
