@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from storage.durable import read_durable, write_durable
+from storage.durable import DELETED_SUFFIX, read_durable, remove_directory, write_durable
 from storage.errors import CorruptFile, DirectoryLocked, StorageError
 from storage.fs import File, FileSystem, remove_if_there
-from storage.log import remove_log_directory
-from storage.segment import DELETED_SUFFIX
 
 LogKey = tuple[bytes, int]
 """Topic id (16 bytes) and partition."""
@@ -77,7 +75,7 @@ class LogDirectory:
     ) -> "LogDirectory":
         for name in fs.listdir(path):
             if name.endswith(DELETED_SUFFIX):
-                remove_log_directory(fs, os.path.join(path, name))
+                remove_directory(fs, os.path.join(path, name))
         meta = read_durable(fs, os.path.join(path, "meta"))
         if meta is None:
             logs = [name for name in fs.listdir(path) if _LOG_NAME.fullmatch(name)]

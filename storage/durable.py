@@ -14,6 +14,7 @@ from crc32c import crc32c
 from storage.errors import CorruptFile
 from storage.fs import FileSystem, read_file, remove_if_there
 
+DELETED_SUFFIX: Final = ".deleted"
 _MAGIC: Final = b"ottla 1 "
 
 
@@ -49,3 +50,15 @@ def read_durable(fs: FileSystem, path: str) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise CorruptFile(f"{path} does not hold an object")
     return content
+
+
+def remove_directory(fs: FileSystem, directory: str) -> None:
+    """Removes a directory of files: renamed to `*.deleted` first, durably, so that no crash leaves half of it under
+    its name. Raises OSError."""
+    doomed = directory if directory.endswith(DELETED_SUFFIX) else directory + DELETED_SUFFIX
+    if doomed != directory:
+        fs.rename(directory, doomed)
+        fs.sync_dir(os.path.dirname(directory))
+    for name in fs.listdir(doomed):
+        fs.unlink(os.path.join(doomed, name))
+    fs.rmdir(doomed)

@@ -11,21 +11,19 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from crc32c import crc32c
 
 from ottla.protocol.batch import (
-    BatchAt,
     BatchHeader,
     CorruptBatch,
     crc_seed,
-    read_batch,
     stamp_batch,
-    verify_batch,
 )
 from storage.compaction import DEDUPE_BUFFER_BYTES, CompactionRun, CompactionState, plan, swap
 from storage.config import LogConfig
+from storage.durable import DELETED_SUFFIX, remove_directory
 from storage.epochs import EpochTable
 from storage.errors import (
     BatchTooLarge,
@@ -34,15 +32,16 @@ from storage.errors import (
     LogDamaged,
     LogFailed,
     OffsetOutOfRange,
-    OffsetsOutOfOrder,
 )
 from storage.fs import Buffer, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.retention import deletable
 from storage.scrub import ScrubRun
-from storage.segment import DELETED_SUFFIX, Segment, StoredBatch
+from storage.segment import Segment, StoredBatch, checked_batches
 from storage.segments import Found, SegmentList, Slice
-from storage.sync import SyncTicket
+from storage.sync import Durability, SyncTicket
+
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,6 @@ class Log:
         self.epochs = recovered.epochs
         self.log_start_offset = recovered.log_start_offset
         self.log_end_offset = recovered.segments[-1].next_offset
-        self.synced_end_offset = recovered.recovery_point
         self.failed: str | None = None
         self._fs = fs
         self._seed = seed
@@ -79,9 +77,7 @@ class Log:
         self._scrubbing: ScrubRun | None = None
         self._scrubbed_end = 0
         self._expiring: list[tuple[int, str]] = []
-        self._ticket: SyncTicket | None = None
-        # Recovery points up to here may still be remembered elsewhere, from before a truncation.
-        self._stale_recovery_end = recovery_point if recovery_point > self.log_end_offset else -1
+        self._durable = Durability(recovered.recovery_point, recovery_point)
         self._state_dirty = True
         self._new_files = False
         self._closed = False
@@ -128,10 +124,15 @@ class Log:
             # durable before it is.
             for segment in log._segments.reaching_beyond(log.synced_end_offset):
                 segment.file.sync()
-            log.synced_end_offset = log.log_end_offset
             if log.damaged_at is None:
+                log._durable.all_until(log.log_end_offset)
                 log._write_state()
         return log
+
+    @property
+    def synced_end_offset(self) -> int:
+        """Everything below is durable (exclusive): the recovery point to remember, also while the log is damaged."""
+        return self._durable.end_offset
 
     @property
     def size_bytes(self) -> int:
@@ -183,51 +184,22 @@ class Log:
         """Appends whole stored batches as the leader has them, after checking every one of them.
 
         Offsets go on from the log end (gaps are legal: the leader's log may be compacted) and epochs never go back.
-        Raises CorruptBatch, OffsetsOutOfOrder, DiskFull, LogFailed, LogDamaged. A bad batch anywhere refuses the whole
-        slice; after DiskFull the batches that reached earlier segments stay.
+        All or nothing: a slice is written at once, into one segment. Raises CorruptBatch, OffsetsOutOfOrder, DiskFull,
+        LogFailed, LogDamaged.
         """
         self._check_writable()
-        batches = self._verified(data)
-        view = memoryview(data)
-        first = self.log_end_offset
-        at = 0
-        while at < len(batches):
-            segment = self._segment_for(batches[at].end - batches[at].start, now_ms)
-            room = self.config.segment_bytes - segment.size_bytes
-            start = batches[at].start
-            upto = at + 1
-            while upto < len(batches) and batches[upto].end - start <= room:
-                upto += 1
-            self._write(segment, (view[start : batches[upto - 1].end],))
-            for batch in batches[at:upto]:
-                header = batch.header
-                if self.epochs.assign(header.leader_epoch, header.base_offset):
-                    self._state_dirty = True
-                segment.note(header.base_offset, header.next_offset, batch.end - batch.start, header.max_timestamp)
-            self.log_end_offset = segment.next_offset
-            at = upto
+        batches = checked_batches(data, self._seed, self.log_end_offset, self.epochs.latest_epoch)
         if not batches:
-            return AppendResult(first, first - 1, 0)
-        return AppendResult(batches[0].header.base_offset, self.log_end_offset - 1, len(view))
-
-    def _verified(self, data: Buffer) -> list[BatchAt]:
-        batches: list[BatchAt] = []
-        at, expected, epoch = 0, self.log_end_offset, self.epochs.latest_epoch
-        while at < len(data):
-            batch = read_batch(data, at)
-            if batch is None:
-                raise CorruptBatch(f"the slice ends inside the batch at byte {at}")
-            verify_batch(data, batch, self._seed)
+            return AppendResult(self.log_end_offset, self.log_end_offset - 1, 0)
+        segment = self._segment_for(len(data), now_ms)
+        self._write(segment, (data,))
+        for batch in batches:
             header = batch.header
-            if header.base_offset < expected:
-                raise OffsetsOutOfOrder(f"batch at offset {header.base_offset}, but the log ends at {expected}")
-            if epoch is not None and header.leader_epoch < epoch:
-                raise OffsetsOutOfOrder(
-                    f"batch at offset {header.base_offset} has epoch {header.leader_epoch}, epoch {epoch} came before"
-                )
-            batches.append(batch)
-            at, expected, epoch = batch.end, header.next_offset, header.leader_epoch
-        return batches
+            if self.epochs.assign(header.leader_epoch, header.base_offset):
+                self._state_dirty = True
+            segment.note(header.base_offset, header.next_offset, batch.end - batch.start, header.max_timestamp)
+        self.log_end_offset = segment.next_offset
+        return AppendResult(batches[0].header.base_offset, self.log_end_offset - 1, len(data))
 
     def _segment_for(self, length: int, now_ms: int) -> Segment:
         """The active segment, rolled first if a batch of `length` bytes does not belong into it any more."""
@@ -281,7 +253,7 @@ class Log:
 
     def _refuse(self, error: OSError) -> NoReturn:
         """A full disk refuses one operation; any other error means that the log no longer knows its files."""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _NO_SPACE:
             raise DiskFull(f"{self.directory}: {error.strerror}; nothing was appended, try again later") from error
         self._fail(error)
 
@@ -360,7 +332,7 @@ class Log:
         except OSError as error:
             self._fail(error)
         self.damaged_at = None
-        self._end_at(last.next_offset)
+        self.log_end_offset = last.next_offset
 
     def reset_to(self, offset: int, epoch: int | None = None) -> None:
         """Drops everything and goes on at `offset`, durably; `epoch` is that of the data before it, if it is known.
@@ -384,8 +356,8 @@ class Log:
         except OSError as error:
             self._fail(error)
         self.damaged_at = None
-        self._end_at(offset)
-        self.synced_end_offset = offset
+        self.log_end_offset = offset
+        self._durable.all_until(offset)
 
     def _check_truncatable(self) -> None:
         if self.damaged_at is None:
@@ -395,17 +367,10 @@ class Log:
 
     def _forget_from(self, end: int) -> None:
         """Makes durable, before any byte goes, that recovery points and epochs above `end` are not true any more."""
-        self._stale_recovery_end = max(self._stale_recovery_end, self.synced_end_offset)
-        self.synced_end_offset = min(self.synced_end_offset, end)
-        if self._ticket is not None:
-            self._ticket.end_offset = min(self._ticket.end_offset, end)
+        self._durable.cut(end)
         if self._compaction.cleaned_end_offset > end:
             self._compaction = CompactionState(end, self._compaction.tombstones_due_ms)
         self._write_state()
-
-    def _end_at(self, end: int) -> None:
-        self.log_end_offset = end
-        self.synced_end_offset = min(self.synced_end_offset, end)
 
     def advance_log_start(self, offset: int) -> bool:
         """Trims the head logically: lower offsets are refused from now on, whole segments go with `apply_retention`.
@@ -564,11 +529,7 @@ class Log:
         self.damaged_at, self.damage = run.damaged_at, run.damage
         self.log_start_offset = min(self.log_start_offset, run.damaged_at)
         self.epochs.truncate_to(run.damaged_at)
-        self._stale_recovery_end = max(self._stale_recovery_end, self.synced_end_offset)
-        self.synced_end_offset = min(self.synced_end_offset, run.damaged_at)
-        if self._ticket is not None:
-            self._ticket.end_offset = min(self._ticket.end_offset, run.damaged_at)
-        self._end_at(run.damaged_at)
+        self.log_end_offset = run.damaged_at
         return True
 
     # ---- durability
@@ -576,38 +537,32 @@ class Log:
     def begin_sync(self) -> SyncTicket | None:
         """A ticket for everything appended so far; None if all is durable or another ticket is still out."""
         self._check_writable()
-        if self._ticket is not None or (self.synced_end_offset == self.log_end_offset and not self._new_files):
+        if self._durable.in_flight or (self.synced_end_offset == self.log_end_offset and not self._new_files):
             return None
-        files = [segment.file.dup() for segment in self._segments.reaching_beyond(self.synced_end_offset)]
-        directory = self.directory if self._new_files else None
+        ticket = SyncTicket(self.log_end_offset, [], self._fs, self.directory if self._new_files else None)
+        try:
+            for segment in self._segments.reaching_beyond(self.synced_end_offset):
+                ticket.files.append(segment.file.dup())
+        except OSError as error:
+            ticket.release()
+            self._fail(error)
         self._new_files = False
-        self._ticket = SyncTicket(self.log_end_offset, files, self._fs, directory)
-        return self._ticket
+        return self._durable.begin(ticket)
 
     def complete_sync(self, ticket: SyncTicket) -> int:
         """Takes a ticket back after `run`: returns the new `synced_end_offset`. Raises LogFailed if the sync failed."""
-        if ticket is not self._ticket:
-            raise InvariantError("this ticket was not the one that is out")
-        self._ticket = None
-        if ticket.error is not None:
-            self._fail(ticket.error)
-        if not ticket.done:
-            raise InvariantError("the ticket was not run")
-        if ticket.end_offset > self.synced_end_offset:
-            self.synced_end_offset = ticket.end_offset
-            if 0 <= self._stale_recovery_end <= self.synced_end_offset and self.failed is None:
-                # Remembered recovery points are true again.
-                self._stale_recovery_end = -1
-                try:
-                    self._write_state()
-                except OSError as error:
-                    self._refuse(error)
+        try:
+            if self._durable.complete(ticket) and self.failed is None:
+                self._write_state()
+        except OSError as error:
+            if ticket.error is not None or error.errno not in _NO_SPACE:
+                self._fail(error)
+            self._state_dirty = True
         return self.synced_end_offset
 
     def _write_state(self) -> None:
-        stale = self.synced_end_offset < self._stale_recovery_end
-        limit = self.synced_end_offset if stale else None
-        LogState(self.log_start_offset, limit, self.epochs, self._compaction).write(self._fs, self.directory)
+        state = LogState(self.log_start_offset, self._durable.recovery_limit, self.epochs, self._compaction)
+        state.write(self._fs, self.directory)
         self._state_dirty = False
 
     def update_config(self, config: LogConfig) -> None:
@@ -623,7 +578,7 @@ class Log:
             if clean and self.failed is None and self.damaged_at is None:
                 for segment in self._segments.reaching_beyond(self.synced_end_offset):
                     segment.file.sync()
-                self.synced_end_offset = self.log_end_offset
+                self._durable.all_until(self.log_end_offset)
                 self._segments.active.write_index()
                 self._write_state()
                 write_clean_marker(self._fs, self.directory, list(self._segments))
@@ -631,8 +586,6 @@ class Log:
             self._fail(error)
         finally:
             self._closed = True
-            if self._ticket is not None:
-                self._ticket = None
             for segment in self._segments:
                 with contextlib.suppress(OSError):
                     segment.close()
@@ -640,15 +593,4 @@ class Log:
     def delete(self) -> None:
         """Removes the log, renamed first so that no crash leaves half of it under its name. Raises OSError."""
         self.close(clean=False)
-        remove_log_directory(self._fs, self.directory)
-
-
-def remove_log_directory(fs: FileSystem, directory: str) -> None:
-    """Renames `directory` to `<directory>.deleted`, then removes it with its files."""
-    doomed = directory if directory.endswith(DELETED_SUFFIX) else directory + DELETED_SUFFIX
-    if doomed != directory:
-        fs.rename(directory, doomed)
-        fs.sync_dir(os.path.dirname(directory))
-    for name in fs.listdir(doomed):
-        fs.unlink(os.path.join(doomed, name))
-    fs.rmdir(doomed)
+        remove_directory(self._fs, self.directory)

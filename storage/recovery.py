@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from storage.compaction import CompactionState
 from storage.config import LogConfig
-from storage.durable import read_durable, write_durable
+from storage.durable import DELETED_SUFFIX, read_durable, write_durable
 from storage.epochs import EpochTable
 from storage.errors import CorruptBatch, CorruptFile
 from storage.fs import FileSystem, remove_if_there
 from storage.index import SegmentSummary
-from storage.segment import CLEANED_SUFFIX, DELETED_SUFFIX, LOG_SUFFIX, IncompleteBatch, Segment
+from storage.segment import CLEANED_SUFFIX, LOG_SUFFIX, IncompleteBatch, Segment
 
 STATE_FILE: Final = "state"
 CLEAN_FILE: Final = "clean"
@@ -206,7 +206,9 @@ class _Scan:
             damage=str(broken) if damaged else "",
         )
         compaction = state.compaction if state is not None else CompactionState()
-        return Recovered(kept, epochs, start, min(point, end), report, [s.path for s in beyond], compaction)
+        # Damage keeps its recovery point: forgotten, the same bytes would be a torn tail at the next start.
+        point = point if damaged else min(point, end)
+        return Recovered(kept, epochs, start, point, report, [s.path for s in beyond], compaction)
 
     def _load(self, segment: Segment) -> CorruptBatch | None:
         """A segment below the recovery point: believed by its index file, read as a whole only without one."""

@@ -20,14 +20,14 @@ from ottla.protocol.batch import (
     read_varint,
     verify_batch,
 )
-from storage.fs import File, FileSystem, read_file, remove_if_there
+from storage.errors import OffsetsOutOfOrder
+from storage.fs import Buffer, File, FileSystem, read_file, remove_if_there
 from storage.index import NO_TIMESTAMP, SegmentSummary, SparseIndex
 
 _WALK_BYTES: Final = 8192
 _SCAN_BYTES: Final = 1024 * 1024
 LOG_SUFFIX: Final = ".log"
 INDEX_SUFFIX: Final = ".index"
-DELETED_SUFFIX: Final = ".deleted"
 CLEANED_SUFFIX: Final = ".cleaned"
 
 
@@ -319,6 +319,30 @@ class Segment:
                 return False
             position += len(data)
         return True
+
+
+def checked_batches(data: Buffer, seed: int, log_end: int, latest_epoch: int | None) -> list[BatchAt]:
+    """The batches of a slice that is to continue a log which ends at `log_end`, everything about them checked.
+
+    Raises CorruptBatch (shape, checksums, an incomplete batch), OffsetsOutOfOrder.
+    """
+    batches: list[BatchAt] = []
+    at, expected, epoch = 0, log_end, latest_epoch
+    while at < len(data):
+        batch = read_batch(data, at)
+        if batch is None:
+            raise CorruptBatch(f"the slice ends inside the batch at byte {at}")
+        verify_batch(data, batch, seed)
+        header = batch.header
+        if header.base_offset < expected:
+            raise OffsetsOutOfOrder(f"batch at offset {header.base_offset}, but the log ends at {expected}")
+        if epoch is not None and header.leader_epoch < epoch:
+            raise OffsetsOutOfOrder(
+                f"batch at offset {header.base_offset} has epoch {header.leader_epoch}, epoch {epoch} came before"
+            )
+        batches.append(batch)
+        at, expected, epoch = batch.end, header.next_offset, header.leader_epoch
+    return batches
 
 
 class IncompleteBatch(CorruptBatch):

@@ -1,7 +1,8 @@
-"""Making appended batches durable on another thread, without a lock."""
+"""What of a log is durable, and making more of it so on another thread, without a lock."""
 
 from dataclasses import dataclass, field
 
+from storage.errors import InvariantError
 from storage.fs import File, FileSystem
 
 
@@ -40,3 +41,59 @@ class SyncTicket:
         """Closes the duplicates; for a ticket that will not be run."""
         while self.files:
             self.files.pop().close()
+
+
+class Durability:
+    """How far a log is synced, and up to where recovery points may be remembered that are not true any more.
+
+    A recovery point is remembered outside of the log (`LogDirectory.write_checkpoints`) and may be old: from before a
+    truncation it says "synced" of offsets that were written anew since. `recovery_limit` is what the log itself
+    remembers against that, until it has synced as far again.
+    """
+
+    __slots__ = ("_stale_end", "_ticket", "end_offset")
+
+    def __init__(self, end_offset: int, remembered: int) -> None:
+        self.end_offset = end_offset
+        self._stale_end = remembered
+        self._ticket: SyncTicket | None = None
+
+    @property
+    def recovery_limit(self) -> int | None:
+        """Remembered recovery points above this are stale; None if none is."""
+        return self.end_offset if self.end_offset < self._stale_end else None
+
+    @property
+    def in_flight(self) -> bool:
+        return self._ticket is not None
+
+    def begin(self, ticket: SyncTicket) -> SyncTicket:
+        self._ticket = ticket
+        return ticket
+
+    def complete(self, ticket: SyncTicket) -> bool:
+        """Takes the ticket back; True if by it all remembered recovery points have become true again.
+
+        Raises the OSError of a sync that failed, InvariantError for a ticket that is not out or was not run.
+        """
+        if ticket is not self._ticket:
+            raise InvariantError("this ticket was not the one that is out")
+        self._ticket = None
+        if ticket.error is not None:
+            raise ticket.error
+        if not ticket.done:
+            raise InvariantError("the ticket was not run")
+        were_stale = self.recovery_limit is not None
+        self.end_offset = max(self.end_offset, ticket.end_offset)
+        return were_stale and self.recovery_limit is None
+
+    def all_until(self, end_offset: int) -> None:
+        """The owner has synced everything itself."""
+        self.end_offset = end_offset
+
+    def cut(self, end_offset: int) -> None:
+        """What lies at or above `end_offset` goes; a sync that is out no longer counts for it."""
+        self._stale_end = max(self._stale_end, self.end_offset)
+        self.end_offset = min(self.end_offset, end_offset)
+        if self._ticket is not None:
+            self._ticket.end_offset = min(self._ticket.end_offset, end_offset)

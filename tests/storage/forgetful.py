@@ -33,14 +33,14 @@ class _Inode:
 
     def units(self) -> list[tuple[int, int]]:
         """The smallest things that may be lost one by one: (number of the change, number of its sector)."""
-        found = []
+        found: list[tuple[int, int]] = []
         for number, (position, data) in enumerate(self.pending):
             last = position if data is None else position + len(data) - 1
             sectors = 1 if data is None else last // SECTOR - position // SECTOR + 1
             found.extend((number, sector) for sector in range(sectors))
         return found
 
-    def with_units(self, chosen: "list[tuple[object, tuple[int, int]]]") -> "_Inode":
+    def with_units(self, chosen: "Sequence[tuple[object, tuple[int, int]]]") -> "_Inode":
         kept = bytearray(self.durable)
         for node, (number, sector) in chosen:
             if node is not self:
@@ -99,7 +99,7 @@ class _Directory:
     def units(self) -> list[tuple[int, int]]:
         return [(number, 0) for number in range(len(self.pending))]
 
-    def with_units(self, chosen: "list[tuple[object, tuple[int, int]]]") -> "_Directory":
+    def with_units(self, chosen: "Sequence[tuple[object, tuple[int, int]]]") -> "_Directory":
         kept = dict(self.durable)
         for node, (number, _) in chosen:
             if node is self:
@@ -350,7 +350,11 @@ class ForgetfulFileSystem:
     def _entry_step(
         self, parent: _Directory, operation: str, gone: str | None, come: str | None, node: "_Inode | _Directory | None"
     ) -> None:
-        error = self.step(operation, lambda: self.rng.random() < 0.5 and parent.change(gone, come, node))
+        def maybe() -> None:
+            if self.rng.random() < 0.5:
+                parent.change(gone, come, node)
+
+        error = self.step(operation, maybe)
         if error:
             raise error
         parent.change(gone, come, node)

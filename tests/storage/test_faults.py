@@ -139,9 +139,11 @@ def test_rot_below_the_recovery_point_is_damage_and_cuts_nothing(batch: int) -> 
     assert {n: fs.size(f"/data/log/{n}") for n in fs.listdir("/data/log") if n.endswith(".log")} == sizes
     with pytest.raises(LogDamaged):
         append(log)
-    log.close()
-    log = open_log(fs, 12, CONFIG)
-    assert log.damaged_at == batch, "the damage is still known after another start"
+    for _ in range(2):
+        remembered = log.synced_end_offset
+        log.close()
+        log = open_log(fs, remembered, CONFIG)
+        assert log.damaged_at == batch, "the damage is still known after another start"
     log.truncate_to(batch)
     assert log.damaged_at is None
     log.append_as_follower(b"".join(data for _, _, _, data in before[batch:]), now_ms=1)
@@ -255,3 +257,36 @@ def test_misuse_is_an_invariant_error() -> None:
         log.complete_sync(ticket)
     with pytest.raises(InvariantError):
         Log.open(fs, "/data/other", b"short", 0, CONFIG, now_ms=1)
+
+
+def test_a_follower_takes_a_slice_as_a_whole_or_not_at_all() -> None:
+    leader = open_log(ForgetfulFileSystem(), None, LogConfig())
+    append(leader, 8)
+    data = leader.read(0, 10_000, 8, min_one=True).data
+    for room in range(0, len(data), 97):
+        fs = ForgetfulFileSystem()
+        log = open_log(fs, None, CONFIG)
+        append(log, 2, epoch=0)
+        log.truncate_to(0)
+        fs.capacity_bytes = sum(fs.size(f"/data/log/{name}") for name in fs.listdir("/data/log")) + room
+        with pytest.raises(DiskFull):
+            log.append_as_follower(data, now_ms=1)
+        assert (log.log_end_offset, log.size_bytes, fs.size(FIRST)) == (0, 0, 0)
+        fs.capacity_bytes = None
+        log.append_as_follower(data, now_ms=1)
+        assert batches_of(log) == batches_of(leader)
+
+
+def test_a_sync_counts_although_the_disk_is_too_full_to_note_it() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 3)
+    sync(log)
+    log.truncate_to(1)
+    append(log, 3, epoch=2)
+    fs.fail("create", errno.ENOSPC)
+    sync(log)
+    assert (log.synced_end_offset, log.failed) == (4, None)
+    log.close(clean=False)
+    again = open_log(fs.power_loss(), 4, CONFIG)
+    assert (again.log_end_offset, again.damaged_at) == (4, None)

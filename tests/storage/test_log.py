@@ -16,8 +16,9 @@ ID = bytes(range(16))
 SMALL = LogConfig(segment_bytes=1000, index_interval_bytes=200)
 
 
-def open_log(path: Path, config: LogConfig = SMALL, partition: int = 0, **options: int) -> Log:
-    return Log.open(OsFileSystem(), str(path / "log"), ID, partition, config, now_ms=1000, **options)
+def open_log(path: Path, config: LogConfig = SMALL, partition: int = 0, recovery_point: int | None = None) -> Log:
+    where = str(path / "log")
+    return Log.open(OsFileSystem(), where, ID, partition, config, now_ms=1000, recovery_point=recovery_point)
 
 
 def append(log: Log, count: int = 1, *, epoch: int = 1, size: int = 50, now_ms: int = 1000) -> None:

@@ -55,17 +55,17 @@ BUGS = [
     ),
     Bug(
         "a ticket vouches for bytes written after a truncation",
-        "storage.log:Log._forget_from",
-        "self._ticket.end_offset = min(self._ticket.end_offset, end)",
+        "storage.sync:Durability.cut",
+        "self._ticket.end_offset = min(self._ticket.end_offset, end_offset)",
         "pass",
         test_log.test_a_ticket_never_vouches_for_bytes_written_after_a_truncation,
     ),
     Bug(
         "old recovery points stay valid after a truncation",
-        "storage.log:Log._write_state",
-        "self.synced_end_offset < self._stale_recovery_end",
-        "False",
-        POWER,
+        "storage.sync:Durability.cut",
+        "self._stale_end = max(self._stale_end, self.end_offset)",
+        "pass",
+        test_log.test_truncation_cuts_whole_batches_and_their_epochs_for_good,
     ),
     Bug(
         "a cut is not synced before new bytes follow it",
@@ -107,7 +107,7 @@ BUGS = [
         "storage.segment:Segment._batch_in",
         "if batch is not None:",
         "if batch is not None and False:",
-        POWER,
+        test_exhaustive.test_five_appends_with_a_roll_and_a_truncation_lose_nothing_synced_whatever_survives,
     ),
     Bug(
         "a torn tail stays behind the log end",
@@ -146,8 +146,8 @@ BUGS = [
     ),
     Bug(
         "a follower stores batches unchecked",
-        "storage.log:Log._verified",
-        "verify_batch(data, batch, self._seed)",
+        "storage.log:checked_batches",
+        "verify_batch(data, batch, seed)",
         "pass",
         test_log.test_a_follower_refuses_what_is_not_its_leaders_next_batch,
     ),

@@ -179,7 +179,7 @@ class Life:
     def _batch(self, base_offset: int) -> Batch:
         self._serial += 1
         count = self._rng.randint(1, 4)
-        payload = b"%06d" % self._serial * self._rng.choice((1, 4, 20, 120))
+        payload = b"%06d" % self._serial * self._rng.choice((1, 4, 20, 120, 250))
         header = BatchHeader(
             base_offset, self._epoch, count, count - 1, max_timestamp=self._serial, payload_crc=crc32c(payload)
         )
