@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import grpc
+
 from ottla.v1 import (
     admin_pb2,
     admin_pb2_grpc,
