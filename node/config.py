@@ -82,7 +82,6 @@ class Settings(BaseSettings):
     controller_quorum_voters: Annotated[tuple[Voter, ...], NoDecode] = ()
     controller_quorum_election_timeout_ms: Ms = 1000
     controller_quorum_fetch_timeout_ms: Ms = 1500
-    controller_quorum_append_linger_ms: Annotated[int, Field(ge=0, le=1000)] = 5
     metadata_log_max_record_bytes_between_snapshots: Bytes = 4 * 2**20
     metadata_log_max_snapshot_interval_ms: Ms = 600_000
 
@@ -94,7 +93,6 @@ class Settings(BaseSettings):
 
     # Replication.
     replica_lag_time_max_ms: Ms = 5000
-    replica_fetch_wait_max_ms: Ms = 500
     replica_fetch_max_bytes: Bytes = 2**20
     replica_fetch_response_max_bytes: Bytes = 8 * 2**20
     replica_fetch_backoff_ms: Ms = 100
@@ -102,25 +100,19 @@ class Settings(BaseSettings):
 
     # Logs.
     log_retention_check_interval_ms: Ms = 30_000
-    log_flush_offset_checkpoint_interval_ms: Ms = 5000
-    log_cleaner_backoff_ms: Ms = 5000
-    log_cleaner_dedupe_buffer_size: Bytes = 16 * 2**20
     producer_id_expiration_ms: Ms = 86_400_000
-    # Free space below which produce is refused, and below which the ballast of the metadata directory is released.
-    disk_free_min_bytes: Annotated[int, Field(ge=0, le=2**50)] = 256 * 2**20
 
+    # Whether naming a topic that does not exist creates it. Off: a typing error should not become a topic.
+    auto_create_topics_enable: bool = False
     # Static broker configs: defaults of topics, and of the cluster.
     broker_configs: Mapping[str, str] = Field(default_factory=dict)
 
     # Requests.
     socket_request_max_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = 32 * 2**20
     fetch_max_bytes: Bytes = 16 * 2**20
-    request_timeout_ms: Ms = 30_000
 
     # Groups.
     group_consumer_session_timeout_ms: Ms = 10_000
-    group_consumer_heartbeat_interval_ms: Ms = 2000
-    offsets_topic_num_partitions: Annotated[int, Field(ge=1, le=1000)] = 8
     offsets_retention_minutes: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_080
 
     # What the node writes to stderr.

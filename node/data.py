@@ -25,6 +25,7 @@ from node.metrics import Metrics
 from node.process import trim_when_idle
 from node.services import listener
 from node.services.admin import AdminForwarder
+from node.services.auto_create import AutoCreate
 from node.services.cluster import ClusterServicer, DescribeQuorum
 from node.services.fetch import Fetcher
 from node.services.fetch_stream import FetchStreams
@@ -89,15 +90,25 @@ class DataPlane:
         self.offline: tuple[tuple[bytes, int], ...] = ()
         self._peers = Peers(self.view)
         self._admin = AdminForwarder(self.view, self.metrics)
+        self._auto_create = AutoCreate(self._admin)
+        if settings.auto_create_topics_enable:
+            self.view.create_topic = self._auto_create.want
         self._cluster = ClusterServicer(self.view, describe_quorum)
-        self._groups = GroupShell(self.broker, GroupSettings(), random.Random())
+        self._groups = GroupShell(
+            self.broker,
+            GroupSettings(
+                session_timeout_ms=settings.group_consumer_session_timeout_ms,
+                offsets_retention_ms=settings.offsets_retention_minutes * 60_000,
+            ),
+            random.Random(),
+        )
         self._controller = ControllerClient(self.view.controller_address)
         self._servers: list[grpc.aio.Server] = []
         self._health: Any = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Opens both listeners. Raises OSError or RuntimeError where a port is taken."""
+        """Recovers the logs and opens both listeners. Raises OSError where a port is taken; `stop` is due then, too."""
         await self.broker.start()
         public = listener.make_server(self._settings.socket_request_max_bytes)
         self._add_services(public, forwarded=False)
@@ -112,10 +123,11 @@ class DataPlane:
             self.metrics,
             responses={"Fetch": listener.passes},
         )
+        self._servers = [public, between]
         for server, name in ((public, "public"), (between, "replication")):
             listener.listen(server, self._settings.listener(name), name)
+        for server in self._servers:
             await server.start()
-            self._servers.append(server)
 
     def _add_services(self, server: grpc.aio.Server, *, forwarded: bool) -> None:
         settings, metrics, view, peers, broker = self._settings, self.metrics, self.view, self._peers, self.broker
@@ -218,6 +230,7 @@ class DataPlane:
     async def stop(self) -> bool:
         """Ends the listeners, then the broker. Returns whether all logs were closed cleanly."""
         await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
+        await self._auto_create.stop()
         await self._admin.stop()
         return await self.broker.stop()
 

@@ -42,7 +42,11 @@ class HttpServer:
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, host: str, port: int) -> None:
-        self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_MAX_BYTES)
+        """Raises OSError that names the listener where the address cannot be had."""
+        try:
+            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_MAX_BYTES)
+        except OSError as error:
+            raise OSError(f"the http listener cannot have {host}:{port}: {error.strerror}") from None
 
     async def stop(self) -> None:
         if self._server is not None:

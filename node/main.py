@@ -189,7 +189,11 @@ class DataThread:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         plane = self._make()
-        await plane.start()
+        try:
+            await plane.start()
+        except BaseException:
+            await plane.stop()
+            raise
         self._started.set_result(plane)
         running = asyncio.ensure_future(plane.run())
         stopping = asyncio.ensure_future(self._stop.wait())

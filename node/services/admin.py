@@ -23,6 +23,7 @@ AT_LEADERS: Final = frozenset({"DeleteRecords"})
 WAIT_S: Final = 30.0
 MARGIN_S: Final = 0.05
 RETRY_S: Final = 0.05
+LEADER_CHECK_S: Final = 0.25
 
 
 class AdminForwarder:
@@ -44,9 +45,18 @@ class AdminForwarder:
         return call
 
     async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
-        self._metrics.forwarded.labels(rpc=method).inc()
         remaining_s = context.time_remaining()
-        deadline = time.monotonic() + (WAIT_S if remaining_s is None else max(0.0, remaining_s - MARGIN_S))
+        try:
+            return await self.call(method, request, WAIT_S if remaining_s is None else max(0.0, remaining_s - MARGIN_S))
+        except grpc.aio.AioRpcError as error:
+            # The controller's own word, with its details.
+            await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            raise
+
+    async def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
+        """The controller's answer. Raises ApiError where it could not be asked, AioRpcError where it refused."""
+        self._metrics.forwarded.labels(rpc=method).inc()
+        deadline = time.monotonic() + timeout_s
         while True:
             left_s = deadline - time.monotonic()
             address = self._view.controller_address()
@@ -65,9 +75,14 @@ class AdminForwarder:
                 if channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
                     # Only a call that has not left yet may be tried again elsewhere.
                     await self._connected(channel, min(left_s, 1.0))
-                rpc: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
-                answer: bytes = await rpc(request, timeout=max(0.001, deadline - time.monotonic()))
-                return answer
+                answer = await self._ask(channel, address, method, request, max(0.001, deadline - time.monotonic()))
+                if answer is not None:
+                    return answer
+                if method not in READ_ONLY:
+                    raise ApiError(
+                        pb.ERROR_CODE_NETWORK_EXCEPTION,
+                        f"the active controller changed during {method}; whether it took effect is unknown",
+                    )
             except TimeoutError:
                 await self._view.changed(RETRY_S)
             except grpc.aio.AioRpcError as error:
@@ -76,7 +91,22 @@ class AdminForwarder:
                 ):
                     await self._view.changed(RETRY_S)
                     continue
-                await self._give_up(context, method, error)
+                raise _outcome(method, error) from None
+
+    async def _ask(
+        self, channel: grpc.aio.Channel, address: str, method: str, request: bytes, timeout_s: float
+    ) -> bytes | None:
+        """The answer; None where another controller took over in the meantime, for the old one may be frozen."""
+        rpc: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
+        call = asyncio.ensure_future(_awaited(rpc(request, timeout=timeout_s)))
+        try:
+            while not call.done():
+                await asyncio.wait([call], timeout=LEADER_CHECK_S)
+                if not call.done() and self._view.controller_address() not in (address, None):
+                    return None
+            return call.result()
+        finally:
+            call.cancel()
 
     async def _connected(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
         """Raises TimeoutError where no connection comes about in time."""
@@ -89,22 +119,6 @@ class AdminForwarder:
                 await channel.wait_for_state_change(state)
             state = channel.get_state(try_to_connect=True)
 
-    async def _give_up(self, context: Context, method: str, error: grpc.aio.AioRpcError) -> None:
-        if _reason(error):
-            # The controller's own word, with its details.
-            await _repeat(context, error)
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise ApiError(
-                pb.ERROR_CODE_REQUEST_TIMED_OUT,
-                f"the active controller did not finish {method} in time; whether it took effect is unknown",
-            )
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            raise ApiError(
-                pb.ERROR_CODE_NETWORK_EXCEPTION,
-                f"the connection to the active controller broke during {method}; whether it took effect is unknown",
-            )
-        await _repeat(context, error)
-
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
@@ -116,9 +130,25 @@ class AdminForwarder:
             await channel.close()
 
 
-async def _repeat(context: Context, error: grpc.aio.AioRpcError) -> None:
-    """Ends the client's call as the controller's ended, details included."""
-    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+async def _awaited(call: Any) -> bytes:
+    answer: bytes = await call
+    return answer
+
+
+def _outcome(method: str, error: grpc.aio.AioRpcError) -> Exception:
+    """What a call that failed on its way means: the controller's own word, or that nobody knows."""
+    if not _reason(error):
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ApiError(
+                pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                f"the active controller did not finish {method} in time; whether it took effect is unknown",
+            )
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return ApiError(
+                pb.ERROR_CODE_NETWORK_EXCEPTION,
+                f"the connection to the active controller broke during {method}; whether it took effect is unknown",
+            )
+    return error
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

@@ -28,6 +28,8 @@ class ClusterView:
         self._voters = voters
         self.image: Image = Image.EMPTY
         self.quorum = QuorumView()
+        self.create_topic: Callable[[str], None] | None = None
+        """Where topics are created by being named: begins that."""
         self._listeners: list[Callable[[Delta | None], None]] = []
         self._changed = asyncio.Event()
 
@@ -108,6 +110,8 @@ class ClusterView:
 
     def unknown_topic(self, name: str) -> ApiError:
         """The refusal of a name, with the closest names there are."""
+        if self.create_topic is not None:
+            self.create_topic(name)
         near = difflib.get_close_matches(name[:249], list(self.image.names), n=3)
         hint = f"; close names: {', '.join(near)}" if near else ""
         return ApiError(

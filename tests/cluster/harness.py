@@ -122,7 +122,6 @@ class LocalCluster:
                     "data.dir": directory / f"node-{i}" / "data",
                     "base.port": base_port,
                     "controller.quorum.voters": voters,
-                    "disk.free.min.bytes": 2**20,
                     **(settings or {}),
                 },
             )

@@ -1,0 +1,143 @@
+"""The process itself: exit codes, signals, memory, what it says where it cannot start."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from ottla.v1 import admin_pb2, admin_pb2_grpc, data_pb2
+from ottla.v1 import error_pb2 as pb
+from tests.cluster.harness import LocalCluster, Node, data_stub, eventually
+from tests.cluster.test_data import batch, produce
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def solo(tmp_path: Path) -> Iterator[LocalCluster]:
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        yield cluster
+
+
+def ended(node: Node, timeout_s: float = 15.0) -> int:
+    assert node.process is not None
+    return node.process.wait(timeout_s)
+
+
+def test_wrong_settings_end_with_2_and_a_line_each(solo: LocalCluster) -> None:
+    solo[1].settings = {**solo[1].settings, "broker.session.timeout.ms": "soon", "nod.id": 1}
+    solo.start()
+    assert ended(solo[1]) == 2
+    assert solo[1].log() == "ottla: nod.id (flag --set) is not a setting; did you mean node.id?\n"
+
+
+@pytest.mark.parametrize("listener", ["public", "control", "replication", "http"])
+def test_a_taken_port_ends_with_1_and_names_the_listener(solo: LocalCluster, listener: str) -> None:
+    with socket.socket() as taken:
+        host, port = solo[1].address(listener).split(":")
+        taken.bind((host, int(port)))
+        taken.listen()
+        solo.start()
+        assert ended(solo[1]) == 1
+    last = solo[1].log().splitlines()
+    assert any("event=node_gives_up" in line and f"the {listener} listener cannot have" in line for line in last), last
+    assert "Traceback" not in solo[1].log()
+
+
+def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path) as cluster:
+        cluster.start().wait_ready()
+        cluster[2].pause()
+        cluster[3].pause()
+        cluster[1].signal(15)
+        time.sleep(0.5)
+        assert cluster[1].running, "nobody is there to hand over to, but that takes a moment to know"
+        started = time.monotonic()
+        cluster[1].signal(15)
+        assert ended(cluster[1], 2) == 128 + 15
+        assert time.monotonic() - started < 0.5
+
+
+def test_idle_memory_and_what_refused_messages_leave(solo: LocalCluster) -> None:
+    solo.start().wait_ready()
+    solo.create_topic("many", 100, 1)
+    assert solo[1].process is not None
+    process = psutil.Process(solo[1].process.pid)
+    idle = process.memory_info().rss
+    assert idle < 100 * 2**20
+    with grpc.insecure_channel(solo[1].address(), options=[("grpc.max_send_message_length", -1)]) as channel:
+        part = data_pb2.ProducePartition(topic="many", batch=batch(b"x" * 20_000_000))
+        for _ in range(8):
+            result = data_stub(channel).Produce(data_pb2.ProduceRequest(partitions=[part]), timeout=10).partitions[0]
+            assert result.error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
+    eventually(lambda: process.memory_info().rss <= 1.5 * idle, True, 10)
+
+
+def test_a_restart_is_ready_soon_and_has_its_topics(solo: LocalCluster) -> None:
+    solo.start().wait_ready()
+    solo.create_topic("kept", 2, 1)
+    assert produce(solo, 1, "kept", 1, b"x").base_offset == 0
+    assert solo[1].stop() == 0, solo.tail(1)
+    solo.start().wait_ready()
+    assert produce(solo, 1, "kept", 1, b"y").base_offset == 1
+    eventually(lambda: "event=ready" in solo[1].log().rsplit("event=starting", 1)[1], True)
+
+
+def test_topics_are_created_by_name_where_that_is_on(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path, 1, {"auto.create.topics.enable": "true", "num.partitions": 3}) as cluster:
+        cluster.start().wait_ready()
+        first = produce(cluster, 1, "made-up", 0, b"x")
+        assert first.error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
+        assert first.error.retriable
+        eventually(lambda: produce(cluster, 1, "made-up", 2, b"x").error.code, pb.ERROR_CODE_NONE)
+        assert produce(cluster, 1, "../no", 0, b"x").error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
+        assert [topic.name for topic in cluster.metadata(1).topics] == ["made-up"]
+
+
+def test_a_frozen_controller_does_not_hold_admin_calls(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path) as cluster:
+        cluster.start().wait_ready()
+        frozen = cluster.controller()
+        others = [i for i in cluster.nodes if i != frozen]
+        cluster[frozen].pause()
+        started = time.monotonic()
+        with cluster.channel(others[0]) as channel:
+            request = admin_pb2.CreateTopicsRequest(
+                topics=[admin_pb2.NewTopic(name="t", num_partitions=1, replication_factor=2)]
+            )
+            refusals = set()
+            for _ in range(200):
+                try:
+                    result = admin_pb2_grpc.AdminServiceStub(channel).CreateTopics(request, timeout=15).topics[0]
+                except grpc.RpcError as error:
+                    refusals.add(error.code())
+                else:
+                    if not result.HasField("error") or result.error.code == pb.ERROR_CODE_TOPIC_ALREADY_EXISTS:
+                        break
+                time.sleep(0.1)
+        assert refusals <= {grpc.StatusCode.UNAVAILABLE}
+        assert time.monotonic() - started < 8
+        cluster.leader("t", via=others[1])
+
+
+def test_metrics_and_health_over_http(solo: LocalCluster) -> None:
+    solo.start().wait_ready()
+    solo.create_topic("t", 2, 1)
+    produce(solo, 1, "t", 0, b"x" * 1000)
+    assert solo[1].http("/healthz") == (200, "ok\n")
+    status, text = solo[1].http("/metrics")
+    assert status == 200
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(found["ottla_active_controller"]) == 1
+    assert float(found["ottla_leader_partitions"]) == 2
+    assert float(found["ottla_offline_partitions"]) == 0
+    assert float(found["ottla_under_replicated_partitions"]) == 0
+    assert float(found["ottla_under_min_isr_partitions"]) == 0
+    assert float(found["ottla_produced_bytes_total"]) > 1000
+    assert float(found['ottla_request_seconds_count{rpc="Produce"}']) == 1
+    assert float(found['ottla_event_loop_lag_seconds_count{loop="data"}']) > 1
+    assert float(found['ottla_broker_lease_age_seconds{node="1"}']) < 2
