@@ -134,7 +134,7 @@ class LogDirectory:
     def write_checkpoints(self, checkpoints: Mapping[LogKey, Checkpoint]) -> None:
         """Replaces what is remembered, durably, as one: the three values of a log are never of different ages.
 
-        A recovery point must be the log's `synced_end_offset`. May run on the sync thread. Raises OSError.
+        A recovery point is `Log.recovery_point`. May run on the sync thread. Raises OSError.
         """
         content = {
             f"{topic_id.hex()}-{partition}": [c.recovery_point, c.high_watermark, c.log_start_offset]

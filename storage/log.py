@@ -131,7 +131,13 @@ class Log:
 
     @property
     def synced_end_offset(self) -> int:
-        """Everything below is durable (exclusive): the recovery point to remember, also while the log is damaged."""
+        """Everything below is durable (exclusive)."""
+        return min(self._durable.end_offset, self.log_end_offset)
+
+    @property
+    def recovery_point(self) -> int:
+        """What the owner is to remember and give to `open`: below it everything was synced. That is the synced end, but
+        behind the log end while the log is damaged: forgotten, the damage would be a torn tail at the next start."""
         return self._durable.end_offset
 
     @property

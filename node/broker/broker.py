@@ -490,7 +490,7 @@ class Broker:
 
     def checkpoints(self) -> dict[Key, Checkpoint]:
         return {
-            key: Checkpoint(p.log.synced_end_offset, p.high_watermark, p.log.log_start_offset)
+            key: Checkpoint(p.log.recovery_point, p.high_watermark, p.log.log_start_offset)
             for key, p in self.partitions.items()
         }
 
@@ -561,9 +561,7 @@ class Broker:
         try:
             self.directory.write_checkpoints(
                 {
-                    key: Checkpoint(
-                        self.partitions[key].log.synced_end_offset, old.high_watermark, old.log_start_offset
-                    )
+                    key: Checkpoint(self.partitions[key].log.recovery_point, old.high_watermark, old.log_start_offset)
                     for key, old in checkpoints.items()
                 }
             )

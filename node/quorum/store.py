@@ -254,7 +254,7 @@ class QuorumStore:
             "term": hard_state.term,
             "voted_for": None if vote is None else [vote.node_id, vote.directory_id.hex()],
             "refetch": list(self._refetch),
-            "recovery_point": self._log.synced_end_offset,
+            "recovery_point": self._log.recovery_point,
         }
 
     # --- snapshots

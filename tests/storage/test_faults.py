@@ -140,7 +140,8 @@ def test_rot_below_the_recovery_point_is_damage_and_cuts_nothing(batch: int) -> 
     with pytest.raises(LogDamaged):
         append(log)
     for _ in range(2):
-        remembered = log.synced_end_offset
+        remembered = log.recovery_point
+        assert log.synced_end_offset == log.log_end_offset
         log.close()
         log = open_log(fs, remembered, CONFIG)
         assert log.damaged_at == batch, "the damage is still known after another start"

@@ -56,7 +56,8 @@ def test_rot_that_was_found_is_found_again_after_a_restart() -> None:
     assert not scrub(log)
     assert scrub(log)
     for _ in range(2):
-        remembered = log.synced_end_offset
+        remembered = log.recovery_point
+        assert log.synced_end_offset == log.log_end_offset
         log.close()
         log = open_log(fs, remembered, CONFIG)
         assert (log.recovery.clean, log.damaged_at, log.log_end_offset) == (False, 5, 5)
