@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from node.controller.state import brokers, leaders, partitions, resource_configs, topics
+from node.controller.state import brokers, leaders, partitions, repair, resource_configs, topics
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
 from node.metadata.image import Delta, Image, InvariantError
@@ -166,6 +166,7 @@ class ControllerShell:
                 self._submit(_Request(brokers.tick))
                 if ticks % BALANCE_EVERY_TICKS == 0:
                     self._submit(_Request(leaders.balance))
+                    self._submit(_Request(repair.repair_internal_topics))
 
     async def handle(self, request: Any) -> Any:
         """Takes a request of ControllerService or AdminService; returns its response. Raises ApiError.

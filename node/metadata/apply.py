@@ -236,6 +236,9 @@ class Builder:
             known = dict(zip(before.replicas, before.directories, strict=True))
             added = {n: self._brokers[n].directory_id for n in replicas if n not in known}
             after = replace(after, replicas=replicas, directories=tuple((known | added)[n] for n in replicas))
+            if len(replicas) != len(before.replicas):
+                # The default of min.insync.replicas follows the replication factor.
+                self._changed_config_topics.add(record.topic_id)
         if record.HasField("isr"):
             after = replace(after, isr=tuple(record.isr.ids))
         if record.HasField("leader"):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ottla.internal.v1 import controller_pb2 as controller
+from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import data_pb2
 from ottla.v1.admin_pb2_grpc import AdminServiceStub
@@ -136,3 +138,21 @@ def test_elections_are_held_through_any_node(standing: LocalCluster, via: int) -
         partitions = [data_pb2.TopicPartition(topic=name, partition=n) for n in range(3)]
         answer = AdminServiceStub(channel).ElectLeaders(admin.ElectLeadersRequest(partitions=partitions), timeout=5)
     assert [p.error.code for p in answer.partitions] == [84, 84, 84]  # ELECTION_NOT_NEEDED
+
+
+def test_an_internal_topic_made_by_two_nodes_gets_its_third_replica_later(cluster: LocalCluster) -> None:
+    cluster.start().wait_ready()
+    cluster[3].kill()
+    eventually(lambda: len([b for b in cluster.metadata(1).brokers if not b.fenced]), 2)
+    request = controller.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__kept", num_partitions=4))
+    with cluster.channel(cluster.controller(), "control") as channel:
+        answer = ControllerServiceStub(channel).EnsureInternalTopic(request, timeout=10)
+    assert not answer.HasField("error"), answer
+
+    def replicas() -> set[tuple[int, int]]:
+        found = cluster.metadata(1, "__kept").topics[0].partitions
+        return {(len(p.replicas), len(p.isr)) for p in found}
+
+    assert replicas() == {(2, 2)}
+    cluster.start([3]).wait_ready([3])
+    eventually(replicas, {(3, 3)}, timeout_s=20)

@@ -103,7 +103,7 @@ class Draft:
         """Adds one record; what is read from `view` afterwards includes it."""
         self.view.apply(record)
         self.records.append(record)
-        if record.WhichOneof("record") == "config":
+        if record.WhichOneof("record") == "config" or record.partition_change.HasField("replicas"):
             self._rules.clear()
 
     def scratch(self) -> "Draft":

@@ -40,29 +40,32 @@ def place(
     """
     if not 1 <= replication_factor <= len(brokers):
         raise InvariantError(f"{replication_factor} replicas on {len(brokers)} brokers")
-    racks = {broker.node_id: broker.rack for broker in brokers}
-    turn = sorted(racks, key=lambda n: (load.leaders[n], load.replicas[n], n))
+    turn = sorted(brokers, key=lambda b: (load.leaders[b.node_id], load.replicas[b.node_id], b.node_id))
     placed = []
     for i in range(count):
-        leader = turn[i % len(turn)]
-        replicas = [leader]
-        while len(replicas) < replication_factor:
-            used = Counter(racks[n] for n in replicas)
-            # Of equals, another one in each round, so that the followers of one leader spread.
-            shift = (i + first_partition) // len(turn)
-            replicas.append(
-                min(
-                    (n for n in turn if n not in replicas),
-                    key=lambda n: (
-                        used[racks[n]],
-                        load.replicas[n],
-                        (turn.index(n) - turn.index(leader) - 1 - shift) % len(turn),
-                    ),
-                )
-            )
+        # Of equals, another one in each round, so that the followers of one leader spread.
+        shift = (i + first_partition) // len(turn)
+        replicas = add_followers((turn[i % len(turn)].node_id,), turn, replication_factor, load, shift)
         load.add(replicas)
-        placed.append(tuple(replicas))
+        placed.append(replicas)
     return placed
+
+
+def add_followers(
+    replicas: tuple[int, ...], brokers: Sequence[Broker], replication_factor: int, load: Load, shift: int = 0
+) -> tuple[int, ...]:
+    """`replicas` and as many more as are needed, each on the rack, then the broker, that has the fewest."""
+    racks = {broker.node_id: broker.rack for broker in brokers}
+    order = [broker.node_id for broker in brokers]
+    start = order.index(replicas[0]) + 1 + shift if replicas[0] in racks else shift
+    while len(replicas) < replication_factor:
+        used = Counter(racks.get(n) for n in replicas)
+        best = min(
+            (n for n in order if n not in replicas),
+            key=lambda n: (used[racks[n]], load.replicas[n], (order.index(n) - start) % len(order)),
+        )
+        replicas = (*replicas, best)
+    return replicas
 
 
 def check_racks(brokers: Iterable[Broker]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from node.controller.state import placement
 from node.controller.state.draft import Draft
 from node.controller.state.placement import Load
+from node.controller.state.repair import INTERNAL_REPLICATION_FACTOR
 from node.metadata.apply import TOPIC_CONFIG, partition_record
 from node.metadata.image import InvariantError, Partition, Topic
 from ottla.internal.v1 import controller_pb2 as rpc
@@ -60,7 +61,7 @@ def ensure_internal_topic(draft: Draft, request: rpc.EnsureInternalTopicRequest)
     wish = admin.NewTopic(
         name=name,
         num_partitions=request.topic.num_partitions or 1,
-        replication_factor=min(3, len(draft.live_brokers())),
+        replication_factor=min(INTERNAL_REPLICATION_FACTOR, len(draft.live_brokers())),
         configs={"flush": "ack", **request.topic.configs},
     )
     _create(draft, wish, Load.of(draft.view), PARTITIONS_PER_REQUEST_MAX, internal=True)
