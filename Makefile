@@ -38,9 +38,10 @@ verify: $(BIN)/ottla-dev-ready ## Format, lint, types, import rules, contract, g
 	$(BIN)/python -m pytest tests/repository
 
 .PHONY: fix
-fix: $(BIN)/ottla-dev-ready ## Rewrite what ruff can format and mend
+fix: $(BIN)/ottla-dev-ready ## Rewrite what ruff can format and mend, and the generated pages of docs/
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python docs/pages.py
 
 .PHONY: proto
 proto: $(BIN)/ottla-dev-ready ## Generate ottla/v1 and ottla/internal/v1 from proto/

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from ottla import Admin
+    from ottla import Admin, Client
 
+_CONNECT_TIMEOUT_MS: Final = 4_000
 Answer = TypeVar("Answer")
 
 
@@ -22,13 +23,20 @@ def run(work: Coroutine[Any, Any, Answer]) -> Answer:
     return asyncio.run(work)
 
 
+def connection(bootstrap: str) -> "Client":
+    """A client to enter with `async with`. A wrong address should not keep anybody waiting for long."""
+    from ottla import Client
+
+    return Client(bootstrap, client_id="ottla-cli", connect_timeout_ms=_CONNECT_TIMEOUT_MS)
+
+
 def with_admin(bootstrap: str, ask: Callable[["Admin"], Awaitable[Answer]]) -> Answer:
     """Runs one question to the cluster, or one change of it, and closes the connection."""
 
     async def work() -> Answer:
         from ottla import Admin
 
-        async with Admin(bootstrap) as admin:
+        async with connection(bootstrap) as client, Admin(client) as admin:
             return await ask(admin)
 
     return run(work())

@@ -66,12 +66,16 @@ async def _consume(
     line_of: "Callable[[Shown], bytes]",
 ) -> None:
     from ottla import Consumer
+    from ottla.cli.connect import connection
 
     out = sys.stdout.buffer
     left = max_messages
     topics = [topic] if partition is None else []
     start = "none" if offset is not None else "earliest" if from_beginning else "latest"
-    async with Consumer(*topics, bootstrap=bootstrap, auto_offset_reset=start) as consumer:
+    async with (
+        connection(bootstrap) as client,
+        Consumer(*topics, bootstrap=client, auto_offset_reset=start) as consumer,
+    ):
         if partition is not None:
             await consumer.assign([(topic, partition)])
         if partition is not None and offset is not None:

@@ -53,6 +53,7 @@ async def _produce(
 ) -> int:
     """Sends every line; returns how many records were acknowledged, which is all of them."""
     from ottla import Producer
+    from ottla.cli.connect import connection
     from ottla.cli.output import tell
     from ottla.cli.progress import Progress
 
@@ -60,7 +61,7 @@ async def _produce(
     sent = acknowledged = 0
     interactive = source is sys.stdin.buffer and sys.stdin.isatty()
     try:
-        async with Producer(bootstrap) as producer:
+        async with connection(bootstrap) as client, Producer(client) as producer:
             with Progress("sent", size_bytes, hidden=interactive) as progress:
                 async for lines, read_bytes in lines_of(source):
                     for line in lines:
