@@ -6,7 +6,7 @@ Records come from a committed log, so a contradiction is a bug of ours: `Invaria
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, Literal
 
 from node.metadata.image import Broker, Delta, Image, InvariantError, Partition, Topic
 from ottla.internal.v1 import metadata_pb2 as pb
@@ -230,28 +230,26 @@ class Builder:
         before = self.partition(record.topic_id, record.partition)
         if before is None:
             raise InvariantError(f"a change of unknown partition {record.topic_id.hex()}-{record.partition}")
-        after = replace(before, partition_epoch=before.partition_epoch + 1)
+        changes: dict[str, Any] = {"partition_epoch": before.partition_epoch + 1}
         if record.HasField("replicas"):
             replicas = tuple(record.replicas.ids)
             known = dict(zip(before.replicas, before.directories, strict=True))
             added = {n: self._brokers[n].directory_id for n in replicas if n not in known}
-            after = replace(after, replicas=replicas, directories=tuple((known | added)[n] for n in replicas))
+            changes.update(replicas=replicas, directories=tuple((known | added)[n] for n in replicas))
             if len(replicas) != len(before.replicas):
                 # The default of min.insync.replicas follows the replication factor.
                 self._changed_config_topics.add(record.topic_id)
-        if record.HasField("isr"):
-            after = replace(after, isr=tuple(record.isr.ids))
         if record.HasField("leader"):
-            after = replace(after, leader=record.leader, leader_epoch=before.leader_epoch + 1)
-        if record.HasField("elr"):
-            after = replace(after, elr=tuple(record.elr.ids))
-        if record.HasField("last_known_elr"):
-            after = replace(after, last_known_elr=tuple(record.last_known_elr.ids))
+            changes.update(leader=record.leader, leader_epoch=before.leader_epoch + 1)
+        lists: tuple[Literal["isr", "elr", "last_known_elr"], ...] = ("isr", "elr", "last_known_elr")
+        for name in lists:
+            if record.HasField(name):
+                changes[name] = tuple(getattr(record, name).ids)
         if record.HasField("recovering"):
-            after = replace(after, recovering=record.recovering)
+            changes["recovering"] = record.recovering
         if record.HasField("last_known_leader"):
-            after = replace(after, last_known_leader=record.last_known_leader)
-        self._set_partition(after)
+            changes["last_known_leader"] = record.last_known_leader
+        self._set_partition(replace(before, **changes))
 
     def _set_config(self, record: pb.ConfigRecord) -> None:
         value = record.value if record.HasField("value") else None
