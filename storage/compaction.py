@@ -91,6 +91,8 @@ class CompactionRun:
     after: CompactionState = field(default_factory=CompactionState)
     error: OSError | CorruptBatch | None = None
     done: bool = False
+    abandoned: bool = False
+    """Set it from any thread to let `run` end soon, undone."""
     _last_offsets: dict[bytes, int] = field(default_factory=dict)
     _mapped_end: int = 0
     _last_of_producer: dict[int, int] = field(default_factory=dict)
@@ -113,6 +115,8 @@ class CompactionRun:
                     last.changed = True
                 last.old.append(source.segment)
                 self._clean(source, last, decompress, compress)
+            if self.abandoned:
+                return
             self._finish_group()
             self.groups = [group for group in self.groups if group.changed]
             self.after = CompactionState(self._mapped_end, self._due_ms)
@@ -146,6 +150,8 @@ class CompactionRun:
         alive_after_ms = self.now_ms - self.config.producer_id_expiration_ms
         for source in self.inputs:
             for data, batch in source.reader.scan(self.seed, source.summary.size_bytes):
+                if self.abandoned:
+                    return
                 header = batch.header
                 if header.producer_id and header.max_timestamp > alive_after_ms:
                     self._last_of_producer[header.producer_id] = header.base_offset
@@ -187,6 +193,8 @@ class CompactionRun:
         buffers: list[bytes] = []
         position = buffered = new.size_bytes
         for data, batch in source.reader.scan(self.seed, source.summary.size_bytes):
+            if self.abandoned:
+                return
             kept = self._cleaned(data, batch, batch.header.next_offset == end_offset, decompress, compress)
             if kept is None:
                 group.changed = True

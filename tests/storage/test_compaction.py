@@ -250,6 +250,31 @@ def test_a_run_over_a_log_that_was_cut_or_trimmed_meanwhile_changes_nothing() ->
         assert fs.open_files == 0
 
 
+def test_an_abandoned_run_ends_and_changes_nothing() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    for number in range(40):
+        append(log, [(b"k", b"%d" % number * 100)], codec=4)
+    sync(log)
+    content = batches_of(log)
+    for limit in (1, 30, 60):
+        run = log.begin_compaction(1000, 40)
+        assert run is not None
+        calls = 0
+
+        def decompress_some(codec: int, payload: bytes) -> bytes:
+            nonlocal calls
+            calls += 1
+            run.abandoned = calls >= limit  # noqa: B023 - called before the next turn
+            return decompress(codec, payload)
+
+        run.run(decompress_some, compress)
+        assert calls == limit
+        assert log.complete_compaction(run) == 0
+        assert batches_of(log) == content
+        assert not [name for name in fs.listdir("/data/log") if name.endswith(".cleaned")]
+
+
 def test_rot_in_a_closed_segment_stops_the_run_and_is_told() -> None:
     fs = ForgetfulFileSystem()
     log = open_log(fs, None, CONFIG)
