@@ -4,13 +4,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, Self
 
 from ottla.client.connection import Client
 from ottla.client.errors import Closed, ConfigError, OffsetOutOfRange, OttlaError, UnknownTopic
 from ottla.client.fetch_state import Chunk, PartitionState, credit_bytes
 from ottla.client.fetch_stream import FetchStream
+from ottla.client.group import Gained, Membership
+from ottla.client.group_session import GroupSession, Position
 from ottla.client.offsets import EARLIEST, LATEST, list_offsets
 from ottla.client.records import ConsumerRecord, TopicPartition
 from ottla.client.settings import ConsumerSettings, reset_duration_ms
@@ -26,9 +28,13 @@ def _now_ms() -> int:
 
 
 class Consumer(AsyncIterator[ConsumerRecord]):
-    """Reads records: `async with Consumer("events") as consumer: async for record in consumer: ...`
+    """Reads records: `async with Consumer("events", group="billing") as consumer: async for record in consumer: ...`
 
-    With topics, all their partitions are read, new ones from their start. Without, call `assign`. Records of a
+    With a group, its members share the partitions, and positions are kept by the cluster: a record counts as processed
+    when the next one is asked for, and is committed every auto_commit_interval_ms, when partitions go to another member
+    and at the end of the `async with` block (the last record only if the block ends without an exception).
+
+    Without a group, all partitions of the topics are read, new ones from their start; or call `assign`. Records of a
     partition come in order; between partitions there is none. `bootstrap` is host:port of one or more nodes, or a
     Client to share. Settings have Kafka's names, times in ms, sizes in bytes. `auto_offset_reset` decides where to
     start, and what to do when a position is no longer in the log: earliest, latest, none, or by_duration:PT1H.
@@ -37,6 +43,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     def __init__(
         self,
         *topics: str,
+        group: str | None = None,
         bootstrap: str | Sequence[str] | Client | None = None,
         auto_offset_reset: str = "earliest",
         fetch_min_bytes: int = 1,
@@ -45,6 +52,12 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         max_partition_fetch_bytes: int = 1024 * 1024,
         request_timeout_ms: int = 5_000,
         client_id: str = "ottla-python",
+        enable_auto_commit: bool = True,
+        auto_commit_interval_ms: int = 5_000,
+        session_timeout_ms: int = 10_000,
+        group_instance_id: str = "",
+        topic_regex: str = "",
+        assignor: Literal["uniform", "range"] = "uniform",
     ) -> None:
         self.settings = ConsumerSettings(
             auto_offset_reset,
@@ -54,7 +67,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             max_partition_fetch_bytes,
             request_timeout_ms,
             client_id,
+            enable_auto_commit,
+            auto_commit_interval_ms,
+            session_timeout_ms,
         )
+        if group is None and (group_instance_id or topic_regex):
+            raise ConfigError("group_instance_id and topic_regex need a group. Next: name one")
+        if group is not None and not topics and not topic_regex:
+            raise ConfigError(f"group {group!r} needs topics or a topic_regex to share out")
         self._topics = topics
         self._owns_client = not isinstance(bootstrap, Client)
         self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
@@ -69,6 +89,17 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         self._life = "new"
         self._error: OttlaError | None = None
         self._last_seek_id = 0
+        self._handed_out: dict[TopicPartition, Position] = {}
+        """Behind the records that the user works on right now."""
+        self._processed: dict[TopicPartition, Position] = {}
+        """Behind the records that are done, where not committed yet."""
+        self._asked = asyncio.Event()
+        self._session: GroupSession | None = None
+        if group is not None:
+            membership = Membership(
+                group, topics, topic_regex, assignor, group_instance_id, client_id, session_timeout_ms
+            )
+            self._session = GroupSession(membership, self._client, self)
         self._resetting: set[TopicPartition] = set()
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -81,21 +112,35 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             await self._client.start()
         self._life = "open"
         try:
-            for name in self._topics:
+            for name in self._topics if self._session is None else ():
                 self._add_partitions(await self._client.topic(name), first_time=True)
         except BaseException:
             await self.close()
             raise
         self._stop_listening = self._client.on_view(self._on_view)
         self._tasks.start(self._run(), "ottla-consumer")
+        if self._session is not None:
+            self._tasks.start(self._session.run(), "ottla-group")
+            self._tasks.start(self._session.follow(), "ottla-group-follow")
+            if self.settings.enable_auto_commit:
+                self._tasks.start(self._commit_now_and_then(), "ottla-commit")
 
     async def close(self) -> None:
-        """Stops reading. Idempotent; whoever iterates gets the end."""
+        """Stops reading; whoever iterates gets the end. In a group: commits every record that was handed out, if
+        auto commit is on, and leaves. Idempotent."""
+        self._note_processed()
+        await self._close()
+
+    async def _close(self) -> None:
         if self._life == "closed":
             return
-        self._life = "closed"
+        was_open, self._life = self._life == "open", "closed"
         self._stop_listening()
         self._news.set()
+        if self._session is not None and was_open:
+            if self.settings.enable_auto_commit:
+                await self._commit_processed()
+            await self._session.leave()
         await self._tasks.stop()
         if self._owns_client:
             await self._client.close()
@@ -104,8 +149,11 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         await self.start()
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            await self._close()
 
     def _failed(self, error: BaseException) -> None:
         """A bug ended a task: tell whoever reads, instead of silence."""
@@ -119,6 +167,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     async def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
+        if self._session is not None:
+            raise ConfigError("the group assigns the partitions. Next: leave out the group to choose them yourself")
         wanted = [TopicPartition(*where) for where in partitions]
         topics = {tp.topic: await self._client.topic(*tp) for tp in sorted(wanted)}
         for tp in set(self._states) - set(wanted):
@@ -231,9 +281,13 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         return self
 
     async def __anext__(self) -> ConsumerRecord:
+        if self._session is not None:
+            self._note_processed()
         while True:
             record = self._take_buffered()
             if record is not None:
+                if self._session is not None:
+                    self._handed_out[record.topic_partition] = Position(record.offset + 1, record.leader_epoch)
                 return record
             if self._life != "open":
                 raise StopAsyncIteration
@@ -244,10 +298,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Up to `max_records` records: at once where there are any, else the first that come within `timeout_ms`; an
         empty list if none did."""
         give_up = time.monotonic() + timeout_ms / 1000
+        if self._session is not None:
+            self._note_processed()
         while True:
             records: list[ConsumerRecord] = []
             while len(records) < max_records and (record := self._take_buffered()) is not None:
                 records.append(record)
+            if self._session is not None:
+                self._handed_out.update((r.topic_partition, Position(r.offset + 1, r.leader_epoch)) for r in records)
             if records or self._life != "open":
                 return records
             self._raise_errors()
@@ -257,6 +315,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             await self._wait_for_news(left)
 
     def _take_buffered(self) -> ConsumerRecord | None:
+        if self._session is not None and not self._session.may_hand_out():
+            return None
         while True:
             if self._current is None:
                 if not self._chunks:
@@ -285,6 +345,105 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             await asyncio.wait_for(self._news.wait(), timeout_s)
         except TimeoutError:
             return
+
+    # -- the group -------------------------------------------------------------------------------------------------
+
+    async def commit(self, positions: Mapping[tuple[str, int], int] | None = None) -> None:
+        """Stores positions of the group; returns when they are replicated. By default behind every record that was
+        handed out, the last one too: call it when that one is done. Raises OttlaError with STALE_MEMBER_EPOCH or
+        FENCED_MEMBER_EPOCH where the partitions are another member's by now."""
+        session = self._group_session()
+        if positions is not None:
+            await session.commit({TopicPartition(*w): Position(offset, None) for w, offset in positions.items()})
+            return
+        self._note_processed()
+        await self._commit_taken(session, self._take_processed())
+
+    async def committed(self, topic: str, partition: int) -> int | None:
+        """The position that the group has stored; None if there is none."""
+        return await self._group_session().committed(TopicPartition(topic, partition))
+
+    def _group_session(self) -> GroupSession:
+        if self._session is None:
+            raise ConfigError("this consumer has no group. Next: name one with group=")
+        return self._session
+
+    def _note_processed(self) -> None:
+        """The user asks for more, so what was handed out is done."""
+        self._processed.update(self._handed_out)
+        self._handed_out.clear()
+        self._asked.set()
+
+    def _take_processed(self) -> dict[TopicPartition, Position]:
+        taken, self._processed = self._processed, {}
+        return {where: position for where, position in taken.items() if where in self._states}
+
+    async def _commit_taken(self, session: GroupSession, taken: dict[TopicPartition, Position]) -> None:
+        if not taken:
+            return
+        try:
+            await session.commit(taken)
+        except OttlaError:
+            self._processed = taken | self._processed  # for the next try, unless there is a later position
+            raise
+
+    async def _commit_processed(self) -> None:
+        try:
+            await self._commit_taken(self._group_session(), self._take_processed())
+        except OttlaError as error:
+            log.warning("could not commit: %s", error)
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.auto_commit_interval_ms / 1000)
+            await self._commit_processed()
+
+    async def give_back(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """For the session: stops handing out, waits a session time-out at most for the record at work, and answers what
+        was processed."""
+        for where in partitions:
+            if where in self._states:
+                self._states[where].paused = True
+                self._states[where].rewind()
+        self._wake.set()
+        give_up = time.monotonic() + self.settings.session_timeout_ms / 1000
+        while any(where in self._handed_out for where in partitions):
+            self._asked.clear()
+            try:
+                await asyncio.wait_for(self._asked.wait(), give_up - time.monotonic())
+            except TimeoutError:
+                log.warning("a record is still at work while its partition goes to another member, which repeats it")
+                break
+        if not self.settings.enable_auto_commit:
+            return {}
+        return {where: self._processed.pop(where) for where in partitions if where in self._processed}
+
+    def take(self, gained: list[Gained]) -> None:
+        """For the session: starts reading."""
+        for gain in gained:
+            state = self._states[gain.where] = PartitionState(
+                gain.where, gain.topic_id, self.settings.auto_offset_reset
+            )
+            if gain.offset is not None:
+                state.seek(gain.offset, gain.leader_epoch)
+            elif gain.is_new_partition:
+                state.seek(0)
+        self._on_view(self._client.view)
+        self._news.set()
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        """For the session: stops reading at once."""
+        for where in partitions:
+            self._handed_out.pop(where, None)
+            self._processed.pop(where, None)
+            if where in self._states:
+                self._drop(where)
+        self._wake.set()
+
+    def session_failed(self, error: OttlaError) -> None:
+        """For the session: there is no way on."""
+        self._error = error
+        self._news.set()
 
     # -- reading ahead ---------------------------------------------------------------------------------------------
 
@@ -408,13 +567,15 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     # -- metadata --------------------------------------------------------------------------------------------------
 
     def _on_view(self, view: ClusterView) -> None:
-        for name in self._topics:
+        for name in self._topics if self._session is None else ():
             topic = view.topics.get(name)
             if topic is not None:
                 self._add_partitions(topic, first_time=False)
         for tp, state in self._states.items():
             topic = view.topics.get(tp.topic)
             if topic is None or tp.partition >= len(topic.partitions):
+                if self._session is not None:
+                    continue  # the group will take the partition away
                 state.error = UnknownTopic(f"topic {tp.topic} was deleted. Next: create it again, or stop reading it")
                 state.rewind()
                 self._news.set()

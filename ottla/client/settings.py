@@ -73,9 +73,19 @@ class ConsumerSettings:
     max_partition_fetch_bytes: int = 1024 * 1024
     request_timeout_ms: int = 5_000
     client_id: str = "ottla-python"
+    enable_auto_commit: bool = True
+    auto_commit_interval_ms: int = 5_000
+    session_timeout_ms: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in ("fetch_min_bytes", "fetch_max_bytes", "max_partition_fetch_bytes", "request_timeout_ms"):
+        for name in (
+            "auto_commit_interval_ms",
+            "session_timeout_ms",
+            "fetch_min_bytes",
+            "fetch_max_bytes",
+            "max_partition_fetch_bytes",
+            "request_timeout_ms",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least 1")
         if self.fetch_max_wait_ms < 0:

@@ -1,0 +1,272 @@
+"""A member's session: one stream to any node, kept up for as long as the consumer is open, and its commits."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+from grpc import aio
+
+from ottla.client.connection import Client
+from ottla.client.errors import OttlaError, from_server
+from ottla.client.group import REJOIN_CODES, Gained, Membership
+from ottla.client.records import TopicPartition
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.data_pb2 import TopicPartition as WirePartition
+from ottla.v1.group_pb2 import (
+    Assignment,
+    CommitOffsetsRequest,
+    CommitOffsetsResponse,
+    FetchOffsetsRequest,
+    FetchOffsetsResponse,
+    Leave,
+    OffsetCommit,
+    SessionRequest,
+    SessionResponse,
+)
+from ottla.v1.group_pb2_grpc import GroupServiceStub
+
+log = logging.getLogger("ottla.group")
+
+LEAVE_WAIT_S: Final = 2.0
+
+
+class Position(NamedTuple):
+    """The next offset to read, and the epoch of the record before it."""
+
+    offset: int
+    leader_epoch: int | None
+
+
+class Owner(Protocol):
+    """Whoever reads the partitions: the consumer."""
+
+    async def give_back(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """Stops reading; answers what of them was processed."""
+
+    def take(self, gained: list[Gained]) -> None:
+        """Starts reading."""
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        """Stops reading at once: another member may read them already."""
+
+    def session_failed(self, error: OttlaError) -> None:
+        """There is no way on: the user must be told."""
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class GroupSession:
+    """Keeps a membership. `run` and `follow` are two tasks of the consumer: the one listens, the other carries out what
+    was assigned, so that a slow revocation does not look like silence."""
+
+    def __init__(self, membership: Membership, client: Client, owner: Owner, commit_timeout_ms: int = 5_000) -> None:
+        self.membership = membership
+        self._client = client
+        self._owner = owner
+        self._commit_timeout_ms = commit_timeout_ms
+        self._outbox: asyncio.Queue[SessionRequest] = asyncio.Queue(maxsize=100)
+        self._assigned = asyncio.Event()
+        self._is_leaving = False
+        self._call: Any = None
+
+    def may_hand_out(self) -> bool:
+        """Whether records of the owned partitions may reach the user now."""
+        return self.membership.may_hand_out(_now_ms())
+
+    # -- listening -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Joins, listens, resumes: until `leave`, or an error that joining again can't mend."""
+        failures = 0
+        while not self._is_leaving:
+            began = time.monotonic()
+            try:
+                pause_s = await self._one_session()
+            except OttlaError as error:
+                if not error.retriable:
+                    self._owner.session_failed(error)
+                    return
+                log.info("group session: %s", error)
+                pause_s = error.retry_after_ms / 1000 or None
+            failures = 0 if time.monotonic() - began > 2 else failures + 1
+            if failures > 1:
+                await asyncio.sleep(max(pause_s or 0, min(0.02 * 2 ** min(failures, 6), 1.0)))
+
+    async def _one_session(self) -> float | None:
+        """Answers a pause before the next, if one was asked for. Raises OttlaError where the server refused."""
+        membership = self.membership
+        membership.connected()
+        while not self._outbox.empty():
+            self._outbox.get_nowait()  # confirmations of an earlier session: joining says what is owned
+        self._outbox.put_nowait(SessionRequest(join=membership.join_request()))
+        channel = self._client.channel(await self._client.home())
+        call: Any = GroupServiceStub(channel).Session(self._requests())
+        self._call = call
+        try:
+            while isinstance(response := await call.read(), SessionResponse):
+                if not self._take(response):
+                    break
+        except aio.AioRpcError as error:
+            log.info("lost the group session: %s", error.details())
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        finally:
+            call.cancel()
+            self._call = None
+        return None
+
+    async def _requests(self) -> AsyncIterator[SessionRequest]:
+        while True:
+            request = await self._outbox.get()
+            yield request
+            if request.HasField("leave"):
+                return
+
+    def _take(self, response: SessionResponse) -> bool:
+        """False: the session must be resumed. Raises OttlaError for what can't go on like this."""
+        membership = self.membership
+        kind = response.WhichOneof("message")
+        if kind == "error":
+            error = response.error
+            if error.code in REJOIN_CODES:
+                log.warning("group %s: %s Joining anew", membership.group_id, error.message)
+                self._owner.lose(membership.fenced())
+                return False
+            failure = from_server(error)
+            failure.retry_after_ms = error.retry_after_ms
+            raise failure
+        if kind == "assignment" and membership.needs_proof:
+            membership.last_heard_ms = None
+        if not membership.heard(_now_ms()):
+            log.info("group %s: no word for too long; resuming the session", membership.group_id)
+            return False
+        if kind == "assignment":
+            membership.assigned(response.assignment, _now_ms())
+            self._assigned.set()
+        return True
+
+    # -- following -------------------------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Carries out assignments, the latest first: gives back, commits, confirms, starts."""
+        while True:
+            await self._assigned.wait()
+            self._assigned.clear()
+            assignment = self.membership.assignment
+            if assignment is not None:
+                await self._carry_out(assignment)
+
+    async def _carry_out(self, assignment: Assignment) -> None:
+        membership = self.membership
+        given_back = membership.to_give_back(assignment)
+        log.info(
+            "group %s, epoch %d: %d partitions, %d given back (%s)",
+            membership.group_id,
+            assignment.member_epoch,
+            len(assignment.partitions),
+            len(given_back),
+            assignment.reason,
+        )
+        if given_back:
+            processed = await self._owner.give_back(given_back)
+            if processed:
+                try:
+                    await self.commit(processed)
+                except OttlaError as error:
+                    log.warning("group %s: could not commit before giving back: %s", membership.group_id, error)
+            self._owner.lose(given_back)
+            for where in given_back:
+                membership.owned.pop(where, None)
+        if membership.assignment is not assignment:
+            return  # overtaken by a newer assignment, or by a fence
+        gained = membership.to_start(assignment)
+        membership.owned.update((g.where, g.topic_id) for g in gained)
+        await self._outbox.put(SessionRequest(owned=membership.confirmation(assignment)))
+        self._owner.take(gained)
+
+    async def leave(self) -> None:
+        """Leaves the group, so that others take over at once. Bounded: a node that does not answer learns it later."""
+        self._is_leaving = True
+        if self._call is None:
+            return
+        await self._outbox.put(SessionRequest(leave=Leave()))
+        give_up = time.monotonic() + LEAVE_WAIT_S
+        while self._call is not None and time.monotonic() < give_up:  # noqa: ASYNC110 - the reader ends it
+            await asyncio.sleep(0.005)
+
+    # -- commits ---------------------------------------------------------------------------------------------------
+
+    async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
+        """Stores positions; returns when they are replicated. Raises OttlaError: STALE_MEMBER_EPOCH or
+        FENCED_MEMBER_EPOCH if the partitions are not this member's any more."""
+        give_up = time.monotonic() + self._commit_timeout_ms / 1000
+        left = dict(positions)
+        while True:
+            membership = self.membership
+            request = CommitOffsetsRequest(
+                group_id=membership.group_id,
+                member_id=membership.member_id,
+                member_epoch=membership.member_epoch,
+                offsets=[
+                    OffsetCommit(
+                        partition=_wire(where, membership.owned.get(where, b"")),
+                        offset=position.offset,
+                        leader_epoch=position.leader_epoch,
+                    )
+                    for where, position in left.items()
+                ],
+            )
+            answer = await self._client.on_any_node(
+                partial(_commit, request, self._commit_timeout_ms), self._commit_timeout_ms
+            )
+            error = answer.error
+            if not error.code:
+                refused = [result for result in answer.offsets if result.error.code]
+                if not refused:
+                    return
+                error = refused[0].error
+                left = {where: left[where] for r in refused if (where := _where(r.partition)) in left}
+            if not error.retriable or time.monotonic() >= give_up:
+                raise from_server(error)
+            if error.code == pb.ERROR_CODE_STALE_MEMBER_EPOCH and not set(left) <= set(membership.owned):
+                raise from_server(error)
+            await asyncio.sleep(max(error.retry_after_ms, 20) / 1000)
+
+    async def committed(self, where: TopicPartition) -> int | None:
+        """The group's stored position; None if there is none. Raises OttlaError."""
+        request = FetchOffsetsRequest(group_id=self.membership.group_id, partitions=[_wire(where, b"")])
+        give_up = time.monotonic() + self._commit_timeout_ms / 1000
+        while True:
+            answer = await self._client.on_any_node(
+                partial(_fetch, request, self._commit_timeout_ms), self._commit_timeout_ms
+            )
+            if not answer.error.code:
+                found = next(iter(answer.offsets), None)
+                return found.offset if found is not None and found.HasField("offset") else None
+            if not ApiError.from_proto(answer.error).retriable or time.monotonic() >= give_up:
+                raise from_server(answer.error)
+            await asyncio.sleep(max(answer.error.retry_after_ms, 20) / 1000)
+
+
+def _wire(where: TopicPartition, topic_id: bytes) -> WirePartition:
+    return WirePartition(topic=where.topic, topic_id=topic_id, partition=where.partition)
+
+
+def _where(partition: WirePartition) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.partition)
+
+
+async def _commit(request: CommitOffsetsRequest, timeout_ms: int, channel: aio.Channel) -> CommitOffsetsResponse:
+    return await GroupServiceStub(channel).CommitOffsets(request, timeout=timeout_ms / 1000)
+
+
+async def _fetch(request: FetchOffsetsRequest, timeout_ms: int, channel: aio.Channel) -> FetchOffsetsResponse:
+    return await GroupServiceStub(channel).FetchOffsets(request, timeout=timeout_ms / 1000)

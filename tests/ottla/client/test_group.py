@@ -1,0 +1,152 @@
+"""Groups against real node processes: who reads what, what is committed, who takes over when."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ottla import Admin, Client, ConfigError, Consumer, Producer
+from tests.cluster.harness import LocalCluster
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with LocalCluster(tmp_path_factory.mktemp("groups")) as made:
+        made.start().wait_ready()
+        yield made
+
+
+async def fill(client: Client, topic: str, values: range, partitions: int = 1) -> None:
+    async with Producer(client) as producer:
+        for value in values:
+            await producer.send(topic, b"%d" % value, partition=value % partitions)
+
+
+async def take(consumer: Consumer, count: int, timeout_s: float = 20) -> list[int]:
+    async with asyncio.timeout(timeout_s):
+        return [int((await anext(consumer)).value or b"") for _ in range(count)]
+
+
+async def test_a_group_goes_on_where_it_stopped(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("stops", partitions=1, replication_factor=3)
+        await fill(client, "stops", range(10))
+        async with Consumer("stops", group="stops", bootstrap=client) as consumer:
+            assert await take(consumer, 4) == [0, 1, 2, 3]
+        async with Consumer("stops", group="stops", bootstrap=client) as consumer:
+            assert await consumer.committed("stops", 0) == 4
+            assert await take(consumer, 3) == [4, 5, 6]
+            await consumer.commit()
+            assert await consumer.committed("stops", 0) == 7
+        # A handler that fails has not processed its record: the next member gets it again.
+        with pytest.raises(ZeroDivisionError):
+            await fail_at_the_second(client)
+        async with Consumer("stops", group="stops", bootstrap=client) as consumer:
+            assert await take(consumer, 2) == [8, 9]
+        async with Consumer("stops", group="another", bootstrap=client) as consumer:
+            assert await take(consumer, 1) == [0]
+
+
+async def fail_at_the_second(client: Client) -> None:
+    async with Consumer("stops", group="stops", bootstrap=client) as consumer:
+        assert await take(consumer, 2) == [7, 8]
+        raise ZeroDivisionError
+
+
+async def test_without_auto_commit_only_commit_counts(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("manual", partitions=1, replication_factor=3)
+        await fill(client, "manual", range(10))
+        async with Consumer("manual", group="manual", bootstrap=client, enable_auto_commit=False) as consumer:
+            assert await take(consumer, 5) == list(range(5))
+            assert await consumer.committed("manual", 0) is None
+            await consumer.commit({("manual", 0): 2})
+        async with Consumer("manual", group="manual", bootstrap=client) as consumer:
+            assert await take(consumer, 1) == [2]
+
+
+async def test_members_share_and_a_leaver_is_replaced_at_once(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("shared", partitions=4, replication_factor=3)
+        await fill(client, "shared", range(400), partitions=4)
+        seen: list[tuple[str, int]] = []
+
+        async def read(name: str, consumer: Consumer) -> None:
+            async for record in consumer:
+                seen.append((name, int(record.value or b"")))  # noqa: PERF401
+
+        one = Consumer("shared", group="shared", bootstrap=client)
+        two = Consumer("shared", group="shared", bootstrap=client)
+        await one.start()
+        first = asyncio.create_task(read("one", one))
+        async with asyncio.timeout(20):
+            while len(seen) < 400:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await two.start()
+        second = asyncio.create_task(read("two", two))
+        async with asyncio.timeout(10):
+            while len(two.assignment()) != 2 or len(one.assignment()) != 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not set(one.assignment()) & set(two.assignment())
+        await fill(client, "shared", range(400, 800), partitions=4)
+        async with asyncio.timeout(20):
+            while len(seen) < 800:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        # Nothing was read twice by the move: the first member committed what it gave back.
+        assert sorted(value for _, value in seen) == list(range(800))
+        assert {name for name, value in seen if value >= 400} == {"one", "two"}
+        began = time.monotonic()
+        await one.close()
+        async with asyncio.timeout(10):
+            while len(two.assignment()) != 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        took = time.monotonic() - began
+        await fill(client, "shared", range(800, 900), partitions=4)
+        async with asyncio.timeout(20):
+            while len(seen) < 900:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert sorted(value for _, value in seen) == list(range(900))
+        await two.close()
+        await asyncio.gather(first, second)
+        print(f"takeover after leaving took {took * 1000:.0f} ms")
+        assert took < 3
+
+
+async def test_the_coordinator_dies_and_nobody_notices(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("moves", partitions=2, replication_factor=3)
+        async with (
+            Consumer("moves", group="moves", bootstrap=client) as consumer,
+            Producer(client) as producer,
+        ):
+            for value in range(10):
+                await producer.send("moves", b"%d" % value)
+            assert sorted(await take(consumer, 10)) == list(range(10))
+            await consumer.commit()
+            for node_id in (1, 2, 3):
+                await asyncio.to_thread(cluster[node_id].kill)
+                for value in range(10 * node_id, 10 * node_id + 10):
+                    await producer.send("moves", b"%d" % value)
+                got = await take(consumer, 10, timeout_s=30)
+                assert sorted(got) == list(range(10 * node_id, 10 * node_id + 10))
+                await consumer.commit()
+                cluster[node_id].start()
+                await asyncio.to_thread(cluster.wait_ready, [node_id])
+
+
+async def test_misuse_is_named(cluster: LocalCluster) -> None:
+    with pytest.raises(ConfigError):
+        Consumer(group="g")
+    with pytest.raises(ConfigError):
+        Consumer("t", topic_regex="x")
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("plain", partitions=1, replication_factor=3)
+        async with Consumer("plain", group="plain", bootstrap=client) as consumer:
+            with pytest.raises(ConfigError):
+                await consumer.assign([("plain", 0)])
+        async with Consumer("plain", bootstrap=client) as consumer:
+            with pytest.raises(ConfigError):
+                await consumer.commit()
