@@ -30,6 +30,8 @@ class Invariants:
         self.committed: dict[int, tuple[int, int]] = {}
         """index -> (term, chain hash)."""
         self.last_committed = 0
+        self._committed_in = 0
+        """The term in which the last committed entry was first seen committed."""
         self._votes: dict[tuple[PeerId, int], PeerId] = {}
         self._seen: dict[tuple[PeerId, int], tuple[int, int, int]] = {}
         self._durable: dict[PeerId, tuple[int, int]] = {}
@@ -63,7 +65,7 @@ class Invariants:
             self._log_matching(node, effects)
         if raft.role is Role.LEADER:
             self._leader(node, raft, effects)
-        self._applied(node)
+        self._applied(node, raft.term)
         if effects.reset_log is not None or effects.drop_log_to is not None:
             self._covered(node, raft)
 
@@ -98,7 +100,7 @@ class Invariants:
                 self.fail(1, f"{node.me} leads term {raft.term} again after a restart")
             self._was_leader[node.me] = led
             if self.last_committed > 0:
-                self._complete(node)
+                self._complete(node, raft.term)
         voter_changes = [e.index for e in effects.append if e.kind is EntryKind.VOTERS and e.term == raft.term]
         open_before = voter_changes and raft.log.snapshot.last_index < raft.commit_index
         if open_before:
@@ -118,7 +120,9 @@ class Invariants:
             elif not first:
                 self.fail(8, f"{node.me} committed {raft.commit_index} of term {term} in term {raft.term}")
 
-    def _complete(self, node: SimNode) -> None:
+    def _complete(self, node: SimNode, term: int) -> None:
+        if term <= self._committed_in:
+            return  # an old election that ended late: it promises nothing about later terms
         digest = node.chains.get(self.last_committed)
         if digest is None and min(node.chains) > self.last_committed:
             return
@@ -136,7 +140,7 @@ class Invariants:
         if holders < majority(len(voters)):
             self.fail(7, f"entry {index} of term {term} is committed with {holders} of {len(voters)} synced copies")
 
-    def _applied(self, node: SimNode) -> None:
+    def _applied(self, node: SimNode, term: int) -> None:
         if not node.applied:
             return
         index = node.applied[0].index
@@ -148,6 +152,7 @@ class Invariants:
                     self.fail(6, f"{node.me} applied {index}, but {self.last_committed + 1} was never applied")
                 self.committed[index] = (entry.term, digest)
                 self.last_committed = index
+                self._committed_in = term
             elif known != (entry.term, digest):
                 self.fail(6, f"{node.me} applied another entry at {index}")
             index += 1
