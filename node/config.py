@@ -60,46 +60,60 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
-    # Who this node is and where it keeps its data.
+    # This node's number in the cluster, its own for good; and where it keeps its data.
     node_id: Annotated[int, Field(ge=1, le=2**31 - 1)]
     data_dir: Path
+    # The rack this node is in, as clients are told.
     broker_rack: str = ""
 
-    # Where it listens: base.port is the public listener's of node 1; node i adds i-1, the others add 100, 200, 300.
+    # Where it listens. base.port is the public listener of node 1, node i adds i-1; control, replication and http add
+    # 100, 200 and 300. A listener that is given as host:port stays as it is.
     base_port: Annotated[int, Field(ge=1, le=65535)] = 9092
     listen_host: str = "127.0.0.1"
     listeners_public: str = ""
     listeners_control: str = ""
     listeners_replication: str = ""
     listeners_http: str = ""
-    # What it tells others to dial; by default where it listens, which must not be a wildcard then.
+    # What others are told to dial: the host for all listeners, or host:port of one. By default where it listens, which
+    # must not be a wildcard then.
     advertised_host: str = ""
     advertised_public: str = ""
     advertised_control: str = ""
     advertised_replication: str = ""
 
-    # The metadata quorum. Empty voters: this node alone.
+    # The nodes that form the cluster, as id@host:port of their control listeners; empty: this node alone. A node that
+    # is not among them joins as an observer of the cluster it finds there.
     controller_quorum_voters: Annotated[tuple[Voter, ...], NoDecode] = ()
+    # Silence of the controller after which a voter stands for election, at least; at most twice as long.
     controller_quorum_election_timeout_ms: Ms = 1000
+    # A controller that has not heard from a majority for this long resigns.
     controller_quorum_fetch_timeout_ms: Ms = 1500
+    # A snapshot of the metadata is taken after so many bytes of changes, or after this time.
     metadata_log_max_record_bytes_between_snapshots: Bytes = 4 * 2**20
     metadata_log_max_snapshot_interval_ms: Ms = 600_000
 
-    # Brokers and failover.
+    # How often a broker tells the controller that it lives, and the silence after which it is fenced and its
+    # partitions move. A process that dies is noticed at once: this is for frozen ones and cut links.
     broker_heartbeat_interval_ms: Ms = 500
     broker_session_timeout_ms: Ms = 3000
+    # How long a node that is told to stop waits for its leaderships to move away.
     controlled_shutdown_timeout_ms: Ms = 15_000
+    # Replicas that one node takes; topics that need more are refused with POLICY_VIOLATION.
     max_partitions_per_node: Annotated[int, Field(ge=1, le=100_000)] = 4000
 
-    # Replication.
+    # A follower that has not caught up with the leader for this long leaves the ISR.
     replica_lag_time_max_ms: Ms = 5000
+    # Bytes that a follower gets at once, per partition and in all.
     replica_fetch_max_bytes: Bytes = 2**20
     replica_fetch_response_max_bytes: Bytes = 8 * 2**20
+    # How long a follower leaves a partition alone that could not be fetched.
     replica_fetch_backoff_ms: Ms = 100
+    # How often high watermarks and recovery points are written down.
     replica_high_watermark_checkpoint_interval_ms: Ms = 5000
 
-    # Logs.
+    # How often logs are looked at for segments that are old enough to go.
     log_retention_check_interval_ms: Ms = 30_000
+    # Silence after which a partition forgets an idempotent producer.
     producer_id_expiration_ms: Ms = 86_400_000
 
     # Whether naming a topic that does not exist creates it. Off: a typing error should not become a topic.
@@ -107,15 +121,17 @@ class Settings(BaseSettings):
     # Static broker configs: defaults of topics, and of the cluster.
     broker_configs: Mapping[str, str] = Field(default_factory=dict)
 
-    # Requests.
+    # The largest message of a client; above it gRPC itself answers RESOURCE_EXHAUSTED.
     socket_request_max_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = 32 * 2**20
+    # The most that one Fetch answers with, whatever it asks for.
     fetch_max_bytes: Bytes = 16 * 2**20
 
-    # Groups.
+    # Silence after which a group member that did not say how long it may be silent loses its partitions.
     group_consumer_session_timeout_ms: Ms = 10_000
+    # How long the positions of a group without members are kept.
     offsets_retention_minutes: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_080
 
-    # What the node writes to stderr.
+    # What the node writes to stderr: from which level on, and as key=value text or JSON.
     logging_level: Literal["debug", "info", "warning", "error"] = "info"
     logging_format: Literal["text", "json"] = "text"
 

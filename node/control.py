@@ -19,8 +19,9 @@ from node.config import Settings, split_address
 from node.controller.service import admin_handlers, controller_handlers
 from node.controller.shell import ControllerShell
 from node.controller.state.draft import ControllerSettings
+from node.data import DataPlane, Waiting
 from node.http import HttpServer, Reply
-from node.metadata.image import NO_LEADER, Delta, Image
+from node.metadata.image import NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
 from node.quorum.driver import Leadership, Quorum
 from node.services import listener
@@ -33,12 +34,12 @@ from storage.directory import LogDirectory
 from storage.fs import FileSystem
 
 if TYPE_CHECKING:
-    from node.data import DataPlane
     from node.main import DataThread
 
 log = structlog.get_logger(__name__)
 
 TURN_S: Final = 0.1
+LOOK_S: Final = 0.5
 VIEW_EVERY_TURNS: Final = 2
 NO_EPOCH: Final = -1
 MESSAGE_MAX_BYTES: Final = 64 * 2**20
@@ -57,6 +58,7 @@ class ControlPlane:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._publisher = MetadataPublisher()
+        self._image = self._publisher.image
         self._quorum = Quorum(settings, directory, fs)
         self._shell = ControllerShell(
             self._quorum,
@@ -76,6 +78,7 @@ class ControlPlane:
         self._server = listener.make_server(MESSAGE_MAX_BYTES)
         self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
         self._ready = False
+        self._waiting = Waiting(0, 0, 0)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, data: "DataThread") -> None:
@@ -182,7 +185,17 @@ class ControlPlane:
         for node_id in delta.changed_brokers if not delta.snapshot else image.brokers:
             if node_id in image.brokers:
                 self._quorum.set_address(node_id, image.brokers[node_id].control_address)
+        for topic_id, number in delta.changed_partitions:
+            self._count_isr_changes(self._image.partition(topic_id, number), image.partition(topic_id, number))
+        self._image = image
         self._data.call(self._plane.apply_metadata, image, delta)
+
+    def _count_isr_changes(self, before: Partition | None, now: Partition | None) -> None:
+        if before is None or now is None or now.leader != self._settings.node_id:
+            return
+        metrics = self._plane.metrics
+        metrics.isr_shrinks.inc(len(set(before.isr) - set(now.isr)))
+        metrics.isr_expands.inc(len(set(now.isr) - set(before.isr)))
 
     # --- to and from the data loop
 
@@ -289,6 +302,10 @@ class ControlPlane:
         return Reply(503, f"not ready: {why}\n".encode())
 
     async def _metrics(self) -> Reply:
+        # What only the data loop knows is asked of it, but not waited for where it hangs.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                self._waiting = await asyncio.wrap_future(self._data.submit(self._plane.waiting()))
         return Reply(200, self._plane.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _gauges(self) -> dict[str, tuple[str, float | dict[str, float]]]:
@@ -320,6 +337,12 @@ class ControlPlane:
             "ottla_replica_partitions": ("Partitions with a replica here.", replicas),
             "ottla_active_controller": ("1 on the active controller.", int(active)),
             "ottla_broker_fenced": ("1 while this node is fenced.", int(lifecycle.fenced)),
+            "ottla_delayed_produce_requests": ("Batches that wait for their acknowledgement.", self._waiting.produce),
+            "ottla_delayed_fetch_requests": ("Long polls that wait for data.", self._waiting.fetch),
+            "ottla_uncommitted_records_max": (
+                "Records above the high watermark, in the partition led here that has most.",
+                self._waiting.uncommitted_max,
+            ),
             "ottla_metadata_index": ("The last metadata entry applied here.", image.index),
             "ottla_metadata_commit_index": (
                 "The last metadata entry known to be committed.",

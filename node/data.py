@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 import structlog
@@ -50,6 +50,14 @@ CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 REPLICATION: Final = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
 PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN, GROUPS)]
+
+
+class Waiting(NamedTuple):
+    """Who waits on the data loop, for the metrics."""
+
+    produce: int
+    fetch: int
+    uncommitted_max: int
 
 
 class DataPlane:
@@ -203,6 +211,13 @@ class DataPlane:
 
     async def _watch(self, failed: asyncio.Future[None]) -> None:
         await failed
+
+    async def waiting(self) -> Waiting:
+        """Counts what waits, over all partitions led here."""
+        led = [partition for partition in self.broker.partitions.values() if partition.leader is not None]
+        readers = {reader for partition in led for reader in partition.readers}
+        lags = (partition.log.log_end_offset - max(0, partition.high_watermark) for partition in led)
+        return Waiting(sum(len(partition.acks) for partition in led), len(readers), max(lags, default=0))
 
     def apply_metadata(self, image: Image, delta: Delta) -> None:
         """Takes over the next image. An error here is a bug: it stops the node, for what follows would build on it."""

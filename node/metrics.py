@@ -41,6 +41,10 @@ class Metrics:
         self.forwarded = Counter(
             "ottla_forwarded_requests", "Calls passed on to another node.", ["rpc"], registry=self.registry
         )
+        self.isr_shrinks = Counter(
+            "ottla_isr_shrinks", "Replicas that left the ISR of a partition led here.", registry=self.registry
+        )
+        self.isr_expands = Counter("ottla_isr_expands", "Replicas that came back into it.", registry=self.registry)
         self.loop_lag_seconds = Histogram(
             "ottla_event_loop_lag_seconds",
             "How late a timer of the loop fires.",

@@ -133,6 +133,8 @@ def test_metrics_and_health_over_http(solo: LocalCluster) -> None:
     assert status == 200
     found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(found["ottla_active_controller"]) == 1
+    assert float(found["ottla_delayed_produce_requests"]) == 0
+    assert float(found["ottla_isr_shrinks_total"]) == 0
     assert float(found["ottla_leader_partitions"]) == 2
     assert float(found["ottla_offline_partitions"]) == 0
     assert float(found["ottla_under_replicated_partitions"]) == 0
