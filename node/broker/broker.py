@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from node.broker import lookup, snapshots
+from node.broker.cleaner import Cleaner
 from node.broker.controller_client import ControllerClient
 from node.broker.fetcher import Fetcher
 from node.broker.housekeeping import Housekeeping
@@ -87,6 +88,7 @@ class Broker:
         self._fetchers: dict[int, tuple[Fetcher, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._reopening: set[Key] = set()
         self._stopping = False
 
     # --- life
@@ -114,6 +116,7 @@ class Broker:
                     self.offline[key] = str(opened)
         self._spawn(self._isr.run(), "isr-sender")
         self._spawn(Housekeeping(self, self._sync_thread).run(), "housekeeping")
+        self._spawn(Cleaner(self).run(), "cleaner")
 
     async def stop(self) -> bool:
         """Ends all work, then closes the logs; True if every one of them was closed cleanly."""
@@ -245,9 +248,30 @@ class Broker:
 
     def retry_offline(self) -> None:
         """Tries again to make logs that could not be made, for a disk that was full."""
-        for key in [key for key in self.offline if key not in self.partitions]:
+        for key in [key for key in self.offline if key not in self.partitions and key not in self._reopening]:
             del self.offline[key]
             self._place(key)
+
+    async def reopen(self, key: Key) -> None:
+        """Recovers a log again that was found damaged while it was in use, and takes its place in the metadata anew."""
+        partition = self.partitions.pop(key)
+        self.offline.setdefault(key, "its log is being opened again")
+        self._reopening.add(key)
+        records = partition.log
+        checkpoint = Checkpoint(records.recovery_point, partition.high_watermark, records.log_start_offset)
+        partition.close(f"{partition.name} is damaged", pb.ERROR_CODE_KAFKA_STORAGE_ERROR)
+        try:
+            records.close(clean=False)
+            opened = await self._loop.run_in_executor(None, self._open, key, checkpoint)
+        except (StorageError, OSError) as error:
+            log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(error))
+            self.offline[key] = str(error)
+            return
+        finally:
+            self._reopening.discard(key)
+        del self.offline[key]
+        self.partitions[key] = opened
+        self._place(key)
 
     def _remove(self, key: Key) -> None:
         """The topic was deleted, or the replica moved away."""

@@ -32,6 +32,8 @@ class BrokerSettings:
     high_watermark_checkpoint_interval_ms: int = 5000
     retention_check_interval_ms: int = 30_000
     producer_id_expiration_ms: int = 24 * 3_600_000
+    cleaner_backoff_ms: int = 5000
+    scrub_interval_ms: int = 10_000
 
 
 def topic_settings(
@@ -50,6 +52,10 @@ def topic_settings(
             max_message_bytes=configs.max_message_bytes,
             file_delete_delay_ms=configs.file_delete_delay_ms,
             cleanup_policy=frozenset(configs.cleanup_policy),
+            min_cleanable_dirty_ratio=configs.min_cleanable_dirty_ratio,
+            min_compaction_lag_ms=configs.min_compaction_lag_ms,
+            max_compaction_lag_ms=configs.max_compaction_lag_ms,
+            delete_retention_ms=configs.delete_retention_ms,
         ),
         door=DoorRules(
             max_message_bytes=configs.max_message_bytes,
