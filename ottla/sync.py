@@ -11,13 +11,11 @@ import asyncio
 import concurrent.futures
 import functools
 import threading
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from ottla.client import admin, consumer, producer
-from ottla.client.errors import DeliveryFailed
-from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
+from ottla.client.records import ConsumerRecord, Headers, RecordMetadata
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,12 +102,13 @@ class _Blocking:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
+        if self._loop is None:
+            return
         try:
-            self.close()
-        except DeliveryFailed:
-            if kind is None:
-                raise
+            self._loop.run(self._inner.__aexit__(*exc))
+        finally:
+            self._let_go()
 
 
 def _documented(call: Callable[P, T], original: Callable[..., object]) -> Callable[P, T]:
@@ -221,11 +220,13 @@ class Producer(_Blocking):
 
 
 class Consumer(_Blocking):
-    """Reads records; see `ottla.Consumer` for the settings. `for record in consumer` waits for more forever."""
+    """Reads records; see `ottla.Consumer` for the settings. `for record in consumer` waits for more forever; `poll`
+    takes many at once, which is faster."""
 
     def __init__(
         self,
         *topics: str,
+        group: str | None = None,
         bootstrap: str | Sequence[str] | None = None,
         auto_offset_reset: str = "earliest",
         fetch_min_bytes: int = 1,
@@ -234,9 +235,16 @@ class Consumer(_Blocking):
         max_partition_fetch_bytes: int = 1024 * 1024,
         request_timeout_ms: int = 5_000,
         client_id: str = "ottla-python",
+        enable_auto_commit: bool = True,
+        auto_commit_interval_ms: int = 5_000,
+        session_timeout_ms: int = 10_000,
+        group_instance_id: str = "",
+        topic_regex: str = "",
+        assignor: Literal["uniform", "range"] = "uniform",
     ) -> None:
         self._inner: consumer.Consumer = consumer.Consumer(
             *topics,
+            group=group,
             bootstrap=bootstrap,
             auto_offset_reset=auto_offset_reset,
             fetch_min_bytes=fetch_min_bytes,
@@ -245,74 +253,39 @@ class Consumer(_Blocking):
             max_partition_fetch_bytes=max_partition_fetch_bytes,
             request_timeout_ms=request_timeout_ms,
             client_id=client_id,
+            enable_auto_commit=enable_auto_commit,
+            auto_commit_interval_ms=auto_commit_interval_ms,
+            session_timeout_ms=session_timeout_ms,
+            group_instance_id=group_instance_id,
+            topic_regex=topic_regex,
+            assignor=assignor,
         )
-        self._ahead: deque[ConsumerRecord] = deque()
-        """Taken from the loop's thread in one go, and not handed out yet."""
 
-    def __iter__(self) -> Iterator[ConsumerRecord]:
-        while self._loop is not None:
-            if not self._ahead:
-                self._ahead.extend(self._run(self._inner.poll(timeout_ms=1000)))
-            if self._ahead:
-                yield self._ahead.popleft()
+    def __iter__(self) -> Self:
+        return self
 
-    def poll(self, *, max_records: int = 500, timeout_ms: int = 1000) -> list[ConsumerRecord]:
-        """Up to `max_records` records, as `ottla.Consumer.poll`."""
-        if self._ahead:
-            return [self._ahead.popleft() for _ in range(min(max_records, len(self._ahead)))]
-        return self._run(self._inner.poll(max_records=max_records, timeout_ms=timeout_ms))
+    def __next__(self) -> ConsumerRecord:
+        async def next_record() -> ConsumerRecord | None:
+            return await anext(self._inner, None)
 
-    def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Reads exactly these partitions."""
-        wanted = [TopicPartition(*where) for where in partitions]
-        self._run(self._inner.assign(wanted))
-        self._ahead = deque(record for record in self._ahead if record.topic_partition in wanted)
+        record = self._run(next_record())
+        if record is None:
+            raise StopIteration
+        return record
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """The next record of the partition is the one at `offset`, or the first after it."""
-        self._drop_ahead(topic, partition)
-        self._seek(topic, partition, offset)
-
-    def seek_to_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        """Goes to the first record at or after a time in ms since the epoch, or to the end. Answers the offset."""
-        self._drop_ahead(topic, partition)
-        return self._run(self._inner.seek_to_time(topic, partition, timestamp_ms))
-
-    def seek_to_beginning(self, topic: str, partition: int) -> int:
-        """Goes to the first record that exists. Answers its offset."""
-        self._drop_ahead(topic, partition)
-        return self._run(self._inner.seek_to_beginning(topic, partition))
-
-    def seek_to_end(self, topic: str, partition: int) -> int:
-        """Goes behind the last record that exists. Answers the offset."""
-        self._drop_ahead(topic, partition)
-        return self._run(self._inner.seek_to_end(topic, partition))
-
-    def position(self, topic: str, partition: int) -> int:
-        """The offset of the next record of the partition."""
-        where = TopicPartition(topic, partition)
-        for record in self._ahead:
-            if record.topic_partition == where:
-                return record.offset
-        return self._run(self._inner.position(topic, partition))
-
-    def pause(self, topic: str, partition: int) -> None:
-        """Hands out no records of the partition until `resume`."""
-        where = TopicPartition(topic, partition)
-        first = next((record for record in self._ahead if record.topic_partition == where), None)
-        self._pause(topic, partition)
-        if first is not None:
-            self.seek(topic, partition, first.offset)
-
-    resume = _on_loop(consumer.Consumer.resume)
+    poll = _waits_for(consumer.Consumer.poll)
+    assign = _waits_for(consumer.Consumer.assign)
+    position = _waits_for(consumer.Consumer.position)
+    seek_to_time = _waits_for(consumer.Consumer.seek_to_time)
+    seek_to_beginning = _waits_for(consumer.Consumer.seek_to_beginning)
+    seek_to_end = _waits_for(consumer.Consumer.seek_to_end)
+    commit = _waits_for(consumer.Consumer.commit)
+    committed = _waits_for(consumer.Consumer.committed)
     assignment = _on_loop(consumer.Consumer.assignment)
+    seek = _on_loop(consumer.Consumer.seek)
+    pause = _on_loop(consumer.Consumer.pause)
+    resume = _on_loop(consumer.Consumer.resume)
     high_watermark = _on_loop(consumer.Consumer.high_watermark)
-    _pause = _on_loop(consumer.Consumer.pause)
-    _seek = _on_loop(consumer.Consumer.seek)
-
-    def _drop_ahead(self, topic: str, partition: int) -> None:
-        where = TopicPartition(topic, partition)
-        self._ahead = deque(record for record in self._ahead if record.topic_partition != where)
 
 
 class Admin(_Blocking):

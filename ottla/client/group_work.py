@@ -1,0 +1,111 @@
+"""A group member's work: what was handed out, what is done, what is committed. Between the session and the reader."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from ottla.client.errors import OttlaError
+from ottla.client.group import Gained
+from ottla.client.group_session import GroupSession, Position
+from ottla.client.reader import Reader
+from ottla.client.records import ConsumerRecord, TopicPartition
+from ottla.client.settings import ConsumerSettings
+
+log = logging.getLogger("ottla.group")
+
+
+class GroupWork:
+    """A record counts as processed when the next one is asked for. It is the session's `Owner`."""
+
+    def __init__(self, reader: Reader, settings: ConsumerSettings) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._handed_out: dict[TopicPartition, Position] = {}
+        """Behind the records that the user works on right now."""
+        self._processed: dict[TopicPartition, Position] = {}
+        """Behind the records that are done, where not committed yet."""
+        self._asked = asyncio.Event()
+
+    # -- the user's side -------------------------------------------------------------------------------------------
+
+    def hand_out(self, records: Iterable[ConsumerRecord]) -> None:
+        """These go to the user now."""
+        self._handed_out.update((r.topic_partition, Position(r.offset + 1, r.leader_epoch)) for r in records)
+
+    def note_processed(self) -> None:
+        """The user asks for more, so what was handed out is done."""
+        self._processed.update(self._handed_out)
+        self._handed_out.clear()
+        self._asked.set()
+
+    async def commit(self, session: GroupSession) -> None:
+        """Commits what is processed. Raises OttlaError: then it is tried again with the next commit."""
+        taken, self._processed = self._processed, {}
+        taken = {where: position for where, position in taken.items() if where in self._reader.states}
+        if not taken:
+            return
+        try:
+            await session.commit(taken)
+        except OttlaError:
+            self._processed = taken | self._processed
+            raise
+
+    async def commit_or_log(self, session: GroupSession) -> None:
+        """Commits what is processed; a failure is no more than logged, since a repeat is not a loss."""
+        try:
+            await self.commit(session)
+        except OttlaError as error:
+            log.warning("could not commit: %s", error)
+
+    async def commit_now_and_then(self, session: GroupSession) -> None:
+        """A task: auto commit."""
+        while True:
+            await asyncio.sleep(self._settings.auto_commit_interval_ms / 1000)
+            await self.commit_or_log(session)
+
+    # -- the session's side ----------------------------------------------------------------------------------------
+
+    async def give_back(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """For the session: stops handing out, waits a session time-out at most for the record at work, and answers what
+        was processed."""
+        for where in partitions:
+            if where in self._reader.states:
+                self._reader.states[where].paused = True
+                self._reader.states[where].rewind()
+        self._reader.wake.set()
+        give_up = time.monotonic() + self._settings.session_timeout_ms / 1000
+        while any(where in self._handed_out for where in partitions):
+            self._asked.clear()
+            try:
+                await asyncio.wait_for(self._asked.wait(), give_up - time.monotonic())
+            except TimeoutError:
+                log.warning("a record is still at work while its partition goes to another member, which repeats it")
+                break
+        if not self._settings.enable_auto_commit:
+            return {}
+        return {where: self._processed.pop(where) for where in partitions if where in self._processed}
+
+    def take(self, gained: list[Gained]) -> None:
+        """For the session: starts reading."""
+        for gain in gained:
+            state = self._reader.add(gain.where, gain.topic_id)
+            if gain.offset is not None:
+                state.seek(gain.offset, gain.leader_epoch)
+            elif gain.is_new_partition:
+                state.seek(0)
+        self._reader.wake.set()
+        self._reader.news.set()
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        """For the session: stops reading at once."""
+        for where in partitions:
+            self._handed_out.pop(where, None)
+            self._processed.pop(where, None)
+            if where in self._reader.states:
+                self._reader.drop(where)
+
+    def session_failed(self, error: OttlaError) -> None:
+        """For the session: there is no way on."""
+        self._reader.error = error
+        self._reader.news.set()
