@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# What `make test` leaves out: tests of a minute and more, and those that need a Docker Engine (`make chaos`).
-MARK ?= not long and not docker
+# What `make test` leaves out: tests of a minute and more, those that need a Docker Engine (`make chaos`), and other languages.
+MARK ?= not long and not docker and not languages
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -69,7 +69,7 @@ sim-long: $(BIN)/ottla-dev-ready ## The same, thousands of seeds
 
 .PHONY: languages
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
-	$(BIN)/python -m pytest -m 'not docker' tests/languages
+	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages tests/languages
 
 .PHONY: bench
 bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream; writes docs/benchmarks.md (about 25 minutes)

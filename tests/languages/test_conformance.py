@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.harness import ROOT, LocalCluster
 from tests.languages import conformance
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("languages"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.languages, pytest.mark.timeout(600)]
 RESULTS: dict[tuple[str, str], str] = {}
 
 
