@@ -250,9 +250,12 @@ class FollowerStream:
         result = messages.ReplicaFetchResult(topic_id=wanted.topic_id, partition=wanted.partition)
         data = b""
         try:
+            partition = position.partition
+            if partition is not None:
+                # With an error, too: a follower that retention has overtaken begins again there.
+                result.log_start_offset = partition.log.log_start_offset
             if isinstance(news, ApiError):
                 raise news
-            partition = position.partition
             assert partition is not None
             leader = partition.leading(wanted.current_leader_epoch)
             result.leader_epoch = leader.leader_epoch
