@@ -78,6 +78,7 @@ class ControlPlane:
         self._server = listener.make_server(MESSAGE_MAX_BYTES)
         self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
         self._ready = False
+        self._contact_ms = 0
         self._waiting = Waiting(0, 0, 0)
         self._task: asyncio.Task[None] | None = None
 
@@ -212,10 +213,11 @@ class ControlPlane:
 
     def _tell_quorum(self) -> None:
         leadership = self._quorum.leadership
-        contact = _now_ms() if leadership.is_self else None
-        if leadership.leader_id is not None and contact is None:
-            contact = self._quorum.last_contact_ms(leadership.leader_id)
-        view = QuorumView(leadership.leader_id, leadership.term, contact or 0, self._quorum.cluster_id or b"")
+        if leadership.is_self:
+            self._contact_ms = _now_ms()
+        elif leadership.leader_id is not None:
+            self._contact_ms = self._quorum.last_contact_ms(leadership.leader_id) or self._contact_ms
+        view = QuorumView(leadership.leader_id, leadership.term, self._contact_ms, self._quorum.cluster_id or b"")
         self._data.call(self._plane.set_quorum, view)
 
     def _on_registered(self, broker_epoch: int) -> None:

@@ -101,7 +101,7 @@ class DataPlane:
         self._auto_create = AutoCreate(self._admin)
         if settings.auto_create_topics_enable:
             self.view.create_topic = self._auto_create.want
-        self._cluster = ClusterServicer(self.view, describe_quorum)
+        self._describe_quorum = describe_quorum
         self._groups = GroupShell(
             self.broker,
             GroupSettings(
@@ -173,7 +173,7 @@ class DataPlane:
         )
         groups = GroupServices(self._groups, view, peers, offsets, fetcher, self._controller, forwarded=forwarded)
         listener.add_service(server, GROUPS, groups.handlers(), metrics)
-        cluster = self._cluster
+        cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
         listener.add_service(
             server,
             CLUSTER,

@@ -8,11 +8,14 @@ from typing import Any, Final
 
 from node.metadata.image import NO_LEADER, Broker, Delta, Topic
 from node.services.faults import Context
+from node.services.peers import Peers
 from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2
 
 TICK_S: Final = 0.5
+ASK_LEADER_S: Final = 1.0
+DESCRIBE_QUORUM: Final = "/ottla.v1.ClusterService/DescribeQuorum"
 CONTRACT_VERSION: Final = 1
 FEATURES: Final = ("produce-stream", "fetch-stream", "send", "receipts", "forwarding")
 
@@ -30,8 +33,10 @@ def build_version() -> str:
 class ClusterServicer:
     """Metadata as one node sees it, with its index and age."""
 
-    def __init__(self, view: ClusterView, describe_quorum: DescribeQuorum) -> None:
+    def __init__(self, view: ClusterView, peers: Peers, describe_quorum: DescribeQuorum, *, forwarded: bool) -> None:
         self._view = view
+        self._peers = peers
+        self._forwarded = forwarded
         self._describe_quorum = describe_quorum
         self._version = build_version()
 
@@ -48,6 +53,14 @@ class ClusterServicer:
         return self._metadata(self._asked(request))
 
     async def describe_quorum(self, _request: Any, _context: Context) -> cluster_pb2.DescribeQuorumResponse:
+        """As the leader sees it, who alone knows how far the others are; where that does not answer, as this node does."""
+        leader = self._view.quorum.leader_id
+        if leader is not None and leader != self._view.node_id and not self._forwarded:
+            try:
+                answer = await self._peers.call(leader, DESCRIBE_QUORUM, b"", ASK_LEADER_S)
+            except ApiError:
+                return await self._describe_quorum()
+            return cluster_pb2.DescribeQuorumResponse.FromString(answer)
         return await self._describe_quorum()
 
     async def watch_metadata(self, request: cluster_pb2.GetMetadataRequest, context: Context) -> None:

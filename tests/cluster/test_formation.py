@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.cluster.harness import LocalCluster, eventually
+from ottla.v1 import cluster_pb2, cluster_pb2_grpc
+from tests.cluster.harness import LocalCluster, Node, eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -53,6 +54,43 @@ def test_a_single_node_is_a_cluster(tmp_path_factory: pytest.TempPathFactory) ->
         cluster.create_topic("t", 2, 1)
         assert cluster.leader("t", 1) == 1
         assert cluster[1].stop() == 0, cluster.tail(1)
+
+
+def test_a_fourth_node_joins_as_an_observer_and_takes_partitions(cluster: LocalCluster) -> None:
+    cluster.start().wait_ready()
+    directory = cluster[1].directory.parent / "node-4"
+    settings = {**cluster[1].settings, "node.id": 4, "data.dir": directory / "data"}
+    cluster.nodes[4] = Node(4, cluster[1].base_port, directory, settings)
+    cluster.start([4]).wait_ready([4])
+    cluster.create_topic("t", 4, 3)
+    assert {cluster.leader("t", number) for number in range(4)} == {1, 2, 3, 4}
+    for via in cluster.nodes:
+        with cluster.channel(via) as channel:
+            stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+            quorum = stub.DescribeQuorum(cluster_pb2.DescribeQuorumRequest(), timeout=5)
+        assert [voter.node_id for voter in quorum.voters] == [1, 2, 3]
+        assert [observer.node_id for observer in quorum.observers] == [4]
+        assert all(len(replica.directory_id) == 16 for replica in (*quorum.voters, *quorum.observers))
+        assert all(replica.HasField("lag_records") for replica in quorum.voters)
+
+
+def test_the_quorum_is_described_without_a_leader_too(cluster: LocalCluster) -> None:
+    cluster.start().wait_ready()
+    left = 1
+    for node_id in (2, 3):
+        cluster[node_id].kill()
+    with cluster.channel(left) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+
+        def leaderless() -> bool:
+            quorum = stub.DescribeQuorum(cluster_pb2.DescribeQuorumRequest(), timeout=5)
+            return not quorum.HasField("leader_id") and quorum.leaderless_ms > 500
+
+        eventually(leaderless, True)
+        metadata = stub.GetMetadata(cluster_pb2.GetMetadataRequest(), timeout=5)
+        assert not metadata.HasField("controller_id")
+        assert metadata.age_ms > 500
+    cluster.start([2]).wait_ready([2])
 
 
 def test_a_second_process_on_the_same_directory_is_refused(cluster: LocalCluster) -> None:
