@@ -78,8 +78,8 @@ class Log:
         self._scrubbed_end = 0
         self._expiring: list[tuple[int, str]] = []
         self._durable = Durability(recovered.recovery_point, recovery_point)
-        self._state_dirty = True
-        self._new_files = False
+        self._state_dirty = not recovered.report.clean
+        self._new_files = recovered.fresh
         self._closed = False
 
     @classmethod
@@ -119,7 +119,7 @@ class Log:
         )
         log = cls(fs, directory, seed, config, recovered, recovery_point or 0)
         remove_if_there(fs, os.path.join(directory, CLEAN_FILE))
-        if not recovered.report.clean:
+        if not recovered.report.clean and not recovered.fresh:
             # What a killed process wrote may still be only in the page cache: nothing found here may count as
             # durable before it is.
             for segment in log._segments.reaching_beyond(log.synced_end_offset):
@@ -586,7 +586,8 @@ class Log:
                     segment.file.sync()
                 self._durable.all_until(self.log_end_offset)
                 self._segments.active.write_index()
-                self._write_state()
+                if self._state_dirty:
+                    self._write_state()
                 write_clean_marker(self._fs, self.directory, list(self._segments))
         except OSError as error:
             self._fail(error)

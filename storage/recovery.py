@@ -74,7 +74,8 @@ class LogState:
 
 @dataclass(slots=True)
 class Recovered:
-    """The pieces of an opened log. `beyond`: segment files that lie behind the damage and are kept untouched."""
+    """The pieces of an opened log. `beyond`: segment files that lie behind the damage and are kept untouched. `fresh`:
+    there was nothing. What recovery changed in the directory is not synced; the log does that with its next state."""
 
     segments: list[Segment]
     epochs: EpochTable
@@ -83,6 +84,7 @@ class Recovered:
     report: Recovery
     beyond: list[str]
     compaction: CompactionState
+    fresh: bool = False
 
 
 def recover(
@@ -105,6 +107,9 @@ def recover(
     bases = [int(name.removesuffix(LOG_SUFFIX)) for name in names if name.endswith(LOG_SUFFIX)]
     clean = _clean_marker(fs, directory)
     state = LogState.read(fs, directory)
+    if state is None and not bases and not recovery_point:
+        first = Segment.create(fs, directory, 0, config.index_interval_bytes)
+        return Recovered([first], EpochTable(), 0, 0, Recovery(clean=False), [], CompactionState(), fresh=True)
     segments = [Segment(fs, directory, base, config.index_interval_bytes) for base in bases]
     if clean is not None and state is not None and _fits(fs, clean, segments):
         for segment, summary in zip(segments, clean, strict=True):
@@ -131,7 +136,6 @@ class _Scan:
         self._complete_is_damage = complete_is_damage
         self._scanned = 0
         self._truncated = 0
-        self._changed = False
         self._epochs_cut = False
 
     def run(
@@ -187,9 +191,6 @@ class _Scan:
             kept, expected = [], start
         if not kept:
             kept.append(Segment.create(self._fs, self._directory, expected, self._config.index_interval_bytes))
-            self._changed = True
-        if self._changed:
-            self._fs.sync_dir(self._directory)
         for segment in kept[scan_from:-1]:
             segment.write_index()
 
@@ -249,14 +250,12 @@ class _Scan:
         if last is not None:
             self._truncated += last.file.size() - last.size_bytes
             last.cut_file(last.size_bytes)
-        self._changed = True
 
     def _remove(self, segment: Segment) -> None:
         self._truncated += self._fs.size(segment.path)
         segment.close()
         remove_if_there(self._fs, segment.index_path)
         self._fs.unlink(segment.path)
-        self._changed = True
 
 
 def _clean_marker(fs: FileSystem, directory: str) -> list[SegmentSummary] | None:
