@@ -53,7 +53,7 @@ class ClusterServicer:
         return self._metadata(self._asked(request))
 
     async def describe_quorum(self, _request: Any, _context: Context) -> cluster_pb2.DescribeQuorumResponse:
-        """As the leader sees it, who alone knows how far the others are; where that does not answer, as this node does."""
+        """As the leader sees it, who knows how far the others are; where that does not answer, as this node does."""
         leader = self._view.quorum.leader_id
         if leader is not None and leader != self._view.node_id and not self._forwarded:
             try:
