@@ -479,9 +479,10 @@ class Log:
         if run is not self._compacting:
             raise InvariantError("this compaction was not the one that is out")
         self._compacting = None
-        if not run.done or not run.still_stands(self._segments.closed()) or self._closed or self.failed is not None:
+        stands = run.still_stands(self._segments.closed())
+        if not run.done or not stands or self._closed or self.failed is not None:
             run.discard()
-            if isinstance(run.error, CorruptBatch):
+            if isinstance(run.error, CorruptBatch) and stands:
                 raise run.error
             return 0
         before = self.size_bytes

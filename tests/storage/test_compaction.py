@@ -227,7 +227,7 @@ def test_what_must_not_be_touched_is_not() -> None:
 
 
 def test_a_run_over_a_log_that_was_cut_or_trimmed_meanwhile_changes_nothing() -> None:
-    for cut in (True, False):
+    for meanwhile in ("cut after", "cut before", "trimmed"):
         fs = ForgetfulFileSystem()
         log = open_log(fs, None, CONFIG)
         for number in range(40):
@@ -235,9 +235,13 @@ def test_a_run_over_a_log_that_was_cut_or_trimmed_meanwhile_changes_nothing() ->
         sync(log)
         run = log.begin_compaction(1000, 40)
         assert run is not None
-        if cut:
+        if meanwhile == "cut after":
             run.run(decompress, compress)
             log.truncate_to(3)
+        elif meanwhile == "cut before":
+            log.truncate_to(3)
+            with pytest.raises(CorruptBatch):
+                run.run(decompress, compress)
         else:
             log.advance_log_start(30)
             log.apply_retention(1000, 40)
