@@ -52,6 +52,8 @@ class BatchReader:
             raise self._corrupt(error) from None
         if header.attributes & ATTR_CONTROL or not header.record_count:
             return iter(())
+        if (field, header.codec != 0) in ((PAYLOAD_COMPRESSED, False), (PAYLOAD_RECORDS, True)):
+            raise self._corrupt(ValueError(f"payload field {field} does not go with codec {header.codec}"))
         if field == PAYLOAD_COMPRESSED:
             plain = decompress(header.codec, payload)
         elif field == PAYLOAD_RECORDS:

@@ -1,0 +1,105 @@
+"""What a group member decides, without any network."""
+
+from ottla.client.group import Membership
+from ottla.client.records import TopicPartition
+from ottla.v1.data_pb2 import TopicPartition as Wire
+from ottla.v1.group_pb2 import AssignedPartition, Assignment
+
+A, B, C = (TopicPartition("t", number) for number in range(3))
+ID = b"i" * 16
+
+
+def member() -> Membership:
+    return Membership("g", ("t",), "", "uniform", "", "me", 10_000)
+
+
+def assignment(epoch: int, *partitions: TopicPartition, topic_id: bytes = ID, **facts: int) -> Assignment:
+    return Assignment(
+        member_id="m-1",
+        member_epoch=epoch,
+        assignment_id=epoch * 10,
+        session_timeout_ms=10_000,
+        partitions=[
+            AssignedPartition(partition=Wire(topic=p.topic, topic_id=topic_id, partition=p.partition), **facts)
+            for p in partitions
+        ],
+    )
+
+
+def follow(membership: Membership, news: Assignment, now_ms: int = 0) -> None:
+    membership.assigned(news, now_ms)
+    for where in membership.to_give_back(news):
+        del membership.owned[where]
+    membership.owned.update((gain.where, gain.topic_id) for gain in membership.to_start(news))
+
+
+def test_nothing_is_handed_out_before_an_assignment() -> None:
+    membership = member()
+    assert not membership.may_hand_out(0)
+    assert membership.heard(0)
+    assert not membership.may_hand_out(0)
+    membership.assigned(assignment(1, A), 0)
+    assert membership.may_hand_out(0)
+
+
+def test_only_the_difference_moves() -> None:
+    membership = member()
+    follow(membership, assignment(1, A, B))
+    news = assignment(2, B, C)
+    assert membership.to_give_back(news) == [A]
+    assert [gain.where for gain in membership.to_start(news)] == [C]
+    follow(membership, news)
+    confirmed = membership.confirmation(news)
+    assert confirmed.assignment_id == 20
+    assert [(p.topic, p.topic_id, p.partition) for p in confirmed.partitions] == [("t", ID, 1), ("t", ID, 2)]
+
+
+def test_the_start_is_the_commit_or_zero_or_the_policys() -> None:
+    membership = member()
+    committed = membership.to_start(assignment(1, A, committed_offset=0, committed_leader_epoch=3))[0]
+    assert (committed.offset, committed.leader_epoch, committed.is_new_partition) == (0, 3, False)
+    fresh = membership.to_start(assignment(1, A))[0]
+    assert (fresh.offset, fresh.leader_epoch) == (None, None)
+    assert membership.to_start(assignment(1, A, new_partition=1))[0].is_new_partition
+
+
+def test_a_namesake_of_a_deleted_topic_is_another_partition() -> None:
+    membership = member()
+    follow(membership, assignment(1, A))
+    news = assignment(2, A, topic_id=b"j" * 16)
+    assert membership.to_give_back(news) == [A]
+
+
+def test_silence_stops_the_hand_out_until_an_assignment_proves_the_membership() -> None:
+    membership = member()
+    follow(membership, assignment(1, A), now_ms=0)
+    assert membership.heard(9_000)
+    assert membership.may_hand_out(18_999)
+    assert not membership.may_hand_out(19_000)
+    # A tick after that may have waited in a buffer while others took over: it proves nothing.
+    assert not membership.heard(19_500)
+    assert not membership.may_hand_out(19_500)
+    membership.connected()
+    assert membership.heard(19_600)
+    assert not membership.may_hand_out(19_600)
+    membership.assigned(assignment(1, A), 19_700)
+    assert membership.may_hand_out(19_700)
+
+
+def test_a_lost_stream_alone_stops_nothing() -> None:
+    membership = member()
+    follow(membership, assignment(1, A), now_ms=0)
+    membership.connected()
+    assert membership.may_hand_out(5_000)
+    request = membership.join_request()
+    assert (request.member_id, request.member_epoch) == ("m-1", 1)
+    assert [(p.topic_id, p.partition) for p in request.owned] == [(ID, 0)]
+
+
+def test_a_fenced_member_starts_anew_with_nothing() -> None:
+    membership = member()
+    follow(membership, assignment(1, A, B))
+    assert membership.fenced() == [A, B]
+    request = membership.join_request()
+    assert (request.member_id, request.member_epoch, len(request.owned)) == ("", 0, 0)
+    assert not membership.may_hand_out(0)
