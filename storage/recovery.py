@@ -114,9 +114,11 @@ def recover(
     if clean is not None and state is not None and _fits(fs, clean, segments):
         for segment, summary in zip(segments, clean, strict=True):
             segment.take_summary(summary)
-        start = max(state.log_start_offset, log_start_offset or 0, segments[0].base_offset)
         end = segments[-1].next_offset
-        return Recovered(segments, state.epochs, min(start, end), end, Recovery(clean=True), [], state.compaction)
+        start = min(max(state.log_start_offset, log_start_offset or 0, segments[0].base_offset), end)
+        # A marker that outlived its unlink can be older than the state: appends may have come and gone in between.
+        _fit_epochs(state.epochs, start, end)
+        return Recovered(segments, state.epochs, start, end, Recovery(clean=True), [], state.compaction)
     return _Scan(fs, directory, seed, config, now_ms, complete_is_damage).run(
         segments, state, recovery_point, log_start_offset
     )
@@ -196,9 +198,7 @@ class _Scan:
 
         end = kept[-1].next_offset
         start = min(max(start, log_start or 0, kept[0].base_offset), end)
-        # An empty log keeps the epoch of what it once held (KAFKA-15608); any other knows only those it has batches of.
-        epochs.truncate_to(end if end > start else start + 1)
-        epochs.advance_start(start)
+        _fit_epochs(epochs, start, end)
         report = Recovery(
             clean=False,
             scanned_bytes=self._scanned,
@@ -256,6 +256,12 @@ class _Scan:
         segment.close()
         remove_if_there(self._fs, segment.index_path)
         self._fs.unlink(segment.path)
+
+
+def _fit_epochs(epochs: EpochTable, start: int, end: int) -> None:
+    """An empty log keeps the epoch of what it once held (KAFKA-15608); any other knows only those it has batches of."""
+    epochs.truncate_to(end if end > start else start + 1)
+    epochs.advance_start(start)
 
 
 def _clean_marker(fs: FileSystem, directory: str) -> list[SegmentSummary] | None:

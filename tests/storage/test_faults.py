@@ -7,6 +7,7 @@ import pytest
 from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader, CorruptBatch
 from storage.config import LogConfig
 from storage.errors import DiskFull, InvariantError, LogDamaged, LogFailed
+from storage.fs import read_file
 from storage.log import Log
 from tests.storage.forgetful import ForgetfulFileSystem
 from tests.storage.workload import IDENTITY, batches_of, open_log
@@ -291,3 +292,30 @@ def test_a_sync_counts_although_the_disk_is_too_full_to_note_it() -> None:
     log.close(clean=False)
     again = open_log(fs.power_loss(), 4, CONFIG)
     assert (again.log_end_offset, again.damaged_at) == (4, None)
+
+
+def test_a_clean_marker_that_outlived_its_unlink_does_not_bring_epochs_without_batches() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 2)
+    log.close()
+    marker = read_file(fs, "/data/log/clean")
+    log = open_log(fs, 2, CONFIG)
+    append(log, 1, epoch=2)
+    log.truncate_to(2)
+    append(log, 3, epoch=3)
+    log.close()
+    # As a power loss can leave it: the marker back, the appends gone, the state of later.
+    fs.unlink("/data/log/clean")
+    file = fs.open("/data/log/clean", create=True)
+    file.write_at(0, [marker])
+    file.close()
+    cut = fs.open(FIRST)
+    cut.truncate(402)
+    cut.close()
+    for name in fs.listdir("/data/log"):
+        if name.endswith("4.log"):
+            fs.unlink(f"/data/log/{name}")
+    assert b"[3,2]" in read_file(fs, "/data/log/state")
+    log = open_log(fs, 2, CONFIG)
+    assert (log.recovery.clean, log.log_end_offset, log.epochs.entries()) == (True, 2, [(1, 0)])
