@@ -131,6 +131,13 @@ BUGS = [
         test_log.test_truncation_cuts_whole_batches_and_their_epochs_for_good,
     ),
     Bug(
+        "a clean start believes in epochs without batches",
+        "storage.log:recover",
+        "_fit_epochs(state.epochs, start, end)",
+        "pass",
+        test_faults.test_a_clean_marker_that_outlived_its_unlink_does_not_bring_epochs_without_batches,
+    ),
+    Bug(
         "a failed append leaves its first bytes in the file",
         "storage.log:Log._write",
         "segment.file.truncate(segment.size_bytes)",
