@@ -29,6 +29,8 @@ def elect_leaders(draft: Draft, request: admin.ElectLeadersRequest) -> admin.Ele
         result = admin.ElectLeadersResult(partition=ref, records_at_risk=0)
         try:
             topic, partition = _find(draft, ref)
+            if partition.leader != NO_LEADER:
+                result.leader_id = partition.leader
             if unclean:
                 _elect_unclean(draft, topic, partition, result)
             else:
