@@ -1,0 +1,141 @@
+"""Finding a node, following the metadata, and what is said when nobody answers."""
+
+import asyncio
+import time
+
+import grpc
+import pytest
+from grpc import aio
+
+from ottla import Client, Closed, ConfigError, ConnectionFailed
+from ottla.client.connection import bootstrap_addresses
+from ottla.v1 import cluster_pb2, cluster_pb2_grpc
+from tests.cluster.harness import free_base_port
+
+
+class Node(cluster_pb2_grpc.ClusterServiceServicer):
+    """A node that shows metadata of a given index, and ticks until it is told to fall silent."""
+
+    def __init__(self, node_id: int, addresses: list[str], index: int) -> None:
+        self.node_id = node_id
+        self.index = index
+        self.silent = asyncio.Event()
+        self.watchers = 0
+        self._brokers = [
+            cluster_pb2.Broker(node_id=i + 1, address=address, broker_epoch=1) for i, address in enumerate(addresses)
+        ]
+
+    async def WatchMetadata(self, request, context):
+        self.watchers += 1
+        metadata = cluster_pb2.Metadata(
+            cluster_id="c", metadata_index=self.index, brokers=self._brokers, node_id=self.node_id
+        )
+        metadata.topics.add(name=f"topic-of-{self.index}", topic_id=b"i" * 16).partitions.add(partition=0)
+        yield cluster_pb2.MetadataEvent(metadata=metadata)
+        while not self.silent.is_set():
+            await asyncio.sleep(0.2)
+            yield cluster_pb2.MetadataEvent()
+        await asyncio.sleep(60)
+
+
+@pytest.fixture
+async def nodes():
+    base = free_base_port(2)
+    addresses = [f"127.0.0.1:{base}", f"127.0.0.1:{base + 1}"]
+    servers = []
+    made = [Node(1, addresses, 10), Node(2, addresses, 20)]
+    for node, address in zip(made, addresses, strict=True):
+        server = aio.server()
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(node, server)
+        server.add_insecure_port(address)
+        await server.start()
+        servers.append(server)
+    yield made, addresses, servers
+    await asyncio.gather(*(server.stop(None) for server in servers))
+
+
+async def test_a_silent_node_is_left_for_one_it_named(nodes) -> None:
+    (one, two), addresses, _ = nodes
+    async with Client(addresses[0]) as client:
+        assert await client.home() == addresses[0]
+        assert "topic-of-10" in client.view.topics
+        one.silent.set()
+        began = time.monotonic()
+        while client.view.metadata_index != 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        # A silent bootstrap node is tried once more before the other.
+        assert 1.0 < time.monotonic() - began < 5.0
+        assert await client.home() == addresses[1]
+        assert two.watchers == 1
+
+
+async def test_a_node_that_stops_is_left_at_once(nodes) -> None:
+    _, addresses, servers = nodes
+    async with Client(addresses) as client:
+        began = time.monotonic()
+        await servers[0].stop(None)
+        while client.view.metadata_index != 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 1.0
+
+
+async def test_metadata_never_goes_back(nodes) -> None:
+    _, addresses, servers = nodes
+    async with Client([addresses[1], addresses[0]]) as client:
+        seen = []
+        stop = client.on_view(lambda view: seen.append(view.metadata_index))
+        await servers[1].stop(None)
+        async with asyncio.timeout(5):
+            while await client.home() != addresses[0]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert client.view.metadata_index == 20
+        assert seen == [20]
+        stop()
+
+
+async def test_nobody_answers() -> None:
+    port = free_base_port(1)
+    began = time.monotonic()
+    with pytest.raises(ConnectionFailed, match=f"127.0.0.1:{port}: UNAVAILABLE"):
+        await Client(f"127.0.0.1:{port}", connect_timeout_ms=500).start()
+    assert time.monotonic() - began < 3
+
+
+async def test_a_closed_client_stays_closed(nodes) -> None:
+    _, addresses, _ = nodes
+    client = Client(addresses)
+    await client.start()
+    await client.close()
+    await client.close()
+    with pytest.raises(Closed):
+        client.channel(addresses[0])
+    with pytest.raises(Closed):
+        await client.start()
+
+
+async def test_a_leader_out_of_reach_is_gone_around(nodes) -> None:
+    _, addresses, servers = nodes
+    async with Client(addresses[0]) as client:
+        assert await client.address_for(2) == addresses[1]
+        await servers[1].stop(None)
+        assert client.channel(addresses[1]).get_state() != grpc.ChannelConnectivity.SHUTDOWN
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        assert await client.address_for(2) == addresses[0]
+        assert 0.5 < time.monotonic() - began < 2.5
+        began = time.monotonic()
+        assert await client.address_for(2) == addresses[0]
+        assert time.monotonic() - began < 0.1
+        assert await client.address_for(99) == addresses[0]
+
+
+def test_bootstrap_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTTLA_BOOTSTRAP", raising=False)
+    assert bootstrap_addresses(None) == ["127.0.0.1:9092"]
+    monkeypatch.setenv("OTTLA_BOOTSTRAP", "a:1, b:2")
+    assert bootstrap_addresses(None) == ["a:1", "b:2"]
+    assert bootstrap_addresses("[::1]:5") == ["[::1]:5"]
+    for wrong in ("", "host", "host:", ":1", "host:0", "host:99999", ["ok:1", "no"]):
+        with pytest.raises(ConfigError, match="host:port"):
+            bootstrap_addresses(wrong)
