@@ -151,7 +151,8 @@ class Client:
     async def _wait_for_change(self, timeout_s: float) -> bool:
         self._changed.clear()
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True
@@ -190,7 +191,8 @@ class Client:
         view: ClusterView | None = None
         try:
             while True:
-                event = await asyncio.wait_for(call.read(), SILENCE_MAX_S)
+                async with asyncio.timeout(SILENCE_MAX_S):
+                    event = await call.read()
                 if not isinstance(event, MetadataEvent):
                     return
                 if view is None:
@@ -254,7 +256,8 @@ class Client:
         channel = self.channel(broker.address)
         if channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
             try:
-                await asyncio.wait_for(channel.channel_ready(), DIRECT_WAIT_S)
+                async with asyncio.timeout(DIRECT_WAIT_S):
+                    await channel.channel_ready()
             except TimeoutError:
                 self._unreachable[key] = time.monotonic() + DIRECT_RETRY_S
                 log.info("node %d at %s is out of reach; going through another node", node_id, broker.address)

@@ -78,7 +78,8 @@ class GroupWork:
         while any(where in self._handed_out for where in partitions):
             self._asked.clear()
             try:
-                await asyncio.wait_for(self._asked.wait(), give_up - time.monotonic())
+                async with asyncio.timeout(give_up - time.monotonic()):
+                    await self._asked.wait()
             except TimeoutError:
                 log.warning("a record is still at work while its partition goes to another member, which repeats it")
                 break

@@ -289,7 +289,8 @@ class Producer:
             room = asyncio.get_running_loop().create_future()
             self._room.append(room)
             try:
-                await asyncio.wait_for(room, max(left, 0))
+                async with asyncio.timeout(left):
+                    await room
             except TimeoutError:
                 raise BufferFull(
                     f"{self._state.buffered_bytes} bytes wait to be acknowledged and buffer_memory is "

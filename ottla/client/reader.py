@@ -119,7 +119,9 @@ class Reader:
         """Returns when there may be something new, or the time is over."""
         self.news.clear()
         try:
-            await asyncio.wait_for(self.news.wait(), timeout_s)
+            # Not wait_for: that of Python 3.11 loses a cancellation which comes together with the news.
+            async with asyncio.timeout(timeout_s):
+                await self.news.wait()
         except TimeoutError:
             return
 
