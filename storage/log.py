@@ -124,6 +124,8 @@ class Log:
             # durable before it is.
             for segment in log._segments.reaching_beyond(log.synced_end_offset):
                 segment.file.sync()
+                if segment is not log._segments.active:
+                    segment.release()
             if log.damaged_at is None:
                 log._durable.all_until(log.log_end_offset)
                 log._write_state()
@@ -190,7 +192,8 @@ class Log:
         """Appends whole stored batches as the leader has them, after checking every one of them.
 
         Offsets go on from the log end (gaps are legal: the leader's log may be compacted) and epochs never go back.
-        All or nothing: a slice is written at once, into one segment. Raises CorruptBatch, OffsetsOutOfOrder, DiskFull,
+        All or nothing: a slice is written at once, into one segment (which a slice above `segment_bytes` fills beyond
+        it). Raises CorruptBatch, OffsetsOutOfOrder, DiskFull,
         LogFailed, LogDamaged.
         """
         self._check_writable()

@@ -9,6 +9,7 @@ Every step can be cut short by a crash and run again.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,10 +20,11 @@ from storage.epochs import EpochTable
 from storage.errors import CorruptBatch, CorruptFile
 from storage.fs import FileSystem, remove_if_there
 from storage.index import SegmentSummary
-from storage.segment import CLEANED_SUFFIX, LOG_SUFFIX, IncompleteBatch, Segment
+from storage.segment import CLEANED_SUFFIX, IncompleteBatch, Segment
 
 STATE_FILE: Final = "state"
 CLEAN_FILE: Final = "clean"
+_SEGMENT_NAME: Final = re.compile(r"([0-9]{20})\.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def recover(
     for name in names:
         if name.endswith((DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp")):
             fs.unlink(os.path.join(directory, name))
-    bases = [int(name.removesuffix(LOG_SUFFIX)) for name in names if name.endswith(LOG_SUFFIX)]
+    bases = [int(match[1]) for name in names if (match := _SEGMENT_NAME.fullmatch(name))]
     clean = _clean_marker(fs, directory)
     state = LogState.read(fs, directory)
     if state is None and not bases and not recovery_point:
@@ -155,25 +157,8 @@ class _Scan:
         if state is not None:
             scan_from = max((i for i, segment in enumerate(found) if segment.base_offset <= point), default=0)
         epochs = state.epochs if state is not None else EpochTable()
-        expected = min(found[0].base_offset, start) if found else start
-
-        kept: list[Segment] = []
-        covered: list[Segment] = []
-        broken: CorruptBatch | None = None
-        for number, segment in enumerate(found):
-            if segment.base_offset < expected:
-                # A compaction that was cut short: the segment before has replaced this one and covers it.
-                covered.append(segment)
-                continue
-            if segment.base_offset != expected:
-                broken = IncompleteBatch(f"{segment.path} does not join: offset {expected} should come next")
-                break
-            kept.append(segment)
-            broken = self._load(segment) if number < scan_from else self._read(segment, epochs)
-            expected = segment.next_offset
-            if broken is not None:
-                break
-
+        kept, covered, broken = self._join(found, start, scan_from, epochs)
+        expected = kept[-1].next_offset if kept else min(found[0].base_offset, start) if found else start
         if broken is None and expected < point:
             broken = CorruptBatch(f"{self._directory} ends at offset {expected}, below its recovery point {point}")
         damaged = broken is not None and (
@@ -193,8 +178,6 @@ class _Scan:
             kept, expected = [], start
         if not kept:
             kept.append(Segment.create(self._fs, self._directory, expected, self._config.index_interval_bytes))
-        for segment in kept[scan_from:-1]:
-            segment.write_index()
 
         end = kept[-1].next_offset
         start = min(max(start, log_start or 0, kept[0].base_offset), end)
@@ -210,6 +193,34 @@ class _Scan:
         # Damage keeps its recovery point: forgotten, the same bytes would be a torn tail at the next start.
         point = point if damaged else min(point, end)
         return Recovered(kept, epochs, start, point, report, [s.path for s in beyond], compaction)
+
+    def _join(
+        self, found: list[Segment], start: int, scan_from: int, epochs: EpochTable
+    ) -> tuple[list[Segment], list[Segment], CorruptBatch | None]:
+        """Loads segments as long as each goes on where the one before it ends, reading those from `scan_from` on.
+
+        Returns the segments that do, those that another one covers, and what ended it before the last one's end.
+        """
+        kept: list[Segment] = []
+        covered: list[Segment] = []
+        for number, segment in enumerate(found):
+            expected = kept[-1].next_offset if kept else min(segment.base_offset, start)
+            if segment.base_offset < expected:
+                # A compaction that was cut short: the segment before has replaced this one.
+                covered.append(segment)
+                continue
+            if segment.base_offset > expected:
+                return kept, covered, IncompleteBatch(f"{segment.path} should begin at offset {expected}")
+            kept.append(segment)
+            broken = self._load(segment) if number < scan_from else self._read(segment, epochs)
+            if broken is not None:
+                return kept, covered, broken
+            if number < len(found) - 1:
+                # A log of many segments must not open them all at once.
+                if number >= scan_from:
+                    segment.write_index()
+                segment.release()
+        return kept, covered, None
 
     def _load(self, segment: Segment) -> CorruptBatch | None:
         """A segment below the recovery point: believed by its index file, read as a whole only without one."""
@@ -246,13 +257,13 @@ class _Scan:
     def _cut(self, last: Segment | None, behind: list[Segment]) -> None:
         # From the end backwards, so that a crash in between leaves a log that ends in a torn tail again.
         for segment in reversed(behind):
+            self._truncated += self._fs.size(segment.path)
             self._remove(segment)
         if last is not None:
             self._truncated += last.file.size() - last.size_bytes
             last.cut_file(last.size_bytes)
 
     def _remove(self, segment: Segment) -> None:
-        self._truncated += self._fs.size(segment.path)
         segment.close()
         remove_if_there(self._fs, segment.index_path)
         self._fs.unlink(segment.path)

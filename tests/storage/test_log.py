@@ -258,3 +258,10 @@ def test_a_log_with_many_segments_keeps_few_files_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) - before <= OPEN_CLOSED_MAX + 1
     log.close()
     assert len(os.listdir("/proc/self/fd")) == before
+    (tmp_path / "log/clean").unlink()
+    for recovery_point in (30, None):
+        log = open_log(tmp_path, LogConfig(segment_bytes=150, index_interval_bytes=50), recovery_point=recovery_point)
+        assert not log.recovery.clean
+        assert offsets(log) == list(range(60))
+        assert len(os.listdir("/proc/self/fd")) - before <= OPEN_CLOSED_MAX + 1
+        log.close(clean=False)
