@@ -1,13 +1,17 @@
 """Groups against real node processes: who reads what, what is committed, who takes over when."""
 
 import asyncio
+import contextlib
+import os
+import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from ottla import Admin, Client, ConfigError, Consumer, Producer
-from tests.cluster.harness import LocalCluster
+from tests.cluster.harness import ROOT, LocalCluster
 
 pytestmark = pytest.mark.cluster
 
@@ -113,6 +117,106 @@ async def test_members_share_and_a_leaver_is_replaced_at_once(cluster: LocalClus
         await asyncio.gather(first, second)
         print(f"takeover after leaving took {took * 1000:.0f} ms")
         assert took < 3
+
+
+MEMBER = """
+import asyncio, sys
+from ottla import Consumer
+
+async def main(bootstrap, topic, session_timeout_ms):
+    consumer = Consumer(
+        topic, group=topic, bootstrap=bootstrap, session_timeout_ms=int(session_timeout_ms), auto_commit_interval_ms=50
+    )
+    async with consumer:
+        async for record in consumer:
+            print(record.partition, int(record.value), flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextlib.asynccontextmanager
+async def member_process(
+    cluster: LocalCluster, topic: str, session_timeout_ms: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A member of group `topic` in a process of its own; prints partition and value of each record."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        MEMBER,
+        cluster.bootstrap,
+        topic,
+        str(session_timeout_ms),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def printed(process: asyncio.subprocess.Process, count: int) -> list[tuple[int, int]]:
+    assert process.stdout is not None
+    lines = []
+    async with asyncio.timeout(30):
+        while len(lines) < count:
+            partition, value = (await process.stdout.readline()).split()
+            lines.append((int(partition), int(value)))
+    return lines
+
+
+async def test_a_killed_member_is_replaced_within_a_second(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("killed", partitions=2, replication_factor=3)
+        async with member_process(cluster, "killed", 10_000) as process:
+            await fill(client, "killed", range(10), partitions=2)
+            assert sorted(value for _, value in await printed(process, 10)) == list(range(10))
+            await asyncio.sleep(0.5)  # it commits every 50 ms what it has asked beyond
+            async with Consumer("killed", group="killed", bootstrap=client) as heir:
+                async with asyncio.timeout(10):
+                    while len(heir.assignment()) != 1:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                process.kill()
+                began = time.monotonic()
+                async with asyncio.timeout(15):
+                    while len(heir.assignment()) != 2:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                took = time.monotonic() - began
+                await fill(client, "killed", range(10, 20), partitions=2)
+                got = await take(heir, 10)
+        print(f"takeover after kill -9 took {took * 1000:.0f} ms")
+        assert took < 2
+        assert sorted(got) == list(range(10, 20))
+
+
+async def test_a_frozen_member_loses_its_partitions_and_finds_out(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("frozen", partitions=1, replication_factor=3)
+        async with member_process(cluster, "frozen", 2_000) as process:
+            await fill(client, "frozen", range(10))
+            await printed(process, 10)
+            await asyncio.sleep(0.5)
+            process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            async with Consumer("frozen", group="frozen", bootstrap=client, session_timeout_ms=2_000) as heir:
+                async with asyncio.timeout(30):
+                    while not heir.assignment():  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+                took = time.monotonic() - began
+                await fill(client, "frozen", range(10, 20))
+                assert await take(heir, 10) == list(range(10, 20))
+                await heir.commit()
+                process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(1)
+                # One partition, two members: one of them idles. Nothing is read twice, whoever it is.
+                await fill(client, "frozen", range(20, 30))
+                mine = await heir.poll(timeout_ms=3000)
+                theirs = [] if mine else await printed(process, 10)
+                assert [int(r.value or b"") for r in mine] + [value for _, value in theirs] == list(range(20, 30))
+        print(f"takeover from a frozen member took {took:.1f} s")
 
 
 async def test_the_coordinator_dies_and_nobody_notices(cluster: LocalCluster) -> None:
