@@ -6,6 +6,7 @@ cleanly; a second signal ends the process at once. A core task that ends by itse
 
 import asyncio
 import concurrent.futures
+import faulthandler
 import os
 import secrets
 import signal
@@ -38,6 +39,10 @@ Result = TypeVar("Result")
 def run(settings: Settings) -> int:
     """Runs a node until it is told to stop or has to give up. Returns the exit code."""
     node_log.configure(settings.logging_level, settings.logging_format, settings.node_id)
+    # For a node that hangs: `kill -USR1` writes every thread's stack to stderr.
+    faulthandler.enable()
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1)
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -59,6 +60,9 @@ class Node:
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
+        if environ.pop("PYTHONDONTWRITEBYTECODE", None):
+            # Compiling a hundred modules at each start would be most of its time.
+            environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "ottla-pycache")
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
@@ -157,7 +161,11 @@ class LocalCluster:
             if not waiting:
                 break
             if time.monotonic() - started > timeout_s:
-                tails = "\n".join(f"--- node {i}\n{self.tail(i)}" for i in sorted(waiting))
+                why = {i: self.nodes[i].http("/readyz") for i in sorted(waiting)}
+                for node_id in why:
+                    self.nodes[node_id].signal(signal.SIGUSR1)
+                time.sleep(0.2)
+                tails = "\n".join(f"--- node {i}: /readyz {why[i]}\n{self.tail(i, 80)}" for i in why)
                 raise AssertionError(f"nodes {sorted(waiting)} are not ready after {timeout_s} s\n{tails}")
             time.sleep(0.02)
         return time.monotonic() - started
