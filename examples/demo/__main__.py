@@ -5,7 +5,6 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import sys
 import time
 from itertools import islice
@@ -19,7 +18,7 @@ from examples.demo import flights, report
 from examples.demo.screen import Screen
 from examples.demo.stream import Stream
 from ottla.cli.failure import as_text, explain
-from ottla.cli.local import LocalCluster, free_base_port
+from ottla.cli.local import LocalCluster, end_as_with_ctrl_c, free_base_port
 
 NODES: Final = 3
 START_S: Final = 60.0
@@ -30,8 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--events", type=int, default=flights.COUNT, metavar="N", help="only the first N flights")
     total = min(max(1, parser.parse_args().events), flights.COUNT)
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)
+    end_as_with_ctrl_c()
     # One folder a run: two demos side by side don't meet, and the next one starts empty.
     folder = FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     try:

@@ -1,6 +1,5 @@
 """`ottla dev`: a cluster on this machine, for trying things out."""
 
-import signal
 import sys
 import time
 from pathlib import Path
@@ -30,10 +29,9 @@ def dev(
     as_json: Json = False,
 ) -> None:
     """Start a cluster on this machine and run it until Ctrl-C."""
-    from ottla.cli.local import LocalCluster
+    from ottla.cli.local import LocalCluster, end_as_with_ctrl_c
 
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)
+    end_as_with_ctrl_c()
     try:
         with LocalCluster(nodes, data_dir, base_port, _SETTINGS) as cluster:
             started = time.monotonic()

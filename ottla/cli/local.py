@@ -196,6 +196,12 @@ class LocalCluster:
         raise Failure(code, f"{message}; the end of {node.log}:\n{node.last_log_lines()}", "correct it and start again")
 
 
+def end_as_with_ctrl_c() -> None:
+    """Lets SIGTERM and SIGHUP end this program as Ctrl-C does: in order, with every node stopped."""
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def check_ports(node_id: int, port: int) -> None:
     """Raises PORT_TAKEN with the port and its use where one of a node's four ports cannot be bound."""
     for use, distance in LISTENERS.items():
