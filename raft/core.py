@@ -174,6 +174,8 @@ class Raft:
             term=term,
             voted_for=hard_state.voted_for if term == hard_state.term else None,
             refetch=refetch,
+            durable_voters=hard_state.voters,
+            other_voters=tuple(voter for voter in hard_state.voters if voter not in log.voters),
             now_ms=now_ms,
             commit_index=snapshot.last_index,
             delivered_index=snapshot.last_index,
@@ -340,8 +342,11 @@ class Raft:
         if s.write_from <= last_index:
             effects.append = s.log.slice(s.write_from, last_index)
             s.write_from = last_index + 1
-        if s.hard_state_changed:
-            effects.hard_state = HardState(s.term, s.voted_for)
+        if s.hard_state_changed or (s.durable_voters != s.log.voters and s.is_whole):
+            # A log that is not whole may know an old voter set only; the newer one must not be forgotten for it.
+            voters = s.log.voters if s.is_whole else s.durable_voters
+            effects.hard_state = HardState(s.term, s.voted_for, voters)
+            s.durable_voters = voters
             s.hard_state_changed = False
         if effects.append or effects.hard_state or effects.truncate_from is not None or effects.reset_log:
             effects.synced = Persisted(s.term, last_index)

@@ -28,10 +28,14 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HardState:
-    """What a node must never forget (Raft figure 2): without it, it could vote twice in a term."""
+    """What a node must never forget (Raft figure 2): without it, it could vote twice in a term.
+
+    `voters`: the voter set in force, kept beside the log that also holds it, for a damaged log may have lost it.
+    """
 
     term: int
     voted_for: PeerId | None
+    voters: tuple[PeerId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

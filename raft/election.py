@@ -12,22 +12,27 @@ from raft.messages import (
     VoteResponse,
 )
 from raft.model import EntryKind, PeerId
-from raft.quorum import Outcome, election_outcome
+from raft.quorum import Outcome, Vote, election_outcome
 from raft.state import RaftState
 
 
 def stand(s: RaftState) -> None:
     """The election timer ran out: ask first whether an election could be won, without touching the term."""
-    if s.log.voters == (s.me,):
+    if electorate(s) == (s.me,):
         become_candidate(s, transfer=False)
         return
     s.role = Role.PROSPECTIVE
-    s.votes = {s.me: True}
+    s.votes = {s.me: own_vote(s)}
     s.restart_election_timer()
-    for voter in s.log.voters:
+    for voter in electorate(s):
         if voter != s.me:
             s.send(PreVoteRequest(s.cluster_id, s.me, voter, s.term, s.log.last_index, s.log.last_term))
     conclude(s)
+
+
+def electorate(s: RaftState) -> tuple[PeerId, ...]:
+    """Whom to ask for votes."""
+    return s.log.voters if s.is_whole else tuple(dict.fromkeys((*s.log.voters, *s.other_voters)))
 
 
 def become_candidate(s: RaftState, *, transfer: bool) -> None:
@@ -43,20 +48,32 @@ def become_candidate(s: RaftState, *, transfer: bool) -> None:
     s.votes = {}
     s.transfer_election = transfer
     s.restart_election_timer()
-    for voter in s.log.voters:
+    for voter in electorate(s):
         if voter != s.me:
             s.send(VoteRequest(s.cluster_id, s.me, voter, s.term, s.log.last_index, s.log.last_term, transfer))
 
 
 def own_vote_persisted(s: RaftState) -> None:
     """The candidate's own vote of this term is on disk."""
-    s.votes[s.me] = True
+    s.votes[s.me] = own_vote(s)
     conclude(s)
+
+
+def own_vote(s: RaftState) -> Vote:
+    """What this member's vote is worth."""
+    return Vote.YES if s.is_whole else Vote.IF_ALL
+
+
+def vote_of(m: PreVoteResponse | VoteResponse) -> Vote:
+    """What an answer is worth."""
+    if not m.granted:
+        return Vote.NO
+    return Vote.IF_ALL if m.if_all else Vote.YES
 
 
 def conclude(s: RaftState) -> None:
     """Count the votes of the round that is open, and act on a result."""
-    outcome = election_outcome(s.log.voters, s.votes, s.dead)
+    outcome = election_outcome(s.log.voters, s.votes, s.dead, () if s.is_whole else s.other_voters)
     if outcome is Outcome.WON:
         if s.role is Role.PROSPECTIVE:
             become_candidate(s, transfer=False)
@@ -100,8 +117,8 @@ def on_pre_vote_request(s: RaftState, m: PreVoteRequest) -> None:
     Whether the sender is a voter is not asked: its own log may know of a promotion that this one has not seen (etcd
     10998).
     """
-    granted = s.may_vote and log_is_up_to_date(s, m.last_log_index, m.last_log_term)
-    s.send(PreVoteResponse(s.cluster_id, s.me, m.sender, s.term, granted))
+    granted = log_is_up_to_date(s, m.last_log_index, m.last_log_term)
+    s.send(PreVoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole))
 
 
 def refuse_pre_vote(s: RaftState, m: PreVoteRequest) -> None:
@@ -117,7 +134,7 @@ def on_pre_vote_at_leader(s: RaftState, m: PreVoteRequest) -> None:
 
 def on_pre_vote_response(s: RaftState, m: PreVoteResponse) -> None:
     """Count it; the first answer of a voter stands."""
-    s.votes.setdefault(m.sender, m.granted)
+    s.votes.setdefault(m.sender, vote_of(m))
     conclude(s)
 
 
@@ -126,13 +143,13 @@ def on_vote_request(s: RaftState, m: VoteRequest) -> None:
     5.4.1).
     """
     free = s.voted_for is None or s.voted_for == m.sender
-    granted = free and s.may_vote and log_is_up_to_date(s, m.last_log_index, m.last_log_term)
+    granted = free and log_is_up_to_date(s, m.last_log_index, m.last_log_term)
     if granted and s.voted_for is None:
         s.voted_for = m.sender
         s.hard_state_changed = True
     if granted:
         s.restart_election_timer()
-    s.send(VoteResponse(s.cluster_id, s.me, m.sender, s.term, granted), after_sync=True)
+    s.send(VoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole), after_sync=True)
 
 
 def refuse_vote(s: RaftState, m: VoteRequest) -> None:
@@ -142,7 +159,7 @@ def refuse_vote(s: RaftState, m: VoteRequest) -> None:
 
 def on_vote_response(s: RaftState, m: VoteResponse) -> None:
     """Count it once per voter, however often it arrives."""
-    s.votes.setdefault(m.sender, m.granted)
+    s.votes.setdefault(m.sender, vote_of(m))
     conclude(s)
 
 

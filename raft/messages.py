@@ -30,9 +30,10 @@ class PreVoteRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class PreVoteResponse(Message):
-    """The answer; `granted` binds nobody."""
+    """The answer; `granted` binds nobody. `if_all`: see `raft.quorum.Vote`."""
 
     granted: bool
+    if_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,10 @@ class VoteRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class VoteResponse(Message):
-    """The vote, durable before it is sent."""
+    """The vote, durable before it is sent. `if_all`: see `raft.quorum.Vote`."""
 
     granted: bool
+    if_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

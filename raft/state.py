@@ -14,6 +14,7 @@ from raft.log import RaftLog
 from raft.messages import Message
 from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from raft.progress import Progress
+from raft.quorum import Vote
 
 RandInt = Callable[[int, int], int]
 """`randint(low, high)`, both inclusive: the only randomness there is, so that a seed replays a run."""
@@ -49,7 +50,11 @@ class RaftState:
     term: int
     voted_for: PeerId | None
     refetch: tuple[int, int]
-    """(index, term) a damaged log reached at most: no vote and no candidacy before it is whole again."""
+    """(index, term) a damaged log reached at most; see `is_whole`."""
+    durable_voters: tuple[PeerId, ...]
+    """The voter set in the hard state last written; after damage the log may know only an older one."""
+    other_voters: tuple[PeerId, ...]
+    """Who may vote beside the log's voters, for all that a damaged log knows."""
     now_ms: int
     commit_index: int
     delivered_index: int
@@ -66,7 +71,7 @@ class RaftState:
     election_deadline_ms: int = 0
     lost_elections: int = 0
     transfer_election: bool = False
-    votes: dict[PeerId, bool] = field(default_factory=dict)
+    votes: dict[PeerId, Vote] = field(default_factory=dict)
     dead: set[PeerId] = field(default_factory=set)
     contacts: tuple[PeerId, ...] = ()
     """Members the shell can reach, from their handshakes: whom an observer asks before it knows any voter."""
@@ -105,11 +110,11 @@ class RaftState:
         entry. It stands then without a vote of its own (Raft dissertation 4.2.2).
         """
         removal_open = self.log.voters_index > self.commit_index and self.me in self.log.previous_voters
-        return self.may_vote and (self.is_voter or removal_open)
+        return self.is_voter or removal_open
 
     @property
-    def may_vote(self) -> bool:
-        """Whether the log holds everything this member ever acknowledged.
+    def is_whole(self) -> bool:
+        """Whether the log holds everything this member ever acknowledged; if not, its vote is `Vote.IF_ALL`.
 
         After damage that is so once it reaches the old end again, or holds an entry of a newer term than any it held or
         voted in before: a leader of that term had every committed entry, and appending its entry made the logs equal up

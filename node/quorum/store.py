@@ -11,7 +11,7 @@ Calls are the control loop's, except `SyncJob.run` and the functions that say so
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -122,7 +122,7 @@ class QuorumStore:
         content = read_durable(fs, os.path.join(path, "formation"))
         self.formation: Formation | None = None
         if content is not None:
-            voters = tuple(PeerId(node_id, bytes.fromhex(directory)) for node_id, directory in content["voters"])
+            voters = tuple(map(_peer, content["voters"]))
             self.formation = Formation(bytes.fromhex(content["cluster_id"]), voters)
 
     def keep_formation(self, formation: Formation) -> None:
@@ -141,7 +141,11 @@ class QuorumStore:
         assert self.formation is not None
         state = read_durable(self._fs, self._state_path) or {}
         vote = state.get("voted_for")
-        hard_state = HardState(state.get("term", 0), None if vote is None else PeerId(vote[0], bytes.fromhex(vote[1])))
+        hard_state = HardState(
+            term=state.get("term", 0),
+            voted_for=None if vote is None else _peer(vote),
+            voters=tuple(map(_peer, state.get("voters", ()))),
+        )
         index, term = state.get("refetch", (0, 0))
         self._refetch = (index, term)
         self._log = Log.open(
@@ -172,7 +176,7 @@ class QuorumStore:
             "quorum_log_damaged",
             damaged_at=self._log.damaged_at,
             damage=self._log.recovery.damage,
-            consequence="this node neither votes nor leads before it has fetched the log again",
+            consequence="until it has fetched the log again, this node's vote counts only together with all others",
         )
         write_durable(self._fs, self._state_path, self._state(hard_state))
         self._log.truncate_to(self._log.damaged_at or 0)
@@ -253,6 +257,7 @@ class QuorumStore:
         return {
             "term": hard_state.term,
             "voted_for": None if vote is None else [vote.node_id, vote.directory_id.hex()],
+            "voters": [[voter.node_id, voter.directory_id.hex()] for voter in hard_state.voters],
             "refetch": list(self._refetch),
             "recovery_point": self._log.recovery_point,
         }
@@ -295,6 +300,11 @@ class QuorumStore:
         """Close the log; `clean` only if nothing failed. Raises LogFailed."""
         if self._log is not None:
             self._log.close(clean=clean)
+
+
+def _peer(stored: Sequence[Any]) -> PeerId:
+    node_id, directory_id = stored
+    return PeerId(node_id, bytes.fromhex(directory_id))
 
 
 def _payload(entry: Entry) -> bytes:

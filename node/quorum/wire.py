@@ -53,14 +53,14 @@ _TO_PROTO: Final[dict[type[m.Message], tuple[str, Callable[[Any], _Body]]]] = {
         "pre_vote_request",
         lambda x: pb.RaftPreVoteRequest(last_log_index=x.last_log_index, last_log_term=x.last_log_term),
     ),
-    m.PreVoteResponse: ("pre_vote_response", lambda x: pb.RaftVoteResponse(granted=x.granted)),
+    m.PreVoteResponse: ("pre_vote_response", lambda x: pb.RaftVoteResponse(granted=x.granted, if_all=x.if_all)),
     m.VoteRequest: (
         "vote_request",
         lambda x: pb.RaftVoteRequest(
             last_log_index=x.last_log_index, last_log_term=x.last_log_term, transfer=x.transfer
         ),
     ),
-    m.VoteResponse: ("vote_response", lambda x: pb.RaftVoteResponse(granted=x.granted)),
+    m.VoteResponse: ("vote_response", lambda x: pb.RaftVoteResponse(granted=x.granted, if_all=x.if_all)),
     m.AppendRequest: (
         "append_request",
         lambda x: pb.RaftAppendRequest(
@@ -93,9 +93,9 @@ _TO_PROTO: Final[dict[type[m.Message], tuple[str, Callable[[Any], _Body]]]] = {
 
 _FROM_PROTO: Final[dict[str, tuple[type[m.Message], Callable[[_Body], tuple[Any, ...]]]]] = {
     "pre_vote_request": (m.PreVoteRequest, lambda b: (b.last_log_index, b.last_log_term)),
-    "pre_vote_response": (m.PreVoteResponse, lambda b: (b.granted,)),
+    "pre_vote_response": (m.PreVoteResponse, lambda b: (b.granted, b.if_all)),
     "vote_request": (m.VoteRequest, lambda b: (b.last_log_index, b.last_log_term, b.transfer)),
-    "vote_response": (m.VoteResponse, lambda b: (b.granted,)),
+    "vote_response": (m.VoteResponse, lambda b: (b.granted, b.if_all)),
     "append_request": (
         m.AppendRequest,
         lambda b: (

@@ -55,7 +55,7 @@ def test_row_2_an_older_request_never_takes_a_vote_or_a_term_back():
     cluster.inject(VoteRequest(CLUSTER, peer(1), peer(3), 5, 0, 0, False), at=3)
     cluster.inject(VoteRequest(CLUSTER, peer(2), peer(3), 4, 9, 3, False), at=3)
     cluster.sync(3)
-    assert cluster.disks[3].hard_state == HardState(5, peer(1))
+    assert cluster.disks[3].hard_state == HardState(5, peer(1), cluster.initial)
     assert [(m.to.node_id, m.term, m.granted) for m in cluster.wire] == [(1, 5, True), (2, 5, False)]
 
 
@@ -508,30 +508,76 @@ def test_row_22_a_follower_that_lost_acknowledged_entries_is_refilled():
     assert cluster.data(2) == [b"x"] * 9 + [b"y"]
 
 
-def test_row_22_a_damaged_voter_neither_votes_nor_stands_before_it_is_whole():
-    """FAST'18: a damaged log elected a leader without committed entries."""
+def damaged(*nodes: int) -> Cluster:
+    """Ten entries are committed on three nodes; then all stop, and the disks of `nodes` lose the last seven."""
     cluster = Cluster(3)
     cluster.elect(1)
     cluster.propose(1, *[b"x"] * 9)
     cluster.settle()
-    cluster.crash(1, 2)
-    cluster.disks[2].entries = cluster.disks[2].entries[:3]
-    cluster.start(2, refetch=(10, 1))
+    cluster.crash(1, 2, 3)
     cluster.now_ms += 5000
-    cluster.inject(VoteRequest(CLUSTER, peer(3), peer(2), 4, 10, 1, False), at=2)
-    cluster.sync(2)
-    (answer,) = cluster.drop(kind(VoteResponse))
-    assert not answer.granted
-    cluster.now_ms += 10_000
-    cluster.tick(2)
-    assert cluster.rafts[2].role is Role.FOLLOWER
+    for i in (1, 2, 3):
+        if i in nodes:
+            cluster.disks[i].entries = cluster.disks[i].entries[:3]
+        cluster.start(i, refetch=(10, 1) if i in nodes else (0, 0))
+    return cluster
+
+
+def test_row_22_the_vote_of_a_damaged_voter_does_not_make_a_majority():
+    """FAST'18: a damaged log elected a leader without committed entries."""
+    cluster = damaged(2)
+    cluster.disks[3].entries = cluster.disks[3].entries[:3]
+    cluster.crash(1)
+    cluster.restart(3)
+    cluster.now_ms += 5000
+    for _ in range(5):
+        cluster.tick(3)
+        cluster.settle()
+    assert cluster.leaders() == [], "node 1 may hold more than 2 and 3, and it does"
     cluster.start(1)
-    cluster.elect(1, without=(2,))
+    for _ in range(5):
+        cluster.tick(1)
+        cluster.settle()
+    assert cluster.leaders() == [1]
+
+
+def test_row_22_a_damaged_voter_is_a_full_one_again_once_it_is_whole():
+    cluster = damaged(2)
+    cluster.elect(1)
     for _ in range(6):
         cluster.heartbeat(1)
+    assert len(cluster.disks[2].entries) >= 10
     cluster.crash(1)
     cluster.elect(2)
     assert cluster.data(2) == [b"x"] * 9
+
+
+def test_row_22_when_every_log_lost_its_tail_all_voters_together_elect_the_most_complete():
+    """A power cut may tear the last entry of each: nobody is whole, and nothing synced is gone."""
+    cluster = damaged(1, 2, 3)
+    cluster.disks[3].entries += [Entry(4, 1, EntryKind.DATA, b"x")]
+    cluster.crash(3)
+    cluster.now_ms += 5000
+    for _ in range(5):
+        cluster.tick(1)
+        cluster.settle()
+    assert cluster.leaders() == [], "the third one may hold more"
+    cluster.start(3, refetch=(10, 1))
+    cluster.now_ms += 5000
+    for _ in range(6):
+        cluster.tick(3)
+        cluster.settle()
+    assert cluster.leaders() == [3]
+    assert [e.data for e in cluster.disks[1].entries[1:4]] == [b"x"] * 3
+
+
+def test_row_22_a_damaged_single_voter_leads_with_what_it_has():
+    cluster = Cluster(1)
+    cluster.crash(1)
+    cluster.start(1, refetch=(10, 1))
+    cluster.tick(1)
+    cluster.settle()
+    assert cluster.leaders() == [1]
 
 
 def test_row_23_the_log_never_starts_behind_a_gap():
@@ -613,3 +659,33 @@ def test_transcript_of_a_follower_that_lacks_the_whole_log():
         "entries=['1/1', '2/1', '3/1', '4/2']",
         "3->2 AppendAccepted term=2 match_index=4",
     ]
+
+
+def test_row_22_a_damaged_log_that_lost_a_voter_change_still_asks_the_voters_it_made():
+    """Found by simulation: a log cut back to a time when it was the only voter elected itself."""
+    cluster = Cluster(1, observers=1)
+    cluster.tick(1)
+    cluster.settle()
+    cluster.tick(2)
+    cluster.settle()
+    cluster.rafts[1].add_voter(peer(2), cluster.now_ms)
+    cluster.drain(1)
+    cluster.settle()
+    cluster.propose(1, b"committed by both")
+    cluster.settle()
+    cluster.crash(1)
+    cluster.disks[1].entries = cluster.disks[1].entries[:1]
+    cluster.start(1, refetch=(9, 1))
+    assert cluster.rafts[1].log.voters == (peer(1),)
+    cluster.crash(2)
+    for _ in range(5):
+        cluster.tick(1)
+        cluster.settle()
+    assert cluster.leaders() == []
+    cluster.start(2)
+    cluster.now_ms += 5000
+    for _ in range(5):
+        cluster.tick(2)
+        cluster.settle()
+    assert cluster.leaders() == [2]
+    assert cluster.rafts[1].log.voters == (peer(1), peer(2))

@@ -197,7 +197,7 @@ def test_figure_2_votes_and_terms_are_on_disk_before_anything_leaves_in_them():
     cluster.inject(PreVoteRequest(CLUSTER, peer(2), peer(3), 4, 0, 0), at=3)
     assert not cluster.wire
     cluster.sync(3)
-    assert cluster.disks[3].hard_state == HardState(4, peer(1))
+    assert cluster.disks[3].hard_state == HardState(4, peer(1), cluster.initial)
     assert len(cluster.wire) == 2
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raft.quorum import Outcome, election_outcome, majority, majority_reached
+from raft.quorum import Outcome, Vote, election_outcome, majority, majority_reached
 from tests.raft.cluster import peer
 
 
@@ -26,20 +26,23 @@ def test_majority_reached_is_the_largest_value_a_majority_has(values):
     assert majority_reached(values) == brute
 
 
-@given(st.lists(st.sampled_from(["yes", "no", "silent", "dead"]), min_size=1, max_size=7))
+@given(st.lists(st.sampled_from(["yes", "no", "if all", "silent", "dead"]), min_size=1, max_size=6))
 def test_an_election_is_decided_exactly_when_no_further_answer_can_change_it(states):
     voters = [peer(i) for i in range(1, len(states) + 1)]
-    votes = {v: s == "yes" for v, s in zip(voters, states, strict=True) if s in ("yes", "no")}
+    named = {"yes": Vote.YES, "no": Vote.NO, "if all": Vote.IF_ALL}
+    votes = {v: named[s] for v, s in zip(voters, states, strict=True) if s in named}
     dead = {v for v, s in zip(voters, states, strict=True) if s == "dead"}
     results = set()
-    silent = [v for v, s in zip(voters, states, strict=True) if s == "silent"]
-    for answers in product((True, False), repeat=len(silent)):
-        yes = sum(votes.values()) + sum(answers)
-        results.add(yes * 2 > len(voters))
+    for answers in product(Vote, repeat=states.count("silent")):
+        given_votes = [*votes.values(), *answers]
+        everybody = len(given_votes) == len(voters) and Vote.NO not in given_votes
+        results.add(given_votes.count(Vote.YES) * 2 > len(voters) or everybody)
     expected = Outcome.PENDING if len(results) == 2 else (Outcome.WON if results == {True} else Outcome.LOST)
     assert election_outcome(voters, votes, dead) is expected
 
 
 def test_strangers_do_not_vote():
     voters = [peer(1), peer(2), peer(3)]
-    assert election_outcome(voters, {peer(1): True, peer(4): True, peer(2, disk=1): True}) is Outcome.PENDING
+    assert (
+        election_outcome(voters, {peer(1): Vote.YES, peer(4): Vote.YES, peer(2, disk=1): Vote.YES}) is Outcome.PENDING
+    )

@@ -170,7 +170,9 @@ class State:
         for m in messages:
             assert m.term <= member.hard_state.term, f"{m} leaves before its term is on disk"
             if isinstance(m, VoteResponse) and m.granted:
-                assert member.hard_state == HardState(m.term, m.to), f"{m} leaves before the vote is on disk"
+                assert (member.hard_state.term, member.hard_state.voted_for) == (m.term, m.to), (
+                    f"{m} leaves before the vote is on disk"
+                )
             if isinstance(m, AppendAccepted):
                 assert len(member.entries) >= m.match_index, f"{m} leaves before the entries are on disk"
             if not isinstance(m, HeartbeatResponse) and m not in self.wire:

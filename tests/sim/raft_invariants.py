@@ -8,7 +8,7 @@
 """
 
 from raft.core import Raft
-from raft.effects import Effects, HardState, Role
+from raft.effects import Effects, Role
 from raft.messages import AppendAccepted, Message, VoteResponse
 from raft.model import EntryKind, PeerId
 from raft.quorum import majority
@@ -47,7 +47,8 @@ class Invariants:
         if message.term > disk.hard_state.term:
             self.fail(3, f"{node.me} speaks in term {message.term}, its disk knows {disk.hard_state.term}")
         if isinstance(message, VoteResponse) and message.granted:
-            if disk.hard_state != HardState(message.term, message.to) and disk.hard_state.term <= message.term:
+            on_disk = (disk.hard_state.term, disk.hard_state.voted_for)
+            if on_disk != (message.term, message.to) and disk.hard_state.term <= message.term:
                 self.fail(3, f"{node.me} grants {message.to} term {message.term}, its disk says {disk.hard_state}")
             known = self._votes.setdefault((node.me, message.term), message.to)
             if known != message.to:
@@ -135,7 +136,9 @@ class Invariants:
         holders = 0
         for voter in voters:
             disk = self._nodes[voter].disk
-            if disk.term_at(index) == term or disk.snapshot.meta.last_index >= index:
+            # A damaged member still stands for what it acknowledged: until it is whole, its vote makes no majority.
+            promised = not disk.is_whole and disk.refetch[0] >= index
+            if disk.term_at(index) == term or disk.snapshot.meta.last_index >= index or promised:
                 holders += 1
         if holders < majority(len(voters)):
             self.fail(7, f"entry {index} of term {term} is committed with {holders} of {len(voters)} synced copies")

@@ -46,6 +46,22 @@ class DiskImage:
     snapshot: StoredSnapshot
     first_index: int = 1
     entries: list[Entry] = field(default_factory=list)
+    refetch: tuple[int, int] = (0, 0)
+    """(index, term) the log once reached, before damage took synced entries from its end."""
+
+    @property
+    def is_whole(self) -> bool:
+        term = self.entries[-1].term if self.entries else self.snapshot.meta.last_term
+        return max(self.last_index, self.snapshot.meta.last_index) >= self.refetch[0] or term > self.refetch[1]
+
+    def damage(self, keep: int) -> None:
+        """Lose synced entries: all but `keep` of those behind the snapshot. Like a disk that returns bad bytes."""
+        first = self.snapshot.meta.last_index + 1
+        lost = [entry for entry in self.entries if entry.index >= first][keep:]
+        if lost:
+            reached = max(lost[-1].index, self.refetch[0] if not self.is_whole else 0)
+            self.refetch = (reached, max(self.hard_state.term, lost[-1].term))
+            del self.entries[lost[0].index - self.first_index :]
 
     @property
     def last_index(self) -> int:
@@ -129,6 +145,7 @@ class SimNode:
             snapshot_size_bytes=len(disk.snapshot.data),
             entries=disk.entries,
             now_ms=int(self.scheduler.now_ms),
+            refetch=disk.refetch,
         )
         if self.raft.log_was_dropped:
             disk.entries = []

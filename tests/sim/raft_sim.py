@@ -93,6 +93,7 @@ class World:
             self._read: plan.choice((0, 2)),
             self._slow_disk: plan.choice((0, 0.5)),
             self._dead_verdict: plan.choice((0, 0.5)),
+            self._damage: plan.choice((0, 0, 0.5)),
         }
 
     # --- running
@@ -212,6 +213,17 @@ class World:
                 self._do(f"crash {other.me.node_id}", other.crash)
                 self.scheduler.after(self.plan.random() * 3000, self._start, other)
         self.scheduler.after(self.plan.expovariate(1 / 1500), self._start, node)
+
+    def _damage(self) -> None:
+        """One disk loses synced entries; never two at once, or no good copy may be left to find."""
+        several_vote = min((len(n.raft.log.voters) for n in self._up() if n.raft is not None), default=0) > 1
+        if several_vote and all(node.disk.is_whole for node in self.nodes.values()):
+            node = self.plan.choice(list(self.nodes.values()))
+            if node.raft is not None:
+                node.crash()
+                self.scheduler.after(self.plan.expovariate(1 / 500), self._start, node)
+            node.disk.damage(self.plan.randint(0, 5))
+            self.scheduler.trace(f"damage {node.me.node_id}, whole up to {node.disk.last_index}")
 
     def _start(self, node: SimNode) -> None:
         if node.raft is None:
