@@ -78,6 +78,7 @@ class ControlPlane:
         self._server = listener.make_server(MESSAGE_MAX_BYTES)
         self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
         self._ready = False
+        self._stopping = False
         self._contact_ms = 0
         self._waiting = Waiting(0, 0, 0)
         self._task: asyncio.Task[None] | None = None
@@ -100,7 +101,7 @@ class ControlPlane:
                 replication_address=settings.advertised("replication"),
                 control_address=settings.advertised("control"),
                 rack=settings.broker_rack,
-                unclean_stop=not (self._directory.was_clean or self._directory.same_boot),
+                unclean_stop=self._directory.may_have_lost,
                 version=build_version(),
                 min_metadata_version=1,
                 max_metadata_version=1,
@@ -141,6 +142,7 @@ class ControlPlane:
 
     async def hand_over(self) -> None:
         """Asks the controller to take leaderships and ISR memberships away, unless there is none to do so."""
+        self._stopping = True
         if self._lifecycle.broker_epoch is None:
             return
         asking = asyncio.ensure_future(self._lifecycle.stop(self._settings.controlled_shutdown_timeout_ms))
@@ -221,6 +223,7 @@ class ControlPlane:
         self._data.call(self._plane.set_quorum, view)
 
     def _on_registered(self, broker_epoch: int) -> None:
+        self._directory.loss_reported()
         self._data.call(self._plane.set_broker_epoch, broker_epoch)
 
     def _plane_state(self) -> PlaneState:
@@ -251,14 +254,10 @@ class ControlPlane:
 
     @property
     def ready(self) -> bool:
-        """Registered, unfenced, caught up, and the data loop turns."""
+        """Registered, unfenced, caught up, not on its way out, and the data loop turns."""
         lifecycle = self._lifecycle
-        return (
-            lifecycle.broker_epoch is not None
-            and not lifecycle.fenced
-            and lifecycle.caught_up
-            and self._data_loop_turns
-        )
+        registered = lifecycle.broker_epoch is not None and not lifecycle.fenced and lifecycle.caught_up
+        return registered and self._data_loop_turns and not self._stopping
 
     @property
     def _data_loop_turns(self) -> bool:
@@ -289,7 +288,9 @@ class ControlPlane:
         if self.ready:
             return Reply(200, b"ready\n")
         lifecycle, leadership = self._lifecycle, self._quorum.leadership
-        if self._quorum.cluster_id is None:
+        if self._stopping:
+            why = "stopping"
+        elif self._quorum.cluster_id is None:
             why = "the quorum has not formed yet"
         elif leadership.leader_id is None:
             why = "there is no active controller"

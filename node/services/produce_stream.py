@@ -88,7 +88,9 @@ class _Stream:
 
     @property
     def full(self) -> bool:
-        return self._in_flight_bytes > IN_FLIGHT_BYTES or len(self._in_flight) > IN_FLIGHT_REQUESTS
+        """Answers count until they have left: a client that does not read them must not fill our memory."""
+        requests = len(self._in_flight) + len(self._answers)
+        return self._in_flight_bytes > IN_FLIGHT_BYTES or requests > IN_FLIGHT_REQUESTS
 
     def started(self, running: Producing) -> None:
         self._in_flight.add(running)
