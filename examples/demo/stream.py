@@ -113,7 +113,8 @@ class Stream:
         started_s = time.monotonic()
         while not await asyncio.to_thread(node.ready):
             if not node.running or time.monotonic() - started_s > PATIENCE_S:
-                raise Failure("NODE_FAILED", f"node {node.node_id} did not come back", f"look into {node.log}")
+                message = f"node {node.node_id} is not ready after its start: it {node.state}"
+                raise Failure("NODE_FAILED", message, f"look into {node.log}")
             await asyncio.sleep(0.05)
         return time.monotonic() - started_s
 

@@ -1,6 +1,5 @@
 """A cluster of node processes on this machine, on loopback only: for `ottla dev` and for the demo."""
 
-import ctypes
 import json
 import os
 import shlex
@@ -13,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +26,8 @@ BASE_PORT_MAX: Final = 65535 - LISTENERS["http"] - NODES_MAX
 STOP_S: Final = 5.0
 KILL_S: Final = 3.0
 _LOG_LINES_SHOWN: Final = 15
-_PR_SET_PDEATHSIG: Final = 1
+# -P: a folder or file called `node` where the user stands must not be taken for ours.
+_NODE: Final = ("-P", "-m", "node")
 
 
 @dataclass
@@ -61,6 +60,14 @@ class LocalNode:
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def state(self) -> str:
+        """`runs`, or how it ended."""
+        code = None if self.process is None else self.process.poll()
+        if code is None:
+            return "runs" if self.running else "was not started"
+        return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
 
     def ready(self) -> bool:
         """Whether /readyz says yes: registered, unfenced, caught up."""
@@ -132,13 +139,12 @@ class LocalCluster:
         """Starts one process; its output goes to the end of its log file."""
         with node.log.open("ab") as log:
             node.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "node", "--config", str(node.config)],
+                [sys.executable, "-P", "-m", "ottla.cli.child", str(os.getpid()), *_NODE, "--config", str(node.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 # A session of its own: Ctrl-C in the terminal reaches this program alone, which then stops the nodes.
                 start_new_session=True,
-                preexec_fn=partial(_stop_with_parent, os.getpid()) if sys.platform == "linux" else None,
             )
 
     def wait_ready(self, timeout_s: float, on_ready: Callable[[LocalNode], None] = lambda _: None) -> None:
@@ -148,7 +154,7 @@ class LocalCluster:
         while waiting:
             for node in list(waiting):
                 if not node.running:
-                    self._fail("NODE_FAILED", node, f"node {node.node_id} ended with {_end_of(node)}")
+                    self._fail("NODE_FAILED", node, f"node {node.node_id} {node.state}")
                 if node.ready():
                     waiting.remove(node)
                     on_ready(node)
@@ -231,13 +237,6 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _stop_with_parent(parent: int) -> None:
-    """Runs in the child before it becomes a node: SIGTERM when the thread that started it ends, even by kill -9."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _all_end(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     for process in processes:
@@ -246,8 +245,3 @@ def _all_end(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> 
         except subprocess.TimeoutExpired:
             return False
     return True
-
-
-def _end_of(node: LocalNode) -> str:
-    code = node.process.returncode if node.process is not None else None
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
