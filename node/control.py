@@ -101,7 +101,7 @@ class ControlPlane:
                 replication_address=settings.advertised("replication"),
                 control_address=settings.advertised("control"),
                 rack=settings.broker_rack,
-                unclean_stop=self._directory.may_have_lost,
+                unclean_stop=not (self._directory.was_clean or self._directory.same_boot),
                 version=build_version(),
                 min_metadata_version=1,
                 max_metadata_version=1,

@@ -2,7 +2,7 @@
 
 .lock         locked while a process uses the directory: holding it proves the previous one dead
 meta          node id, directory id, cluster id once there is one
-open          the kernel's boot id; there while in use, removed by a clean close (protocol.md section 2)
+open          the kernel's boot id, and a loss nobody was told of; there while in use, removed by a clean close
 checkpoint    per log: recovery point, high watermark, log start
 <32 hex digits of the topic id>-<partition>/    one log each
 """
@@ -36,7 +36,8 @@ class LogDirectory:
     """A locked data directory. Made by `LogDirectory.open`, given up by `close`.
 
     `was_clean`: the last user closed it cleanly (or there was none). `same_boot`: the machine has not restarted since,
-    so everything the last user wrote is still there, synced or not.
+    so everything the last user wrote is still there, synced or not. With neither, something may be gone; that outlives
+    further restarts and clean closes until `loss_reported`.
     """
 
     def __init__(self, fs: FileSystem, path: str, lock: File, meta: dict[str, Any], marker: dict[str, Any] | None):
@@ -49,6 +50,8 @@ class LogDirectory:
         self.checkpoint_was_damaged = False
         self._fs = fs
         self._lock = lock
+        self._boot_id: str | None = None
+        self._unreported = False
 
     @classmethod
     def open(
@@ -91,9 +94,26 @@ class LogDirectory:
             marker = {"boot_id": None}
         directory = cls(fs, path, lock, meta, marker)
         if marker is not None:
-            directory.same_boot = boot_id is not None and marker["boot_id"] == boot_id
-        write_durable(fs, os.path.join(path, "open"), {"boot_id": boot_id})
+            # A process that was killed before it could report a loss must not hide it from the next one.
+            same_boot = boot_id is not None and marker["boot_id"] == boot_id
+            directory.same_boot = same_boot and not marker.get("unreported_loss", False)
+            directory._unreported = not directory.same_boot
+        directory._boot_id = boot_id
+        directory._write_marker()
         return directory
+
+    def loss_reported(self) -> None:
+        """The cluster has committed that this directory may have lost something: the next start need not say it again.
+
+        Raises OSError.
+        """
+        if self._unreported:
+            self._unreported = False
+            self._write_marker()
+
+    def _write_marker(self) -> None:
+        content = {"boot_id": self._boot_id, "unreported_loss": self._unreported}
+        write_durable(self._fs, os.path.join(self.path, "open"), content)
 
     def set_cluster_id(self, cluster_id: bytes) -> None:
         """Makes the directory a part of a cluster, durably and once. Raises StorageError if it is part of another."""
@@ -145,7 +165,7 @@ class LogDirectory:
     def close(self, clean: bool) -> None:
         """Gives the directory up. `clean` only if every log in it was closed cleanly (KAFKA-13773). Raises OSError."""
         try:
-            if clean:
+            if clean and not self._unreported:
                 remove_if_there(self._fs, os.path.join(self.path, "open"))
                 self._fs.sync_dir(self.path)
         finally:

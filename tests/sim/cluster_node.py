@@ -88,7 +88,7 @@ class World(Protocol):
 
 
 class Node:
-    """A process and its disk. Everything but `fs`, `directory_id` and `checkpoint` dies with the process."""
+    """A process and its disk. Only `fs`, `checkpoint` and `unreported_loss` (the open marker) outlive the process."""
 
     def __init__(self, world: World, node_id: int, rng: Random) -> None:
         self.world = world
@@ -100,13 +100,14 @@ class Node:
         self.incarnation = 0
         self.paused_until_ms = 0.0
         self.unclean = True
+        self.unreported_loss = False
 
     # --- life
 
     def start(self, *, unclean: bool) -> None:
         self.up = True
         self.incarnation += 1
-        self.unclean = unclean
+        self.unclean = self.unreported_loss = unclean
         self.image = Image.EMPTY
         self.broker_epoch: int | None = None
         self.active = False
@@ -283,6 +284,7 @@ class Node:
         def answered(reply: Reply) -> None:
             if reply.error is None:
                 self.broker_epoch = reply.answer.broker_epoch
+                self.unreported_loss = False
                 self._activate()
 
         self.call(request, answered)

@@ -358,7 +358,7 @@ class ClusterSim:
         if not node.up:
             self.note(f"start {node.node_id}")
             node.paused_until_ms = 0
-            node.start(unclean=unclean)
+            node.start(unclean=unclean or node.unreported_loss)
             self.scheduler.after(self.rng.uniform(1, 20), self._apply_if_up, node)
 
     def _apply_if_up(self, node: Node) -> None:

@@ -58,6 +58,22 @@ def test_markers_tell_a_clean_stop_from_a_kill_and_from_a_crash(
     assert (directory.was_clean, directory.same_boot) == expected
 
 
+def test_a_loss_is_not_forgotten_before_somebody_was_told(tmp_path: Path) -> None:
+    """Power loss, a start that dies before it could register, another start: the log still lacks what it lacks."""
+    open_directory(tmp_path, boot="a").close(clean=False)
+    for clean in (False, True, False):
+        directory = open_directory(tmp_path, boot="b")
+        assert (directory.was_clean, directory.same_boot) == (False, False)
+        directory.close(clean=clean)
+    directory = open_directory(tmp_path, boot="b")
+    directory.loss_reported()
+    directory.close(clean=False)
+    directory = open_directory(tmp_path, boot="b")
+    assert (directory.was_clean, directory.same_boot) == (False, True)
+    directory.close(clean=True)
+    assert open_directory(tmp_path, boot="c").was_clean
+
+
 def test_a_damaged_open_marker_counts_as_a_crash(tmp_path: Path) -> None:
     open_directory(tmp_path).close(clean=False)
     (tmp_path / "open").write_bytes(b"nonsense")
