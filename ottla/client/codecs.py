@@ -18,6 +18,8 @@ _NAMES: Final = {number: name for name, number in BY_NAME.items()}
 DECOMPRESSED_MAX_BYTES: Final = 64 * 1024 * 1024
 """What a batch may decompress to. Twice the server's own limit: a bomb is refused, everything it stores is read."""
 
+_AGAIN: Final = "Next: it is read again; if it stays, look at its producer"
+
 
 def _cramjam(codec: int) -> Any:
     try:
@@ -72,7 +74,7 @@ def decompress(codec: int, payload: bytes | memoryview) -> bytes:
             return bytes(cramjam.snappy.decompress_raw(payload))
         return _into_bounded(getattr(cramjam, _NAMES[codec]), payload)
     except cramjam.DecompressionError as error:
-        raise CorruptRecords(f"a batch does not decompress with {_NAMES[codec]}: {error}") from None
+        raise CorruptRecords(f"a batch does not decompress with {_NAMES[codec]}: {error}. {_AGAIN}") from None
 
 
 def _gunzip(payload: bytes | memoryview) -> bytes:
@@ -80,11 +82,11 @@ def _gunzip(payload: bytes | memoryview) -> bytes:
     try:
         plain = inflate.decompress(payload, DECOMPRESSED_MAX_BYTES)
     except zlib.error as error:
-        raise CorruptRecords(f"a batch does not decompress with gzip: {error}") from None
+        raise CorruptRecords(f"a batch does not decompress with gzip: {error}. {_AGAIN}") from None
     if inflate.unconsumed_tail:
         raise _too_large()
     if not inflate.eof:
-        raise CorruptRecords("a batch does not decompress with gzip: it ends too early")
+        raise CorruptRecords(f"a batch does not decompress with gzip: it ends too early. {_AGAIN}")
     return plain
 
 
@@ -103,4 +105,4 @@ def _into_bounded(stream: Any, payload: bytes | memoryview) -> bytes:
 
 
 def _too_large() -> CorruptRecords:
-    return CorruptRecords(f"a batch decompresses to more than {DECOMPRESSED_MAX_BYTES} bytes and was refused")
+    return CorruptRecords(f"a batch decompresses to more than {DECOMPRESSED_MAX_BYTES} bytes and was refused. {_AGAIN}")

@@ -84,6 +84,7 @@ class Client:
         self._last_errors: dict[str, str] = {}
         self._tasks = Tasks(self._failed)
         self._state = "new"
+        self._broken: BaseException | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -116,7 +117,11 @@ class Client:
         await self.close()
 
     def _failed(self, error: BaseException) -> None:
-        log.error("metadata task ended", exc_info=error)
+        """A bug ended the metadata task: whoever asks for a node must hear it."""
+        log.error("the metadata task ended", exc_info=error)
+        self._broken = error
+        self._home = None
+        self._changed.set()
 
     # -- metadata --------------------------------------------------------------------------------------------------
 
@@ -232,6 +237,11 @@ class Client:
         """The address of the node that serves this client. Raises ConnectionFailed if there is none in time."""
         give_up = time.monotonic() + timeout_s
         while self._home is None:
+            if self._broken is not None:
+                raise OttlaError(
+                    f"this client stopped because of an internal error: {self._broken!r}. Next: make a new one, and "
+                    "report this"
+                )
             left = give_up - time.monotonic()
             if left <= 0:
                 tried = "; ".join(f"{a}: {self._last_errors.get(a, 'no answer yet')}" for a in self._candidates())

@@ -1,5 +1,6 @@
 """The consumer: reads partitions in order, over one stream to each leader. Its decisions are in fetch_state.py."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -250,6 +251,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         if self._session is not None:
             self._work.note_processed()
         while True:
+            if self._reader.chunk_ended:
+                self._reader.chunk_ended = False
+                await asyncio.sleep(0)  # before a record is taken: a cancelled call must not lose one
             record = self._take()
             if record is not None:
                 if self._session is not None:

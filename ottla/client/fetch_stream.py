@@ -5,13 +5,12 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from grpc import aio
-
 from ottla.client import codecs
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError
 from ottla.client.fetch_state import PartitionState
 from ottla.client.settings import ConsumerSettings
+from ottla.client.streams import converse
 from ottla.internal.v1.view_pb2 import FetchResponseView
 from ottla.v1.data_pb2 import Accept, FetchResponse, FetchStreamRequest, TopicPartition
 
@@ -92,27 +91,18 @@ class FetchStream:
             _METHOD, request_serializer=FetchStreamRequest.SerializeToString, response_deserializer=None
         )
         call: Any = open_stream()
-        writer = asyncio.get_running_loop().create_task(self._write(call))
-        try:
-            while isinstance(answer := await call.read(), bytes):
-                results = FetchResponseView.FromString(answer)
-                if not results.partitions:
-                    refusal = FetchResponse.FromString(answer).error
-                    if refusal.code:
-                        log.warning("node %d ended the fetch stream: %s", self.leader_id, refusal.message)
-                        return
-                self._on_results(self, results)
-            log.info("node %d ended the fetch stream", self.leader_id)
-        except aio.AioRpcError as error:
-            log.info("lost the fetch stream to node %d at %s: %s", self.leader_id, address, error.details())
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-        finally:
-            call.cancel()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+        reason = await converse(call, self._write(call), self._take)
+        log.info("the fetch stream to node %d at %s ended: %s", self.leader_id, address, reason)
+
+    def _take(self, answer: bytes) -> bool:
+        results = FetchResponseView.FromString(answer)
+        if not results.partitions:
+            refusal = FetchResponse.FromString(answer).error
+            if refusal.code:
+                log.warning("node %d ended the fetch stream: %s", self.leader_id, refusal.message)
+                return False
+        self._on_results(self, results)
+        return True
 
     async def _write(self, call: Any) -> None:
         while True:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ from ottla.client.connection import Client
 from ottla.client.errors import OttlaError, from_server
 from ottla.client.group import REJOIN_CODES, Gained, Membership
 from ottla.client.records import TopicPartition
+from ottla.client.streams import converse
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.data_pb2 import TopicPartition as WirePartition
@@ -86,48 +87,40 @@ class GroupSession:
         failures = 0
         while not self._is_leaving:
             began = time.monotonic()
+            pause_s = 0.0
             try:
-                pause_s = await self._one_session()
+                await self._one_session()
             except OttlaError as error:
                 if not error.retriable:
                     self._owner.session_failed(error)
                     return
                 log.info("group session: %s", error)
-                pause_s = error.retry_after_ms / 1000 or None
+                pause_s = error.retry_after_ms / 1000
             failures = 0 if time.monotonic() - began > 2 else failures + 1
             if failures > 1:
-                await asyncio.sleep(max(pause_s or 0, min(0.02 * 2 ** min(failures, 6), 1.0)))
+                await asyncio.sleep(max(pause_s, min(0.02 * 2 ** min(failures, 6), 1.0)))
 
-    async def _one_session(self) -> float | None:
-        """Answers a pause before the next, if one was asked for. Raises OttlaError where the server refused."""
+    async def _one_session(self) -> None:
+        """Raises OttlaError where the server refused."""
         membership = self.membership
         membership.connected()
         while not self._outbox.empty():
             self._outbox.get_nowait()  # confirmations of an earlier session: joining says what is owned
         self._outbox.put_nowait(SessionRequest(join=membership.join_request()))
         channel = self._client.channel(await self._client.home())
-        call: Any = GroupServiceStub(channel).Session(self._requests())
+        call: Any = GroupServiceStub(channel).Session()
         self._call = call
         try:
-            while isinstance(response := await call.read(), SessionResponse):
-                if not self._take(response):
-                    break
-        except aio.AioRpcError as error:
-            log.info("lost the group session: %s", error.details())
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
+            log.info("the group session ended: %s", await converse(call, self._write(call), self._take))
         finally:
-            call.cancel()
             self._call = None
-        return None
 
-    async def _requests(self) -> AsyncIterator[SessionRequest]:
+    async def _write(self, call: Any) -> None:
         while True:
             request = await self._outbox.get()
-            yield request
+            await call.write(request)
             if request.HasField("leave"):
+                await call.done_writing()
                 return
 
     def _take(self, response: SessionResponse) -> bool:

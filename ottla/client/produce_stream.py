@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from grpc import aio
-
 from ottla.client.connection import Client
 from ottla.client.encode import encode_partition, encode_request
 from ottla.client.errors import OttlaError
 from ottla.client.producer_batch import Batch
 from ottla.client.producer_state import ProducerState, Transmit
+from ottla.client.streams import converse
 from ottla.v1.data_pb2 import ProduceResponse, ProduceResult, ProduceStreamResponse
 
 log = logging.getLogger("ottla.producer")
@@ -73,22 +72,8 @@ class ProduceStream:
             _METHOD, request_serializer=None, response_deserializer=ProduceStreamResponse.FromString
         )
         call: Any = open_stream()
-        writer = asyncio.get_running_loop().create_task(self._write(call))
-        try:
-            while isinstance(answer := await call.read(), ProduceStreamResponse):
-                for response in answer.responses:
-                    self._take(response)
-            log.info("node %d ended the produce stream", self.leader_id)
-        except aio.AioRpcError as error:
-            log.info("lost the produce stream to node %d at %s: %s", self.leader_id, address, error.details())
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-        finally:
-            call.cancel()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+        reason = await converse(call, self._write(call), self._take)
+        log.info("the produce stream to node %d at %s ended: %s", self.leader_id, address, reason)
 
     async def _write(self, call: Any) -> None:
         settings = self._state.settings
@@ -121,7 +106,12 @@ class ProduceStream:
         topic_id = topic.topic_id if topic is not None else b""
         return encode_partition(batch.topic, topic_id, batch.partition, header, batch.payload or b"")
 
-    def _take(self, response: ProduceResponse) -> None:
+    def _take(self, answer: ProduceStreamResponse) -> bool:
+        for response in answer.responses:
+            self._take_response(response)
+        return True
+
+    def _take_response(self, response: ProduceResponse) -> None:
         attempts = self._unanswered.pop(response.request_id, None)
         if attempts is None:
             return

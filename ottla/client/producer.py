@@ -298,7 +298,7 @@ class Producer:
                     f"{self.settings.max_block_ms}. Next: send slower, or check that the partitions have leaders"
                 ) from None
             if self._life != "open":
-                raise Closed("the producer was closed while a record waited for room")
+                raise Closed("the producer was closed while a record waited for room. Next: send before closing")
 
     # -- batches out -----------------------------------------------------------------------------------------------
 

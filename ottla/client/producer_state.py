@@ -356,7 +356,8 @@ class ProducerState:
             return []
         if not self.settings.idempotent:
             error = DeliveryFailed(
-                f"{batch.topic}-{batch.partition}: the connection was lost, and acks=0 does not allow a retry",
+                f"{batch.topic}-{batch.partition}: the connection was lost, and acks=0 does not allow a retry. "
+                "Next: use acks=1 or all",
                 pb.ERROR_CODE_NETWORK_EXCEPTION,
                 maybe_written=True,
             )

@@ -33,6 +33,8 @@ class Reader:
     def __init__(self, client: Client, settings: ConsumerSettings, tasks: Tasks) -> None:
         self.states: dict[TopicPartition, PartitionState] = {}
         self.error: OttlaError | None = None
+        self.chunk_ended = False
+        """Set after the last record of an answer: a moment to let other tasks run."""
         self.wake = asyncio.Event()
         self.news = asyncio.Event()
         self._client = client
@@ -102,6 +104,7 @@ class Reader:
             if chunk.generation == chunk.state.generation and (record := next(records, None)) is not None:
                 return record
             self._current = None
+            self.chunk_ended = True
             if isinstance(chunk.source, FetchStream):
                 chunk.source.release(chunk.size_bytes)
             if chunk.state.added_to is None:
