@@ -2,9 +2,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <deque>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -37,9 +39,8 @@ void again(const std::function<grpc::Status(grpc::ClientContext*, std::vector<Er
     const grpc::Status status = call(&context, &errors);
     if (!status.ok()) {
       if (!transient(status) || Clock::now() > deadline) throw Refused(status.error_message());
-      errors.assign(1, Error());
-      errors[0].set_code(ERROR_CODE_NETWORK_EXCEPTION);
-      errors[0].set_retriable(true);
+      errors.emplace_back().set_code(ERROR_CODE_NETWORK_EXCEPTION);
+      errors.back().set_retriable(true);
     }
     const Error* first = nullptr;
     for (const Error& error : errors)
@@ -69,10 +70,7 @@ std::string from_hex(const std::string& text) {
 
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts(1);
-  for (char c : text) {
-    if (c == at) parts.emplace_back();
-    else parts.back().push_back(c);
-  }
+  for (char c : text) c == at ? void(parts.emplace_back()) : parts.back().push_back(c);
   return parts;
 }
 
@@ -127,7 +125,7 @@ class Client {
     while (count > 0) {
       const FetchResponse response = fetch(topic, {{partition, offset}}, 500);
       for (const auto& result : response.partitions()) {
-        each(result, offset, [&](int64_t at, const Record& record) {
+        each(result.batches(), offset, [&](int64_t at, const Record& record) {
           if (count-- > 0) std::cout << at << '\t' << show(record) << std::endl;
         });
         offset = result.next_offset();
@@ -151,13 +149,12 @@ class Client {
       stream->Write(hello);
       std::mutex mutex;
       std::deque<SessionResponse> told;
-      bool lost = false;
+      std::atomic<bool> lost{false};
       std::thread listener([&] {
         for (SessionResponse response; stream->Read(&response);) {
           std::lock_guard<std::mutex> lock(mutex);
           told.push_back(response);
         }
-        std::lock_guard<std::mutex> lock(mutex);
         lost = true;
       });
       while (!over) {
@@ -175,15 +172,21 @@ class Client {
         else if (read(group, topic)) last = Clock::now();
         over = Clock::now() - last > milliseconds(idle_ms);
       }
-      if (over) {
-        SessionRequest bye;
-        bye.mutable_leave();
-        stream->Write(bye);
-        stream->WritesDone();
-      }
+      SessionRequest bye;
+      bye.mutable_leave();
+      stream->Write(bye);
+      stream->WritesDone();
       listener.join();
       std::this_thread::sleep_for(milliseconds(50));
     }
+  }
+
+  // Reads a partition's file as the message it is.
+  void segment(const std::string& path) {
+    Segment file;
+    std::ifstream stream(path, std::ios::binary);
+    if (!file.ParseFromIstream(&stream)) throw Refused("not a segment: " + path);
+    each(file.batches(), 0, [&](int64_t at, const Record& record) { std::cout << at << '\t' << show(record) << std::endl; });
   }
 
   // Three refusals: what the code is called, and whether to try again.
@@ -197,8 +200,7 @@ class Client {
       partition->mutable_batch()->mutable_records()->add_records()->set_value(std::string(size, 'x'));
       grpc::ClientContext context;
       ProduceResponse response;
-      const auto status = data_->Produce(&context, request, &response);
-      if (!status.ok()) throw Refused(status.error_message());
+      if (const auto status = data_->Produce(&context, request, &response); !status.ok()) throw Refused(status.error_message());
       const Error& error = response.partitions(0).error();
       std::cout << ErrorCode_Name(error.code()) << '\t' << (error.retriable() ? "true" : "false") << std::endl;
     }
@@ -225,8 +227,9 @@ class Client {
   }
 
   // The records from the wanted offset on: the first batch may begin before it.
-  static void each(const FetchResult& result, int64_t wanted, const std::function<void(int64_t, const Record&)>& f) {
-    for (const auto& batch : result.batches()) {
+  template <typename Batches>
+  static void each(const Batches& batches, int64_t wanted, const std::function<void(int64_t, const Record&)>& f) {
+    for (const auto& batch : batches) {
       int place = 0;
       for (const auto& record : batch.records().records()) {
         const int64_t at = batch.base_offset() + (record.has_offset_delta() ? record.offset_delta() : place);
@@ -267,7 +270,7 @@ class Client {
     commit.set_member_epoch(epoch_);
     const FetchResponse fetched = fetch(topic, positions_, 200);
     for (const auto& result : fetched.partitions()) {
-      each(result, positions_[result.partition()], [&](int64_t at, const Record& record) {
+      each(result.batches(), positions_[result.partition()], [&](int64_t at, const Record& record) {
         std::cout << result.partition() << '\t' << at << '\t' << show(record) << std::endl;
         any = true;
       });
@@ -279,9 +282,9 @@ class Client {
     }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-    CommitOffsetsResponse response;
+    CommitOffsetsResponse stored;
     // A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
-    groups_->CommitOffsets(&context, commit, &response);
+    groups_->CommitOffsets(&context, commit, &stored);
     return any;
   }
 
@@ -330,11 +333,12 @@ int main(int argc, char** argv) {
   }
   try {
     Client client(address, hex);
-    const std::string verb = args.empty() ? "" : args[0];
-    if (verb == "create-topic" && args.size() == 4) client.create_topic(args[1], std::stoi(args[2]), std::stoi(args[3]));
+    if (args.empty()) args.emplace_back();
+    if (const std::string verb = args[0]; verb == "create-topic" && args.size() == 4) client.create_topic(args[1], std::stoi(args[2]), std::stoi(args[3]));
     else if (verb == "produce" && args.size() == 2) client.produce(args[1]);
     else if (verb == "consume" && args.size() == 5) client.consume(args[1], std::stoi(args[2]), std::stoll(args[3]), std::stoi(args[4]));
     else if (verb == "group" && args.size() == 4) client.group(args[1], args[2], std::stoi(args[3]));
+    else if (verb == "segment" && args.size() == 2) client.segment(args[1]);
     else if (verb == "errors" && args.size() == 2) client.errors(args[1]);
     else throw Refused("usage: see examples/README.md");
   } catch (const std::exception& error) {

@@ -17,9 +17,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
-
-const retryFor = 30 * time.Second
 
 type client struct {
 	data   v1.DataServiceClient
@@ -28,52 +27,45 @@ type client struct {
 	hex    bool
 }
 
-// again calls until no retriable error is left.
-func again(call func(context.Context) ([]*v1.Error, error)) error {
-	deadline := time.Now().Add(retryFor)
+// failing is an answer's item that may carry an error.
+type failing interface{ GetError() *v1.Error }
+
+// again calls until no retriable error is left, and returns the items of the last answer.
+func again[T failing](call func(context.Context) ([]T, error)) ([]T, error) {
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		results, err := call(ctx)
+		items, err := call(ctx)
 		cancel()
-		var first *v1.Error
-		if err != nil {
-			code := status.Code(err)
-			if code != codes.Unavailable && code != codes.DeadlineExceeded {
-				return err
-			}
-			first = &v1.Error{Code: v1.ErrorCode_ERROR_CODE_NETWORK_EXCEPTION, Message: err.Error(), Retriable: true}
+		if code := status.Code(err); err != nil && code != codes.Unavailable && code != codes.DeadlineExceeded {
+			return nil, err
 		}
-		for _, e := range results {
-			if first == nil && e.GetCode() != v1.ErrorCode_ERROR_CODE_NONE {
-				first = e
+		first := &v1.Error{Code: v1.ErrorCode_ERROR_CODE_NETWORK_EXCEPTION, Message: fmt.Sprint(err), Retriable: true}
+		for i := 0; err == nil && i < len(items); i++ {
+			if first = items[i].GetError(); first.GetCode() != v1.ErrorCode_ERROR_CODE_NONE {
+				break
 			}
 		}
-		if first == nil {
-			return nil
+		if err == nil && first.GetCode() == v1.ErrorCode_ERROR_CODE_NONE {
+			return items, nil
 		}
 		if !first.Retriable || time.Now().After(deadline) {
-			return fmt.Errorf("%v: %s", first.Code, first.Message)
+			return nil, fmt.Errorf("%v: %s", first.Code, first.Message)
 		}
-		pause := time.Duration(first.RetryAfterMs) * time.Millisecond
-		if pause < 50*time.Millisecond {
-			pause = 50 * time.Millisecond
-		}
-		time.Sleep(pause)
+		time.Sleep(50*time.Millisecond + time.Duration(first.RetryAfterMs)*time.Millisecond)
 	}
 }
 
 func (c *client) createTopic(topic string, partitions, replication int32) error {
 	topics := []*v1.NewTopic{{Name: topic, NumPartitions: &partitions, ReplicationFactor: &replication}}
-	return again(func(ctx context.Context) ([]*v1.Error, error) {
+	made, err := again(func(ctx context.Context) ([]*v1.CreateTopicResult, error) {
 		answer, err := c.admin.CreateTopics(ctx, &v1.CreateTopicsRequest{Topics: topics})
-		if err != nil {
-			return nil, err
-		}
-		if answer.Topics[0].Error.GetCode() == v1.ErrorCode_ERROR_CODE_NONE {
-			fmt.Println(hex.EncodeToString(answer.Topics[0].TopicId))
-		}
-		return []*v1.Error{answer.Topics[0].Error}, nil
+		return answer.GetTopics(), err
 	})
+	for _, result := range made {
+		fmt.Println(hex.EncodeToString(result.TopicId))
+	}
+	return err
 }
 
 // produce sends a record again only while its own refusal is retriable.
@@ -82,48 +74,29 @@ func (c *client) produce(topic string) error {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 8<<20)
 	for lines.Scan() {
-		record, err := c.parse(lines.Text())
-		if err != nil {
-			return err
-		}
-		request := &v1.SendRequest{Topic: topic, Acks: &all, Records: []*v1.SendRecord{record}}
-		err = again(func(ctx context.Context) ([]*v1.Error, error) {
+		request := &v1.SendRequest{Topic: topic, Acks: &all, Records: []*v1.SendRecord{c.parse(lines.Text())}}
+		sent, err := again(func(ctx context.Context) ([]*v1.SendResult, error) {
 			answer, err := c.data.Send(ctx, request)
-			if err != nil {
-				return nil, err
-			}
-			result := answer.Results[0]
-			if result.Error.GetCode() == v1.ErrorCode_ERROR_CODE_NONE {
-				fmt.Printf("%d\t%d\n", result.Partition, result.Offset)
-			}
-			return []*v1.Error{result.Error}, nil
+			return answer.GetResults(), err
 		})
 		if err != nil {
 			return err
 		}
+		fmt.Printf("%d\t%d\n", sent[0].Partition, sent[0].Offset)
 	}
 	return lines.Err()
 }
 
-func (c *client) fetch(positions []*v1.FetchPartition, waitMs int32) (results []*v1.FetchResult, err error) {
-	err = again(func(ctx context.Context) ([]*v1.Error, error) {
+func (c *client) fetch(positions []*v1.FetchPartition, waitMs int32) ([]*v1.FetchResult, error) {
+	return again(func(ctx context.Context) ([]*v1.FetchResult, error) {
 		answer, err := c.data.Fetch(ctx, &v1.FetchRequest{Partitions: positions, MaxWaitMs: &waitMs})
-		if err != nil {
-			return nil, err
-		}
-		results = answer.Partitions
-		var failed []*v1.Error
-		for _, result := range results {
-			failed = append(failed, result.Error)
-		}
-		return failed, nil
+		return answer.GetPartitions(), err
 	})
-	return results, err
 }
 
 // each calls f for the records from the wanted offset on: the first batch may begin before it.
-func each(result *v1.FetchResult, wanted int64, f func(int64, *v1.Record)) {
-	for _, batch := range result.Batches {
+func each(batches []*v1.RecordBatch, wanted int64, f func(int64, *v1.Record)) {
+	for _, batch := range batches {
 		for place, record := range batch.GetRecords().GetRecords() {
 			at := batch.BaseOffset + int64(place)
 			if record.OffsetDelta != nil {
@@ -143,7 +116,7 @@ func (c *client) consume(topic string, partition int32, offset int64, count int)
 			return err
 		}
 		for _, result := range results {
-			each(result, offset, func(at int64, record *v1.Record) {
+			each(result.Batches, offset, func(at int64, record *v1.Record) {
 				if count > 0 {
 					fmt.Printf("%d\t%s\n", at, c.show(record))
 					count--
@@ -155,130 +128,111 @@ func (c *client) consume(topic string, partition int32, offset int64, count int)
 	return nil
 }
 
-type member struct {
-	group, topic, id string
-	epoch            int32
-	stream           v1.GroupService_SessionClient
-	told             chan *v1.SessionResponse
-	lost             chan error
-}
-
-// join opens a stream and says who comes, or comes back.
-func (c *client) join(m *member) error {
-	stream, err := c.groups.Session(context.Background())
-	if err != nil {
-		return err
-	}
-	join := &v1.Join{GroupId: m.group, Topics: []string{m.topic}, MemberId: m.id, MemberEpoch: m.epoch}
-	if err := stream.Send(&v1.SessionRequest{Message: &v1.SessionRequest_Join{Join: join}}); err != nil {
-		return err
-	}
-	m.stream, m.told, m.lost = stream, make(chan *v1.SessionResponse, 64), make(chan error, 1)
-	go func(told chan *v1.SessionResponse, lost chan error) {
-		for {
-			response, err := stream.Recv()
-			if err != nil {
-				lost <- err
-				return
-			}
-			told <- response
-		}
-	}(m.told, m.lost)
-	return nil
-}
-
-// follow takes what was told: stop with what is not in an assignment, start with what is new.
-func (c *client) follow(m *member, positions map[int32]int64) (map[int32]int64, error) {
-	select {
-	case <-m.lost:
-		time.Sleep(50 * time.Millisecond)
-		return positions, c.join(m)
-	case response := <-m.told:
-		if e := response.GetError(); e != nil && !e.Retriable {
-			m.id, m.epoch = "", 0
-			return nil, nil
-		}
-		assignment := response.GetAssignment()
-		if assignment == nil {
-			return positions, nil
-		}
-		m.id, m.epoch = assignment.MemberId, assignment.MemberEpoch
-		kept := map[int32]int64{}
-		owned := &v1.Owned{AssignmentId: assignment.AssignmentId}
-		for _, given := range assignment.Partitions {
-			number := given.Partition.Partition
-			owned.Partitions = append(owned.Partitions, given.Partition)
-			kept[number] = given.GetCommittedOffset()
-			if at, ok := positions[number]; ok {
-				kept[number] = at
-			}
-		}
-		// A stream that breaks here is noticed by its reader; what is owned is said again by the next join.
-		_ = m.stream.Send(&v1.SessionRequest{Message: &v1.SessionRequest_Owned{Owned: owned}})
-		return kept, nil
-	case <-time.After(time.Millisecond):
-		return positions, nil
-	}
-}
-
+// group follows what it is told: stops with what is not in an assignment, starts with what is new.
 func (c *client) group(group, topic string, idle time.Duration) error {
-	m := &member{group: group, topic: topic}
-	if err := c.join(m); err != nil {
-		return err
-	}
-	positions := map[int32]int64{}
-	for last := time.Now(); time.Since(last) < idle; {
-		var err error
-		if positions, err = c.follow(m, positions); err != nil && status.Code(err) != codes.Unavailable {
-			return err
-		}
-		if len(positions) == 0 {
-			continue
-		}
-		var wanted []*v1.FetchPartition
-		for number, offset := range positions {
-			wanted = append(wanted, &v1.FetchPartition{Topic: topic, Partition: number, Offset: offset})
-		}
-		results, err := c.fetch(wanted, 200)
+	request := &v1.CommitOffsetsRequest{GroupId: group}
+	positions, last := map[int32]int64{}, time.Now()
+	for time.Since(last) < idle {
+		stream, err := c.groups.Session(context.Background())
 		if err != nil {
 			return err
 		}
-		request := &v1.CommitOffsetsRequest{GroupId: group, MemberId: m.id, MemberEpoch: m.epoch}
-		for _, result := range results {
-			each(result, positions[result.Partition], func(at int64, record *v1.Record) {
-				fmt.Printf("%d\t%d\t%s\n", result.Partition, at, c.show(record))
+		say := func(message *v1.SessionRequest) { _ = stream.Send(message) } // a stream that broke ends the reader, too
+		say(&v1.SessionRequest{Message: &v1.SessionRequest_Join{Join: &v1.Join{
+			GroupId: group, Topics: []string{topic}, MemberId: request.MemberId, MemberEpoch: request.MemberEpoch}}})
+		heard := make(chan *v1.SessionResponse, 64)
+		go func() {
+			defer close(heard)
+			for response, err := stream.Recv(); err == nil; response, err = stream.Recv() {
+				heard <- response
+			}
+		}()
+		for lost := false; !lost && time.Since(last) < idle; {
+			select {
+			case news, open := <-heard:
+				lost = !open
+				if e := news.GetError(); e != nil && !e.Retriable {
+					request.MemberId, request.MemberEpoch, positions = "", 0, map[int32]int64{}
+				}
+				if assignment := news.GetAssignment(); assignment != nil {
+					request.MemberId, request.MemberEpoch = assignment.MemberId, assignment.MemberEpoch
+					kept, owned := map[int32]int64{}, &v1.Owned{AssignmentId: assignment.AssignmentId}
+					for _, given := range assignment.Partitions {
+						number := given.Partition.Partition
+						owned.Partitions = append(owned.Partitions, given.Partition)
+						kept[number] = given.GetCommittedOffset()
+						if at, ok := positions[number]; ok {
+							kept[number] = at
+						}
+					}
+					positions = kept
+					say(&v1.SessionRequest{Message: &v1.SessionRequest_Owned{Owned: owned}})
+				}
+			case <-time.After(time.Millisecond):
+			}
+			if any, err := c.read(topic, positions, request); err != nil {
+				return err
+			} else if any {
 				last = time.Now()
-			})
-			positions[result.Partition] = result.NextOffset
-			where := &v1.TopicPartition{Topic: topic, Partition: result.Partition}
-			request.Offsets = append(request.Offsets, &v1.OffsetCommit{Partition: where, Offset: result.NextOffset})
+			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		// A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
-		_, _ = c.groups.CommitOffsets(ctx, request)
-		cancel()
+		say(&v1.SessionRequest{Message: &v1.SessionRequest_Leave{Leave: &v1.Leave{}}})
+		_ = stream.CloseSend()
+		time.Sleep(100 * time.Millisecond)
 	}
-	_ = m.stream.Send(&v1.SessionRequest{Message: &v1.SessionRequest_Leave{Leave: &v1.Leave{}}})
-	_ = m.stream.CloseSend()
-	time.Sleep(200 * time.Millisecond)
 	return nil
+}
+
+// read fetches what is owned once, prints and commits it. It says whether there was a record.
+func (c *client) read(topic string, positions map[int32]int64, request *v1.CommitOffsetsRequest) (any bool, err error) {
+	var wanted []*v1.FetchPartition
+	for number, offset := range positions {
+		wanted = append(wanted, &v1.FetchPartition{Topic: topic, Partition: number, Offset: offset})
+	}
+	if len(wanted) == 0 {
+		return false, nil
+	}
+	results, err := c.fetch(wanted, 200)
+	request.Offsets = nil
+	for _, result := range results {
+		each(result.Batches, positions[result.Partition], func(at int64, record *v1.Record) {
+			fmt.Printf("%d\t%d\t%s\n", result.Partition, at, c.show(record))
+			any = true
+		})
+		positions[result.Partition] = result.NextOffset
+		where := &v1.TopicPartition{Topic: topic, Partition: result.Partition}
+		request.Offsets = append(request.Offsets, &v1.OffsetCommit{Partition: where, Offset: result.NextOffset})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	// A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
+	_, _ = c.groups.CommitOffsets(ctx, request)
+	return any, err
+}
+
+// segment reads a partition's file as the message it is.
+func (c *client) segment(path string) error {
+	file := &v1.Segment{}
+	bytes, err := os.ReadFile(path)
+	if err == nil {
+		err = proto.Unmarshal(bytes, file)
+	}
+	each(file.Batches, 0, func(at int64, record *v1.Record) { fmt.Printf("%d\t%s\n", at, c.show(record)) })
+	return err
 }
 
 // errors provokes three refusals: what the code is called, and whether to try again.
 func (c *client) errors(topic string) error {
-	small := &v1.Record{Value: []byte("x")}
-	large := &v1.Record{Value: make([]byte, 2_000_000)}
 	for _, try := range []struct {
-		topic  string
-		acks   int32
-		record *v1.Record
-	}{{"no-such-topic", -1, small}, {topic, -1, large}, {topic, 7, small}} {
-		records := &v1.RecordBatch_Records{Records: &v1.Records{Records: []*v1.Record{try.record}}}
-		partition := &v1.ProducePartition{Topic: try.topic, Batch: &v1.RecordBatch{Payload: records}}
+		topic string
+		acks  int32
+		size  int
+	}{{"no-such-topic", -1, 1}, {topic, -1, 2_000_000}, {topic, 7, 1}} {
+		records := &v1.Records{Records: []*v1.Record{{Value: make([]byte, try.size)}}}
+		batch := &v1.RecordBatch{Payload: &v1.RecordBatch_Records{Records: records}}
+		partitions := []*v1.ProducePartition{{Topic: try.topic, Batch: batch}}
 		acks := try.acks
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		answer, err := c.data.Produce(ctx, &v1.ProduceRequest{Acks: &acks, Partitions: []*v1.ProducePartition{partition}})
-		cancel()
+		answer, err := c.data.Produce(context.Background(), &v1.ProduceRequest{Acks: &acks, Partitions: partitions})
 		if err != nil {
 			return err
 		}
@@ -287,49 +241,39 @@ func (c *client) errors(topic string) error {
 	return nil
 }
 
-func (c *client) decode(text string) ([]byte, error) {
+func (c *client) decode(text string) []byte {
 	if !c.hex {
-		return []byte(text), nil
+		return []byte(text)
 	}
 	if text == "-" {
-		return nil, nil
+		return nil
 	}
-	bytes, err := hex.DecodeString(text)
-	return append([]byte{}, bytes...), err // empty is not null
+	bytes, _ := hex.DecodeString(text)
+	return append([]byte{}, bytes...) // empty is not null
 }
 
 func (c *client) encode(bytes []byte) string {
-	if c.hex && bytes == nil {
+	if !c.hex {
+		return string(bytes)
+	} else if bytes == nil {
 		return "-"
 	}
-	if c.hex {
-		return hex.EncodeToString(bytes)
-	}
-	return string(bytes)
+	return hex.EncodeToString(bytes)
 }
 
-func (c *client) parse(line string) (record *v1.SendRecord, err error) {
+func (c *client) parse(line string) *v1.SendRecord {
 	columns := strings.Split(line, "\t")
-	record = &v1.SendRecord{}
 	if len(columns) == 1 {
-		record.Value, err = c.decode(columns[0])
-		return record, err
+		return &v1.SendRecord{Value: c.decode(line)}
 	}
-	if record.Key, err = c.decode(columns[0]); err != nil {
-		return nil, err
-	}
-	if record.Value, err = c.decode(columns[1]); err != nil || !c.hex || len(columns) < 3 || columns[2] == "" {
-		return record, err
-	}
-	for _, header := range strings.Split(columns[2], ",") {
-		name, text, _ := strings.Cut(header, "=")
-		value, err := c.decode(text)
-		if err != nil {
-			return nil, err
+	record := &v1.SendRecord{Key: c.decode(columns[0]), Value: c.decode(columns[1])}
+	if c.hex && len(columns) > 2 && columns[2] != "" {
+		for _, header := range strings.Split(columns[2], ",") {
+			name, value, _ := strings.Cut(header, "=")
+			record.Headers = append(record.Headers, &v1.Header{Key: name, Value: c.decode(value)})
 		}
-		record.Headers = append(record.Headers, &v1.Header{Key: name, Value: value})
 	}
-	return record, nil
+	return record
 }
 
 func (c *client) show(record *v1.Record) string {
@@ -346,10 +290,7 @@ func (c *client) show(record *v1.Record) string {
 
 func run(c *client, args []string) error {
 	number := func(at int) int64 {
-		n, err := strconv.ParseInt(args[at], 10, 64)
-		if err != nil {
-			panic(err)
-		}
+		n, _ := strconv.ParseInt(args[at], 10, 64)
 		return n
 	}
 	switch {
@@ -361,6 +302,8 @@ func run(c *client, args []string) error {
 		return c.consume(args[1], int32(number(2)), number(3), int(number(4)))
 	case len(args) == 4 && args[0] == "group":
 		return c.group(args[1], args[2], time.Duration(number(3))*time.Millisecond)
+	case len(args) == 2 && args[0] == "segment":
+		return c.segment(args[1])
 	case len(args) == 2 && args[0] == "errors":
 		return c.errors(args[1])
 	}

@@ -11,6 +11,8 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.*;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
@@ -101,8 +103,8 @@ public final class Client {
     }
 
     /** The records from the wanted offset on: the first batch may begin before it. */
-    static void each(FetchResult result, long wanted, BiConsumer<Long, dev.ottla.v1.Record> f) {
-        for (RecordBatch batch : result.getBatchesList()) {
+    static void each(List<RecordBatch> batches, long wanted, BiConsumer<Long, dev.ottla.v1.Record> f) {
+        for (RecordBatch batch : batches) {
             int place = 0;
             for (dev.ottla.v1.Record record : batch.getRecords().getRecordsList()) {
                 long at = batch.getBaseOffset() + (record.hasOffsetDelta() ? record.getOffsetDelta() : place);
@@ -118,7 +120,7 @@ public final class Client {
         while (left[0] > 0) {
             FetchPartition position = FetchPartition.newBuilder().setTopic(topic).setPartition(partition).setOffset(offset).build();
             for (FetchResult result : fetch(List.of(position), 500)) {
-                each(result, offset, (at, record) -> {
+                each(result.getBatchesList(), offset, (at, record) -> {
                     if (left[0]-- > 0) out.println(at + "\t" + show(record));
                 });
                 offset = result.getNextOffset();
@@ -202,7 +204,7 @@ public final class Client {
                 wanted.add(FetchPartition.newBuilder().setTopic(topic).setPartition(number).setOffset(offset).build()));
             CommitOffsetsRequest.Builder commit = CommitOffsetsRequest.newBuilder().setGroupId(group).setMemberId(member.id).setMemberEpoch(member.epoch);
             for (FetchResult result : fetch(wanted, 200)) {
-                each(result, member.positions.get(result.getPartition()), (at, record) -> {
+                each(result.getBatchesList(), member.positions.get(result.getPartition()), (at, record) -> {
                     out.println(result.getPartition() + "\t" + at + "\t" + show(record));
                     last[0] = System.currentTimeMillis();
                 });
@@ -220,6 +222,12 @@ public final class Client {
         member.said.onNext(SessionRequest.newBuilder().setLeave(Leave.getDefaultInstance()).build());
         member.said.onCompleted();
         Thread.sleep(200);
+    }
+
+    /** Reads a partition's file as the message it is. */
+    void segment(String path) throws Exception {
+        Segment file = Segment.parseFrom(Files.readAllBytes(Path.of(path)));
+        each(file.getBatchesList(), 0, (at, record) -> out.println(at + "\t" + show(record)));
     }
 
     /** Three refusals: what the code is called, and whether to try again. */
@@ -286,6 +294,7 @@ public final class Client {
                 case "produce" -> client.produce(args.pop());
                 case "consume" -> client.consume(args.pop(), Integer.parseInt(args.pop()), Long.parseLong(args.pop()), Integer.parseInt(args.pop()));
                 case "group" -> client.group(args.pop(), args.pop(), Long.parseLong(args.pop()));
+                case "segment" -> client.segment(args.pop());
                 case "errors" -> client.errors(args.pop());
                 default -> throw new IllegalArgumentException("usage: see examples/README.md");
             }

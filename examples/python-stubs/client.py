@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
@@ -120,7 +120,7 @@ class Client:
     def consume(self, topic: str, partition: int, offset: int, count: int) -> None:
         while count > 0:
             for result in self.fetch([data_pb2.FetchPartition(topic=topic, partition=partition, offset=offset)], 500):
-                for at, record in records(result, offset):
+                for at, record in records(result.batches, offset):
                     if count > 0:
                         print(f"{at}\t{self.encode(record)}", flush=True)
                         count -= 1
@@ -175,7 +175,7 @@ class Client:
             wanted = [data_pb2.FetchPartition(topic=topic, partition=p, offset=o) for p, o in positions.items()]
             offsets = []
             for result in self.fetch(wanted, 200):
-                for at, record in records(result, positions[result.partition]):
+                for at, record in records(result.batches, positions[result.partition]):
                     print(f"{result.partition}\t{at}\t{self.encode(record)}", flush=True)
                     last = time.monotonic()
                 positions[result.partition] = result.next_offset
@@ -193,6 +193,12 @@ class Client:
         said.put(None)
         time.sleep(0.2)
 
+    def segment(self, path: str) -> None:
+        """Reads a partition's file as the message it is."""
+        with open(path, "rb") as file:
+            for at, record in records(record_pb2.Segment.FromString(file.read()).batches, 0):
+                print(f"{at}\t{self.encode(record)}")
+
     def errors(self, topic: str) -> None:
         """Three refusals: what the code is called, and whether to try again."""
         record = record_pb2.Record(value=b"x")
@@ -205,9 +211,9 @@ class Client:
             print(f"{error_pb2.ErrorCode.Name(error.code)}\t{str(error.retriable).lower()}")
 
 
-def records(result: data_pb2.FetchResult, wanted: int) -> Iterator[tuple[int, record_pb2.Record]]:
+def records(batches: Iterable[record_pb2.RecordBatch], wanted: int) -> Iterator[tuple[int, record_pb2.Record]]:
     """(offset, record) from the wanted offset on: the first batch may begin before it."""
-    for batch in result.batches:
+    for batch in batches:
         for place, record in enumerate(batch.records.records):
             at = batch.base_offset + (record.offset_delta if record.HasField("offset_delta") else place)
             if at >= wanted:
@@ -218,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", default="127.0.0.1:9092")
     parser.add_argument("--hex", action="store_true")
-    parser.add_argument("verb", choices=["create-topic", "produce", "consume", "group", "errors"])
+    parser.add_argument("verb", choices=["create-topic", "produce", "consume", "group", "segment", "errors"])
     parser.add_argument("rest", nargs="*")
     args = parser.parse_args()
     client = Client(args.address, args.hex)
@@ -233,6 +239,8 @@ def main() -> None:
                 client.consume(rest[0], int(rest[1]), int(rest[2]), int(rest[3]))
             case "group":
                 client.group(rest[0], rest[1], int(rest[2]))
+            case "segment":
+                client.segment(rest[0])
             case "errors":
                 client.errors(rest[0])
     except (Refused, grpc.RpcError) as error:

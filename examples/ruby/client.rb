@@ -49,7 +49,7 @@ class Client
     left = count.to_i
     while left.positive?
       fetch([FetchPartition.new(topic: topic, partition: partition.to_i, offset: offset)], 500).each do |result|
-        records(result, offset) do |at, record|
+        records(result.batches, offset) do |at, record|
           next unless left.positive?
 
           puts "#{at}\t#{show(record)}"
@@ -76,7 +76,7 @@ class Client
       end
       wanted = positions.map { |p, o| FetchPartition.new(topic: topic, partition: p, offset: o) }
       fetch(wanted, 200).each do |result|
-        records(result, positions[result.partition]) do |at, record|
+        records(result.batches, positions[result.partition]) do |at, record|
           puts "#{result.partition}\t#{at}\t#{show(record)}"
           last = now
         end
@@ -87,6 +87,11 @@ class Client
     @said << SessionRequest.new(leave: Leave.new)
     @said << nil
     sleep 0.2
+  end
+
+  # Reads a partition's file as the message it is.
+  def segment(path)
+    records(Segment.decode(File.binread(path)).batches, 0) { |at, record| puts "#{at}\t#{show(record)}" }
   end
 
   # Three refusals: what the code is called, and whether to try again.
@@ -139,8 +144,8 @@ class Client
   end
 
   # The first batch may begin before the wanted offset.
-  def records(result, wanted)
-    result.batches.each do |batch|
+  def records(batches, wanted)
+    batches.each do |batch|
       batch.records.records.each_with_index do |record, place|
         at = batch.base_offset + (record.has_offset_delta? ? record.offset_delta : place)
         yield at, record if at >= wanted

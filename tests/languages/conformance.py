@@ -1,5 +1,6 @@
 """Runs the conformance table (`cases.toml`) against the example programs, through their command lines."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -94,8 +95,6 @@ class Started:
 
 
 def environment() -> Mapping[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(ROOT), "RUBYOPT": "-W0"}
 
 
@@ -178,6 +177,17 @@ class Run:
         printed = done.stdout.splitlines()
         if repeat := step.get("stdout_repeat"):
             assert printed == [repeat[0] + repeat[1] * repeat[2]], f"{len(done.stdout)} characters printed"
+        if step.get("same_as_reference"):
+            reference = subprocess.run(
+                self._command(REFERENCE, arguments),
+                cwd=ROOT,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert printed == reference.stdout.splitlines()
+            assert printed
         if "lines" in step:
             assert len(printed) == step["lines"], f"{printed[:20]} {done.stderr}"
         if "stdout" in step:

@@ -62,9 +62,9 @@ async fn again<T, F: Future<Output = Result<T, Status>>>(
 }
 
 /// The records from the wanted offset on: the first batch may begin before it.
-fn records(result: &FetchResult, wanted: i64) -> Vec<(i64, &Record)> {
+fn records(batches: &[RecordBatch], wanted: i64) -> Vec<(i64, &Record)> {
     let mut found = Vec::new();
-    for batch in &result.batches {
+    for batch in batches {
         if let Some(record_batch::Payload::Records(records)) = &batch.payload {
             for (place, record) in records.records.iter().enumerate() {
                 let at = batch.base_offset + record.offset_delta.map_or(place as i64, i64::from);
@@ -124,7 +124,7 @@ impl Client {
         let mut positions = BTreeMap::from([(partition, offset)]);
         while count > 0 {
             for result in self.fetch(topic, &positions, 500).await? {
-                for (at, record) in records(&result, positions[&partition]).into_iter().take(count) {
+                for (at, record) in records(&result.batches, positions[&partition]).into_iter().take(count) {
                     println!("{at}\t{}", self.show(record));
                     count -= 1;
                 }
@@ -198,7 +198,7 @@ impl Client {
     ) -> Fallible<bool> {
         let (mut any, mut offsets) = (false, Vec::new());
         for result in self.fetch(topic, positions, 200).await? {
-            for (at, record) in records(&result, positions[&result.partition]) {
+            for (at, record) in records(&result.batches, positions[&result.partition]) {
                 println!("{}\t{at}\t{}", result.partition, self.show(record));
                 any = true;
             }
@@ -210,6 +210,15 @@ impl Client {
         // A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
         self.groups.clone().commit_offsets(soon(commit)).await.ok();
         Ok(any)
+    }
+
+    /// Reads a partition's file as the message it is.
+    fn segment(&self, path: &str) -> Fallible<()> {
+        let file = <Segment as prost::Message>::decode(std::fs::read(path)?.as_slice())?;
+        for (at, record) in records(&file.batches, 0) {
+            println!("{at}\t{}", self.show(record));
+        }
+        Ok(())
     }
 
     /// Three refusals: what the code is called, and whether to try again.
@@ -292,6 +301,7 @@ async fn main() -> Fallible<()> {
         ["produce", topic] => client.produce(topic).await,
         ["consume", topic, p, offset, count] => client.consume(topic, p.parse()?, offset.parse()?, count.parse()?).await,
         ["group", group, topic, idle] => client.group(group, topic, Duration::from_millis(idle.parse()?)).await,
+        ["segment", path] => client.segment(path),
         ["errors", topic] => client.errors(topic).await,
         _ => Err("usage: see examples/README.md".into()),
     };
