@@ -334,3 +334,62 @@ async def test_send_splits_what_is_too_large_for_one_batch(planes: Planes) -> No
     assert [result.offset for result in results[:-1]] == list(range(1200))
     assert results[-1].error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
     assert results[-1].offset == -1
+
+
+async def test_who_never_reads_answers_is_read_no_further(planes: Planes) -> None:
+    planes.create_topic("t", [1])
+    async with planes.channel(1) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).ProduceStream()
+        part = data_pb2.ProducePartition(topic="t", batch=batch(b"x" * 5000), current_leader_epoch=99)
+        request = data_pb2.ProduceRequest(partitions=[part])
+        sent = 0
+
+        async def send_all() -> None:
+            nonlocal sent
+            for sent in range(50_000):
+                async with asyncio.timeout(1.5):
+                    await call.write(request)
+
+        with pytest.raises(TimeoutError):
+            await send_all()
+        assert sent > 1000
+        call.cancel()
+    assert not (await produce(planes, 1, "t", 0, b"others")).HasField("error")
+
+
+async def test_a_reader_that_never_reads_costs_its_credit_and_no_more(planes: Planes) -> None:
+    planes.create_topic("t", [1])
+    for _ in range(20):
+        await produce(planes, 1, "t", 0, b"x" * 500_000)
+    before = planes[1].metrics.fetched_bytes._value.get()
+    async with planes.channel(1) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).FetchStream()
+        position = data_pb2.FetchPartition(topic="t")
+        await call.write(data_pb2.FetchStreamRequest(add=[position], credit_bytes=3_000_000))
+        await asyncio.sleep(1.0)
+        sent = planes[1].metrics.fetched_bytes._value.get() - before
+        assert 0 < sent < 3_000_000 + 600_000
+        call.cancel()
+    assert not (await produce(planes, 1, "t", 0, b"others")).HasField("error")
+
+
+@pytest.mark.parametrize("via", [1, 2])
+async def test_calls_cancelled_at_any_point_leave_the_log_in_order(planes: Planes, via: int) -> None:
+    planes.create_topic("t", [1])
+    async with planes.channel(via) as channel:
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        for number in range(60):
+            part = data_pb2.ProducePartition(topic="t", batch=batch(str(number).encode()))
+            call = stub.Produce(data_pb2.ProduceRequest(partitions=[part]), timeout=5)
+            fetching = stub.Fetch(
+                data_pb2.FetchRequest(partitions=[data_pb2.FetchPartition(topic="t")], min_bytes=1 << 20), timeout=5
+            )
+            await asyncio.sleep(number * 0.0002)
+            call.cancel()
+            fetching.cancel()
+    assert not (await produce(planes, via, "t", 0, b"last")).HasField("error")
+    values = values_of((await fetch(planes, via, "t", 0)).partitions[0])
+    assert values[-1] == b"last"
+    numbers = [int(value) for value in values[:-1]]
+    assert numbers == sorted(set(numbers))
+    assert not planes[1].broker.partition(planes.image.names["t"], 0).readers  # type: ignore[union-attr]
