@@ -37,6 +37,7 @@ verify: $(BIN)/ottla-dev-ready ## Format, lint, types, import rules, contract, g
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
+	cd proto && $(abspath $(BIN))/buf breaking . --against stable/v1.binpb --path ottla/v1
 	$(BIN)/python -m pytest tests/repository
 
 .PHONY: fix
