@@ -173,11 +173,7 @@ class LeaderReplica:
         progress = self._followers.get(node_id)
         if progress is None or fetch_offset > self.log_end:
             return False
-        if progress.broker_epoch != broker_epoch:
-            # Another incarnation: what the last one had says nothing about this one (KIP-903).
-            progress.broker_epoch = broker_epoch
-            progress.fetch_offset = None
-            progress.last_fetch_ms = 0
+        progress.broker_epoch = broker_epoch
         if fetch_offset >= self.log_end:
             progress.caught_up_ms = now_ms
         elif progress.fetch_offset is not None and fetch_offset >= progress.leader_end_at_fetch:

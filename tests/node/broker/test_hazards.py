@@ -195,6 +195,24 @@ async def test_a_stream_of_another_incarnation_is_refused(tmp_path: Path) -> Non
         assert cluster.nodes[1].broker.receipt(appended).replicas_holding == 2
 
 
+async def test_a_registration_that_the_leader_has_not_heard_of_counts_for_nothing(tmp_path: Path) -> None:
+    """KIP-903: data is served, but the leader cannot know yet whether this incarnation may be in the ISR."""
+    async with running(tmp_path) as cluster:
+        cluster.create([1, 2, 3])
+        await cluster.produce(1, batch(b"a"))
+        await cluster.nodes[3].kill()
+        cluster.deaf = {1}
+        await cluster.nodes[3].start()
+        cluster.register(3)
+        broker = cluster.nodes[1].broker
+        broker.append(TOPIC_ID, 0, batch(b"b"), acks=-1, current_leader_epoch=None, now_ms=1)
+        await until(lambda: cluster.log(3).log_end_offset == cluster.log(2).log_end_offset == 2)
+        await asyncio.sleep(0.1)
+        assert cluster.mark(1) == 1
+        cluster.hear(1)
+        await until(lambda: cluster.mark(1) == 2)
+
+
 async def test_a_disk_that_fills_on_a_follower_refuses_produce_while_it_is_in_sync(tmp_path: Path) -> None:
     async with running(tmp_path) as cluster:
         cluster.create([1, 2, 3])

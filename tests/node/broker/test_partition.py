@@ -399,7 +399,8 @@ class TestFollowing:
         partition.diverged((0, 1))
         assert (partition.log.log_end_offset, host.cuts) == (1, 1)
         lead(partition, epoch=2)
-        assert append(partition, b"other", producer_id=5, base_sequence=1).base_offset == 1
+        other = append(partition, b"other", producer_id=5, base_sequence=1)
+        assert (other.base_offset, other.duplicate) == (1, False)
 
     def test_nothing_in_common_means_starting_again_where_the_leader_says(self, partition: Partition) -> None:
         lead(partition, epoch=5)

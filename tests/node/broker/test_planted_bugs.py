@@ -1,0 +1,289 @@
+"""Proof that these tests bite: each bug is planted in a copy of the sources, and the named tests must turn red.
+
+docs/testing.md has the list. About a minute and a half: `pytest -m long tests/node/broker/test_planted_bugs.py`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+REPLICA = "node/broker/replica.py"
+PARTITION = "node/broker/partition.py"
+PRODUCERS = "node/broker/producers.py"
+STREAMS = "node/broker/replication.py"
+FETCHER = "node/broker/fetcher.py"
+BROKER = "node/broker/broker.py"
+
+
+class Bug(NamedTuple):
+    """`old` occurs once in `file`; with `new` in its place one of `tests` (below tests/node/broker) must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+RANDOM = "test_replica_random.py"
+RULES = "test_replica.py"
+ONE = "test_partition.py"
+SEQUENCES = "test_producers.py"
+HAZARDS = "test_hazards.py"
+
+BUGS = [
+    Bug(
+        "the high watermark ignores a member whose growth is in flight",
+        REPLICA,
+        "self.maximal_isr = self.isr | nodes",
+        "self.maximal_isr = self.isr",
+        RANDOM,
+    ),
+    Bug(
+        "a shrink counts before the controller has made it",
+        REPLICA,
+        "self.maximal_isr = self.isr | nodes",
+        "self.maximal_isr = nodes",
+        RANDOM,
+    ),
+    Bug(
+        "the high watermark is the leader's log end",
+        REPLICA,
+        "                mark = end\n        self.high_watermark = mark",
+        "                pass\n        self.high_watermark = mark",
+        RANDOM,
+    ),
+    Bug(
+        "the high watermark moves below min ISR",
+        REPLICA,
+        "        if len(self.isr) < self.effective_min_isr:\n            return False\n        flush_ack",
+        "        flush_ack",
+        RULES,
+    ),
+    Bug(
+        "a follower joins below the start of the epoch",
+        REPLICA,
+        "end < self.high_watermark or end < self.epoch_start",
+        "end < self.high_watermark",
+        RANDOM,
+    ),
+    Bug(
+        "a follower joins below the high watermark",
+        REPLICA,
+        "end is None or end < self.high_watermark or end < self.epoch_start",
+        "end is None",
+        RANDOM,
+    ),
+    Bug(
+        "a fenced follower joins",
+        REPLICA,
+        "        if progress.broker_epoch != self.brokers.get(node_id):\n            return None\n",
+        "",
+        RULES,
+    ),
+    Bug(
+        "an answer to an overtaken ISR change counts",
+        REPLICA,
+        "if self.pending is not change or leader_epoch != self.leader_epoch or",
+        "if leader_epoch != self.leader_epoch or",
+        RULES,
+    ),
+    Bug(
+        "older metadata undoes newer",
+        REPLICA,
+        "or state.partition_epoch <= self.partition_epoch:",
+        "or False:",
+        RULES,
+    ),
+    Bug(
+        "an unknown outcome of an ISR change counts as refused",
+        REPLICA,
+        "_REFUSALS.get(code, Refusal.RETRY)",
+        "_REFUSALS.get(code, Refusal.REVERTED)",
+        RULES,
+    ),
+    Bug(
+        "divergence is judged by offsets alone",
+        REPLICA,
+        "if epoch < last_fetched_epoch or end < fetch_offset else None",
+        "if end < fetch_offset else None",
+        RANDOM,
+    ),
+    Bug(
+        "a follower cuts to the leader's end of an epoch it does not have",
+        REPLICA,
+        "return min(end, own_end) if own_epoch == epoch else own_end",
+        "return end",
+        RULES,
+    ),
+    Bug(
+        "the mark outlives the truncation",
+        REPLICA,
+        "        self.high_watermark = log_end\n        return True",
+        "        return True",
+        RULES,
+    ),
+    Bug(
+        "flush=ack counts what the leader has not synced",
+        REPLICA,
+        "mark = self.synced_end if flush_ack else self.log_end",
+        "mark = self.log_end",
+        RULES,
+    ),
+    Bug(
+        "flush=ack counts what followers have not synced",
+        REPLICA,
+        "end = progress.synced_end if flush_ack else progress.fetch_offset\n            if",
+        "end = progress.fetch_offset\n            if",
+        RULES,
+    ),
+    Bug(
+        "reads go beyond the high watermark",
+        PARTITION,
+        "records.read(offset, max_bytes, end, min_one=min_one)",
+        "records.read(offset, max_bytes, records.log_end_offset, min_one=min_one)",
+        ONE,
+    ),
+    Bug(
+        "a new leader shows its mark at once",
+        PARTITION,
+        "mark = end if leader.high_watermark_known else WITHHELD",
+        "mark = end",
+        ONE,
+    ),
+    Bug(
+        "a diverged position counts",
+        PARTITION,
+        "        if diverging is not None:\n            return diverging\n        if not records",
+        "        if not records",
+        ONE,
+    ),
+    Bug(
+        "acks=all is appended below min ISR",
+        PARTITION,
+        "if acks == ACKS_ALL and not leader.enough_in_sync:",
+        "if acks == 7 and not leader.enough_in_sync:",
+        ONE,
+    ),
+    Bug(
+        "a leader acknowledges what it wrote in an earlier epoch",
+        PARTITION,
+        "if leader is None or leader.leader_epoch != appended.leader_epoch:\n            future",
+        "if leader is None:\n            future",
+        ONE,
+    ),
+    Bug(
+        "a damaged log leads",
+        PARTITION,
+        "        if records.damaged_at is not None:\n            # Its end",
+        "        if records is None:\n            # Its end",
+        ONE,
+    ),
+    Bug(
+        "the log start passes the high watermark",
+        PARTITION,
+        "self.log.advance_log_start(min(log_start, follower.high_watermark))",
+        "self.log.advance_log_start(min(log_start, self.log.log_end_offset))",
+        ONE,
+    ),
+    Bug(
+        "followers do not learn the producers",
+        PARTITION,
+        "self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())\n",
+        "pass\n",
+        ONE,
+    ),
+    Bug(
+        "producers outlive a truncation",
+        PARTITION,
+        "        if not self.producers.truncated(end):\n            self.rebuild_producers()",
+        "        pass",
+        ONE,
+    ),
+    Bug(
+        "an unknown producer may start anywhere",
+        PRODUCERS,
+        "(KAFKA-15591).\n            if sequence != 0:",
+        "(KAFKA-15591).\n            if sequence < 0:",
+        SEQUENCES,
+    ),
+    Bug("one batch is remembered", PRODUCERS, "BATCHES_REMEMBERED = 5", "BATCHES_REMEMBERED = 1", SEQUENCES),
+    Bug(
+        "sequences are off by one",
+        PRODUCERS,
+        "expected = (last.last_sequence + 1) % _SEQUENCES",
+        "expected = last.last_sequence % _SEQUENCES",
+        SEQUENCES,
+    ),
+    Bug(
+        "a stream's broker epoch is not compared",
+        STREAMS,
+        "self._broker_epoch if self._is_current() else None",
+        "self._broker_epoch",
+        HAZARDS,
+    ),
+    Bug(
+        "out of range without the leader's log start",
+        STREAMS,
+        "            if partition is not None:\n                # With an error",
+        "            if partition is None:\n                # With an error",
+        HAZARDS,
+    ),
+    Bug(
+        "a bad batch from the leader takes the follower offline",
+        FETCHER,
+        "            self._retry_later(key, followed)\n        except DiskFull",
+        "            partition.fail(error)\n        except DiskFull",
+        HAZARDS,
+    ),
+    Bug(
+        "a restarted node leads before its registration is in the metadata",
+        BROKER,
+        "if self._broker_epoch is None or own is None or own.broker_epoch != self._broker_epoch:",
+        "if own is None:",
+        HAZARDS,
+    ),
+]
+
+
+def run_copy(root: Path, bug: Bug | None) -> subprocess.CompletedProcess[str]:
+    skip = shutil.ignore_patterns("__pycache__", ".hypothesis")
+    for part in ("node", "ottla", "storage", "tests/node/broker"):
+        shutil.copytree(ROOT / part, root / part, ignore=skip)
+    shutil.copy(ROOT / "pyproject.toml", root)
+    tests = [RANDOM, RULES, ONE, SEQUENCES, HAZARDS]
+    if bug is not None:
+        source = root / bug.file
+        text = source.read_text()
+        assert text.count(bug.old) == 1, f"{bug.name}: the line to break is not there (any more)"
+        source.write_text(text.replace(bug.old, bug.new))
+        tests = [bug.tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command += [f"tests/node/broker/{name}" for name in tests]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
+
+
+@pytest.mark.long
+def test_without_a_bug_the_copy_is_green(tmp_path: Path) -> None:
+    done = run_copy(tmp_path, None)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_caught(bug: Bug, tmp_path: Path) -> None:
+    done = run_copy(tmp_path, bug)
+    assert done.returncode == 1, f"{bug.name} was not noticed:\n{done.stdout[-2000:]}{done.stderr[-1000:]}"
+    print(next((line for line in done.stdout.splitlines() if line.startswith("FAILED")), ""))
+
+
+def test_every_planted_bug_is_listed_in_the_documentation() -> None:
+    listed = (ROOT / "docs" / "testing.md").read_text()
+    assert [bug.name for bug in BUGS if bug.name not in listed] == []
