@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ottla.cli import cluster, config, consume, dev, produce, topic
+from ottla.cli import cluster, config, consume, dev, group, produce, topic
 from ottla.cli.failure import Commands, Failure
 
 app = typer.Typer(
@@ -61,6 +61,7 @@ app.command()(dev.dev)
 app.command()(produce.produce)
 app.command()(consume.consume)
 app.add_typer(topic.app, name="topic")
+app.add_typer(group.app, name="group")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(config.app, name="config")
 

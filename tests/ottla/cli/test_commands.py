@@ -198,6 +198,47 @@ def test_reading_what_is_not_there(ottla: Ottla, topic: str) -> None:
     assert error["code"] == "OFFSET_OUT_OF_RANGE"
 
 
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+READER = """
+import asyncio
+from ottla import Consumer
+async def main():
+    async with Consumer("{topic}", group="{group}") as consumer:
+        for _ in range({count}):
+            await anext(consumer)
+asyncio.run(main())
+"""
+
+
+def test_a_group_s_positions(ottla: Ottla, cluster: LocalCluster, topic: str) -> None:
+    group = f"readers-of-{topic}"
+    ottla("produce", topic, "--key-separator", ":", stdin="".join(f"same:{i}\n" for i in range(10)))
+    reader = READER.format(topic=topic, group=group, count=8)
+    subprocess.run([sys.executable, "-c", reader], env=environment(cluster.bootstrap), timeout=60, check=True)
+
+    shown = answer(ottla, "group", "describe", group)
+    assert (shown["state"], shown["members"]) == ("empty", [])
+    held = [p for p in shown["partitions"] if p["committed_offset"]]
+    assert [(p["topic"], p["high_watermark"]) for p in held] == [(topic, 10)]
+    assert (held[0]["committed_offset"], held[0]["lag_records"]) == (8, 2)
+    assert {"group": group, "state": "empty", "members": 0} in [
+        {key: g[key] for key in ("group", "state", "members")} for g in answer(ottla, "group", "list")
+    ]
+
+    plan = answer(ottla, "group", "reset-offsets", group, "--to-earliest")
+    assert (plan["executed"], {p["new_offset"] for p in plan["partitions"]}) == (False, {0})
+    still = answer(ottla, "group", "describe", group)["partitions"]
+    assert [p["committed_offset"] for p in still if p["committed_offset"]] == [8]
+    ottla("group", "reset-offsets", group, "--to-offset", "4", "--topic", topic, "--execute")
+    moved = answer(ottla, "group", "describe", group)["partitions"]
+    assert [p["committed_offset"] for p in moved if p["high_watermark"] == 10] == [4]
+
+    assert ottla("group", "delete", group).stdout == f"Deleted {group}.\n"
+    assert refused(ottla, "group", "describe", group)["code"] == "GROUP_ID_NOT_FOUND"
+    assert refused(ottla, "group", "delete", group)["code"] == "GROUP_ID_NOT_FOUND"
+
+
 # -- the cluster -------------------------------------------------------------------------------------------------------
 
 

@@ -107,6 +107,8 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
         (["consume", "t", "--format", "{nope}"], "INVALID_FORMAT"),
         (["produce", "t", "--key-separator", ""], "INVALID_REQUEST"),
         (["node", "--config", "/nowhere.toml"], "INVALID_CONFIG"),
+        (["group", "reset-offsets", "g"], "INVALID_REQUEST"),
+        (["group", "reset-offsets", "g", "--to-latest", "--shift-by", "1"], "INVALID_REQUEST"),
         (["dev", "--nodes", "0"], "INVALID_CONFIG"),
         (["dev", "--base-port", "70000"], "INVALID_CONFIG"),
     ],

@@ -9,11 +9,17 @@ from typer.testing import CliRunner
 
 from ottla.cli.main import app
 
-GROUPS: tuple[list[str], ...] = ([], ["topic"], ["cluster"], ["config"])
-COMMANDS = (
-    ["dev"], ["node"], ["produce"], ["consume"], ["topic", "create"], ["topic", "list"], ["topic", "describe"],
-    ["topic", "alter"], ["topic", "delete"], ["cluster", "status"], ["cluster", "quorum"], ["config", "describe"],
-)  # fmt: skip
+GROUPS: tuple[list[str], ...] = ([], ["topic"], ["group"], ["cluster"], ["config"])
+COMMANDS: tuple[list[str], ...] = (
+    ["dev"],
+    ["node"],
+    ["produce"],
+    ["consume"],
+    *(["topic", verb] for verb in ("create", "list", "describe", "alter", "delete")),
+    *(["group", verb] for verb in ("list", "describe", "reset-offsets", "delete")),
+    *(["cluster", verb] for verb in ("status", "quorum")),
+    ["config", "describe"],
+)
 HELP = "import sys; sys.argv = ['ottla', '--help']; from ottla.cli.main import main\ntry:\n    main()\nfinally:\n    "
 FORBIDDEN = "asyncio grpc google pydantic rich"
 
