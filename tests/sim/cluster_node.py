@@ -114,10 +114,10 @@ class Node:
         self.stopping = False
         self.may_stop = False
         self.partition: Partition | None = None
-        self._ask = 0
+        self._ask = self.incarnation * 10**6  # an answer to an earlier process must not fit
         self._asked_by: dict[int, int] = {}
         self._calls: dict[int, Callable[[Reply], None]] = {}
-        self._number = 0
+        self._number = self.incarnation * 10**6
         self._want_log_ends: list[rpc.PartitionId] = []
         self._open_log()
         self._every(HEARTBEAT_MS, self.heartbeat)
@@ -358,9 +358,12 @@ class Node:
         partition = self.partition
         assert partition is not None
         follower = partition.follower
-        if follower is None or follower.leader == NO_LEADER or self.broker_epoch is None or not self.active:
+        if follower is None or follower.leader == NO_LEADER:
             return
         self._ask += 1
+        self.after(100, self._ask_again, self._ask)
+        if self.broker_epoch is None or not self.active:
+            return
         latest = partition.log.epochs.latest_epoch
         wanted = ReplicaFetchPartition(
             topic_id=partition.topic_id,
@@ -372,7 +375,6 @@ class Node:
             synced_end_offset=partition.log.synced_end_offset,
         )
         self.world.send(self.node_id, follower.leader, Fetch(self._ask, self.broker_epoch, wanted))
-        self.after(100, self._ask_again, self._ask)
 
     def _ask_again(self, ask: int) -> None:
         if self._ask == ask:
