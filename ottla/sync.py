@@ -307,4 +307,8 @@ class Admin(_Blocking):
     list_offsets = _waits_for(admin.Admin.list_offsets)
     delete_records = _waits_for(admin.Admin.delete_records)
     elect_leader = _waits_for(admin.Admin.elect_leader)
+    list_groups = _waits_for(admin.Admin.list_groups)
+    describe_group = _waits_for(admin.Admin.describe_group)
+    delete_group = _waits_for(admin.Admin.delete_group)
+    reset_offsets = _waits_for(admin.Admin.reset_offsets)
     describe_quorum = _waits_for(admin.Admin.describe_quorum)

@@ -9,6 +9,7 @@ from grpc import aio
 
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError, from_server
+from ottla.client.group_admin import GroupAdmin
 from ottla.client.offsets import list_offsets
 from ottla.client.records import TopicPartition
 from ottla.client.view import ClusterView, TopicInfo, view_of
@@ -73,7 +74,7 @@ class Quorum:
     observers: tuple[QuorumMember, ...]
 
 
-class Admin:
+class Admin(GroupAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 

@@ -235,6 +235,8 @@ class Client:
 
     async def home(self, timeout_s: float = SILENCE_MAX_S * 2) -> str:
         """The address of the node that serves this client. Raises ConnectionFailed if there is none in time."""
+        if self._state != "open":
+            raise Closed(f"this client is {self._state}. Next: use it inside `async with`, or call start()")
         give_up = time.monotonic() + timeout_s
         while self._home is None:
             if self._broken is not None:

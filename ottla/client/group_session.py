@@ -33,6 +33,7 @@ from ottla.v1.group_pb2_grpc import GroupServiceStub
 log = logging.getLogger("ottla.group")
 
 LEAVE_WAIT_S: Final = 2.0
+SILENCE_MAX_MS: Final = 5_000
 
 
 class Position(NamedTuple):
@@ -74,6 +75,7 @@ class GroupSession:
         self._outbox: asyncio.Queue[SessionRequest] = asyncio.Queue(maxsize=100)
         self._assigned = asyncio.Event()
         self._is_leaving = False
+        self._last_word_ms = 0
         self._call: Any = None
 
     def may_hand_out(self) -> bool:
@@ -116,8 +118,17 @@ class GroupSession:
             self._call = None
 
     async def _write(self, call: Any) -> None:
+        """Sends what is to be said, and leaves a node that has nothing to say: a tick is due every 2 s."""
+        self._last_word_ms = _now_ms()
         while True:
-            request = await self._outbox.get()
+            try:
+                request = await asyncio.wait_for(self._outbox.get(), 0.5)
+            except TimeoutError:
+                if _now_ms() - self._last_word_ms > min(SILENCE_MAX_MS, self.membership.session_timeout_ms // 2):
+                    log.info("group %s: the node fell silent", self.membership.group_id)
+                    call.cancel()
+                    return
+                continue
             await call.write(request)
             if request.HasField("leave"):
                 await call.done_writing()
@@ -126,6 +137,7 @@ class GroupSession:
     def _take(self, response: SessionResponse) -> bool:
         """False: the session must be resumed. Raises OttlaError for what can't go on like this."""
         membership = self.membership
+        self._last_word_ms = _now_ms()
         kind = response.WhichOneof("message")
         if kind == "error":
             error = response.error

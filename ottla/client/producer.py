@@ -137,7 +137,7 @@ class Producer:
 
     async def close(self) -> None:
         """Waits until every record is acknowledged or has failed, then disconnects. Raises what `flush` raises."""
-        if self._life != "open":
+        if self._life in ("new", "closing", "closed"):
             return
         self._life = "closing"
         try:

@@ -123,6 +123,7 @@ class Batch:
             self.receipt.replicas_holding,
             self.receipt.replicas_synced,
             self.receipt.high_watermark,
+            self.duplicate,
         )
 
     def header(self, codec: int, producer_id: int) -> RecordBatchView:

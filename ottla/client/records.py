@@ -16,8 +16,8 @@ class TopicPartition(NamedTuple):
 
 class RecordMetadata(NamedTuple):
     """Where a record was stored. `offset` is -1 where it is not known (acks=0, or a repeat the server only remembers
-    as stored). `timestamp` is in ms since the epoch. The last three say how safe the record was when the leader
-    answered; they never overstate, and are 0 with acks=0."""
+    as stored). `timestamp` is in ms since the epoch. The three after the epoch say how safe the record was when the
+    leader answered; they never overstate, and are 0 with acks=0. `duplicate`: an earlier try had stored it already."""
 
     topic: str
     partition: int
@@ -27,6 +27,7 @@ class RecordMetadata(NamedTuple):
     replicas_holding: int
     replicas_synced: int
     high_watermark: int
+    duplicate: bool
 
 
 class ConsumerRecord(NamedTuple):

@@ -51,11 +51,6 @@ class ClusterView:
     brokers: Mapping[int, BrokerInfo] = field(default_factory=lambda: MappingProxyType({}))
     topics: Mapping[str, TopicInfo] = field(default_factory=lambda: MappingProxyType({}))
 
-    def leader_address(self, node_id: int) -> str | None:
-        """Where a node serves clients, if it is known and not fenced."""
-        broker = self.brokers.get(node_id)
-        return broker.address if broker is not None and not broker.fenced else None
-
 
 def topic_info(topic: cluster_pb2.Topic) -> TopicInfo:
     """A topic from the wire."""

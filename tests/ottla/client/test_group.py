@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from ottla import Admin, Client, ConfigError, Consumer, Producer
+from ottla import Admin, Client, ConfigError, Consumer, OttlaError, Producer
+from ottla.v1 import error_pb2 as pb
 from tests.cluster.harness import ROOT, LocalCluster
 
 pytestmark = pytest.mark.cluster
@@ -239,6 +240,55 @@ async def test_the_coordinator_dies_and_nobody_notices(cluster: LocalCluster) ->
                 await consumer.commit()
                 cluster[node_id].start()
                 await asyncio.to_thread(cluster.wait_ready, [node_id])
+
+
+async def test_groups_are_listed_described_reset_and_deleted(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        admin = Admin(client)
+        await admin.create_topic("looked", partitions=2, replication_factor=3)
+        await fill(client, "looked", range(20), partitions=2)
+        async with Consumer("looked", group="looked", bootstrap=client, client_id="reader") as consumer:
+            assert len(await take(consumer, 6)) == 6
+            await consumer.commit()
+            group = await admin.describe_group("looked")
+            assert (group.state, group.assignor, len(group.members)) == ("stable", "uniform", 1)
+            assert group.members[0].client_id == "reader"
+            assert sorted(group.members[0].owned) == [("looked", 0), ("looked", 1)]
+            assert sum(lag.lag_records or 0 for lag in group.partitions.values() if lag.committed_offset) == 14 - sum(
+                10 for lag in group.partitions.values() if lag.committed_offset is None
+            )
+            with pytest.raises(OttlaError) as caught:
+                await admin.reset_offsets("looked", offset=0)
+            assert caught.value.code == pb.ERROR_CODE_NON_EMPTY_GROUP
+            with pytest.raises(OttlaError) as caught:
+                await admin.delete_group("looked")
+            assert caught.value.code == pb.ERROR_CODE_NON_EMPTY_GROUP
+        assert ("looked", "empty") in [(g.group_id, g.state) for g in await admin.list_groups()]
+        dry = await admin.reset_offsets("looked", [("looked", 0), ("looked", 1)], timestamp_ms=-1, validate_only=True)
+        assert {moved.new_offset for moved in dry.values()} == {10}
+        await admin.reset_offsets("looked", [("looked", 0), ("looked", 1)], offset=9)
+        async with Consumer("looked", group="looked", bootstrap=client) as consumer:
+            assert sorted(await take(consumer, 2)) == [18, 19]
+        await admin.delete_group("looked")
+        with pytest.raises(OttlaError) as caught:
+            await admin.describe_group("looked")
+        assert caught.value.code == pb.ERROR_CODE_GROUP_ID_NOT_FOUND
+        with pytest.raises(ConfigError):
+            await admin.reset_offsets("looked", offset=1, shift_by=1)
+
+
+async def test_a_handler_that_blocks_the_loop_is_not_a_dead_member(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("busy", partitions=1, replication_factor=3)
+        await fill(client, "busy", range(10))
+        async with Consumer("busy", group="busy", bootstrap=client, session_timeout_ms=1_000) as consumer:
+            assert await take(consumer, 3) == [0, 1, 2]
+            before = await Admin(client).describe_group("busy")
+            time.sleep(4)  # noqa: ASYNC251 - the point of the test
+            assert await take(consumer, 7) == list(range(3, 10))
+            after = await Admin(client).describe_group("busy")
+            assert after.group_epoch == before.group_epoch
+            assert [m.member_id for m in after.members] == [m.member_id for m in before.members]
 
 
 async def test_misuse_is_named(cluster: LocalCluster) -> None:

@@ -1,0 +1,207 @@
+"""Looking at groups and moving their positions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from grpc import aio
+
+from ottla.client.connection import Client
+from ottla.client.errors import ConfigError, OttlaError, from_server
+from ottla.client.records import TopicPartition
+from ottla.v1 import data_pb2, group_pb2
+from ottla.v1.group_pb2_grpc import GroupServiceStub
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """A group in a list; `state` is empty, assigning, reconciling or stable."""
+
+    group_id: str
+    state: str
+    member_count: int
+    coordinator_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """A member, what it owns and what it is to own in the end."""
+
+    member_id: str
+    instance_id: str
+    client_id: str
+    client_host: str
+    member_epoch: int
+    owned: tuple[TopicPartition, ...]
+    target: tuple[TopicPartition, ...]
+    topics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLag:
+    """How far a group is in a partition. None where nothing was committed, or the leader did not answer; `lag_ms` is
+    the age of the first unread record; `member_id` is empty where nobody owns the partition."""
+
+    committed_offset: int | None
+    high_watermark: int | None
+    lag_records: int | None
+    lag_ms: int | None
+    member_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDescription:
+    """A group with its members and its positions, with or without members."""
+
+    group_id: str
+    state: str
+    group_epoch: int
+    assignor: str
+    coordinator_id: int
+    members: tuple[GroupMember, ...]
+    partitions: dict[TopicPartition, GroupLag]
+
+
+@dataclass(frozen=True, slots=True)
+class MovedPosition:
+    """What a reset did, or would do; None = no position."""
+
+    old_offset: int | None
+    new_offset: int | None
+
+
+class GroupAdmin:
+    """The part of `Admin` that is about groups."""
+
+    _client: Client
+    _timeout_ms: int
+
+    async def list_groups(self, state: str = "") -> list[GroupSummary]:
+        """All groups, or those in a state. Raises OttlaError where a coordinator did not answer: a list with gaps would
+        look complete."""
+        request = group_pb2.ListGroupsRequest(state=state)
+        answer = await self._client.on_any_node(partial(_list, request, self._timeout_ms), self._timeout_ms)
+        if answer.error.code:
+            raise from_server(answer.error)
+        return [GroupSummary(g.group_id, g.state, g.member_count, g.coordinator_id) for g in answer.groups]
+
+    async def describe_group(self, group_id: str) -> GroupDescription:
+        """Members, positions and lag. Raises OttlaError with GROUP_ID_NOT_FOUND for an unknown one."""
+        request = group_pb2.DescribeGroupsRequest(group_ids=[group_id])
+        answer = await self._client.on_any_node(partial(_describe, request, self._timeout_ms), self._timeout_ms)
+        if not answer.groups:
+            raise OttlaError("the server's answer has no group. Next: check that client and server have one version")
+        group = answer.groups[0]
+        if group.error.code:
+            raise from_server(group.error)
+        return GroupDescription(
+            group.group_id,
+            group.state,
+            group.group_epoch,
+            group.assignor,
+            group.coordinator_id,
+            tuple(map(_member, group.members)),
+            {_where(lag.partition): _lag(lag) for lag in group.partitions},
+        )
+
+    async def delete_group(self, group_id: str) -> None:
+        """Deletes an empty group and its positions. Raises OttlaError: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND."""
+        request = group_pb2.DeleteGroupsRequest(group_ids=[group_id])
+        answer = await self._client.on_any_node(
+            partial(_delete, request, self._timeout_ms), self._timeout_ms, repeatable=False
+        )
+        for group in answer.groups:
+            if group.error.code:
+                raise from_server(group.error)
+
+    async def reset_offsets(
+        self,
+        group_id: str,
+        partitions: Iterable[tuple[str, int]] = (),
+        *,
+        timestamp_ms: int | None = None,
+        offset: int | None = None,
+        shift_by: int | None = None,
+        validate_only: bool = False,
+    ) -> dict[TopicPartition, MovedPosition]:
+        """Moves the positions of an empty group, everywhere or in `partitions`, to exactly one of: a time (-1 latest,
+        -2 earliest), an offset, so many records forward or back; clamped to what exists. Answers old and new positions.
+        Raises OttlaError with NON_EMPTY_GROUP while it has members."""
+        if sum(target is not None for target in (timestamp_ms, offset, shift_by)) != 1:
+            raise ConfigError("reset_offsets needs exactly one of timestamp_ms, offset and shift_by")
+        request = group_pb2.ResetOffsetsRequest(
+            group_id=group_id,
+            partitions=[data_pb2.TopicPartition(topic=topic, partition=number) for topic, number in partitions],
+            validate_only=validate_only,
+        )
+        if timestamp_ms is not None:
+            request.timestamp_ms = timestamp_ms
+        elif offset is not None:
+            request.offset = offset
+        elif shift_by is not None:
+            request.shift_by = shift_by
+        answer = await self._client.on_any_node(
+            partial(_reset, request, self._timeout_ms), self._timeout_ms, repeatable=False
+        )
+        if answer.error.code:
+            raise from_server(answer.error)
+        moved = {}
+        for result in answer.partitions:
+            if result.error.code:
+                raise from_server(result.error)
+            moved[_where(result.partition)] = MovedPosition(
+                result.old_offset if result.HasField("old_offset") else None,
+                result.new_offset if result.HasField("new_offset") else None,
+            )
+        return moved
+
+
+def _where(partition: data_pb2.TopicPartition) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.partition)
+
+
+def _member(member: group_pb2.MemberDescription) -> GroupMember:
+    return GroupMember(
+        member.member_id,
+        member.instance_id,
+        member.client_id,
+        member.client_host,
+        member.member_epoch,
+        tuple(map(_where, member.owned)),
+        tuple(map(_where, member.target)),
+        tuple(member.topics),
+    )
+
+
+def _lag(lag: group_pb2.PartitionLag) -> GroupLag:
+    return GroupLag(
+        lag.committed_offset if lag.HasField("committed_offset") else None,
+        lag.high_watermark if lag.HasField("high_watermark") else None,
+        lag.lag_records if lag.HasField("lag_records") else None,
+        lag.lag_ms if lag.HasField("lag_ms") else None,
+        lag.member_id,
+    )
+
+
+async def _list(
+    request: group_pb2.ListGroupsRequest, timeout_ms: int, channel: aio.Channel
+) -> group_pb2.ListGroupsResponse:
+    return await GroupServiceStub(channel).ListGroups(request, timeout=timeout_ms / 1000)
+
+
+async def _describe(
+    request: group_pb2.DescribeGroupsRequest, timeout_ms: int, channel: aio.Channel
+) -> group_pb2.DescribeGroupsResponse:
+    return await GroupServiceStub(channel).DescribeGroups(request, timeout=timeout_ms / 1000)
+
+
+async def _delete(
+    request: group_pb2.DeleteGroupsRequest, timeout_ms: int, channel: aio.Channel
+) -> group_pb2.DeleteGroupsResponse:
+    return await GroupServiceStub(channel).DeleteGroups(request, timeout=timeout_ms / 1000)
+
+
+async def _reset(
+    request: group_pb2.ResetOffsetsRequest, timeout_ms: int, channel: aio.Channel
+) -> group_pb2.ResetOffsetsResponse:
+    return await GroupServiceStub(channel).ResetOffsets(request, timeout=timeout_ms / 1000)
