@@ -23,6 +23,7 @@ from node.data import DataPlane, Waiting
 from node.http import HttpServer, Reply
 from node.metadata.image import NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
+from node.process import cause_of
 from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
@@ -77,6 +78,7 @@ class ControlPlane:
         self._quorum.add_listener(self)
         self._server = listener.make_server(MESSAGE_MAX_BYTES)
         self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
+        self._opened = asyncio.Event()
         self._ready = False
         self._stopping = False
         self._contact_ms = 0
@@ -127,18 +129,21 @@ class ControlPlane:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._shell.run())
-            group.create_task(self._lifecycle.run())
+            group.create_task(self._register())
             group.create_task(self._watch())
             for core in (self._quorum.failed, self._shell.failed):
                 group.create_task(_until(core))
+
+    async def _register(self) -> None:
+        """A broker registers when its logs are recovered: what it is elected for it must be able to lead."""
+        await self._opened.wait()
+        await self._lifecycle.run()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self.failed.done():
             return
         error = task.exception()
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        self.failed.set_exception(error or RuntimeError("the control plane ended"))
+        self.failed.set_exception(cause_of(error) if error else RuntimeError("the control plane ended"))
 
     async def hand_over(self) -> None:
         """Asks the controller to take leaderships and ISR memberships away, unless there is none to do so."""
@@ -201,6 +206,10 @@ class ControlPlane:
         metrics.isr_expands.inc(len(set(now.isr) - set(before.isr)))
 
     # --- to and from the data loop
+
+    def opened(self) -> None:
+        """The data plane has recovered its logs and serves clients. Called from its thread."""
+        self._loop.call_soon_threadsafe(self._opened.set)
 
     def applied(self) -> None:
         """The data loop has applied a newer image. Called from its thread."""
@@ -290,6 +299,8 @@ class ControlPlane:
         lifecycle, leadership = self._lifecycle, self._quorum.leadership
         if self._stopping:
             why = "stopping"
+        elif not self._opened.is_set():
+            why = "recovering logs"
         elif self._quorum.cluster_id is None:
             why = "the quorum has not formed yet"
         elif leadership.leader_id is None:

@@ -61,7 +61,7 @@ class Waiting(NamedTuple):
 
 
 class DataPlane:
-    """Made, started, run and stopped on the data loop."""
+    """Made, run and stopped on the data loop. `opened`: the logs are recovered and clients are served."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class DataPlane:
         fs: FileSystem,
         *,
         describe_quorum: DescribeQuorum,
+        on_opened: Callable[[], None],
         on_applied: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -91,7 +92,11 @@ class DataPlane:
             defaults=settings.broker_configs,
             controller_address=self.view.controller_address,
         )
+        self._on_opened = on_opened
         self._on_applied = on_applied
+        self.opened = asyncio.Event()
+        self._recovered = False
+        self._early: list[tuple[Image, Delta]] | None = []
         # Read by the control loop.
         self.turned_ms = _now_ms()
         self.applied_index = 0
@@ -115,9 +120,13 @@ class DataPlane:
         self._health: Any = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def start(self) -> None:
-        """Recovers the logs and opens both listeners. Raises OSError where a port is taken; `stop` is due then, too."""
+    async def _open(self) -> None:
+        """Recovers the logs, catches up with the metadata, opens both listeners."""
         await self.broker.start()
+        self._recovered = True
+        early, self._early = self._early, None
+        for image, delta in early or ():
+            self.apply_metadata(image, delta)
         public = listener.make_server(self._settings.socket_request_max_bytes)
         self._add_services(public, forwarded=False)
         self._health = listener.add_public_extras(public, PUBLIC)
@@ -190,9 +199,12 @@ class DataPlane:
         return data_pb2.InitProducerIdResponse(producer_id=await self.broker.allocate_producer_id())
 
     async def run(self) -> None:
-        """Housekeeping until cancelled. What ends it ends the node."""
+        """Opens, then keeps house until cancelled. What ends it ends the node: OSError where a port is taken."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._turn())
+            await self._open()
+            self.opened.set()
+            self._on_opened()
             group.create_task(self._peers.run())
             group.create_task(trim_when_idle(self.metrics.busy))
             group.create_task(self._watch(self.broker.failed))
@@ -221,6 +233,10 @@ class DataPlane:
 
     def apply_metadata(self, image: Image, delta: Delta) -> None:
         """Takes over the next image. An error here is a bug: it stops the node, for what follows would build on it."""
+        if self._early is not None:
+            # The quorum does not wait for the recovery of a node's logs; they wait for it here.
+            self._early.append((image, delta))
+            return
         try:
             self.broker.apply_metadata(image, delta)
             self.view.apply(image, delta)
@@ -244,6 +260,8 @@ class DataPlane:
 
     async def stop(self) -> bool:
         """Ends the listeners, then the broker. Returns whether all logs were closed cleanly."""
+        if not self._recovered:
+            return False
         await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
         await self._auto_create.stop()
         await self._admin.stop()

@@ -6,6 +6,7 @@ cleanly; a second signal ends the process at once. A core task that ends by itse
 
 import asyncio
 import concurrent.futures
+import contextlib
 import faulthandler
 import os
 import secrets
@@ -96,6 +97,7 @@ class _Node:
                 directory,
                 self._fs,
                 describe_quorum=control.describe_quorum,
+                on_opened=control.opened,
                 on_applied=control.applied,
             )
         )
@@ -143,7 +145,7 @@ class DataThread:
     def __init__(self, make: Callable[[], DataPlane]) -> None:
         self._make = make
         self._control_loop = asyncio.get_running_loop()
-        self._started: concurrent.futures.Future[DataPlane] = concurrent.futures.Future()
+        self._made: concurrent.futures.Future[DataPlane] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name="data", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -151,13 +153,15 @@ class DataThread:
         self.ended: asyncio.Future[None] = self._control_loop.create_future()
 
     async def start(self) -> None:
-        """Raises what kept the data plane from starting."""
+        """Returns when the data plane is there; it recovers its logs and opens its listeners meanwhile."""
         self._thread.start()
-        self.plane = await asyncio.wrap_future(self._started)
+        self.plane = await asyncio.wrap_future(self._made)
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Runs a function on the data loop, in the order of the calls; its result and end are not waited for."""
-        if self._loop is not None and not self.ended.done():
+        assert self._loop is not None
+        # A loop that has closed says so by RuntimeError; `ended` says why.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def submit(self, work: Coroutine[Any, Any, Result]) -> "concurrent.futures.Future[Result]":
@@ -167,8 +171,8 @@ class DataThread:
 
     async def stop(self) -> bool:
         """Ends the data plane; returns whether all its logs were closed cleanly."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._stop is not None:
+            self.call(self._stop.set)
             await asyncio.wait([self.ended])
         return self._clean
 
@@ -179,12 +183,13 @@ class DataThread:
                 runner.run(self._main())
         except BaseException as caught:
             error = caught
-        if not self._started.done():
-            self._started.set_exception(error or RuntimeError("the data plane ended while it started"))
+        if not self._made.done():
+            self._made.set_exception(error or RuntimeError("the data plane could not be made"))
             error = None
         self._control_loop.call_soon_threadsafe(self._finish, error)
 
     def _finish(self, error: BaseException | None) -> None:
+        error = None if error is None else process.cause_of(error)
         if error is None:
             self.ended.set_result(None)
         else:
@@ -194,12 +199,7 @@ class DataThread:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         plane = self._make()
-        try:
-            await plane.start()
-        except BaseException:
-            await plane.stop()
-            raise
-        self._started.set_result(plane)
+        self._made.set_result(plane)
         running = asyncio.ensure_future(plane.run())
         stopping = asyncio.ensure_future(self._stop.wait())
         ends: list[asyncio.Future[Any]] = [running, stopping, plane.failed]

@@ -48,6 +48,13 @@ def settle() -> None:
     gc.freeze()
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """The first error of a task group's: it is what ended the others."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def resident_bytes() -> int | None:
     """Resident memory of this process; None where /proc does not say."""
     try:

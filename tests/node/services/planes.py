@@ -49,10 +49,12 @@ class Planes:
             )
             directory.set_cluster_id(CLUSTER_ID)
             self._directories.append(directory)
-            plane = DataPlane(settings, directory, fs, describe_quorum=_no_quorum, on_applied=lambda: None)
-            await plane.start()
+            plane = DataPlane(
+                settings, directory, fs, describe_quorum=_no_quorum, on_opened=lambda: None, on_applied=lambda: None
+            )
             self.planes[node_id] = plane
             self._tasks.append(asyncio.create_task(plane.run()))
+            await plane.opened.wait()
         self.change(
             *(
                 records.MetadataRecord(

@@ -346,9 +346,10 @@ async def test_who_never_reads_answers_is_read_no_further(planes: Planes) -> Non
 
         async def send_all() -> None:
             nonlocal sent
-            for sent in range(50_000):
+            while sent < 50_000:
                 async with asyncio.timeout(1.5):
                     await call.write(request)
+                sent += 1
 
         with pytest.raises(TimeoutError):
             await send_all()
