@@ -202,6 +202,10 @@ class Client:
                     return
                 if view is None:
                     view = view_of(event.metadata)
+                    if not view.cluster_id or view.cluster_id != (self.view.cluster_id or view.cluster_id):
+                        # Not formed yet, or not ours: its empty metadata would read as "every topic was deleted".
+                        self._last_errors[address] = f"its cluster id is {view.cluster_id or 'not known yet'}"
+                        return
                     self._home = address
                     self._last_errors.pop(address, None)
                     self._changed.set()
@@ -215,7 +219,7 @@ class Client:
 
     def _take(self, view: ClusterView) -> None:
         """A new view, unless it is of a node that lags behind what is known already: that one catches up."""
-        if view.cluster_id == self.view.cluster_id and view.metadata_index < self.view.metadata_index:
+        if view.metadata_index < self.view.metadata_index:
             return
         self.view = view
         self._changed.set()

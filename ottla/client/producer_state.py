@@ -139,6 +139,7 @@ class ProducerState:
         self.flushing = 0
         """While above 0, open batches do not linger."""
         self._rng = rng
+        self._next_epochs: dict[str, int] = {}
         self._active: dict[tuple[str, int], Queue] = {}
 
     # -- records in ------------------------------------------------------------------------------------------------
@@ -375,7 +376,8 @@ class ProducerState:
         elif topic.topic_id != topic_id:
             self._start_over(topic, topic_id, now_ms)
         while len(topic.queues) < len(leaders):
-            topic.queues.append(Queue(name, len(topic.queues), epoch=self.first_epoch))
+            epoch = self._next_epochs.get(name, self.first_epoch)
+            topic.queues.append(Queue(name, len(topic.queues), epoch=epoch))
         for queue, leader in zip(topic.queues, leaders, strict=False):
             if leader.epoch > queue.leader.epoch or (leader.epoch == queue.leader.epoch and leader != queue.leader):
                 self._set_leader(queue, leader, now_ms)
@@ -385,6 +387,8 @@ class ProducerState:
         topic = self.topics.pop(name, None)
         if topic is None:
             return []
+        # Should the same topic come back, no old sequence may be taken for a new one.
+        self._next_epochs[name] = 1 + max((queue.epoch for queue in topic.queues), default=self.first_epoch)
         completed = []
         for queue in topic.queues:
             for batch in list(queue.batches()):

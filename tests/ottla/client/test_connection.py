@@ -21,6 +21,7 @@ class Node(cluster_pb2_grpc.ClusterServiceServicer):
         self.index = index
         self.silent = asyncio.Event()
         self.watchers = 0
+        self.cluster_id = "c"
         self._brokers = [
             cluster_pb2.Broker(node_id=i + 1, address=address, broker_epoch=1) for i, address in enumerate(addresses)
         ]
@@ -28,7 +29,7 @@ class Node(cluster_pb2_grpc.ClusterServiceServicer):
     async def WatchMetadata(self, request, context):
         self.watchers += 1
         metadata = cluster_pb2.Metadata(
-            cluster_id="c", metadata_index=self.index, brokers=self._brokers, node_id=self.node_id
+            cluster_id=self.cluster_id, metadata_index=self.index, brokers=self._brokers, node_id=self.node_id
         )
         metadata.topics.add(name=f"topic-of-{self.index}", topic_id=b"i" * 16).partitions.add(partition=0)
         yield cluster_pb2.MetadataEvent(metadata=metadata)
@@ -92,6 +93,18 @@ async def test_metadata_never_goes_back(nodes) -> None:
         assert client.view.metadata_index == 20
         assert seen == [20]
         stop()
+
+
+@pytest.mark.parametrize("cluster_id", ["another", ""])
+async def test_a_node_of_another_cluster_or_none_changes_nothing(nodes, cluster_id: str) -> None:
+    (_, two), addresses, servers = nodes
+    two.cluster_id = cluster_id
+    async with Client(addresses) as client:
+        await servers[0].stop(None)
+        await asyncio.sleep(0.5)
+        with pytest.raises(ConnectionFailed, match="its cluster id is"):
+            await client.home(1.5)
+        assert list(client.view.topics) == ["topic-of-10"]
 
 
 async def test_nobody_answers() -> None:

@@ -319,6 +319,16 @@ def test_a_deleted_topic_fails_what_was_meant_for_it():
     assert state.outstanding() == []
 
 
+def test_a_topic_that_comes_back_never_reuses_a_sequence():
+    state = state_with()
+    answer(state, one_by_one(state, 1)[0])
+    state.on_topic_deleted("t")
+    state.on_metadata("t", TOPIC_ID, [Leader(1, 0)], 0)
+    again = put(state, b"again", 0)
+    assert sent(state, 0) == [again]
+    assert (again.epoch, again.sequence) == (1, 0)
+
+
 def test_a_topic_created_anew_starts_at_sequence_0():
     state = state_with()
     done, flying = one_by_one(state, 2)
