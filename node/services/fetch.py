@@ -7,7 +7,7 @@ Answers of other leaders are joined as bytes too, since protobuf merges repeated
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -36,34 +36,43 @@ _CODECS: Final = frozenset(record_pb2.Codec.values())
 
 
 @dataclass(slots=True)
-class Found:
-    """What a fetch has to say: encoded results with tag and length, and what a stream needs to know of them."""
-
-    pieces: list[bytes] = field(default_factory=list)
-    data_bytes: int = 0
-    urgent: bool = False
-    """A partition has an error or was truncated: its reader should hear now."""
-    moves: list["Move"] = field(default_factory=list)
-
-    def join(self, other: "Found") -> None:
-        self.pieces += other.pieces
-        self.data_bytes += other.data_bytes
-        self.urgent = self.urgent or other.urgent
-        self.moves += other.moves
-
-
-@dataclass(slots=True)
 class Move:
-    """News of one asked-for position: where to read next, and whether there was an error. `piece` is its result."""
+    """News of one asked-for position: where to read next, and whether there was an error.
+
+    `result` is its entry in the answer, in pieces, so that a slice of the log is copied once: into the message.
+    """
 
     wanted: data_pb2.FetchPartition
     topic_id: bytes
-    piece: bytes
+    result: tuple[bytes, ...]
     next_offset: int
-    data_bytes: int
-    error_code: int
-    retriable: bool
-    diverging: bool
+    data_bytes: int = 0
+    error_code: int = 0
+    retriable: bool = False
+    diverging: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """What a fetch has to say. `urgent`: a partition has an error or was truncated, its reader should hear now."""
+
+    moves: list[Move] = field(default_factory=list)
+    data_bytes: int = 0
+    urgent: bool = False
+
+    def add(self, move: Move) -> None:
+        self.moves.append(move)
+        self.data_bytes += move.data_bytes
+        self.urgent = self.urgent or move.error_code != 0 or move.diverging
+
+    def join(self, other: "Found") -> None:
+        for move in other.moves:
+            self.add(move)
+
+
+def message_of(moves: Iterable[Move]) -> bytes:
+    """A serialized FetchResponse."""
+    return b"".join(piece for move in moves for piece in move.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class Fetcher:
         found = await self.gather(request.partitions, terms, context.time_remaining())
         self._metrics.fetched_bytes.inc(found.data_bytes)
         self._metrics.busy.passed_bytes += found.data_bytes
-        return b"".join(found.pieces)
+        return message_of(found.moves)
 
     def terms(
         self,
@@ -199,7 +208,7 @@ class Fetcher:
                 else:
                     remote.setdefault(partition.leader, []).append(want)
             except ApiError as error:
-                found.join(self._failed(want, error))
+                found.add(self._failed(want, error))
         return local, remote, found
 
     def _read_local(self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, turn: int) -> Found:
@@ -221,14 +230,14 @@ class Fetcher:
                     last_fetched_epoch=want.last_fetched_epoch if want.HasField("last_fetched_epoch") else None,
                 )
             except ApiError as error:
-                found.join(self._failed(want, error))
+                found.add(self._failed(want, error))
             except Exception as error:
-                found.join(self._failed(want, unexpected("Fetch", error)))
+                found.add(self._failed(want, unexpected("Fetch", error)))
             else:
-                found.join(_result(topic, want, read))
+                found.add(_result(topic, want, read))
         return found
 
-    def _failed(self, want: data_pb2.FetchPartition, error: ApiError) -> Found:
+    def _failed(self, want: data_pb2.FetchPartition, error: ApiError) -> Move:
         self._metrics.refused("Fetch", error.code)
         result = data_pb2.FetchResult(
             topic=want.topic,
@@ -238,11 +247,13 @@ class Fetcher:
             next_offset=want.offset,
             seek_id=want.seek_id,
         )
-        piece = _framed(result.SerializeToString(), b"")
-        return Found(
-            [piece],
-            urgent=True,
-            moves=[Move(want, want.topic_id, piece, want.offset, 0, error.code, error.retriable, False)],
+        return Move(
+            want,
+            want.topic_id,
+            _framed(b"", result.SerializeToString()),
+            want.offset,
+            error_code=error.code,
+            retriable=error.retriable,
         )
 
     async def _local_news(self, positions: Sequence[Position], missing_bytes: int, deadline: float) -> None:
@@ -290,7 +301,7 @@ class Fetcher:
             answer = await self._peers.call(leader, FETCH, request.SerializeToString(), terms.max_wait_ms / 1000 + 5.0)
         except ApiError as error:
             for want in wanted:
-                found.join(self._failed(want, error))
+                found.add(self._failed(want, error))
             return found
         # A question names its partition by id, by name or both; the answer has both.
         asked = {(want.topic_id or want.topic, want.partition): want for want in wanted}
@@ -299,15 +310,16 @@ class Fetcher:
             if asked_for is None:
                 continue
             fault = pb.Error.FromString(result.error) if result.HasField("error") else pb.Error()
-            piece = _framed(result.SerializeToString(), b"")
-            size = sum(map(len, result.batches))
-            diverging = result.HasField("diverging_epoch")
-            found.pieces.append(piece)
-            found.data_bytes += size
-            found.urgent = found.urgent or bool(fault.code) or diverging
-            found.moves.append(
+            found.add(
                 Move(
-                    asked_for, result.topic_id, piece, result.next_offset, size, fault.code, fault.retriable, diverging
+                    asked_for,
+                    result.topic_id,
+                    _framed(b"", result.SerializeToString()),
+                    result.next_offset,
+                    sum(map(len, result.batches)),
+                    fault.code,
+                    fault.retriable,
+                    result.HasField("diverging_epoch"),
                 )
             )
         return found
@@ -317,7 +329,7 @@ def _left_ms(deadline: float) -> int:
     return max(1, round((deadline - time.monotonic()) * 1000))
 
 
-def _result(topic: Topic, want: data_pb2.FetchPartition, read: ReadResult) -> Found:
+def _result(topic: Topic, want: data_pb2.FetchPartition, read: ReadResult) -> Move:
     fields = data_pb2.FetchResult(
         topic=topic.name,
         topic_id=topic.topic_id,
@@ -331,16 +343,16 @@ def _result(topic: Topic, want: data_pb2.FetchPartition, read: ReadResult) -> Fo
     )
     if read.diverging is not None:
         fields.diverging_epoch.leader_epoch, fields.diverging_epoch.end_offset = read.diverging
-    piece = _framed(fields.SerializeToString(), read.data)
-    diverging = read.diverging is not None
-    return Found(
-        [piece],
+    return Move(
+        want,
+        topic.topic_id,
+        _framed(read.data, fields.SerializeToString()),
+        read.next_offset,
         len(read.data),
-        diverging,
-        [Move(want, topic.topic_id, piece, read.next_offset, len(read.data), 0, False, diverging)],
+        diverging=read.diverging is not None,
     )
 
 
-def _framed(fields: bytes, data: bytes) -> bytes:
+def _framed(data: bytes, fields: bytes) -> tuple[bytes, ...]:
     """One entry of FetchResponse.partitions: tag, length, the log's slice (FetchResult.batches), the other fields."""
-    return b"".join((_RESULTS_TAG, varint(len(data) + len(fields)), data, fields))
+    return _RESULTS_TAG, varint(len(data) + len(fields)), data, fields

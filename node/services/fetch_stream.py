@@ -13,7 +13,7 @@ import grpc
 
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.services.fetch import Fetcher, Found, Move, Terms
+from node.services.fetch import Fetcher, Found, Move, Terms, message_of
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
@@ -127,7 +127,7 @@ class _Reader:
                 self._credit -= sent_bytes
                 self._metrics.fetched_bytes.inc(sent_bytes)
                 self._metrics.busy.passed_bytes += sent_bytes
-                await self._context.write(b"".join([move.piece for move in news]))
+                await self._context.write(message_of(news))
             elif found.urgent:
                 # Every partition is in an error it was told of: ask again in a while, not at once.
                 await self._until_changed(commands, RETRY_S)
