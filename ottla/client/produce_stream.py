@@ -10,7 +10,8 @@ from ottla.client.connection import Client
 from ottla.client.encode import encode_partition, encode_request
 from ottla.client.errors import OttlaError
 from ottla.client.producer_batch import Batch
-from ottla.client.producer_state import ProducerState, Transmit
+from ottla.client.producer_queue import Transmit
+from ottla.client.producer_state import ProducerState
 from ottla.client.streams import converse
 from ottla.v1.data_pb2 import ProduceResponse, ProduceResult, ProduceStreamResponse
 

@@ -22,7 +22,8 @@ from ottla.client.errors import (
 )
 from ottla.client.produce_stream import ProduceStream
 from ottla.client.producer_batch import Batch
-from ottla.client.producer_state import Leader, ProducerState, Topic
+from ottla.client.producer_queue import Leader, Topic
+from ottla.client.producer_state import ProducerState
 from ottla.client.records import Headers, RecordMetadata
 from ottla.client.settings import ProducerSettings
 from ottla.client.tasks import Tasks

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from node.broker.producers import ProducerTable
 from ottla.client.errors import ConfigError, DeliveryFailed
 from ottla.client.producer_batch import Batch
-from ottla.client.producer_state import Leader, ProducerState
+from ottla.client.producer_queue import Leader
+from ottla.client.producer_state import ProducerState
 from ottla.client.settings import ProducerSettings
 from ottla.protocol.batch import BatchHeader
 from ottla.protocol.errors import ApiError
