@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -19,7 +18,7 @@ import grpc
 import structlog
 
 from node.config import Settings
-from node.quorum.disk import FATAL, DiskQueue
+from node.quorum.disk import DiskQueue
 from node.quorum.members import Members
 from node.quorum.snapshots import Snapshots
 from node.quorum.status import describe
@@ -138,9 +137,7 @@ class Quorum:
         """
         self.failed = asyncio.get_running_loop().create_future()
         self._running = True
-        self._guarded(self._members.start)
-        if self.failed.done():
-            await self.failed
+        self._members.start()
 
     async def stop(self, *, transfer: bool = True) -> None:
         """Leave in order: hand leadership over, finish what is being synced, close the log."""
@@ -353,22 +350,26 @@ class Quorum:
 
     def _tick(self) -> None:
         self._timer = None
-        if self._raft is not None and self._running:
-            self._raft.tick(_now_ms())
-            self._drain()
+        self._feed(lambda raft: raft.tick(_now_ms()))
 
     # --- raft: effects
 
-    def _drain(self) -> None:
-        """Do what the core wants done, until it wants no more."""
+    def _feed(self, give: Callable[[Raft], None]) -> None:
+        """Give the core one input and do what it wants done.
+
+        What escapes from here is this node's own disk or a bug, never a peer's doing: it stops the node.
+        """
         raft = self._raft
-        if raft is None or not self._running:
-            return
-        try:
-            effects = raft.drain()
-            self._perform(raft, effects)
-        except FATAL as error:
-            self._fail(error)
+        if raft is not None and self._running:
+            try:
+                give(raft)
+                self._perform(raft, raft.drain())
+            except Exception as error:
+                self._fail(error)
+
+    def _drain(self) -> None:
+        """Do what the core wants done after a call that was made directly."""
+        self._feed(lambda raft: None)
 
     def _perform(self, raft: Raft, effects: Effects) -> None:
         for message in effects.send_now:
@@ -456,16 +457,8 @@ class Quorum:
     def _on_synced(self, messages: Sequence[Message], persisted: Persisted | None) -> None:
         for message in messages:
             self._send(message)
-        if persisted is not None and self._raft is not None and self._running:
-            self._raft.persisted(persisted, _now_ms())
-            self._drain()
-
-    def _guarded(self, call: Callable[[], None]) -> None:
-        """Run `call`; what must stop the node does."""
-        try:
-            call()
-        except FATAL as error:
-            self._fail(error)
+        if persisted is not None:
+            self._feed(lambda raft: raft.persisted(persisted, _now_ms()))
 
     # --- snapshots
 
@@ -482,44 +475,40 @@ class Quorum:
             self._snapshots.take(raft.snapshot_meta(self.applied_index), self._snapshot_source())
 
     def _on_snapshot_stored(self, meta: SnapshotMeta, size_bytes: int) -> None:
-        if self._raft is not None and self._running:
-            self._raft.snapshot_stored(meta, size_bytes, _now_ms())
-            self._drain()
-            self._guarded(partial(self._store.keep_snapshots, self._raft.snapshots_in_use))
+        self._feed(lambda raft: raft.snapshot_stored(meta, size_bytes, _now_ms()))
+        self._feed(lambda raft: self._store.keep_snapshots(raft.snapshots_in_use))
 
     # --- members (MemberListener)
 
     def on_formed(self) -> None:
         """This node has just formed the cluster: nothing is gained by waiting for silence."""
-        if self._raft is not None and self._running:
-            self._raft.campaign(_now_ms())
-            self._drain()
+        self._feed(lambda raft: raft.campaign(_now_ms()))
 
     def on_message(self, message: Message) -> None:
         """A member says something."""
-        if self._raft is not None and self._running:
-            self._raft.step(message, _now_ms())
-            self._drain()
+        self._feed(lambda raft: raft.step(message, _now_ms()))
 
     def on_connected(self, peer: PeerId) -> None:
         """A first stream with `peer` stands: whatever was on its way to it before is lost."""
-        if self._raft is not None and self._running:
-            self._raft.set_contacts(self._members.links.connected)
-            self._raft.peer_alive(peer, _now_ms())
-            self._drain()
+        connected = self._members.links.connected
+        self._feed(lambda raft: raft.set_contacts(connected))
+        self._feed(lambda raft: raft.peer_alive(peer, _now_ms()))
 
     def on_dead(self, peer: PeerId) -> None:
         """`peer` closed its streams and did not come back."""
-        if self._raft is not None and self._running:
-            self._raft.peer_dead(peer, _now_ms())
-            self._drain()
-            for listener in self._listeners:
-                listener.on_peer_dead(peer.node_id)
+        self._feed(lambda raft: raft.peer_dead(peer, _now_ms()))
+        self._tell(lambda listener: listener.on_peer_dead(peer.node_id))
 
     def on_alive(self, peer: PeerId) -> None:
         """`peer` was dead and is back."""
-        for listener in self._listeners:
-            listener.on_peer_alive(peer.node_id)
+        self._tell(lambda listener: listener.on_peer_alive(peer.node_id))
+
+    def _tell(self, tell: Callable[[QuorumListener], None]) -> None:
+        def every(_: Raft) -> None:
+            for listener in self._listeners:
+                tell(listener)
+
+        self._feed(every)
 
     def on_failure(self, error: BaseException) -> None:
         """The disk under the formation failed."""

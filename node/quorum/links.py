@@ -164,8 +164,9 @@ class Links:
 
     async def _handshake_out(self, call: Any, node_id: int, address: str) -> bool:
         """Introduce this node, run the stream to its end; returns whether it stood."""
-        await call.write(pb.RaftFrame(hello=self._listener.hello(node_id)))
-        answer = await asyncio.wait_for(call.read(), _HELLO_TIMEOUT_S)
+        async with asyncio.timeout(_HELLO_TIMEOUT_S):
+            await call.write(pb.RaftFrame(hello=self._listener.hello(node_id)))
+            answer = await call.read()
         if not isinstance(answer, pb.RaftFrame) or answer.WhichOneof("frame") != "hello":
             return False
         if answer.hello.refusal:
@@ -188,7 +189,11 @@ class Links:
 
     async def _serve(self, _requests: Any, context: Any) -> None:
         """Run one stream that another node opened."""
-        first = await asyncio.wait_for(context.read(), _HELLO_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
+                first = await context.read()
+        except TimeoutError:
+            return
         if not isinstance(first, pb.RaftFrame) or first.WhichOneof("frame") != "hello" or self._stopping:
             return
         refusal = self._listener.admit(first.hello)

@@ -139,6 +139,9 @@ class QuorumStore:
     def open(self, now_ms: int) -> Loaded:
         """Load everything; recovers the log. Raises CorruptFile, OSError."""
         assert self.formation is not None
+        for name in self._fs.listdir(self._path):
+            if name.endswith(".tmp"):
+                self._fs.unlink(os.path.join(self._path, name))
         state = read_durable(self._fs, self._state_path) or {}
         vote = state.get("voted_for")
         hard_state = HardState(
@@ -287,10 +290,13 @@ class QuorumStore:
             file.close()
 
     def keep_snapshots(self, indexes: Iterable[int]) -> None:
-        """Remove the files of all other snapshots. Raises OSError."""
+        """Remove the files of other snapshots older than the newest of `indexes`. Raises OSError.
+
+        A newer one is just being stored: its file is there a moment before the quorum knows of it.
+        """
         kept = set(indexes)
         for name in self._snapshot_names():
-            if int(name[:20]) not in kept:
+            if int(name[:20]) not in kept and int(name[:20]) < max(kept):
                 self._fs.unlink(os.path.join(self._path, name))
 
     def _snapshot_path(self, snapshot: SnapshotMeta) -> str:
