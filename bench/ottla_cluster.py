@@ -40,8 +40,9 @@ async def start(directory: Path) -> Running:
         for each in listeners:
             await asyncio.to_thread(_wait_ready, each["http"])
         await _create_topic(listeners[0]["public"])
-    except BaseException:
+    except BaseException as error:
         stop(processes)
+        error.add_note((directory / "log").read_text(errors="replace")[-4000:])
         raise
     return Running(
         [each["public"] for each in listeners], {"servers": [process.pid for process in processes]}, processes
