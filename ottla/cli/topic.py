@@ -1,4 +1,4 @@
-"""`ottla topic`: create, list, describe, alter, delete."""
+"""`ottla topic`: create, list, describe, alter, elect, delete."""
 
 import sys
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ottla.cli.elect import elect
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ottla.client.view import ClusterView, TopicInfo
 
 app = typer.Typer(help="Create, list, describe, alter and delete topics.", rich_markup_mode=None, no_args_is_help=True)
+app.command()(elect)
 
 Name = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]

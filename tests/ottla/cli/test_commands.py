@@ -105,6 +105,13 @@ def test_a_name_that_is_taken_and_fewer_partitions(ottla: Ottla, topic: str) -> 
     assert "3" in error["message"]
 
 
+def test_an_election_that_changes_nothing(ottla: Ottla, topic: str) -> None:
+    assert ottla("topic", "elect", topic).stdout == "Nothing had to change.\n"
+    assert answer(ottla, "topic", "elect", topic, "--unclean") == []
+    assert refused(ottla, "topic", "elect", "nowhere")["code"] == "UNKNOWN_TOPIC_OR_PARTITION"
+    assert refused(ottla, "topic", "elect", topic, "--partition", "9")["code"] == "UNKNOWN_TOPIC_OR_PARTITION"
+
+
 # -- records -----------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["node"],
     ["produce"],
     ["consume"],
-    *(["topic", verb] for verb in ("create", "list", "describe", "alter", "delete")),
+    *(["topic", verb] for verb in ("create", "list", "describe", "alter", "elect", "delete")),
     *(["group", verb] for verb in ("list", "describe", "reset-offsets", "delete")),
     *(["cluster", verb] for verb in ("status", "quorum")),
     ["config", "describe"],
