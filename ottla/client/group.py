@@ -74,13 +74,17 @@ class Membership:
 
     def heard(self, now_ms: int) -> bool:
         """A word from the server. False if it comes after too long a silence: it may be an old one that waited in a
-        buffer, so the session must be resumed to find out what holds."""
-        if self.last_heard_ms is not None and now_ms - self.last_heard_ms >= self.session_timeout_ms:
-            self.needs_proof = True
-            self.last_heard_ms = None
-            return False
+        buffer, so the coordinator must be asked what holds."""
+        in_time = self.last_heard_ms is None or now_ms - self.last_heard_ms < self.session_timeout_ms
+        self.needs_proof = self.needs_proof or not in_time
         self.last_heard_ms = now_ms
-        return True
+        return in_time
+
+    def proven(self, member_id: str, member_epoch: int, asked_ms: int) -> None:
+        """The coordinator, asked at `asked_ms`, said that this member is one, in this epoch."""
+        if (member_id, member_epoch) == (self.member_id, self.member_epoch):
+            self.needs_proof = False
+            self.last_heard_ms = max(asked_ms, self.last_heard_ms or asked_ms)
 
     def connected(self) -> None:
         """A new session: the time before it does not count as silence, but nothing is proven yet either."""

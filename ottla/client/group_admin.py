@@ -1,5 +1,7 @@
 """Looking at groups and moving their positions."""
 
+import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -140,15 +142,22 @@ class GroupAdmin:
             request.offset = offset
         elif shift_by is not None:
             request.shift_by = shift_by
-        answer = await self._client.on_any_node(
-            partial(_reset, request, self._timeout_ms), self._timeout_ms, repeatable=False
-        )
-        if answer.error.code:
-            raise from_server(answer.error)
+        give_up = time.monotonic() + self._timeout_ms / 1000
+        while True:
+            answer = await self._client.on_any_node(
+                partial(_reset, request, self._timeout_ms), self._timeout_ms, repeatable=False
+            )
+            errors = [answer.error, *(result.error for result in answer.partitions)]
+            error = next((error for error in errors if error.code), None)
+            if error is None:
+                break
+            # A shift that was made in part must not be made again; where a position is absolute, it may.
+            may_repeat = validate_only or shift_by is None
+            if not (may_repeat and error.retriable and time.monotonic() < give_up):
+                raise from_server(error)
+            await asyncio.sleep(0.05)
         moved = {}
         for result in answer.partitions:
-            if result.error.code:
-                raise from_server(result.error)
             moved[_where(result.partition)] = MovedPosition(
                 result.old_offset if result.HasField("old_offset") else None,
                 result.new_offset if result.HasField("new_offset") else None,

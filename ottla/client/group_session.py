@@ -34,6 +34,7 @@ log = logging.getLogger("ottla.group")
 
 LEAVE_WAIT_S: Final = 2.0
 SILENCE_MAX_MS: Final = 5_000
+_LOOK_S: Final = 0.5
 
 
 class Position(NamedTuple):
@@ -73,7 +74,8 @@ class GroupSession:
         self._owner = owner
         self._commit_timeout_ms = commit_timeout_ms
         self._outbox: asyncio.Queue[SessionRequest] = asyncio.Queue(maxsize=100)
-        self._assigned = asyncio.Event()
+        self._to_do = asyncio.Event()
+        self._carried_out: Assignment | None = None
         self._is_leaving = False
         self._last_word_ms = 0
         self._call: Any = None
@@ -121,10 +123,13 @@ class GroupSession:
         """Sends what is to be said, and leaves a node that has nothing to say: a tick is due every 2 s."""
         self._last_word_ms = _now_ms()
         while True:
+            asked_ms = _now_ms()
             try:
-                request = await asyncio.wait_for(self._outbox.get(), 0.5)
+                request = await asyncio.wait_for(self._outbox.get(), _LOOK_S)
             except TimeoutError:
-                if _now_ms() - self._last_word_ms > min(SILENCE_MAX_MS, self.membership.session_timeout_ms // 2):
+                if _now_ms() - asked_ms > 2000 * _LOOK_S:
+                    self._last_word_ms = _now_ms()  # this loop was blocked; what came meanwhile is read next
+                elif _now_ms() - self._last_word_ms > SILENCE_MAX_MS:
                     log.info("group %s: the node fell silent", self.membership.group_id)
                     call.cancel()
                     return
@@ -151,11 +156,11 @@ class GroupSession:
         if kind == "assignment" and membership.needs_proof:
             membership.last_heard_ms = None
         if not membership.heard(_now_ms()):
-            log.info("group %s: no word for too long; resuming the session", membership.group_id)
-            return False
+            log.info("group %s: no word for too long; asking whether the membership holds", membership.group_id)
+            self._to_do.set()
         if kind == "assignment":
             membership.assigned(response.assignment, _now_ms())
-            self._assigned.set()
+            self._to_do.set()
         return True
 
     # -- following -------------------------------------------------------------------------------------------------
@@ -163,11 +168,31 @@ class GroupSession:
     async def follow(self) -> None:
         """Carries out assignments, the latest first: gives back, commits, confirms, starts."""
         while True:
-            await self._assigned.wait()
-            self._assigned.clear()
+            await self._to_do.wait()
+            self._to_do.clear()
             assignment = self.membership.assignment
-            if assignment is not None:
+            if assignment is None:
+                continue
+            if self.membership.needs_proof:
+                await self._prove()
+            if assignment is not self._carried_out:
                 await self._carry_out(assignment)
+                self._carried_out = assignment
+
+    async def _prove(self) -> None:
+        """Asks the coordinator whether this is a member still, with a commit of nothing. The stream stays open
+        meanwhile: to resume over another one would leave the group for a moment."""
+        membership = self.membership
+        member_id, member_epoch, asked_ms = membership.member_id, membership.member_epoch, _now_ms()
+        try:
+            await self.commit({})
+        except OttlaError as error:
+            log.info("group %s: the membership does not hold (%s); resuming", membership.group_id, error)
+            if self._call is not None:
+                self._call.cancel()
+            return
+        membership.proven(member_id, member_epoch, asked_ms)
+        self._owner.take([])
 
     async def _carry_out(self, assignment: Assignment) -> None:
         membership = self.membership

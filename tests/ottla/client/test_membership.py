@@ -79,11 +79,15 @@ def test_silence_stops_the_hand_out_until_an_assignment_proves_the_membership() 
     # A tick after that may have waited in a buffer while others took over: it proves nothing.
     assert not membership.heard(19_500)
     assert not membership.may_hand_out(19_500)
-    membership.connected()
     assert membership.heard(19_600)
     assert not membership.may_hand_out(19_600)
-    membership.assigned(assignment(1, A), 19_700)
+    membership.proven("m-1", 7, 19_650)  # an answer about another epoch
+    assert not membership.may_hand_out(19_650)
+    membership.proven("m-1", 1, 19_650)
     assert membership.may_hand_out(19_700)
+    assert not membership.heard(40_000)
+    membership.assigned(assignment(1, A), 40_100)
+    assert membership.may_hand_out(40_100)
 
 
 def test_a_lost_stream_alone_stops_nothing() -> None:
