@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import structlog
 
-from node.broker import lookup, snapshots
+from node.broker import logs, lookup, snapshots
 from node.broker.cleaner import Cleaner
 from node.broker.controller_client import ControllerClient
-from node.broker.fetcher import Fetcher
+from node.broker.following import Following
+from node.broker.host import Appended, ReadResult
 from node.broker.housekeeping import Housekeeping
 from node.broker.isr import IsrSender
-from node.broker.partition import Appended, Partition, ReadResult
+from node.broker.partition import Partition
 from node.broker.producer_ids import ProducerIds
 from node.broker.replica import IsrChange
 from node.broker.replication import FollowerStream
@@ -36,8 +37,6 @@ from storage.directory import Checkpoint, LogDirectory
 from storage.errors import StorageError
 from storage.fs import FileSystem
 from storage.log import Log
-
-__all__ = ["Appended", "Broker", "ReadResult"]
 
 log = structlog.get_logger(__name__)
 
@@ -85,9 +84,8 @@ class Broker:
         self._isr_brokers: dict[int, int] = {}
         self._full_nodes: frozenset[int] = frozenset()
         self._topic_settings: dict[bytes, TopicSettings] = {}
-        self._fetchers: dict[int, tuple[Fetcher, asyncio.Task[None]]] = {}
+        self._following = Following(self, self._spawn)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ending: set[asyncio.Task[None]] = set()
         self._reopening: set[Key] = set()
         self._stopping = False
 
@@ -104,7 +102,7 @@ class Broker:
             for key, opened in zip(
                 keys := self.directory.logs(),
                 await asyncio.gather(
-                    *(self._loop.run_in_executor(threads, self._open, key, checkpoints.get(key)) for key in keys),
+                    *(self._loop.run_in_executor(threads, self._reopened, key, checkpoints.get(key)) for key in keys),
                     return_exceptions=True,
                 ),
                 strict=True,
@@ -121,17 +119,25 @@ class Broker:
     async def stop(self) -> bool:
         """Ends all work, then closes the logs; True if every one of them was closed cleanly."""
         self._stopping = True
-        tasks = [*self._tasks, *(task for _, task in self._fetchers.values())]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._ending, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for stream in list(self.streams):
             stream.close()
         await self._controller.close()
-        checkpoints = self.checkpoints()
+        remembered = logs.checkpoints(self.partitions)
         for partition in self.partitions.values():
             partition.close(f"node {self.node_id} is stopping", pb.ERROR_CODE_NETWORK_EXCEPTION)
-        clean = await self._loop.run_in_executor(self._sync_thread, self._close_logs, checkpoints)
+        clean = await self._loop.run_in_executor(
+            self._sync_thread,
+            logs.close_partitions,
+            self.directory,
+            self.fs,
+            self.partitions,
+            remembered,
+            self.clock_ms(),
+        )
         self._sync_thread.shutdown()
         return clean and not self.offline
 
@@ -146,8 +152,7 @@ class Broker:
             return
         self._broker_epoch = epoch
         self._active = False
-        for fetcher, _ in self._fetchers.values():
-            fetcher.reconnect()
+        self._following.reconnect()
         self._try_activate()
 
     # --- metadata
@@ -215,16 +220,15 @@ class Broker:
             self._reconfigure_one(partition, topic)
         before = partition.state
         if state.leader == self.node_id:
-            self._stop_following(key, None)
+            self._following.stop(*key)
             partition.lead(state, self._isr_brokers, self.settings.replica_lag_time_max_ms)
             partition.disk_full_at = self._full_nodes.intersection(state.replicas)
             return
         partition.follow(state)
         if state.leader == NO_LEADER or partition.offline is not None:
-            self._stop_following(key, None)
+            self._following.stop(*key)
         elif before is None or (before.leader, before.leader_epoch) != (state.leader, state.leader_epoch):
-            self._stop_following(key, state.leader)
-            self._fetcher(state.leader).add(partition)
+            self._following.follow(partition, state.leader)
 
     def _create(self, key: Key, topic: Topic) -> Partition | None:
         if key in self.offline:
@@ -262,7 +266,7 @@ class Broker:
         partition.close(f"{partition.name} is damaged", pb.ERROR_CODE_KAFKA_STORAGE_ERROR)
         try:
             records.close(clean=False)
-            opened = await self._loop.run_in_executor(None, self._open, key, checkpoint)
+            opened = await self._loop.run_in_executor(None, self._reopened, key, checkpoint)
         except (StorageError, OSError) as error:
             log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(error))
             self.offline[key] = str(error)
@@ -276,7 +280,7 @@ class Broker:
     def _remove(self, key: Key) -> None:
         """The topic was deleted, or the replica moved away."""
         partition = self.partitions.pop(key)
-        self._stop_following(key, None)
+        self._following.stop(*key)
         self.offline.pop(key, None)
         partition.close(f"{partition.name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION)
         log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
@@ -476,10 +480,7 @@ class Broker:
         self._syncer.sync_soon(partition)
 
     def position_moved(self, partition: Partition) -> None:
-        if partition.follower is not None and not partition.closed:
-            running = self._fetchers.get(partition.follower.leader)
-            if running is not None:
-                running[0].moved(partition)
+        self._following.moved(partition)
 
     def alter_isr(self, partition: Partition, change: IsrChange) -> None:
         self._isr.submit(partition, change)
@@ -490,7 +491,7 @@ class Broker:
     def log_failed(self, partition: Partition, error: Exception) -> None:
         key = (partition.topic_id, partition.number)
         self.offline[key] = str(error)
-        self._stop_following(key, None)
+        self._following.stop(*key)
 
     def offline_partitions(self) -> list[Key]:
         """Partitions whose log failed here; heartbeats report them."""
@@ -509,34 +510,12 @@ class Broker:
         """This node's disk went above or below its watermark: leaders hear of it with the next fetch."""
         self.disk_full = full
         self.follower_disk_full(self.node_id, full)
-        for fetcher, _ in self._fetchers.values():
-            fetcher.tell_state()
-
-    def checkpoints(self) -> dict[Key, Checkpoint]:
-        return {
-            key: Checkpoint(p.log.recovery_point, p.high_watermark, p.log.log_start_offset)
-            for key, p in self.partitions.items()
-        }
+        self._following.tell_state()
 
     # --- inside
 
-    def _fetcher(self, leader_id: int) -> Fetcher:
-        running = self._fetchers.get(leader_id)
-        if running is None:
-            fetcher = Fetcher(self, leader_id)
-            running = (fetcher, self._spawn(fetcher.run(), f"fetcher-{leader_id}"))
-            self._fetchers[leader_id] = running
-        return running[0]
-
-    def _stop_following(self, key: Key, keep: int | None) -> None:
-        """Takes a partition from every fetcher but that of leader `keep`; a fetcher without partitions ends."""
-        for leader_id, (fetcher, task) in list(self._fetchers.items()):
-            if leader_id == keep:
-                continue
-            fetcher.remove(*key)
-            if fetcher.idle:
-                del self._fetchers[leader_id]
-                task.cancel()
+    def _reopened(self, key: Key, checkpoint: Checkpoint | None) -> Partition:
+        return logs.open_partition(self, self.directory, self.fs, key, checkpoint, self.wall_ms())
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self._loop.create_task(work, name=name)
@@ -551,50 +530,6 @@ class Broker:
         error = task.exception() or RuntimeError(f"{task.get_name()} ended")
         log.critical("background_task_ended", task=task.get_name(), exc_info=error)
         self.failed.set_exception(error)
-
-    def _open(self, key: Key, checkpoint: Checkpoint | None) -> Partition:
-        """Opens one log, on a recovery thread: nothing else knows of it yet."""
-        path = self.directory.log_path(*key)
-        records = Log.open(
-            self.fs,
-            path,
-            *key,
-            _BEFORE_METADATA.log,
-            now_ms=self.wall_ms(),
-            recovery_point=None if checkpoint is None else checkpoint.recovery_point,
-            log_start_offset=None if checkpoint is None else checkpoint.log_start_offset,
-            complete_is_damage=self.directory.same_boot,
-        )
-        partition = Partition(self, *key, f"{key[0].hex()}", records, _BEFORE_METADATA)
-        partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
-        if records.damaged_at is None:
-            partition.rebuild_producers(snapshots.load(self.fs, path, self.clock_ms()))
-        return partition
-
-    def _close_logs(self, checkpoints: Mapping[Key, Checkpoint]) -> bool:
-        clean = True
-        for partition in self.partitions.values():
-            try:
-                if partition.offline is None:
-                    snapshots.save(self.fs, partition.log.directory, partition.producers.snapshot(self.clock_ms()))
-                partition.log.close()
-                clean = clean and partition.log.failed is None and partition.log.damaged_at is None
-            except (StorageError, OSError) as error:
-                log.error("log_not_closed", partition=partition.name, error=str(error))
-                clean = False
-        try:
-            self.directory.write_checkpoints(
-                {
-                    key: Checkpoint(self.partitions[key].log.recovery_point, old.high_watermark, old.log_start_offset)
-                    for key, old in checkpoints.items()
-                }
-            )
-        except OSError as error:
-            log.error("checkpoint_not_written", error=str(error))
-        return clean
-
-
-_BEFORE_METADATA: Final = topic_settings({}, {}, 1)
 
 
 def _unknown(topic_id: bytes, number: int) -> ApiError:

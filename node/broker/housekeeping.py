@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from node.broker import snapshots
+from node.broker import logs, snapshots
 from node.broker.partition import Partition
 from storage.errors import StorageError
 
@@ -99,7 +99,7 @@ class Housekeeping:
             if partition.offline is None and self._rolled(partition):
                 broker.sync_soon(partition)
                 tables.append((partition.log.directory, partition.producers.snapshot(clock_ms)))
-        checkpoints = broker.checkpoints()
+        checkpoints = logs.checkpoints(broker.partitions)
 
         def write() -> None:
             for directory, table in tables:

@@ -8,12 +8,12 @@ monotonic `clock_ms()`.
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
 
 import structlog
 
+from node.broker import refusals
 from node.broker.door import admit
+from node.broker.host import ACKS_ALL, WITHHELD, Appended, Host, ReadResult, Watcher
 from node.broker.lookup import record_at
 from node.broker.producers import ProducerTable, StoredBatch
 from node.broker.replica import (
@@ -36,77 +36,6 @@ from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, Stora
 from storage.log import Log
 
 log = structlog.get_logger(__name__)
-
-ACKS_ALL: Final = -1
-WITHHELD: Final = -1
-"""A high watermark that a new leader does not show yet (KIP-207)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What became of a batch. `end_offset` (exclusive) must be committed for acks=all. Times in ms, -1 = the
-    producer's own. `duplicate`: it was stored before, by an earlier try, and these are its places."""
-
-    topic_id: bytes
-    partition: int
-    leader_epoch: int
-    base_offset: int
-    end_offset: int
-    log_append_time_ms: int
-    log_start_offset: int
-    size_bytes: int
-    acks: int
-    duplicate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReadResult:
-    """Committed batches from an offset on. `high_watermark` is -1 while a new leader withholds it; `diverging` (epoch,
-    end offset) means that the reader's position was truncated away, and then there is no data."""
-
-    data: bytes
-    high_watermark: int
-    log_start_offset: int
-    leader_epoch: int
-    next_offset: int
-    diverging: tuple[int, int] | None = None
-
-
-class Watcher(Protocol):
-    """A follower's fetch stream, as the partition sees it."""
-
-    def grew(self, partition: "Partition") -> None:
-        """The log has new batches."""
-
-    def marked(self, partition: "Partition") -> None:
-        """The high watermark or the log start moved."""
-
-
-class Host(Protocol):
-    """What a partition asks of the node it lives on."""
-
-    node_id: int
-
-    def clock_ms(self) -> int:
-        """Monotonic time."""
-
-    def sync_soon(self, partition: "Partition") -> None:
-        """The log has bytes that must become durable; `Partition.synced` follows."""
-
-    def position_moved(self, partition: "Partition") -> None:
-        """A follower has synced more: its leader should know."""
-
-    def alter_isr(self, partition: "Partition", change: IsrChange) -> None:
-        """Asks the controller; `LeaderReplica.altered` or `.refused` follows."""
-
-    def log_failed(self, partition: "Partition", error: Exception) -> None:
-        """The log takes no more writes: the partition must move to another node."""
-
-    def log_cut(self, partition: "Partition") -> None:
-        """The log is about to lose its tail: what was saved about later offsets must go first."""
-
-    def address_of(self, node_id: int) -> str:
-        """Where clients reach a node; "" if it is not known."""
 
 
 class Partition:
@@ -202,11 +131,8 @@ class Partition:
         self._checkpointed_high_watermark = self.high_watermark
         self.state = state
         self._uncommitted.clear()
-        self.acks.fail(
-            pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
-            f"the leader of {self.name} changed before the batch was committed; whether it stays is unknown",
-            *self._leader_hint(),
-        )
+        hint = self._leader_hint()
+        self.acks.fail(lambda: refusals.leader_changed(self.name, hint))
         self.wake_readers()
 
     def _cut_damage(self) -> None:
@@ -215,6 +141,7 @@ class Partition:
         assert damaged_at is not None
         log.error("damaged_log_refetched", partition=self.name, offset=damaged_at, damage=self.log.recovery.damage)
         self._truncate(damaged_at)
+        self.rebuild_producers()  # a damaged log was opened without
 
     def reconfigure(self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Topic configs or the brokers' states changed."""
@@ -241,39 +168,20 @@ class Partition:
         FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH or KAFKA_STORAGE_ERROR."""
         leader = self.leader
         if self.offline is not None:
-            raise ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {self.name} is offline: {self.offline}")
+            raise refusals.offline(self.name, self.offline)
         if leader is None:
-            hint = self._leader_hint()
-            who = f"node {hint[0]} does" if hint[0] is not None else "nobody does at present"
-            raise ApiError(
-                pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
-                f"node {self._host.node_id} does not lead {self.name}, {who}",
-                *hint,
-            )
+            raise refusals.not_leading(self.name, self._host.node_id, self._leader_hint())
         if current_leader_epoch is not None and current_leader_epoch != leader.leader_epoch:
-            older = current_leader_epoch < leader.leader_epoch
-            raise ApiError(
-                pb.ERROR_CODE_FENCED_LEADER_EPOCH if older else pb.ERROR_CODE_UNKNOWN_LEADER_EPOCH,
-                f"{self.name} is in leader epoch {leader.leader_epoch} here, the request says {current_leader_epoch}",
-                *self._leader_hint(),
-            )
+            raise refusals.other_epoch(self.name, leader.leader_epoch, current_leader_epoch, self._leader_hint())
         return leader
 
     def append(self, batch: RecordBatchView, *, acks: int, current_leader_epoch: int | None, now_ms: int) -> Appended:
         """Checks and appends a producer's batch. Raises ApiError; nothing is appended then."""
         leader = self.leading(current_leader_epoch)
         if acks == ACKS_ALL and not leader.enough_in_sync:
-            raise ApiError(
-                pb.ERROR_CODE_NOT_ENOUGH_REPLICAS,
-                f"{self.name} has in-sync replicas {sorted(leader.isr)}, min.insync.replicas is "
-                f"{leader.effective_min_isr}; nothing was appended",
-            )
+            raise refusals.not_enough_replicas(self.name, leader)
         if self.disk_full_at:
-            raise ApiError(
-                pb.ERROR_CODE_KAFKA_STORAGE_ERROR,
-                f"the disks of nodes {sorted(self.disk_full_at)}, replicas of {self.name}, are nearly full",
-                retry_after_ms=1000,
-            )
+            raise refusals.disks_full(self.name, self.disk_full_at)
         admitted = admit(batch, self.settings.door, now_ms)
         header = admitted.header
         if header.producer_id:
@@ -331,13 +239,7 @@ class Partition:
         """Ends `future` when the batch is committed, or with why that is not known."""
         leader = self.leader
         if leader is None or leader.leader_epoch != appended.leader_epoch:
-            future.set_exception(
-                ApiError(
-                    pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
-                    f"the leader of {self.name} changed before the batch was committed; whether it stays is unknown",
-                    *self._leader_hint(),
-                )
-            )
+            future.set_exception(refusals.leader_changed(self.name, self._leader_hint()))
         elif appended.end_offset <= leader.high_watermark:
             future.set_result(None)
         else:
@@ -360,12 +262,7 @@ class Partition:
         mark = end if leader.high_watermark_known else WITHHELD
         start = records.log_start_offset
         if last_fetched_epoch is not None:
-            diverging = divergence(
-                last_fetched_epoch,
-                offset,
-                records.epochs.end_offset_for(last_fetched_epoch, records.log_end_offset),
-                start,
-            )
+            diverging = self._divergence(last_fetched_epoch, offset)
             if diverging is not None:
                 return ReadResult(b"", mark, start, leader.leader_epoch, offset, diverging)
         if start <= offset < end:
@@ -378,27 +275,21 @@ class Partition:
                 raise self.storage_error(error) from None
             return ReadResult(found.data, mark, start, leader.leader_epoch, found.next_offset)
         if mark == WITHHELD and offset >= end:
-            raise self._not_available(leader)
+            raise refusals.offset_not_available(self.name, leader)
         if not start <= offset <= records.log_end_offset:
-            raise ApiError(
-                pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
-                f"offset {offset} is outside of {self.name}: it starts at {start}, its high watermark is {end}",
-            )
+            raise refusals.out_of_range(self.name, offset, start, end)
         return ReadResult(b"", mark, start, leader.leader_epoch, offset)
 
-    def _not_available(self, leader: LeaderReplica) -> ApiError:
-        return ApiError(
-            pb.ERROR_CODE_OFFSET_NOT_AVAILABLE,
-            f"the new leader of {self.name}, in epoch {leader.leader_epoch}, does not know yet that everything up to "
-            f"offset {leader.epoch_start} is committed; it knows it of {leader.high_watermark}",
-            retry_after_ms=20,
-        )
+    def _divergence(self, last_fetched_epoch: int, offset: int) -> tuple[int, int] | None:
+        records = self.log
+        epoch_end = records.epochs.end_offset_for(last_fetched_epoch, records.log_end_offset)
+        return divergence(last_fetched_epoch, offset, epoch_end, records.log_start_offset)
 
     def latest_offset(self, current_leader_epoch: int | None) -> int:
         """The high watermark. Raises OFFSET_NOT_AVAILABLE while a new leader withholds it."""
         leader = self.leading(current_leader_epoch)
         if not leader.high_watermark_known:
-            raise self._not_available(leader)
+            raise refusals.offset_not_available(self.name, leader)
         return leader.high_watermark
 
     def offset_for_time(self, timestamp_ms: int) -> tuple[int | None, int | None]:
@@ -412,7 +303,7 @@ class Partition:
             found = records.offset_for_time(wanted, leader.high_watermark) if wanted >= 0 else None
             if found is None:
                 if not leader.high_watermark_known or (largest and wanted >= 0):
-                    raise self._not_available(leader)
+                    raise refusals.offset_not_available(self.name, leader)
                 return None, None
             data = records.read(found.base_offset, 1, leader.high_watermark, min_one=True).data
             return record_at(data, found.max_timestamp if largest else timestamp_ms)
@@ -427,10 +318,7 @@ class Partition:
         leader = self.leading(None)
         target = leader.high_watermark if before == -1 else before
         if not 0 <= target <= leader.high_watermark:
-            raise ApiError(
-                pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
-                f"records of {self.name} can be deleted up to its high watermark {leader.high_watermark}, not {before}",
-            )
+            raise refusals.out_of_range(f"records of {self.name} to delete", before, 0, leader.high_watermark)
         if self.log.advance_log_start(target):
             self._tell_marks()
         return self.log.log_start_offset
@@ -449,19 +337,12 @@ class Partition:
         leader = self.leader
         assert leader is not None
         records, offset = self.log, wanted.fetch_offset
-        diverging = divergence(
-            wanted.last_fetched_epoch,
-            offset,
-            records.epochs.end_offset_for(wanted.last_fetched_epoch, records.log_end_offset),
-            records.log_start_offset,
-        )
+        diverging = self._divergence(wanted.last_fetched_epoch, offset)
         if diverging is not None:
             return diverging
         if not records.log_start_offset <= offset <= records.log_end_offset:
-            raise ApiError(
-                pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
-                f"replica {node_id} is at offset {offset} of {self.name}; the leader's log goes from "
-                f"{records.log_start_offset} to {records.log_end_offset}",
+            raise refusals.out_of_range(
+                f"{self.name} at replica {node_id}", offset, records.log_start_offset, records.log_end_offset
             )
         if broker_epoch is None:
             return None
@@ -496,11 +377,7 @@ class Partition:
             return
         log.info("isr_changed", partition=self.name, isr=sorted(leader.isr), before=sorted(before))
         if not leader.enough_in_sync:
-            self.acks.fail(
-                pb.ERROR_CODE_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-                f"the ISR of {self.name} shrank to {sorted(leader.isr)} after the append, min.insync.replicas is "
-                f"{leader.effective_min_isr}",
-            )
+            self.acks.fail(lambda: refusals.isr_shrank(self.name, leader))
 
     def _propose(self, change: IsrChange | None) -> None:
         if change is not None:
@@ -622,9 +499,7 @@ class Partition:
             return
         self.offline = str(error)
         log.error("partition_offline", partition=self.name, error=str(error))
-        self.acks.fail(
-            pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {self.name} failed; whether the batch stays is unknown"
-        )
+        self.acks.fail(lambda: refusals.log_failed(self.name))
         self.wake_readers()
         self._host.log_failed(self, error)
 
@@ -633,11 +508,13 @@ class Partition:
         self.closed = True
         self.leader = None
         self.follower = None
-        self.acks.fail(code, message)
+        self.acks.fail(lambda: ApiError(code, message))
         self.wake_readers()
 
-    def _leader_hint(self) -> tuple[int | None, int | None, str]:
+    def _leader_hint(self) -> refusals.Hint:
         state = self.state
-        if state is None or state.leader == NO_LEADER:
-            return None, None if state is None else state.leader_epoch, ""
-        return state.leader, state.leader_epoch, self._host.address_of(state.leader)
+        if state is None:
+            return refusals.Hint()
+        if state.leader == NO_LEADER:
+            return refusals.Hint(epoch=state.leader_epoch)
+        return refusals.Hint(state.leader, state.leader_epoch, self._host.address_of(state.leader))

@@ -3,7 +3,7 @@
 import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ottla.protocol.errors import ApiError
@@ -61,12 +61,10 @@ class AckQueue:
                 ),
             )
 
-    def fail(
-        self, code: int, message: str, leader: int | None = None, epoch: int | None = None, address: str = ""
-    ) -> None:
-        """Answers all with an error of their own: an exception must not be shared between tracebacks."""
+    def fail(self, error: Callable[[], ApiError]) -> None:
+        """Answers all, each with an error of its own: an exception must not be shared between tracebacks."""
         while self._waiting:
-            _fail(self._waiting.popleft().future, ApiError(code, message, leader=leader, epoch=epoch, address=address))
+            _fail(self._waiting.popleft().future, error())
 
 
 def _fail(future: asyncio.Future[None], error: ApiError) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from node.broker.broker import Broker
-from node.broker.partition import ReadResult
+from node.broker.host import ReadResult
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected

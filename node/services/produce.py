@@ -13,7 +13,7 @@ from typing import Final
 
 from node.broker.broker import Broker
 from node.broker.door import InvalidRecords
-from node.broker.partition import Appended
+from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected

@@ -182,8 +182,7 @@ async def test_a_stream_of_another_incarnation_is_refused(tmp_path: Path) -> Non
         assert stale.broker_epoch == cluster.image.brokers[3].broker_epoch
         await cluster.produce(1, batch(b"a"))
         stale._broker_epoch = 1
-        for fetcher, _ in stale._fetchers.values():
-            fetcher.reconnect()
+        stale._following.reconnect()
         await asyncio.sleep(0.1)
         appended = cluster.nodes[1].broker.append(
             TOPIC_ID, 0, batch(b"b"), acks=-1, current_leader_epoch=None, now_ms=1
@@ -253,10 +252,7 @@ async def test_growth_that_the_controller_refuses_is_proposed_again(tmp_path: Pa
 async def _detach(cluster: Cluster, leader: int) -> None:
     """Nobody fetches from this leader any more."""
     for node in cluster.nodes.values():
-        running_fetcher = node.broker._fetchers.pop(leader, None)
-        if running_fetcher is not None:
-            running_fetcher[1].cancel()
-            await asyncio.gather(running_fetcher[1], return_exceptions=True)
+        await node.broker._following.detach(leader)
 
 
 def flip_last_bit(directory: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from node.broker import codecs, lookup
-from node.broker.partition import WITHHELD, Partition
+from node.broker.host import WITHHELD
+from node.broker.partition import Partition
 from node.broker.replica import IsrChange
 from node.broker.settings import topic_settings
 from node.broker.waiters import DataWaiter
@@ -447,7 +448,7 @@ class TestDamage:
         first = make(host, tmp_path / "log")
         lead(first)
         for value in (b"0", b"1", b"2"):
-            append(first, value)
+            append(first, value, producer_id=5, base_sequence=int(value))
         first.log.close(clean=False)
         path = next((tmp_path / "log").glob("*.log"))
         data = bytearray(path.read_bytes())
@@ -471,6 +472,9 @@ class TestDamage:
     def test_a_follower_fetches_the_damaged_part_again(self, damaged: Partition) -> None:
         damaged.follow(state(leader=2, epoch=1))
         assert (damaged.log.damaged_at, damaged.log.log_end_offset) == (None, 1)
+        lead(damaged, epoch=2)
+        assert append(damaged, b"0", producer_id=5).duplicate
+        assert append(damaged, b"1", producer_id=5, base_sequence=1).base_offset == 1
 
 
 class TestLookUp:

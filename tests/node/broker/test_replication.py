@@ -7,7 +7,7 @@ import pytest
 
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from tests.node.broker.cluster import TOPIC_ID, batch, running, until
+from tests.node.broker.cluster import TOPIC_ID, Cluster, batch, running, until
 
 
 async def test_acknowledged_by_all_means_on_every_in_sync_replica(tmp_path: Path) -> None:
@@ -197,10 +197,7 @@ async def test_producer_ids_come_from_blocks_and_are_unique(tmp_path: Path) -> N
         assert sorted(ids) == [1, 2, 3, 4, 5, 1001, 1002, 1003, 1004, 1005]
 
 
-async def _cut_off(cluster: object, node_id: int) -> None:
+async def _cut_off(cluster: Cluster, node_id: int) -> None:
     """Nobody fetches from the node any more."""
-    for other in cluster.nodes.values():  # type: ignore[attr-defined]
-        fetcher = other.broker._fetchers.get(node_id)
-        if fetcher is not None:
-            fetcher[1].cancel()
-            await asyncio.gather(fetcher[1], return_exceptions=True)
+    for other in cluster.nodes.values():
+        await other.broker._following.detach(node_id)

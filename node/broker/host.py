@@ -1,0 +1,80 @@
+"""What a partition answers, and what it asks of the node it lives on."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from node.broker.replica import IsrChange
+
+if TYPE_CHECKING:
+    from node.broker.partition import Partition
+
+ACKS_ALL: Final = -1
+WITHHELD: Final = -1
+"""A high watermark that a new leader does not show yet (KIP-207)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a batch. `end_offset` (exclusive) must be committed for acks=all. Times in ms, -1 = the
+    producer's own. `duplicate`: it was stored before, by an earlier try, and these are its places."""
+
+    topic_id: bytes
+    partition: int
+    leader_epoch: int
+    base_offset: int
+    end_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    size_bytes: int
+    acks: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """Committed batches from an offset on. `high_watermark` is -1 while a new leader withholds it; `diverging` (epoch,
+    end offset) means that the reader's position was truncated away, and then there is no data."""
+
+    data: bytes
+    high_watermark: int
+    log_start_offset: int
+    leader_epoch: int
+    next_offset: int
+    diverging: tuple[int, int] | None = None
+
+
+class Watcher(Protocol):
+    """A follower's fetch stream, as the partition sees it."""
+
+    def grew(self, partition: "Partition") -> None:
+        """The log has new batches."""
+
+    def marked(self, partition: "Partition") -> None:
+        """The high watermark or the log start moved."""
+
+
+class Host(Protocol):
+    """What a partition asks of the node it lives on."""
+
+    node_id: int
+
+    def clock_ms(self) -> int:
+        """Monotonic time."""
+
+    def sync_soon(self, partition: "Partition") -> None:
+        """The log has bytes that must become durable; `Partition.synced` follows."""
+
+    def position_moved(self, partition: "Partition") -> None:
+        """A follower has synced more: its leader should know."""
+
+    def alter_isr(self, partition: "Partition", change: IsrChange) -> None:
+        """Asks the controller; `LeaderReplica.altered` or `.refused` follows."""
+
+    def log_failed(self, partition: "Partition", error: Exception) -> None:
+        """The log takes no more writes: the partition must move to another node."""
+
+    def log_cut(self, partition: "Partition") -> None:
+        """The log is about to lose its tail: what was saved about later offsets must go first."""
+
+    def address_of(self, node_id: int) -> str:
+        """Where clients reach a node; "" if it is not known."""

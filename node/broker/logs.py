@@ -1,0 +1,80 @@
+"""Opening and closing the logs of a data directory, with what is remembered beside them. Off the data loop."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from node.broker import snapshots
+from node.broker.host import Host
+from node.broker.partition import Partition
+from node.broker.settings import topic_settings
+from storage.directory import Checkpoint, LogDirectory
+from storage.errors import StorageError
+from storage.fs import FileSystem
+from storage.log import Log
+
+log = structlog.get_logger(__name__)
+
+Key = tuple[bytes, int]
+_BEFORE_METADATA: Final = topic_settings({}, {}, 1)
+
+
+def checkpoints(partitions: Mapping[Key, Partition]) -> dict[Key, Checkpoint]:
+    """What to remember of each log now."""
+    return {
+        key: Checkpoint(p.log.recovery_point, p.high_watermark, p.log.log_start_offset) for key, p in partitions.items()
+    }
+
+
+def open_partition(
+    host: Host, directory: LogDirectory, fs: FileSystem, key: Key, checkpoint: Checkpoint | None, now_ms: int
+) -> Partition:
+    """Recovers one log that is there, before the metadata says what it is. On any thread: nothing else knows of it yet.
+    Raises StorageError, OSError."""
+    path = directory.log_path(*key)
+    records = Log.open(
+        fs,
+        path,
+        *key,
+        _BEFORE_METADATA.log,
+        now_ms=now_ms,
+        recovery_point=None if checkpoint is None else checkpoint.recovery_point,
+        log_start_offset=None if checkpoint is None else checkpoint.log_start_offset,
+        complete_is_damage=directory.same_boot,
+    )
+    partition = Partition(host, *key, key[0].hex(), records, _BEFORE_METADATA)
+    partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
+    if records.damaged_at is None:
+        partition.rebuild_producers(snapshots.load(fs, path, host.clock_ms()))
+    return partition
+
+
+def close_partitions(
+    directory: LogDirectory,
+    fs: FileSystem,
+    partitions: Mapping[Key, Partition],
+    remembered: Mapping[Key, Checkpoint],
+    clock_ms: int,
+) -> bool:
+    """Closes all logs, with their producers and checkpoints saved; True if every one was closed cleanly."""
+    clean = True
+    for partition in partitions.values():
+        try:
+            if partition.offline is None:
+                snapshots.save(fs, partition.log.directory, partition.producers.snapshot(clock_ms))
+            partition.log.close()
+            clean = clean and partition.log.failed is None and partition.log.damaged_at is None
+        except (StorageError, OSError) as error:
+            log.error("log_not_closed", partition=partition.name, error=str(error))
+            clean = False
+    try:
+        directory.write_checkpoints(
+            {
+                key: Checkpoint(partitions[key].log.recovery_point, old.high_watermark, old.log_start_offset)
+                for key, old in remembered.items()
+            }
+        )
+    except OSError as error:
+        log.error("checkpoint_not_written", error=str(error))
+    return clean

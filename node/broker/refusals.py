@@ -1,0 +1,79 @@
+"""What a partition says when it refuses: the code, the facts and, where there is one, the leader to ask instead."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from node.broker.replica import LeaderReplica
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+
+class Hint(NamedTuple):
+    """Who leads, as far as this node knows (KIP-951); nothing where nobody does."""
+
+    leader: int | None = None
+    epoch: int | None = None
+    address: str = ""
+
+
+def not_leading(name: str, node_id: int, hint: Hint) -> ApiError:
+    who = "nobody does at present" if hint.leader is None else f"node {hint.leader} does"
+    return ApiError(pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, f"node {node_id} does not lead {name}, {who}", *hint)
+
+
+def leader_changed(name: str, hint: Hint) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+        f"the leader of {name} changed before the batch was committed; whether it stays is unknown",
+        *hint,
+    )
+
+
+def other_epoch(name: str, own: int, asked: int, hint: Hint) -> ApiError:
+    code = pb.ERROR_CODE_FENCED_LEADER_EPOCH if asked < own else pb.ERROR_CODE_UNKNOWN_LEADER_EPOCH
+    return ApiError(code, f"{name} is in leader epoch {own} here, the request says {asked}", *hint)
+
+
+def offline(name: str, reason: str) -> ApiError:
+    return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {name} is offline: {reason}")
+
+
+def log_failed(name: str) -> ApiError:
+    return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {name} failed; whether the batch stays is unknown")
+
+
+def disks_full(name: str, nodes: Iterable[int]) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_KAFKA_STORAGE_ERROR,
+        f"the disks of nodes {sorted(nodes)}, replicas of {name}, are nearly full",
+        retry_after_ms=1000,
+    )
+
+
+def not_enough_replicas(name: str, leader: LeaderReplica) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_NOT_ENOUGH_REPLICAS,
+        f"{name} has in-sync replicas {sorted(leader.isr)}, min.insync.replicas is {leader.effective_min_isr}; "
+        "nothing was appended",
+    )
+
+
+def isr_shrank(name: str, leader: LeaderReplica) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        f"the ISR of {name} shrank to {sorted(leader.isr)} after the append, min.insync.replicas is "
+        f"{leader.effective_min_isr}",
+    )
+
+
+def offset_not_available(name: str, leader: LeaderReplica) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_OFFSET_NOT_AVAILABLE,
+        f"the new leader of {name}, in epoch {leader.leader_epoch}, does not know yet that everything up to offset "
+        f"{leader.epoch_start} is committed; it knows it of {leader.high_watermark}",
+        retry_after_ms=20,
+    )
+
+
+def out_of_range(what: str, offset: int, start: int, end: int) -> ApiError:
+    return ApiError(pb.ERROR_CODE_OFFSET_OUT_OF_RANGE, f"{what}: offset {offset} is not within {start} to {end}")
