@@ -201,7 +201,7 @@ class Client
   end
 
   def decode(text)
-    return text unless @hex
+    return text.b unless @hex
 
     text == '-' ? nil : [text].pack('H*')
   end
