@@ -36,6 +36,9 @@ async def test_an_unclean_election_is_asked_for_twice(tmp_path: Path) -> None:
         cluster.kill(first)
         cluster.start_node(second)
         await asyncio.to_thread(until_ready, second)
+        async with Admin(third.address) as admin, asyncio.timeout(30):
+            while (await admin.describe_topic("risky")).partitions[0].leader_id is not None:
+                await asyncio.sleep(0.1)
 
         def elect(*options: str) -> "subprocess.CompletedProcess[str]":
             command = [sys.executable, "-m", "ottla.cli", "topic", "elect", "risky", "--unclean", "--json", *options]
