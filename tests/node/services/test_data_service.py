@@ -161,7 +161,8 @@ async def test_after_a_failed_batch_a_stream_without_producer_id_appends_nothing
         later = await send(2)
         assert later.error.code == pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
         assert "new stream" in later.error.message
-    answer = await fetch(planes, 3, "t", 0)
+    # A new leader shows what is in its log once its followers have reached it: that may take them a moment.
+    answer = await fetch(planes, 3, "t", 0, max_wait_ms=5000)
     assert values_of(answer.partitions[0]) == [b"0"]
 
 
