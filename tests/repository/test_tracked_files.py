@@ -45,7 +45,7 @@ def test_no_path_of_one_machine(tracked: dict[str, bytes]) -> None:
         (b'data_dir = "/home/ann/ottla"', True),
         (b"cd /root/src && make", True),
         (b"RUN --mount=type=cache,target=/root/.cache/pip", False),
-        (b"$HOME/work/ottla", False),
+        (b"$HOME/src/ottla", False),
     ],
 )
 def test_the_search_for_machine_paths(line: bytes, found: bool) -> None:
