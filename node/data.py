@@ -180,7 +180,10 @@ class DataPlane:
             requests=dict.fromkeys(passed_on, listener.passes),
             responses=dict.fromkeys(passed_on, listener.passes),
         )
-        groups = GroupServices(self._groups, view, peers, offsets, fetcher, self._controller, forwarded=forwarded)
+        # What a coordinator asks leaders is its own question, not the hop of a call that was passed on to it.
+        lookups = Offsets(broker, view, peers, metrics, forwarded=False)
+        reads = Fetcher(broker, view, peers, metrics, fetch_max_bytes=settings.fetch_max_bytes, forwarded=False)
+        groups = GroupServices(self._groups, view, peers, lookups, reads, self._controller, forwarded=forwarded)
         listener.add_service(server, GROUPS, groups.handlers(), metrics)
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
         listener.add_service(

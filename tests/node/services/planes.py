@@ -106,7 +106,7 @@ class Planes:
         self, name: str, leaders: list[int], *, internal: bool = False, only: tuple[int, ...] = (), **configs: str
     ) -> bytes:
         """A topic whose partition i is led by `leaders[i]`, with a replica on every node; -1 = no leader."""
-        topic_id = name.encode().ljust(16, b"_")
+        topic_id = name.encode().ljust(16, b"_")[:16]
         nodes = list(self.planes)
         self.change(
             records.MetadataRecord(topic=records.TopicRecord(topic_id=topic_id, name=name, internal=internal)),
