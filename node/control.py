@@ -339,7 +339,7 @@ class ControlPlane:
                     under_replicated += len(partition.isr) < len(partition.replicas)
                     under_min_isr += len(partition.isr) < min(wanted, len(partition.replicas))
                     at_min_isr += len(partition.isr) == wanted
-        lifecycle, leadership = self._lifecycle, self._quorum.leadership
+        lifecycle, leadership, disk = self._lifecycle, self._quorum.leadership, self._plane.broker.guard
         active = leadership.is_self and leadership.serving
         return {
             "ottla_under_replicated_partitions": ("Partitions led here with replicas out of sync.", under_replicated),
@@ -347,6 +347,8 @@ class ControlPlane:
             "ottla_at_min_isr_partitions": ("Partitions led here that bear no further loss.", at_min_isr),
             "ottla_offline_partitions": ("Partitions of the cluster without a leader.", offline),
             "ottla_offline_replicas": ("Replicas here whose log failed.", len(self._plane.offline)),
+            "ottla_disk_full": ("1 while this node's disk is too full for producers.", int(disk.full)),
+            "ottla_disk_free_bytes": ("Free bytes on this node's disk, at the last look.", disk.free_bytes),
             "ottla_leader_partitions": ("Partitions led here.", led),
             "ottla_replica_partitions": ("Partitions with a replica here.", replicas),
             "ottla_active_controller": ("1 on the active controller.", int(active)),

@@ -220,7 +220,7 @@ class DataPlane:
             due = time.monotonic() + TURN_S
             await asyncio.sleep(TURN_S)
             self.turned_ms = _now_ms()
-            if len(self.offline) != len(self.broker.offline):
+            if self.broker.offline or self.offline:
                 self.offline = tuple(self.broker.offline_partitions())
             lag.observe(max(0.0, time.monotonic() - due))
 

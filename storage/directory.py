@@ -2,6 +2,7 @@
 
 .lock         locked while a process uses the directory: holding it proves the previous one dead
 meta          node id, directory id, cluster id once there is one
+ballast       room that is given back when the disk is full (`storage.ballast`)
 open          the kernel's boot id, and a loss nobody was told of; there while in use, removed by a clean close
 checkpoint    per log: recovery point, high watermark, log start
 <32 hex digits of the topic id>-<partition>/    one log each
@@ -13,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from storage.ballast import BALLAST_FILE
 from storage.durable import DELETED_SUFFIX, read_durable, remove_directory, write_durable
 from storage.errors import CorruptFile, DirectoryLocked, StorageError
-from storage.fs import File, FileSystem, remove_if_there
+from storage.fs import NO_SPACE, File, FileSystem, remove_if_there
 
 LogKey = tuple[bytes, int]
 """Topic id (16 bytes) and partition."""
@@ -99,7 +101,13 @@ class LogDirectory:
             directory.same_boot = same_boot and not marker.get("unreported_loss", False)
             directory._unreported = not directory.same_boot
         directory._boot_id = boot_id
-        directory._write_marker()
+        try:
+            directory._write_marker()
+        except OSError as error:
+            # The disk is full: what the ballast is for.
+            if error.errno not in NO_SPACE or not remove_if_there(fs, os.path.join(path, BALLAST_FILE)):
+                raise
+            directory._write_marker()
         return directory
 
     def loss_reported(self) -> None:

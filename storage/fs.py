@@ -10,9 +10,12 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable, Sequence
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 Buffer = bytes | bytearray | memoryview
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk that is full, not broken."""
+_ZEROS: Final = 1024 * 1024
 
 
 class File(Protocol):
@@ -25,6 +28,9 @@ class File(Protocol):
         """Up to `length` bytes from `position`; shorter only at the end of the file."""
 
     def truncate(self, size: int) -> None: ...
+
+    def allocate(self, size: int) -> None:
+        """Makes an empty file `size` bytes long, zeros, with room on the disk behind all of them."""
 
     def size(self) -> int: ...
 
@@ -103,6 +109,14 @@ class OsFile:
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
+
+    def allocate(self, size: int) -> None:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._fd, 0, size)
+            return
+        zeros = bytes(_ZEROS)
+        for position in range(0, size, _ZEROS):
+            self.write_at(position, [zeros[: min(_ZEROS, size - position)]])
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size

@@ -7,11 +7,10 @@ undone.
 """
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from crc32c import crc32c
 
@@ -33,15 +32,13 @@ from storage.errors import (
     LogFailed,
     OffsetOutOfRange,
 )
-from storage.fs import Buffer, FileSystem, remove_if_there
+from storage.fs import NO_SPACE, Buffer, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.retention import deletable
 from storage.scrub import ScrubRun
 from storage.segment import Segment, StoredBatch, checked_batches
 from storage.segments import Found, SegmentList, Slice
 from storage.sync import Durability, SyncTicket
-
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ class Log:
                     segment.release()
             if log.damaged_at is None:
                 log._durable.all_until(log.log_end_offset)
-                log._write_state()
+                log._try_write_state()
         return log
 
     @property
@@ -262,8 +259,8 @@ class Log:
 
     def _refuse(self, error: OSError) -> NoReturn:
         """A full disk refuses one operation; any other error means that the log no longer knows its files."""
-        if error.errno in _NO_SPACE:
-            raise DiskFull(f"{self.directory}: {error.strerror}; nothing was appended, try again later") from error
+        if error.errno in NO_SPACE:
+            raise DiskFull(f"{self.directory}: {error.strerror}; nothing was changed, try again later") from error
         self._fail(error)
 
     def _fail(self, error: OSError) -> NoReturn:
@@ -322,14 +319,14 @@ class Log:
             return
         end = min(offset, self.log_end_offset)
         last = self._segments.containing(offset)
+        epochs = EpochTable(self.epochs.entries())
         try:
             cut = last.position_of(end)
             if cut < last.size_bytes:
                 end = min(end, next(last.walk(cut))[1])
+            epochs.truncate_to(end)
             # The cut may have moved below a start that lies inside its batch.
-            self.log_start_offset = min(self.log_start_offset, end)
-            self.epochs.truncate_to(end)
-            self._forget_from(end)
+            self._forget_from(end, min(self.log_start_offset, end), epochs)
             # From the end backwards: a crash in between leaves a shorter log, never one with a hole.
             for path in reversed(self._beyond):
                 self._fs.unlink(path)
@@ -346,14 +343,12 @@ class Log:
     def reset_to(self, offset: int, epoch: int | None = None) -> None:
         """Drops everything and goes on at `offset`, durably; `epoch` is that of the data before it, if it is known.
 
-        Raises LogFailed.
+        Raises LogFailed, DiskFull.
         """
         self._check_truncatable()
         try:
             kept_end = min(offset, self._segments.base_offset)
-            self.log_start_offset = offset
-            self.epochs = EpochTable([(epoch, offset)] if epoch is not None else [])
-            self._forget_from(kept_end)
+            self._forget_from(kept_end, offset, EpochTable([(epoch, offset)] if epoch is not None else []))
             for path in reversed(self._beyond):
                 self._fs.unlink(path)
             self._beyond = []
@@ -374,12 +369,21 @@ class Log:
         elif self.failed is not None or self._closed:
             raise LogFailed(f"{self.directory} serves only reads after: {self.failed or 'close'}")
 
-    def _forget_from(self, end: int) -> None:
-        """Makes durable, before any byte goes, that recovery points and epochs above `end` are not true any more."""
+    def _forget_from(self, end: int, start: int, epochs: EpochTable) -> None:
+        """Makes durable, before any byte goes, that the log starts at `start`, has these epochs, and that recovery
+        points above `end` are not true any more. Raises OSError; DiskFull if nothing has changed."""
+        before = (self.log_start_offset, self.epochs, self._compaction)
         self._durable.cut(end)
+        self.log_start_offset, self.epochs = start, epochs
         if self._compaction.cleaned_end_offset > end:
             self._compaction = CompactionState(end, self._compaction.tombstones_due_ms)
-        self._write_state()
+        try:
+            self._write_state()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self.log_start_offset, self.epochs, self._compaction = before
+            self._refuse(error)
 
     def advance_log_start(self, offset: int) -> bool:
         """Trims the head logically: lower offsets are refused from now on, whole segments go with `apply_retention`.
@@ -423,7 +427,15 @@ class Log:
         self.epochs.advance_start(self.log_start_offset)
         try:
             # Durable first: a crash may keep any of the renames, and then recovery knows which files are leftovers.
-            self._write_state()
+            try:
+                self._write_state()
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                # A full disk must not keep its room from being made: the indexes of what goes are worth that much.
+                for segment in dropped:
+                    remove_if_there(self._fs, segment.index_path)
+                self._write_state()
             for segment in dropped:
                 segment.close()
                 self._fs.rename(segment.path, segment.path + DELETED_SUFFIX)
@@ -433,12 +445,16 @@ class Log:
             self._refuse(error)
         self._segments.remove_head(count)
 
-    def delete_expired_files(self, now_ms: int) -> int:
-        """Unlinks the files of deleted segments whose delay is over; returns how many. Raises OSError."""
-        due = [path for due_ms, path in self._expiring if due_ms <= now_ms]
+    def delete_expired_files(self, now_ms: int, *, at_once: bool = False) -> int:
+        """Unlinks the files of deleted segments whose delay is over, `at_once` all; returns how many. Raises OSError.
+
+        Nothing here reads a deleted segment by its name, so the delay is for whoever copies files; a full disk may
+        not have the time.
+        """
+        due = [path for due_ms, path in self._expiring if at_once or due_ms <= now_ms]
         for path in due:
             remove_if_there(self._fs, path)
-        self._expiring = [entry for entry in self._expiring if entry[0] > now_ms]
+        self._expiring = [entry for entry in self._expiring if entry[1] not in due]
         return len(due)
 
     def _unlink(self, segment: Segment) -> None:
@@ -563,12 +579,19 @@ class Log:
         """Takes a ticket back after `run`: returns the new `synced_end_offset`. Raises LogFailed if the sync failed."""
         try:
             if self._durable.complete(ticket) and self.failed is None:
-                self._write_state()
+                self._try_write_state()
         except OSError as error:
-            if ticket.error is not None or error.errno not in _NO_SPACE:
-                self._fail(error)
-            self._state_dirty = True
+            self._fail(error)
         return self.synced_end_offset
+
+    def _try_write_state(self) -> None:
+        """Writes the state where an older one is no lie, only a longer scan at the next start: not on a full disk."""
+        try:
+            self._write_state()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._state_dirty = True
 
     def _write_state(self) -> None:
         state = LogState(self.log_start_offset, self._durable.recovery_limit, self.epochs, self._compaction)

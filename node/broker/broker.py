@@ -5,6 +5,7 @@ is asynchronous. Background work (fetchers, ISR changes, syncs, retention) belon
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from node.broker.producer_ids import ProducerIds
 from node.broker.replica import IsrChange
 from node.broker.replication import FollowerStream
 from node.broker.settings import BrokerSettings, TopicSettings, topic_settings
+from node.broker.space import DiskGuard
 from node.broker.syncer import Syncer
 from node.broker.waiters import DataWaiter
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
@@ -33,6 +35,7 @@ from ottla.protocol.configs import broker_defaults
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
+from storage.ballast import Ballast, ballast_bytes
 from storage.directory import Checkpoint, LogDirectory
 from storage.errors import StorageError
 from storage.fs import FileSystem
@@ -73,7 +76,9 @@ class Broker:
         self.partitions: dict[Key, Partition] = {}
         self.offline: dict[Key, str] = {}
         self.disk_full = False
+        self.guard = DiskGuard(_ballast(fs, directory.path))
         self.directory = directory
+        self._unopened: dict[Key, Checkpoint | None] = {}
         self.fs = fs
         self._defaults = defaults
         self._controller = ControllerClient(controller_address)
@@ -97,6 +102,7 @@ class Broker:
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._sync_thread = ThreadPoolExecutor(1, "log-sync")
         self._syncer = Syncer(self._sync_thread)
+        self._housekeeping = Housekeeping(self, self._sync_thread)
         checkpoints = self.directory.read_checkpoints()
         with ThreadPoolExecutor(RECOVERY_THREADS, "log-recovery") as threads:
             for key, opened in zip(
@@ -110,10 +116,9 @@ class Broker:
                 if isinstance(opened, Partition):
                     self.partitions[key] = opened
                 else:
-                    log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(opened))
-                    self.offline[key] = str(opened)
+                    self._not_opened(key, checkpoints.get(key), opened)
         self._spawn(self._isr.run(), "isr-sender")
-        self._spawn(Housekeeping(self, self._sync_thread).run(), "housekeeping")
+        self._spawn(self._housekeeping.run(), "housekeeping")
         self._spawn(Cleaner(self).run(), "cleaner")
 
     async def stop(self) -> bool:
@@ -222,7 +227,7 @@ class Broker:
         if state.leader == self.node_id:
             self._following.stop(*key)
             partition.lead(state, self._isr_brokers, self.settings.replica_lag_time_max_ms)
-            partition.disk_full_at = self._full_nodes.intersection(state.replicas)
+            self._tell_full(partition)
             return
         partition.follow(state)
         if state.leader == NO_LEADER or partition.offline is not None:
@@ -234,6 +239,12 @@ class Broker:
         if key in self.offline:
             return None
         try:
+            if key in self._unopened:
+                # It is there, so what is remembered of it decides what is a torn tail and what is damage.
+                partition = self._reopened(key, self._unopened[key])
+                del self._unopened[key]
+                self.partitions[key] = partition
+                return partition
             records = Log.open(
                 self.fs,
                 self.directory.log_path(*key),
@@ -251,7 +262,7 @@ class Broker:
         return partition
 
     def retry_offline(self) -> None:
-        """Tries again to make logs that could not be made, for a disk that was full."""
+        """Tries again to make or to open logs for which the disk was too full, or that could not be read."""
         for key in [key for key in self.offline if key not in self.partitions and key not in self._reopening]:
             del self.offline[key]
             self._place(key)
@@ -268,14 +279,18 @@ class Broker:
             records.close(clean=False)
             opened = await self._loop.run_in_executor(None, self._reopened, key, checkpoint)
         except (StorageError, OSError) as error:
-            log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(error))
-            self.offline[key] = str(error)
+            self._not_opened(key, checkpoint, error)
             return
         finally:
             self._reopening.discard(key)
         del self.offline[key]
         self.partitions[key] = opened
         self._place(key)
+
+    def _not_opened(self, key: Key, checkpoint: Checkpoint | None, error: BaseException) -> None:
+        log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(error))
+        self.offline[key] = str(error)
+        self._unopened[key] = checkpoint
 
     def _remove(self, key: Key) -> None:
         """The topic was deleted, or the replica moved away."""
@@ -503,8 +518,17 @@ class Broker:
         self._full_nodes = self._full_nodes | {node_id} if full else self._full_nodes - {node_id}
         log.warning("disk_watermark", node_id=node_id, full=full)
         for partition in self.partitions.values():
-            if partition.leader is not None:
-                partition.disk_full_at = self._full_nodes.intersection(partition.leader.replicas)
+            self._tell_full(partition)
+
+    def _tell_full(self, partition: Partition) -> None:
+        """Topics of the cluster itself go on: little is written to them, and groups must be able to go on reading."""
+        topic = self.image.topic(partition.topic_id)
+        if partition.leader is not None and topic is not None and not topic.internal:
+            partition.disk_full_at = self._full_nodes.intersection(partition.leader.replicas)
+
+    def no_space(self) -> None:
+        """A write found no room: look at the disk at once."""
+        self._housekeeping.disk_refused()
 
     def own_disk_full(self, full: bool) -> None:
         """This node's disk went above or below its watermark: leaders hear of it with the next fetch."""
@@ -530,6 +554,11 @@ class Broker:
         error = task.exception() or RuntimeError(f"{task.get_name()} ended")
         log.critical("background_task_ended", task=task.get_name(), exc_info=error)
         self.failed.set_exception(error)
+
+
+def _ballast(fs: FileSystem, path: str) -> Ballast:
+    stats = os.statvfs(path)
+    return Ballast(fs, path, ballast_bytes(stats.f_blocks * stats.f_frsize))
 
 
 def _unknown(topic_id: bytes, number: int) -> ApiError:

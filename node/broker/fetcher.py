@@ -253,7 +253,7 @@ class Fetcher:
             log.error("bad_batch_from_leader", partition=partition.name, leader=self.leader_id, error=str(error))
             self._retry_later(key, followed)
         except DiskFull as error:
-            log.error("replica_disk_full", partition=partition.name, error=str(error))
+            partition.storage_error(error)
             self._retry_later(key, followed)
         except (StorageError, OSError) as error:
             partition.fail(error)

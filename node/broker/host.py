@@ -73,6 +73,9 @@ class Host(Protocol):
     def log_failed(self, partition: "Partition", error: Exception) -> None:
         """The log takes no more writes: the partition must move to another node."""
 
+    def no_space(self) -> None:
+        """A write found the disk full."""
+
     def log_cut(self, partition: "Partition") -> None:
         """The log is about to lose its tail: what was saved about later offsets must go first."""
 

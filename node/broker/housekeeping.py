@@ -10,6 +10,7 @@ import structlog
 
 from node.broker import logs, snapshots
 from node.broker.partition import Partition
+from node.broker.space import Space
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ log = structlog.get_logger(__name__)
 TICK_MS: Final = 100
 LAG_CHECK_MS: Final = 1000
 PRODUCER_CHECK_MS: Final = 60_000
-LOW_SPACE_BYTES: Final = 256 * 1024 * 1024
-LOW_SPACE_PART: Final = 20
-"""Above the watermark: less than 256 MiB free, or less than a twentieth of a small disk."""
+FULL_RETENTION_MS: Final = 1000
+"""How often a full disk is looked at for what may go: nobody can produce meanwhile."""
 
 
 class Housekeeping:
@@ -32,10 +32,12 @@ class Housekeeping:
         self._broker = broker
         self._sync_thread = sync_thread
         self._segments: dict[Partition, int] = {}
+        self._guard = broker.guard
+        self._refused = False
+        self._retained_ms = 0
         settings = broker.settings
         self._jobs: list[tuple[int, Callable[[], None]]] = [
             (LAG_CHECK_MS, self._shrink_isrs),
-            (LAG_CHECK_MS, self._check_space),
             (settings.retention_check_interval_ms, self._retain),
             (settings.retention_check_interval_ms, broker.retry_offline),
             (PRODUCER_CHECK_MS, self._expire_producers),
@@ -53,6 +55,7 @@ class Housekeeping:
             for partition in broker.partitions.values():
                 if partition.acks:
                     partition.acks.expire(clock_ms)
+            self._check_space(clock_ms)
             for index, (interval_ms, job) in enumerate(self._jobs):
                 if clock_ms >= due_ms[index]:
                     due_ms[index] = clock_ms + interval_ms
@@ -66,6 +69,7 @@ class Housekeeping:
             partition.shrink_isr()
 
     def _retain(self) -> None:
+        self._retained_ms = self._broker.clock_ms()
         now_ms = self._broker.wall_ms()
         for partition in list(self._broker.partitions.values()):
             if partition.offline is not None or partition.log.damaged_at is not None:
@@ -73,7 +77,7 @@ class Housekeeping:
             try:
                 partition.log.roll_if_needed(now_ms)
                 partition.log.apply_retention(now_ms, partition.high_watermark)
-                partition.log.delete_expired_files(now_ms)
+                partition.log.delete_expired_files(now_ms, at_once=self._guard.full)
             except (StorageError, OSError) as error:
                 partition.storage_error(error)
 
@@ -82,13 +86,34 @@ class Housekeeping:
         for partition in self._broker.partitions.values():
             partition.producers.expire(clock_ms, self._broker.settings.producer_id_expiration_ms)
 
-    def _check_space(self) -> None:
+    def disk_refused(self) -> None:
+        """A write found no room."""
+        self._refused = True
+
+    def _check_space(self, clock_ms: int) -> None:
         broker = self._broker
-        space = os.statvfs(broker.directory.path)
-        free = space.f_bavail * space.f_frsize
-        low = min(LOW_SPACE_BYTES, space.f_blocks * space.f_frsize // LOW_SPACE_PART)
-        if (free < low) != broker.disk_full:
-            broker.own_disk_full(free < low)
+        refused, self._refused = self._refused, False
+        held = self._guard.ballast.held
+        try:
+            stats = os.statvfs(broker.directory.path)
+            space = Space(stats.f_blocks * stats.f_frsize, stats.f_bavail * stats.f_frsize)
+            if self._guard.look(space, refused=refused):
+                log.warning(
+                    "disk_watermark_passed",
+                    full=self._guard.full,
+                    free_bytes=space.free,
+                    watermark_bytes=space.low_bytes,
+                    next_step="producers are refused until there is room: delete records or topics, or add disk"
+                    if self._guard.full
+                    else "",
+                )
+                broker.own_disk_full(self._guard.full)
+        except OSError as error:
+            log.warning("disk_not_looked_at", error=str(error))
+        if held != self._guard.ballast.held:
+            log.warning("ballast_taken_up" if self._guard.ballast.held else "ballast_released")
+        if self._guard.full and clock_ms - self._retained_ms >= FULL_RETENTION_MS:
+            self._retain()
 
     async def _checkpoint(self) -> None:
         """Remembers recovery points and high watermarks, and the producers of logs that have a new segment."""

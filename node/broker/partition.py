@@ -488,6 +488,7 @@ class Partition:
     def storage_error(self, error: Exception) -> ApiError:
         """What a client is told of a log's error. A failed log goes offline, alone (protocol.md section 10)."""
         if isinstance(error, DiskFull):
+            self._host.no_space()
             return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, str(error), retry_after_ms=1000)
         if isinstance(error, LogFailed | LogDamaged | OSError):
             self.fail(error)

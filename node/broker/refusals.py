@@ -45,7 +45,8 @@ def log_failed(name: str) -> ApiError:
 def disks_full(name: str, nodes: Iterable[int]) -> ApiError:
     return ApiError(
         pb.ERROR_CODE_KAFKA_STORAGE_ERROR,
-        f"the disks of nodes {sorted(nodes)}, replicas of {name}, are nearly full",
+        f"the disks of nodes {sorted(nodes)}, replicas of {name}, are nearly full; nothing was appended. It goes on by "
+        "itself once there is room: delete records or topics, lower their retention, or add disk",
         retry_after_ms=1000,
     )
 

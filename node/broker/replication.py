@@ -334,6 +334,9 @@ class ReplicationService:
         finally:
             # No await before this: after a cancelled call the next one would raise again.
             del self._broker.streams[stream]
+            if all(other.node_id != stream.node_id for other in self._broker.streams):
+                # Whoever is gone says nothing of its disk any more: it must not keep producers out for ever.
+                self._broker.follower_disk_full(stream.node_id, False)
             stream.close()
             reader.cancel()
 

@@ -200,6 +200,8 @@ class Node:
     def log_failed(self, partition: Partition, error: Exception) -> None:
         raise AssertionError(f"node {self.node_id}: {error}")
 
+    def no_space(self) -> None: ...
+
     def log_cut(self, partition: Partition) -> None:
         pass
 

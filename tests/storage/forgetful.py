@@ -177,6 +177,9 @@ class ForgetfulFile:
         _apply(node.content, size, None, None)
         node.pending.append((size, None))
 
+    def allocate(self, size: int) -> None:
+        self.write_at(0, [bytes(size)])
+
     def size(self) -> int:
         return len(self._node.content)
 

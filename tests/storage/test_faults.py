@@ -6,6 +6,7 @@ import pytest
 
 from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader, CorruptBatch
 from storage.config import LogConfig
+from storage.epochs import EpochTable
 from storage.errors import DiskFull, InvariantError, LogDamaged, LogFailed
 from storage.fs import read_file
 from storage.log import Log
@@ -319,3 +320,69 @@ def test_a_clean_marker_that_outlived_its_unlink_does_not_bring_epochs_without_b
     assert b"[3,2]" in read_file(fs, "/data/log/state")
     log = open_log(fs, 2, CONFIG)
     assert (log.recovery.clean, log.log_end_offset, log.epochs.entries()) == (True, 2, [(1, 0)])
+
+
+@pytest.mark.parametrize("cut", ["truncate", "reset", "retain"])
+def test_a_cut_on_a_full_disk_changes_nothing_and_is_made_when_there_is_room(cut: str) -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    for epoch in range(1, 13):
+        append(log, 1, epoch)
+    sync(log)
+    before = (batches_of(log), log.epochs.entries(), log.log_start_offset, log.log_end_offset)
+
+    def make() -> None:
+        if cut == "truncate":
+            log.truncate_to(6)
+        elif cut == "reset":
+            log.reset_to(50, 13)
+        else:
+            log.advance_log_start(5)
+            log.apply_retention(1000, 12)
+
+    fs.fail("create", errno.ENOSPC, times=2)
+    with pytest.raises(DiskFull):
+        make()
+    if cut == "retain":
+        log.log_start_offset = 0
+        log.epochs = EpochTable(before[1])
+    assert (batches_of(log), log.epochs.entries(), log.log_start_offset, log.log_end_offset) == before
+    assert log.failed is None
+    fs._fail.clear()
+    make()
+    assert (log.log_start_offset, log.log_end_offset) == {
+        "truncate": (0, 6), "reset": (50, 50), "retain": (5, 12)
+    }[cut]  # fmt: skip
+
+
+def test_retention_makes_its_own_room_on_a_disk_without_a_byte() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 12)
+    log.advance_log_start(9)
+    fs.capacity_bytes = sum(fs.size(f"/data/log/{name}") for name in fs.listdir("/data/log"))
+    assert log.apply_retention(1000, 12) == 2
+    assert log.delete_expired_files(1000) == 0
+    assert log.delete_expired_files(1000, at_once=True) == 2
+    assert [name for name in fs.listdir("/data/log") if name.endswith(".deleted")] == []
+
+
+def test_a_killed_log_opens_on_a_full_disk() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    for epoch in range(1, 11):
+        append(log, 1, epoch)
+    before = (batches_of(log), log.epochs.entries())
+    log.close(clean=False)
+    for _ in range(2):
+        fs = fs.kill()
+        fs.capacity_bytes = sum(fs.size(f"/data/log/{name}") for name in fs.listdir("/data/log"))
+        log = open_log(fs, None, CONFIG)
+        assert (batches_of(log), log.epochs.entries(), log.damaged_at) == (*before, None)
+        with pytest.raises(DiskFull):
+            append(log, 1, 11)
+        log.close(clean=False)
+    fs.capacity_bytes = None
+    log = open_log(fs.kill(), None, CONFIG)
+    append(log, 1, 11)
+    assert len(batches_of(log)) == 11

@@ -53,6 +53,9 @@ class Host:
     def alter_isr(self, partition: Partition, change: IsrChange) -> None:
         self.changes.append(change)
 
+    def no_space(self) -> None:
+        self.full = True
+
     def log_cut(self, partition: Partition) -> None:
         self.cuts += 1
 

@@ -1,0 +1,55 @@
+"""How full the disk is, and what follows: refuse producers, give the ballast back, take it up again (protocol.md 10).
+
+Two watermarks. Below the first one producers are refused, here and at every leader of a replica here, before the disk
+is full. Below the second one, or at the first write that finds no room, the ballast goes: its room is for what must be
+written all the same. It counts as used all the time, so producers only come back when there is room for it, too.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from storage.ballast import Ballast
+
+LOW_BYTES: Final = 256 * 2**20
+LOW_PART: Final = 20
+"""The first watermark: less than 256 MiB free, or less than a twentieth of a small disk."""
+EMPTY_PART: Final = 4
+"""The second one: a quarter of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes of the file system that the data directory is on."""
+
+    total: int
+    free: int
+
+    @property
+    def low_bytes(self) -> int:
+        return min(LOW_BYTES, self.total // LOW_PART)
+
+
+class DiskGuard:
+    """The state of one data directory's disk. `full`: producers are refused; `free_bytes`: at the last look."""
+
+    def __init__(self, ballast: Ballast) -> None:
+        self.ballast = ballast
+        self.full = False
+        self.free_bytes = 0
+
+    def look(self, space: Space, *, refused: bool = False) -> bool:
+        """Takes a look at the disk into account; whether `full` changed. `refused`: a write found no room just now.
+
+        Between full and not full lies half of the watermark, so that the state does not change with every batch.
+        Raises OSError.
+        """
+        before, low = self.full, space.low_bytes
+        self.free_bytes = space.free
+        if self.ballast.held and (refused or space.free < low // EMPTY_PART):
+            self.ballast.release()
+            space = Space(space.total, space.free + self.ballast.size_bytes)
+        left = space.free - self.ballast.missing_bytes
+        self.full = refused or left < (low * 3 // 2 if self.full else low)
+        if not self.full and not self.ballast.held:
+            self.ballast.hold()
+        return self.full != before
