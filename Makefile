@@ -63,12 +63,19 @@ chaos: $(BIN)/ottla-dev-ready ## Containers under load: kill, pause, cut off; ev
 	$(BIN)/python -m pytest -m docker tests/chaos
 
 .PHONY: sim
-sim: $(BIN)/ottla-dev-ready ## The cluster in a simulator, the seeds that `make test` runs too
+sim: $(BIN)/ottla-dev-ready ## The quorum and the cluster in simulators: the seeds of `make test`, or one with SEED=n
+ifdef SEED
+	$(BIN)/python -m tests.sim.raft_sim --seed $(SEED)
+	$(BIN)/python -m tests.sim.cluster_sim --seed $(SEED)
+else
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' tests/sim
+endif
 
 .PHONY: sim-long
-sim-long: $(BIN)/ottla-dev-ready ## The same, thousands of seeds
-	$(BIN)/python -m pytest -n $(WORKERS) -m long --timeout 0 tests/sim
+sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), side by side
+	@$(BIN)/python -m tests.sim.raft_sim --minutes $(or $(MINUTES),10) & raft=$$!; \
+	$(BIN)/python -m tests.sim.cluster_sim --minutes $(or $(MINUTES),10); cluster=$$?; \
+	wait $$raft && exit $$cluster
 
 .PHONY: languages
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed

@@ -532,10 +532,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Simulates controller, replicas and logs under faults.")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds", default="0:50", help="from:to")
+    parser.add_argument("--minutes", type=float, help="new seeds until the time is over")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     quiet()
     first, last = (options.seed, options.seed + 1) if options.seed is not None else map(int, options.seeds.split(":"))
+    if options.minutes:
+        first, last = int(time.time()) * 1000, sys.maxsize
     total: Counter[str] = Counter()
     started = time.perf_counter()
     events = 0
@@ -543,6 +546,9 @@ def main() -> None:
         sim = run_seed(seed, verbose=options.verbose)
         total.update(sim.counts)
         events += sim.scheduler.events
+        if options.minutes and time.perf_counter() - started > options.minutes * 60:
+            last = seed + 1
+            break
     took_s = time.perf_counter() - started
     print(f"{last - first} seeds, {events} events, {events / took_s:.0f} events/s, {dict(total)}")
 

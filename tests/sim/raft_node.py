@@ -4,10 +4,11 @@ This is the shell of `node/quorum/driver.py` in virtual time: write, sync, send,
 prescribes.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 from zlib import crc32
 
 from raft.config import RaftConfig
@@ -73,20 +74,24 @@ class DiskImage:
             return self.entries[position].term
         return self.snapshot.meta.last_term if index == self.snapshot.meta.last_index else None
 
-    def write(self, effects: Effects, *, log_ops: int = 3, hard_state: bool = True) -> None:
-        """Make the writes of one `Effects` durable; fewer than all `log_ops` is a crash in the middle."""
-        if effects.reset_log is not None and log_ops > 0:
+    def write(self, effects: Effects) -> None:
+        """Make the writes of one `Effects` durable."""
+        self.write_log(effects)
+        if effects.hard_state is not None:
+            self.hard_state = effects.hard_state
+
+    def write_log(self, effects: Effects, *, upto: int = 3, entries: int | None = None) -> None:
+        """The log's part; a crash in the middle leaves fewer than all three writes, or `entries` of the last one."""
+        if effects.reset_log is not None and upto > 0:
             self.entries = []
             self.first_index = effects.reset_log.last_index + 1
-        if effects.truncate_from is not None and log_ops > 1:
+        if effects.truncate_from is not None and upto > 1:
             del self.entries[effects.truncate_from - self.first_index :]
-        if effects.append and log_ops > 2:
+        if effects.append and upto > 2:
             if not self.entries:
                 self.first_index = effects.append[0].index
             assert effects.append[0].index == self.last_index + 1, "the core writes a gap"
-            self.entries.extend(effects.append)
-        if effects.hard_state is not None and hard_state:
-            self.hard_state = effects.hard_state
+            self.entries.extend(effects.append[:entries])
 
 
 class SimNode:
@@ -102,7 +107,9 @@ class SimNode:
         config: RaftConfig,
         send: Callable[[PeerId, PeerId, Message], None],
         check: "Callable[[SimNode, Effects], None]",
+        on_failed_sync: "Callable[[SimNode], None]",
         contacts: tuple[PeerId, ...],
+        counts: Counter[str],
     ) -> None:
         self.me = me
         self.scheduler = scheduler
@@ -111,10 +118,18 @@ class SimNode:
         self.contacts = contacts
         self._send = send
         self._check = check
+        self._on_failed_sync = on_failed_sync
+        self.counts = counts
         self.disk = DiskImage(HardState(0, None), StoredSnapshot(SnapshotMeta(0, 0, voters), b"%010d" % 0))
         self.raft: Raft | None = None
         self.incarnation = 0
         self.sync_ms = 1.0
+        self.fails_next_sync = False
+        self.paused = False
+        self.clock_offset_ms = 0.0
+        self.clock_rate = 1.0
+        self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        """What happened to a paused process: it sees it when it goes on."""
         self.chains: dict[int, int] = {0: 0}
         """Chain hash per index of the log in memory."""
         self.applied_index = 0
@@ -144,10 +159,13 @@ class SimNode:
             snapshot=disk.snapshot.meta,
             snapshot_size_bytes=len(disk.snapshot.data),
             entries=disk.entries,
-            now_ms=int(self.scheduler.now_ms),
+            now_ms=self.now_ms(),
             refetch=disk.refetch,
         )
+        if not disk.is_whole:
+            self.counts["start with a damaged log"] += 1
         if self.raft.log_was_dropped:
+            self.counts["start drops a log that its snapshot replaces"] += 1
             disk.entries = []
             disk.first_index = disk.snapshot.meta.last_index + 1
         self.applied_index = disk.snapshot.meta.last_index
@@ -162,32 +180,84 @@ class SimNode:
         self.drain()
 
     def crash(self) -> None:
-        """Lose memory, and of the unsynced writes keep a random prefix; the hard state is a file of its own."""
+        """Lose memory, and of the unsynced writes keep a random part.
+
+        The log is one file: a prefix of its writes stays, the last of them maybe torn. The hard state is another, which
+        is written after the log of the same sync.
+        """
         pending = list(self._queue)
-        keep = self.rng.randint(0, len(pending))
+        keep_log = self.rng.randint(0, len(pending))
+        keep_state = self.rng.randint(0, keep_log)
+        if pending:
+            self.counts["crash with unsynced writes"] += 1
         for position, effects in enumerate(pending):
-            hard_state = position < keep or (position == keep and self.rng.random() < 0.5)
-            if position < keep:
-                self.disk.write(effects, hard_state=hard_state)
-            elif position == keep:
-                self.disk.write(effects, log_ops=self.rng.randint(0, 2), hard_state=hard_state)
+            if position < keep_log:
+                self.disk.write_log(effects)
+            elif position == keep_log:
+                upto = self.rng.randint(0, 3)
+                entries = self.rng.randint(0, max(0, len(effects.append) - 1))
+                self.disk.write_log(effects, upto=upto, entries=entries)
+                if upto or entries:
+                    self.counts["crash that tears a write"] += 1
+            if position < keep_state and effects.hard_state is not None:
+                self.disk.hard_state = effects.hard_state
         self.raft = None
         self._queue.clear()
         self._syncing = 0
         self._receiving.clear()
         self._timer.cancel()
+        self._waiting.clear()
+        self.paused = self.fails_next_sync = False
         self.incarnation += 1
+
+    def pause(self) -> None:
+        """Stop running, like a process under SIGSTOP: what comes meanwhile waits."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on, with the clock where it is by now: the timers are due first, or what came on the wire is."""
+        if not self.paused:
+            return
+        self.paused = False
+        waiting, self._waiting = self._waiting, []
+        if self.rng.random() < 0.5:
+            waiting.sort(key=lambda due: due[0] != self._tick)
+        for call, args in waiting:
+            self.scheduler.after(0, call, *args)
+
+    def _must_wait(self, call: Callable[..., None], *args: Any) -> bool:
+        """Whether the process is paused; then it makes this call when it goes on."""
+        if self.paused:
+            self._waiting.append((call, args))
+        return self.paused
 
     # --- inputs
 
+    def now_ms(self) -> int:
+        """This node's clock: it runs at a rate of its own, and may have been set."""
+        # The small part keeps a timer that is due from being a rounding error early, for ever.
+        return int(self.scheduler.now_ms * self.clock_rate + self.clock_offset_ms + 1e-6)
+
+    def set_clock(self, change_ms: float) -> None:
+        """Jump. What is due by the new time is due now."""
+        self.clock_offset_ms += change_ms
+        self._timer.cancel()
+        self._tick(self.incarnation)
+
     def receive(self, message: Message) -> None:
-        if self.raft is not None:
-            self.raft.step(message, int(self.scheduler.now_ms))
+        if self.raft is not None and not self._must_wait(self.receive, message):
+            self.raft.step(message, self.now_ms())
+            self.drain()
+
+    def meet(self, peer: PeerId) -> None:
+        """A new connection with `peer` stands."""
+        if self.raft is not None and not self._must_wait(self.meet, peer):
+            self.raft.peer_alive(peer, self.now_ms())
             self.drain()
 
     def _tick(self, incarnation: int) -> None:
-        if incarnation == self.incarnation and self.raft is not None:
-            self.raft.tick(int(self.scheduler.now_ms))
+        if incarnation == self.incarnation and self.raft is not None and not self._must_wait(self._tick, incarnation):
+            self.raft.tick(self.now_ms())
             self.drain()
 
     def take_snapshot(self) -> None:
@@ -204,7 +274,6 @@ class SimNode:
     def drain(self) -> None:
         assert self.raft is not None
         effects = self.raft.drain()
-        now_ms = self.scheduler.now_ms
         if effects.reset_log is not None:
             self.chains = {effects.reset_log.last_index: self.disk.snapshot.state}
         if effects.truncate_from is not None:
@@ -234,7 +303,7 @@ class SimNode:
         if effects.synced is not None or effects.send_after_sync:
             self._queue.append(effects)
             if effects.synced is None and len(self._queue) == 1:
-                self._sync_done(self.incarnation, 1)
+                self._done(1)
             elif not self._syncing:
                 self._sync()
         if len(self._files) > 1:
@@ -242,7 +311,8 @@ class SimNode:
             self._files = {index: file for index, file in self._files.items() if index in in_use}
         self._timer.cancel()
         if effects.deadline_ms is not None:
-            self._timer = self.scheduler.after(effects.deadline_ms - now_ms, self._tick, self.incarnation)
+            wait_ms = (effects.deadline_ms - self.clock_offset_ms) / self.clock_rate - self.scheduler.now_ms
+            self._timer = self.scheduler.after(wait_ms, self._tick, self.incarnation)
         self._check(self, effects)
 
     def _sync(self) -> None:
@@ -254,6 +324,11 @@ class SimNode:
     def _sync_done(self, incarnation: int, count: int) -> None:
         if incarnation != self.incarnation or self.raft is None:
             return
+        if not self._must_wait(self._sync_done, incarnation, count) and not self._sync_fails():
+            self._done(count)
+
+    def _done(self, count: int) -> None:
+        assert self.raft is not None
         done = [self._queue.popleft() for _ in range(count)]
         self._syncing = 0
         newest: Persisted | None = None
@@ -266,15 +341,28 @@ class SimNode:
         if self._queue:
             self._sync()
         if newest is not None:
-            self.raft.persisted(newest, int(self.scheduler.now_ms))
+            if newest.term != self.raft.term:
+                self.counts["sync that ends in a newer term"] += 1
+            self.raft.persisted(newest, self.now_ms())
             self.drain()
+
+    def _sync_fails(self) -> bool:
+        """A failed sync ends the process; what the disk holds of the unsynced writes is anybody's guess."""
+        if not self.fails_next_sync:
+            return False
+        self.crash()
+        self._on_failed_sync(self)
+        return True
 
     def _receive_chunk(self, write: ChunkWrite) -> None:
         key = write.snapshot.last_index
+        if write.offset == 0 and self._receiving:
+            self.counts["snapshot transfer started over"] += 1
         so_far = b"" if write.offset == 0 else self._receiving.get(key, b"")
         assert len(so_far) == write.offset, "a chunk that does not follow the last one"
         self._receiving = {key: so_far + write.data}
         if write.complete:
+            self.counts["snapshot received whole"] += 1
             self._store_later(StoredSnapshot(write.snapshot, self._receiving.pop(key)))
 
     def _store_later(self, snapshot: StoredSnapshot) -> None:
@@ -284,10 +372,12 @@ class SimNode:
     def _stored(self, incarnation: int, snapshot: StoredSnapshot) -> None:
         if incarnation != self.incarnation or self.raft is None:
             return
+        if self._must_wait(self._stored, incarnation, snapshot) or self._sync_fails():
+            return
         # A file per snapshot: an older one that finishes later is a file nobody reads.
         if snapshot.meta.last_index > self.disk.snapshot.meta.last_index:
             self.disk.snapshot = self._files[snapshot.meta.last_index] = snapshot
-        self.raft.snapshot_stored(snapshot.meta, len(snapshot.data), int(self.scheduler.now_ms))
+        self.raft.snapshot_stored(snapshot.meta, len(snapshot.data), self.now_ms())
         self.drain()
 
     def _drop_log_to(self, index: int) -> None:

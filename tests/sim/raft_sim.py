@@ -1,4 +1,5 @@
-"""Deterministic simulation of the metadata quorum: `python -m tests.sim.raft_sim --seed N | --seeds A:B | --minutes M`.
+"""Deterministic simulation of the metadata quorum: `make sim SEED=N`, `make sim-long MINUTES=M`, or
+`python -m tests.sim.raft_sim --seed N | --seeds A:B | --minutes M`.
 
 A seed draws the cluster (1-5 voters, 0-3 observers), its fault rates and a schedule of faults and client calls. Safety
 phase: anything goes wrong, the invariants hold after every event. Then everything heals, and a leader, progress and
@@ -6,16 +7,21 @@ equal states are demanded.
 """
 
 import argparse
+import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 from raft.config import RaftConfig
+from raft.core import Raft
 from raft.effects import Effects, Role
 from raft.errors import RaftError
-from raft.messages import FollowRequest, Message
-from raft.model import PeerId
+from raft.messages import FollowRequest, Message, PreVoteResponse, VoteResponse
+from raft.model import EntryKind, PeerId
 from tests.sim.fakenet import FakeNet, LinkFaults
 from tests.sim.raft_invariants import Invariants, Violation
 from tests.sim.raft_node import SimNode
@@ -31,20 +37,27 @@ class Result:
 
     seed: int
     events: int
+    """Things that happened: arrivals, timers, syncs, faults, calls."""
+    checks: int
+    """How often a node changed, and the invariants were checked on it."""
     trace_hash: int
     committed: int
     terms: int
+    counts: tuple[tuple[str, int], ...]
+    """Faults, and states that are rare, by name."""
 
 
 class World:
     """One cluster, one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, keep_events: int | None = 200) -> None:
         self.seed = seed
         # One generator per concern, so that a draw added in one does not shift the others.
         self.plan = Random(f"plan-{seed}")
-        self.scheduler = Scheduler()
+        self.scheduler = Scheduler(keep_events=keep_events)
         self.net = FakeNet(self.scheduler, Random(f"net-{seed}"), self._deliver)
+        self.counts = self.net.counts
+        self.checks = 0
         plan = self.plan
         n_voters, n_observers = plan.choice((1, 2, 3, 3, 3, 3, 4, 5, 5)), plan.choice((0, 0, 1, 1, 2, 3))
         peers = [PeerId(i, bytes([i]) * 16) for i in range(1, n_voters + n_observers + 1)]
@@ -64,6 +77,8 @@ class World:
                 config=config,
                 send=self._send,
                 check=self._checked,
+                on_failed_sync=self._sync_failed,
+                counts=self.counts,
                 contacts=tuple(p for p in peers if p != peer),
             )
             for peer in peers
@@ -76,6 +91,9 @@ class World:
         self._serial = 0
         self._reads: dict[int, int] = {}
         self._committed_at_heal = 0
+        self._roles: dict[PeerId, tuple[int, Role, bool]] = {}
+        """Newest (term, role, whether the election was a transfer) of each node."""
+        self._voters_index: dict[PeerId, int] = {}
         self.net.faults = LinkFaults(
             loss=plan.choice((0, 0, 0.01, 0.1, 0.3)),
             duplicate=plan.choice((0, 0, 0.05, 0.3)),
@@ -94,7 +112,13 @@ class World:
             self._slow_disk: plan.choice((0, 0.5)),
             self._dead_verdict: plan.choice((0, 0.5)),
             self._damage: plan.choice((0, 0, 0.5)),
+            self._pause: plan.choice((0, 0, 0.5, 1)),
+            self._fail_sync: plan.choice((0, 0, 0.3)),
+            self._jump_clock: plan.choice((0, 0, 0.5)),
         }
+        drifts = plan.random() < 0.3
+        for node in self.nodes.values():
+            node.clock_rate = plan.choice((0.9, 1.0, 1.1)) if drifts else 1.0
 
     # --- running
 
@@ -102,32 +126,36 @@ class World:
         for node in self.nodes.values():
             self._do(f"start {node.me}", node.start)
         self.scheduler.after(0, self._next_action)
-        self.scheduler.run_until(FAULTY_MS, self._after_event)
+        self.scheduler.run_until(FAULTY_MS)
         self._heal_everything()
-        self.scheduler.run_until(FAULTY_MS + HEALED_MS, self._after_event)
+        self.scheduler.run_until(FAULTY_MS + HEALED_MS)
         self._demand_progress()
         return Result(
-            self.seed,
-            self.scheduler.events,
-            self.scheduler.trace_hash,
-            self.invariants.last_committed,
-            max(node.raft.term for node in self.nodes.values() if node.raft),
+            seed=self.seed,
+            events=self.scheduler.events,
+            checks=self.checks,
+            trace_hash=self.scheduler.trace_hash,
+            committed=self.invariants.last_committed,
+            terms=max(node.raft.term for node in self.nodes.values() if node.raft),
+            counts=tuple(sorted(self.counts.items())),
         )
 
-    def _do(self, line: str, call) -> None:  # type: ignore[no-untyped-def]
+    def _do(self, line: str, call: Callable[[], None]) -> None:
         self.scheduler.trace(line)
         call()
 
-    def _after_event(self) -> None:
-        """The invariants run inside the event, at each drain: see `_checked`."""
-
     def _send(self, sender: PeerId, receiver: PeerId, message: Message) -> None:
         self.invariants.before_send(self.nodes[sender], message)
-        self.net.send(sender, receiver, message)
+        if isinstance(message, (PreVoteResponse, VoteResponse)) and message.granted and message.if_all:
+            self.counts["vote that counts only with all others"] += 1
+        self.net.send(sender, receiver, (self.nodes[receiver].incarnation, message))
 
-    def _deliver(self, sender: PeerId, receiver: PeerId, message: Message) -> None:
+    def _deliver(self, sender: PeerId, receiver: PeerId, sent: tuple[int, Message]) -> None:
+        incarnation, message = sent
         node = self.nodes[receiver]
         if node.raft is not None:
+            if incarnation != node.incarnation:
+                self.counts["messages to the next incarnation"] += 1
             self.scheduler.trace(f"{sender.node_id}>{receiver.node_id} {type(message).__name__} t{message.term}")
             if not (isinstance(message, FollowRequest) and message.to != receiver):
                 node.receive(message)
@@ -135,18 +163,77 @@ class World:
     def _checked(self, node: SimNode, effects: Effects) -> None:
         raft = node.raft
         assert raft is not None
-        if effects.leader_change is not None:
-            self.scheduler.trace(f"{node.me.node_id} {effects.leader_change.role.value} t{raft.term}")
+        self.checks += 1
         for entry in effects.apply:
             serial = self._proposed.get((entry.index, entry.term))
             if serial is not None and raft.role is Role.LEADER and entry.term == raft.term:
                 self.acked[(entry.index, entry.term)] = serial
         for request_id, index in node.reads:
             floor = self._reads.pop(request_id)
-            if index is not None and index < floor:
+            if index is None:
+                self.counts["read given up with the leadership"] += 1
+            elif index < floor:
                 raise Violation(f"a read at {node.me} got index {index} after {floor} was acknowledged")
+            else:
+                self.counts["read confirmed"] += 1
         node.reads.clear()
+        self._note_rare(node, raft, effects)
         self.invariants.after_drain(node, effects)
+
+    # --- what is rare, counted
+
+    def _note_rare(self, node: SimNode, raft: Raft, effects: Effects) -> None:
+        counts = self.counts
+        if effects.leader_change is not None:
+            self.scheduler.trace(f"{node.me.node_id} {effects.leader_change.role.value} t{raft.term}")
+            self._note_role(node, raft)
+        if effects.truncate_from is not None:
+            counts["conflicting tail cut"] += 1
+            if raft.log.voters_index < self._voters_index.get(node.me, 0):
+                counts["voter change taken back"] += 1
+        if effects.truncate_from is not None or effects.append:
+            self._voters_index[node.me] = raft.log.voters_index
+            if raft.role is Role.LEADER and self._window_is_full(raft):
+                counts["append beside a full window"] += 1
+        if effects.reset_log is not None:
+            counts["log replaced by a received snapshot"] += 1
+        if effects.drop_log_to is not None:
+            counts["log compacted"] += 1
+        for entry in effects.apply:
+            if entry.kind is EntryKind.VOTERS and raft.role is Role.LEADER:
+                counts["voter change committed"] += 1
+
+    def _window_is_full(self, raft: Raft) -> bool:
+        return any(len(p.in_flight) >= raft._s.config.max_in_flight for p in raft._s.peers.values())
+
+    def _note_role(self, node: SimNode, raft: Raft) -> None:
+        counts, s = self.counts, raft._s
+        before = self._roles.get(node.me, (0, Role.FOLLOWER, False))
+        self._roles[node.me] = (raft.term, raft.role, s.transfer_election)
+        if raft.role is before[1] and raft.term == before[0]:
+            return
+        match raft.role:
+            case Role.LEADER:
+                counts["leader elected"] += 1
+                if raft.commit_index < s.term_start_index - 1:
+                    counts["leader elected with a tail of earlier terms"] += 1
+                if s.transfer_election:
+                    counts["leadership handed over"] += 1
+                if not s.is_voter:
+                    counts["leader elected to commit its own removal"] += 1
+                others = [n.raft for n in self._alive_nodes() if n.raft is not None and n is not node]
+                if any(other.role is Role.LEADER for other in others):
+                    counts["two leaders, of different terms"] += 1
+            case Role.PROSPECTIVE:
+                counts["pre-vote begun"] += 1
+            case Role.CANDIDATE:
+                counts["election begun"] += 1
+            case Role.FOLLOWER if before[1] is Role.LEADER and before[0] == raft.term:
+                counts["leader left: removed" if not s.is_voter else "leader left: no majority heard"] += 1
+            case Role.FOLLOWER if before[1] is Role.CANDIDATE and before[0] == raft.term and raft.leader is None:
+                counts["election lost"] += 1
+            case _:
+                pass
 
     # --- actions
 
@@ -160,8 +247,12 @@ class World:
         action()
         self.scheduler.after(self.plan.expovariate(1 / 40), self._next_action)
 
-    def _up(self) -> list[SimNode]:
+    def _alive_nodes(self) -> list[SimNode]:
         return [node for node in self.nodes.values() if node.raft is not None]
+
+    def _up(self) -> list[SimNode]:
+        """Nodes that run: neither down nor paused."""
+        return [node for node in self.nodes.values() if node.raft is not None and not node.paused]
 
     def _leader(self) -> SimNode | None:
         leaders = [node for node in self._up() if node.raft is not None and node.raft.role is Role.LEADER]
@@ -173,8 +264,9 @@ class World:
             return None
         self.scheduler.trace(f"{node.me.node_id} call {name}")
         try:
-            result = getattr(node.raft, name)(*args, int(self.scheduler.now_ms))
+            result = getattr(node.raft, name)(*args, node.now_ms())
         except RaftError:
+            self.counts[f"call refused: {name}"] += 1
             return None
         return result
 
@@ -197,22 +289,60 @@ class World:
         self._serial += 1
         self._reads[self._serial] = max((index for index, _ in self.acked), default=0)
         try:
-            node.raft.read_index(self._serial, int(self.scheduler.now_ms))
+            node.raft.read_index(self._serial, node.now_ms())
         except RaftError:
             del self._reads[self._serial]
         node.drain()
 
     def _crash(self) -> None:
-        up = self._up()
-        if not up:
+        alive = self._alive_nodes()
+        if not alive:
             return
-        node = self.plan.choice(up)
+        node = self.plan.choice(alive)
+        self.counts["fault: crash"] += 1
         self._do(f"crash {node.me.node_id}", node.crash)
         if self.plan.random() < 0.05:
-            for other in self._up():
+            self.counts["fault: crash of all"] += 1
+            for other in self._alive_nodes():
                 self._do(f"crash {other.me.node_id}", other.crash)
                 self.scheduler.after(self.plan.random() * 3000, self._start, other)
         self.scheduler.after(self.plan.expovariate(1 / 1500), self._start, node)
+
+    def _pause(self) -> None:
+        up = self._up()
+        if up:
+            # A paused leader is the one that may do harm when it goes on.
+            leaders = [node for node in up if node.raft is not None and node.raft.role is Role.LEADER]
+            node = self.plan.choice(leaders if leaders and self.plan.random() < 0.5 else up)
+            self.counts["fault: pause"] += 1
+            if node in leaders:
+                self.counts["fault: pause of a leader"] += 1
+            self._do(f"pause {node.me.node_id}", node.pause)
+            pause_ms = min(8000.0, self.plan.expovariate(1 / 1500))
+            self.scheduler.after(pause_ms, self._resume, node, node.incarnation)
+
+    def _resume(self, node: SimNode, incarnation: int) -> None:
+        if node.incarnation == incarnation:
+            self._do(f"resume {node.me.node_id}", node.resume)
+
+    def _fail_sync(self) -> None:
+        alive = self._alive_nodes()
+        if alive:
+            node = self.plan.choice(alive)
+            node.fails_next_sync = True
+            self.scheduler.trace(f"{node.me.node_id} fails its next sync")
+
+    def _sync_failed(self, node: SimNode) -> None:
+        self.counts["fault: sync failed"] += 1
+        self.scheduler.trace(f"sync failed, {node.me.node_id} stops")
+        self.scheduler.after(self.plan.expovariate(1 / 1500), self._start, node)
+
+    def _jump_clock(self) -> None:
+        node = self.plan.choice(list(self.nodes.values()))
+        change_ms = self.plan.choice((-1500, -200, 200, 1500, 5000))
+        if node.clock_offset_ms + change_ms >= -2000:
+            self.counts["fault: clock jump"] += 1
+            self._do(f"{node.me.node_id} clock {change_ms:+}", lambda: node.set_clock(change_ms))
 
     def _damage(self) -> None:
         """One disk loses synced entries; never two at once, or no good copy may be left to find."""
@@ -222,17 +352,17 @@ class World:
             if node.raft is not None:
                 node.crash()
                 self.scheduler.after(self.plan.expovariate(1 / 500), self._start, node)
+            self.counts["fault: damaged log"] += 1
             node.disk.damage(self.plan.randint(0, 5))
             self.scheduler.trace(f"damage {node.me.node_id}, whole up to {node.disk.last_index}")
 
     def _start(self, node: SimNode) -> None:
         if node.raft is None:
             self._do(f"start {node.me.node_id}", node.start)
-            for other in self._up():
+            for other in self._alive_nodes():
                 # The handshake of a new connection ends a dead verdict.
-                if other is not node and other.raft is not None:
-                    other.raft.peer_alive(node.me, int(self.scheduler.now_ms))
-                    other.drain()
+                if other is not node:
+                    other.meet(node.me)
 
     def _cut(self) -> None:
         peers = list(self.nodes)
@@ -240,6 +370,7 @@ class World:
         self.scheduler.trace(f"cut {shape}")
         if len(peers) < 2:
             return
+        self.counts[f"fault: cut, {shape}"] += 1
         a, b = self.plan.sample(peers, 2)
         match shape:
             case "link":
@@ -267,6 +398,7 @@ class World:
         up = self._up()
         if up:
             node = self.plan.choice(up)
+            self.counts["call: snapshot"] += 1
             self._do(f"{node.me.node_id} snapshot", node.take_snapshot)
 
     def _transfer(self) -> None:
@@ -284,6 +416,7 @@ class World:
     def _slow_disk(self) -> None:
         node = self.plan.choice(list(self.nodes.values()))
         node.sync_ms = self.plan.choice((0.5, 5, 100, 1000))
+        self.counts["fault: slow disk"] += node.sync_ms >= 100
         self.scheduler.trace(f"{node.me.node_id} sync takes {node.sync_ms}")
 
     def _dead_verdict(self) -> None:
@@ -291,14 +424,14 @@ class World:
         up = self._up()
         if len(up) > 1:
             node, about = self.plan.sample(up, 2)
+            self.counts["fault: false dead verdict"] += 1
             self._call(node, "peer_dead", about.me)
             node.drain()
             self.scheduler.after(self.plan.random() * 500, self._alive, node, about.me)
 
     def _alive(self, node: SimNode, about: PeerId) -> None:
-        self._call(node, "peer_alive", about)
-        if node.raft is not None:
-            node.drain()
+        self.scheduler.trace(f"{node.me.node_id} meets {about.node_id}")
+        node.meet(about)
 
     # --- the end
 
@@ -309,6 +442,8 @@ class World:
         self.net.heal()
         for node in self.nodes.values():
             node.sync_ms = 1.0
+            node.fails_next_sync = False
+            node.resume()
             self._start(node)
 
     def _demand_progress(self) -> None:
@@ -327,48 +462,90 @@ class World:
             if self.invariants.committed[index][0] != term:
                 raise Violation(f"acknowledged proposal {serial} at ({index}, {term}) is lost")
         self.invariants.in_full()
+        self.counts["vote request dropped for a live leader"] += sum(
+            node.raft.dropped.get("leader_is_live", 0) for node in self.nodes.values() if node.raft is not None
+        )
 
 
-def run_seed(seed: int) -> Result:
-    """Run one seed; prints how to replay it before any failure is raised."""
-    world = World(seed)
+def run_seed(seed: int, *, trace: Path | None = None) -> Result:
+    """Run one seed; prints how to replay it before any failure is raised. `trace`: write every event there."""
+    world = World(seed, keep_events=None if trace is not None else 200)
     try:
         return world.run()
     except Exception:
-        print("\n".join(world.scheduler.recent), file=sys.stderr)
+        print("\n".join(list(world.scheduler.recent)[-200:]), file=sys.stderr)
         print(f"seed {seed} failed after {world.scheduler.events} events", file=sys.stderr)
-        print(f"replay: python -m tests.sim.raft_sim --seed {seed}", file=sys.stderr)
+        print(f"replay: make sim SEED={seed}, or python -m tests.sim.raft_sim --seed {seed}", file=sys.stderr)
         raise
+    finally:
+        if trace is not None:
+            trace.write_text("".join(f"{line}\n" for line in world.scheduler.recent))
+
+
+class Totals:
+    """What many seeds did together."""
+
+    def __init__(self) -> None:
+        self.seeds = self.events = self.checks = self.committed = 0
+        self.counts: Counter[str] = Counter()
+        self._began_s = time.process_time()
+
+    def add(self, result: Result) -> None:
+        self.seeds += 1
+        self.events += result.events
+        self.checks += result.checks
+        self.committed += result.committed
+        for name, count in result.counts:
+            self.counts[name] += count
+            self.counts[f"seeds with {name}"] += count > 0
+
+    def line(self) -> str:
+        cpu_s = time.process_time() - self._began_s
+        return (
+            f"raft: {self.seeds} seeds, {self.events} events, {self.checks} checks of the invariants, {self.committed} "
+            f"entries committed, {self.checks / cpu_s:.0f} checked events per second of a core ({cpu_s:.0f} s)"
+        )
+
+    def table(self) -> str:
+        names = sorted(name for name in self.counts if not name.startswith("seeds with "))
+        return "\n".join(f"{self.counts[n]:>12}  in {self.counts[f'seeds with {n}']:>6} seeds  {n}" for n in names)
+
+    def save(self, path: Path) -> None:
+        content = {"seeds": self.seeds, "events": self.events, "checks": self.checks, "committed": self.committed}
+        content |= {"cpu_s": time.process_time() - self._began_s, "counts": dict(sorted(self.counts.items()))}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def new_seeds() -> Iterator[int]:
+    """Seeds that nobody has run yet."""
+    yield from range(int(time.time()) * 1000, sys.maxsize)
 
 
 def main() -> None:
-    """Run seeds and print the rate of checked events."""
+    """Run seeds and print the rate of checked events; with several, how often each fault and rare state was there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds", help="A:B, B excluded")
     parser.add_argument("--minutes", type=float, help="new seeds until the time is over")
+    parser.add_argument("--trace", type=Path, help="with --seed: write every event to this file")
+    parser.add_argument("--json", type=Path, help="keep the totals in this file")
     arguments = parser.parse_args()
-    begin = time.monotonic()
-    events = runs = committed = 0
+    began_s = time.monotonic()
+    totals = Totals()
     if arguments.seed is not None:
-        seeds = range(arguments.seed, arguments.seed + 1)
-    elif arguments.seeds:
-        first, _, last = arguments.seeds.partition(":")
-        seeds = range(int(first), int(last))
+        totals.add(run_seed(arguments.seed, trace=arguments.trace))
     else:
-        start = int(time.time())
-        seeds = range(start, start + 1_000_000_000)
-    for seed in seeds:
-        result = run_seed(seed)
-        runs += 1
-        events += result.events
-        committed += result.committed
-        if arguments.seed is not None:
-            print(result)
-        if arguments.minutes and time.monotonic() - begin > arguments.minutes * 60:
-            break
-    seconds = time.monotonic() - begin
-    print(f"{runs} seeds, {events} events, {committed} entries committed, {events / seconds:.0f} checked events/s")
+        first, _, last = (arguments.seeds or "").partition(":")
+        for seed in range(int(first), int(last)) if first else new_seeds():
+            totals.add(run_seed(seed))
+            if arguments.json and totals.seeds % 20 == 0:
+                totals.save(arguments.json)
+            if arguments.minutes and time.monotonic() - began_s > arguments.minutes * 60:
+                break
+    if arguments.json:
+        totals.save(arguments.json)
+    print(totals.table())
+    print(totals.line())
 
 
 if __name__ == "__main__":

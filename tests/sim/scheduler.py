@@ -27,7 +27,8 @@ class Timer:
 class Scheduler:
     """Virtual time in milliseconds, and the trace of what happened."""
 
-    def __init__(self, *, keep_events: int = 200) -> None:
+    def __init__(self, *, keep_events: int | None = 200) -> None:
+        """`keep_events`: how many of the last lines of the trace to keep; None: all."""
         self.now_ms = 0.0
         self.events = 0
         self.trace_hash = 0
@@ -43,10 +44,11 @@ class Scheduler:
 
     def trace(self, line: str) -> None:
         """Record one event: part of the trace hash, and printed when a run fails."""
+        line = f"{self.now_ms:10.1f} {line}"
         self.trace_hash = zlib.crc32(line.encode(), self.trace_hash)
-        self.recent.append(f"{self.now_ms:10.1f} {line}")
+        self.recent.append(line)
 
-    def run_until(self, end_ms: float, after_event: Callable[[], None]) -> None:
+    def run_until(self, end_ms: float, after_event: Callable[[], None] | None = None) -> None:
         """Run everything due before `end_ms`, with `after_event` (the invariants) after each call."""
         heap = self._heap
         while heap and heap[0][0] <= end_ms:
@@ -55,5 +57,6 @@ class Scheduler:
                 continue
             self.events += 1
             call(*args)
-            after_event()
+            if after_event is not None:
+                after_event()
         self.now_ms = max(self.now_ms, end_ms)
