@@ -158,7 +158,8 @@ class Coordinator:
             session_timeout_ms=timeout_ms,
             away=False,
         )
-        if join.member_id:
+        # Who comes back and names nothing has not given anything back: that it will say when it confirms.
+        if join.member_id and join.owned:
             owned = frozenset((tp.topic_id, tp.partition) for tp in join.owned)
             updated = replace(updated, revoking=updated.revoking & owned)
         if updated != before:

@@ -105,7 +105,7 @@ class Join(_message.Message):
 
     @_builtins.property
     def owned(self) -> _containers.RepeatedCompositeFieldContainer[_data_pb2.TopicPartition]:
-        """To resume: what the member still owns."""
+        """To resume: what the member still owns. Empty = as before, until Owned says otherwise."""
 
     def __init__(
         self,

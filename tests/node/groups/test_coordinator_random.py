@@ -126,6 +126,8 @@ class World:
         self.sessions += 1
         client.session = self.sessions
         owned = [data_pb2.TopicPartition(topic_id=t, partition=p) for t, p in sorted(client.owned)]
+        if self.rng.random() < 0.5:
+            owned = []  # a thin client names nothing: then it still owns what it owned
         join = group_pb2.Join(
             group_id=GROUP, member_id=client.member_id, member_epoch=client.epoch, topics=client.topics, owned=owned
         )
