@@ -27,8 +27,10 @@ from ottla.v1 import error_pb2 as pb
 FETCH: Final = "/ottla.v1.DataService/Fetch"
 MAX_WAIT_MS: Final = 500
 MAX_WAIT_LIMIT_MS: Final = 60_000
-MAX_BYTES: Final = 8 * 2**20
+MAX_BYTES: Final = 3 * 2**20
+"""What a stock stub can take: gRPC refuses messages above 4 MiB where a client has not been told otherwise."""
 PARTITION_MAX_BYTES: Final = 2**20
+EARLIEST: Final = -2
 Position = tuple[bytes, int, int]
 """Topic id, partition, offset."""
 _RESULTS_TAG: Final = b"\x0a"
@@ -54,7 +56,8 @@ class Move:
 
 @dataclass(slots=True)
 class Found:
-    """What a fetch has to say. `urgent`: a partition has an error or was truncated, its reader should hear now."""
+    """What a fetch has to say. `urgent`: its reader should hear now, since a partition has an error, was truncated, or
+    was asked for by the name of a position."""
 
     moves: list[Move] = field(default_factory=list)
     data_bytes: int = 0
@@ -63,7 +66,7 @@ class Found:
     def add(self, move: Move) -> None:
         self.moves.append(move)
         self.data_bytes += move.data_bytes
-        self.urgent = self.urgent or move.error_code != 0 or move.diverging
+        self.urgent = self.urgent or move.error_code != 0 or move.diverging or move.wanted.offset < 0
 
     def join(self, other: "Found") -> None:
         for move in other.moves:
@@ -196,11 +199,13 @@ class Fetcher:
         for want in wanted:
             try:
                 topic, partition = view.partition(want.topic, want.topic_id, want.partition)
-                if want.offset < 0 or want.max_bytes < 0:
+                if want.offset < EARLIEST:
                     raise ApiError(
-                        pb.ERROR_CODE_OFFSET_OUT_OF_RANGE if want.offset < 0 else pb.ERROR_CODE_INVALID_REQUEST,
-                        f"offset {want.offset} and max_bytes {want.max_bytes} must not be negative",
+                        pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,
+                        f"offset {want.offset} is neither -1 (latest), -2 (earliest) nor an offset",
                     )
+                if want.max_bytes < 0:
+                    raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"max_bytes {want.max_bytes} must not be negative")
                 if partition.leader == view.node_id:
                     local.append((topic, want))
                 elif partition.leader == NO_LEADER or self._forwarded:
@@ -218,16 +223,20 @@ class Fetcher:
         for step in range(count):
             topic, want = local[(turn + step) % count]
             left = terms.max_bytes - found.data_bytes
+            epoch = want.current_leader_epoch if want.HasField("current_leader_epoch") else None
+            known = want.offset >= 0
             try:
                 read = self._broker.read(
                     topic.topic_id,
                     want.partition,
-                    want.offset,
+                    want.offset if known else self._named_offset(topic, want, epoch),
                     max(0, min(want.max_bytes or PARTITION_MAX_BYTES, left)),
                     min_one=found.data_bytes == 0,
                     accept=terms.accept,
-                    current_leader_epoch=want.current_leader_epoch if want.HasField("current_leader_epoch") else None,
-                    last_fetched_epoch=want.last_fetched_epoch if want.HasField("last_fetched_epoch") else None,
+                    current_leader_epoch=epoch,
+                    last_fetched_epoch=want.last_fetched_epoch
+                    if known and want.HasField("last_fetched_epoch")
+                    else None,
                 )
             except ApiError as error:
                 found.add(self._failed(want, error))
@@ -236,6 +245,12 @@ class Fetcher:
             else:
                 found.add(_result(topic, want, read))
         return found
+
+    def _named_offset(self, topic: Topic, want: data_pb2.FetchPartition, epoch: int | None) -> int:
+        """The earliest or latest offset now."""
+        offset, _, _ = self._broker.list_offset(topic.topic_id, want.partition, want.offset, epoch)
+        assert offset is not None, "only a time may have no offset"
+        return offset
 
     def _failed(self, want: data_pb2.FetchPartition, error: ApiError) -> Move:
         self._metrics.refused("Fetch", error.code)

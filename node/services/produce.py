@@ -142,6 +142,10 @@ class Producer:
                 topic, partition = self._view.partition(part.topic, part.topic_id, part.partition)
                 request.fail(index, self._view.not_leader(topic, partition))
 
+    def refused(self, rpc: str, error: ApiError) -> None:
+        """Counts a refusal that was made before a batch was."""
+        self._metrics.refused(rpc, error.code)
+
     def _refuse_all(self, request: Producing, error: ApiError) -> None:
         for index in range(len(request.results)):
             request.fail(index, error)
@@ -264,9 +268,15 @@ class UnaryProduce:
 
     async def send(self, request: data_pb2.SendRequest, context: Context) -> data_pb2.SendResponse:
         """Places records by murmur2 of their keys, one batch per partition, and answers record by record."""
-        topic = self._view.topic(request.topic, b"")
         acks = request.acks if request.HasField("acks") else ACKS_ALL
         results = [data_pb2.SendResult(partition=-1, offset=-1) for _ in request.records]
+        try:
+            topic = self._view.topic(request.topic, b"")
+        except ApiError as error:
+            self._producer.refused("Send", error)
+            for result in results:
+                result.error.CopyFrom(error.to_proto())
+            return data_pb2.SendResponse(results=results if acks != ACKS_NONE else [])
         placed = place(topic, request.records, results, random.randrange(len(topic.partitions)))
         batches = [(number, chunk) for number, indexes in placed.items() for chunk in split(request.records, indexes)]
         produce = ProduceRequestView(

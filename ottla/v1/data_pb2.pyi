@@ -504,7 +504,9 @@ class FetchRequest(_message.Message):
     min_bytes: _builtins.int
     """Answer as soon as this many bytes are there; 0 = 1."""
     max_bytes: _builtins.int
-    """Limit of the whole answer in bytes; 0 = 8 MiB. The first batch is returned even where it is larger."""
+    """Limit of the whole answer in bytes; 0 = 3 MiB, which fits what a client of gRPC takes by default. The first batch is
+    returned even where it is larger.
+    """
     isolation_level: Global___IsolationLevel.ValueType
     """Which records of transactions to return."""
     client_id: _builtins.str
@@ -559,7 +561,9 @@ class FetchPartition(_message.Message):
     partition: _builtins.int
     """The partition's number, from 0."""
     offset: _builtins.int
-    """The first offset wanted. The answer starts with the batch that holds it: skip what lies before."""
+    """The first offset wanted, or -2 for the earliest there is, -1 for the next record to come (contract version 2): that
+    is answered at once, with next_offset. The answer starts with the batch that holds the offset: skip what lies before.
+    """
     max_bytes: _builtins.int
     """Limit for this partition in bytes; 0 = 1 MiB."""
     current_leader_epoch: _builtins.int

@@ -127,7 +127,7 @@ def test_produce_with_odd_timeouts(standing: LocalCluster, topic: str, timeout_m
 
 
 FETCH_CASES = {
-    "offset -1": ({"topic": "bad", "offset": -1}, pb.ERROR_CODE_OFFSET_OUT_OF_RANGE),
+    "offset -3": ({"topic": "bad", "offset": -3}, pb.ERROR_CODE_OFFSET_OUT_OF_RANGE),
     "offset min": ({"topic": "bad", "offset": -INT64_MAX - 1}, pb.ERROR_CODE_OFFSET_OUT_OF_RANGE),
     "offset beyond": ({"topic": "bad", "offset": INT64_MAX}, pb.ERROR_CODE_OFFSET_OUT_OF_RANGE),
     "negative limit": ({"topic": "bad", "max_bytes": -1}, pb.ERROR_CODE_INVALID_REQUEST),
