@@ -79,9 +79,13 @@ sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), s
 
 .PHONY: languages
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
-	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages tests/languages
+	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages -rs tests/languages
 
 .PHONY: bench
 bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream; writes docs/benchmarks.md (about 25 minutes)
 	@deploy/make-venv $(PYTHON) $(VENV) '.[bench]'
 	$(BIN)/python -m bench
+
+.PHONY: bench-forwarding
+bench-forwarding: $(BIN)/ottla-dev-ready ## What it costs to know one address only; writes docs/forwarding.md (about 4 minutes)
+	$(BIN)/python -m bench.forwarding

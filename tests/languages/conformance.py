@@ -8,6 +8,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,29 +23,56 @@ CASES: Final[dict[str, dict[str, Any]]] = {
 PROGRAMS: Final[dict[str, dict[str, Any]]] = tomllib.loads((HERE / "programs.toml").read_text())
 REFERENCE: Final = "Python"
 PATIENCE_S: Final = 60.0
+BUILDERS: Final = 2
 TALKS_TO: Final = 1
 """The one node whose address the programs know."""
 
 
+class NotInstalled(Exception):
+    """What this machine lacks for a language."""
+
+
 def missing(language: str) -> list[str]:
-    """Executables that this machine lacks for a language."""
-    return [name for name in PROGRAMS[language]["needs"] if shutil.which(name) is None]
+    """Executables and libraries that this machine lacks for a language."""
+    program = PROGRAMS[language]
+    lacks = [name for name in program["needs"] if shutil.which(name) is None]
+    if not lacks:
+        lacks = [what for what, look in program.get("finds", {}).items() if _run(language, look).returncode != 0]
+    return lacks
 
 
 def build(language: str) -> None:
-    """Generates the stubs and builds the program. Raises AssertionError with the tools' output."""
+    """Generates the stubs and builds the program. Raises NotInstalled, or AssertionError with the tools' output."""
+    if lacks := missing(language):
+        raise NotInstalled(f"{', '.join(lacks)} not found (deploy/install-toolchains gets it on Debian)")
     command = PROGRAMS[language].get("build")
     if command is not None:
-        folder = ROOT / "examples" / PROGRAMS[language]["folder"]
-        built = subprocess.run(
-            [part.format(folder=folder) for part in command], cwd=folder, capture_output=True, text=True, check=False
-        )
+        built = _run(language, command)
         assert built.returncode == 0, f"{language} does not build:\n{built.stdout}{built.stderr}"
 
 
+def build_all(languages: Sequence[str]) -> dict[str, Future[None]]:
+    """Builds before the first case runs: compilers take every core, and cases wait for time-outs."""
+    with ThreadPoolExecutor(BUILDERS) as pool:
+        return {language: pool.submit(build, language) for language in languages}
+
+
+def _run(language: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_filled(part, language) for part in command],
+        cwd=ROOT / "examples" / PROGRAMS[language]["folder"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _filled(part: str, language: str) -> str:
+    return part.format(folder=ROOT / "examples" / PROGRAMS[language]["folder"], python=sys.executable)
+
+
 def command_of(language: str) -> list[str]:
-    folder = ROOT / "examples" / PROGRAMS[language]["folder"]
-    return [part.format(folder=folder, python=sys.executable) for part in PROGRAMS[language]["run"]]
+    return [_filled(part, language) for part in PROGRAMS[language]["run"]]
 
 
 class Started:

@@ -1,7 +1,8 @@
 """The contract, by programs in six languages made from stock stubs. `make languages` also writes docs/languages.md."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.cluster.harness import ROOT, LocalCluster
 from tests.languages import conformance
 
-pytestmark = [pytest.mark.languages, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.languages, pytest.mark.timeout(900)]
 RESULTS: dict[tuple[str, str], str] = {}
 
 
@@ -22,20 +23,27 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         write_page(ROOT / "docs" / "languages.md")
 
 
+@pytest.fixture(scope="module")
+def built(request: pytest.FixtureRequest) -> Mapping[str, Future[None]]:
+    """The programs that this run asks for."""
+    asked = {item.callspec.params.get("language") for item in request.session.items if hasattr(item, "callspec")}
+    return conformance.build_all([name for name in conformance.PROGRAMS if name in asked])
+
+
 @pytest.fixture(scope="module", params=conformance.PROGRAMS)
-def language(request: pytest.FixtureRequest) -> str:
+def language(request: pytest.FixtureRequest, built: Mapping[str, Future[None]]) -> str:
     name: str = request.param
-    lacks = conformance.missing(name)
-    if lacks:
+    try:
+        built[name].result()
+    except conformance.NotInstalled as reason:
         for case in conformance.CASES:
-            RESULTS[name, case] = f"not run: {', '.join(lacks)} missing"
-        pytest.skip(f"{name}: {', '.join(lacks)} not installed")
-    conformance.build(name)
+            RESULTS[name, case] = "not run"
+        pytest.skip(f"{name}: {reason}")
     return name
 
 
 @pytest.mark.parametrize("case", conformance.CASES)
-def test_conformance(cluster: LocalCluster, language: str, case: str) -> None:
+def test_conformance(language: str, cluster: LocalCluster, case: str) -> None:
     RESULTS[language, case] = "fails"
     place = list(conformance.CASES).index(case)
     topic = f"{conformance.PROGRAMS[language]['folder']}-{place}"
