@@ -106,13 +106,13 @@ async def open_link(case: Case, ports: list[int]) -> load.Link:
         return await EndToEnd.open(ports)
     from bench.ottla_cluster import OttlaLink
 
-    return await OttlaLink.open(ports)
+    return await OttlaLink.open(ports, aside=1 if case.system == "ottla-forwarded" else 0)
 
 
 def batches(case: Case) -> list[bytes]:
     """A few batches of incompressible records, sent in turn."""
     values = [[os.urandom(case.record_bytes) for _ in range(case.records_per_batch)] for _ in range(8)]
-    if case.system == "ottla" and case.kind != "end_to_end":
+    if case.system.startswith("ottla") and case.kind != "end_to_end":
         from bench.ottla_cluster import requests
 
         return requests(values)

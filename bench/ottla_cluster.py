@@ -83,7 +83,7 @@ def request_body(partition: int, values: list[bytes]) -> bytes:
 
 
 class OttlaLink:
-    """The client's end: a stream to each leader; batches go to the partitions in turn."""
+    """The client's end: a stream to each node that is asked; batches go to the partitions in turn."""
 
     def __init__(self, channels: list[grpc.aio.Channel], leaders: list[int]) -> None:
         self._channels = channels
@@ -100,15 +100,15 @@ class OttlaLink:
         self._readers = [asyncio.ensure_future(self._read(stream)) for stream in call.values()]
 
     @classmethod
-    async def open(cls, ports: list[int]) -> "OttlaLink":
-        """Dials every node and finds the leaders."""
+    async def open(cls, ports: list[int], *, aside: int = 0) -> "OttlaLink":
+        """Dials every node and finds the leaders. `aside`: sends to the nodes so many places after them instead."""
         channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) for port in ports]
         stub = cluster_pb2_grpc.ClusterServiceStub(channels[0])
         while True:
             metadata = await stub.GetMetadata(cluster_pb2.GetMetadataRequest(topics=[TOPIC]), wait_for_ready=True)
             found = metadata.topics[0].partitions
             if len(found) == PARTITIONS and all(each.HasField("leader_id") and len(each.isr) == 3 for each in found):
-                return cls(channels, [each.leader_id - 1 for each in found])
+                return cls(channels, [(each.leader_id - 1 + aside) % len(ports) for each in found])
             await asyncio.sleep(0.1)
 
     async def send(self, batch: bytes) -> None:
