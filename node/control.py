@@ -21,7 +21,7 @@ from node.controller.shell import ControllerShell
 from node.controller.state.draft import ControllerSettings
 from node.data import DataPlane, Waiting
 from node.http import HttpServer, Reply
-from node.metadata.image import NO_LEADER, Delta, Image, Partition
+from node.metadata.image import FEATURES, METADATA_VERSION, NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
 from node.process import cause_of
 from node.quorum.driver import Leadership, Quorum
@@ -105,8 +105,8 @@ class ControlPlane:
                 rack=settings.broker_rack,
                 unclean_stop=not (self._directory.was_clean or self._directory.same_boot),
                 version=build_version(),
-                min_metadata_version=1,
-                max_metadata_version=1,
+                min_metadata_version=FEATURES[METADATA_VERSION][0],
+                max_metadata_version=FEATURES[METADATA_VERSION][1],
             ),
             cluster_id=lambda: self._quorum.cluster_id,
             controller_address=self._controller_address,

@@ -23,6 +23,7 @@ from node import process
 from node.config import Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
+from node.metadata.image import UnsupportedFeature
 from node.services.cluster import build_version
 from ottla.protocol.errors import ApiError
 from storage.directory import LogDirectory
@@ -225,4 +226,4 @@ def boot_id() -> str | None:
 
 def _unless_plain(error: BaseException) -> BaseException | None:
     """The traceback of bugs; what the environment does to us needs its message only."""
-    return None if isinstance(error, OSError | StorageError | ApiError) else error
+    return None if isinstance(error, OSError | StorageError | ApiError | UnsupportedFeature) else error

@@ -312,3 +312,6 @@ class Admin(_Blocking):
     delete_group = _waits_for(admin.Admin.delete_group)
     reset_offsets = _waits_for(admin.Admin.reset_offsets)
     describe_quorum = _waits_for(admin.Admin.describe_quorum)
+    add_voter = _waits_for(admin.Admin.add_voter)
+    remove_voter = _waits_for(admin.Admin.remove_voter)
+    transfer_leadership = _waits_for(admin.Admin.transfer_leadership)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from node.metadata.image import Broker, Delta, Image, InvariantError, Partition, Topic
+from node.metadata.image import FEATURES, Broker, Delta, Image, InvariantError, Partition, Topic, UnsupportedFeature
 from ottla.internal.v1 import metadata_pb2 as pb
 
 TOPIC_CONFIG: Final = 2
@@ -93,7 +93,7 @@ class Builder:
                 yield topic
 
     def apply(self, record: pb.MetadataRecord) -> None:
-        """Applies one record. Raises InvariantError where it contradicts what is there."""
+        """Applies one record. Raises InvariantError where it contradicts what is there, UnsupportedFeature."""
         kind = record.WhichOneof("record")
         if kind is None:
             raise InvariantError("a metadata record of a kind that this build does not know: it must not be skipped")
@@ -275,6 +275,13 @@ class Builder:
         self._next_producer_id = record.next_producer_id
 
     def _set_feature(self, record: pb.FeatureLevelRecord) -> None:
+        lowest, highest = FEATURES.get(record.name, (0, 0))
+        if not lowest <= record.level <= highest and record.level:
+            supported = f"{lowest} to {highest}" if highest else "none"
+            raise UnsupportedFeature(
+                f"the cluster is at {record.name} {record.level}, this build supports {supported}: "
+                f"start the node with a build that supports {record.name} {record.level}"
+            )
         self._features[record.name] = record.level
 
 

@@ -10,12 +10,18 @@ from typing import ClassVar, Final, Protocol
 
 NO_LEADER: Final = -1
 METADATA_VERSION: Final = "metadata.version"
+FEATURES: Final = {METADATA_VERSION: (1, 1)}
+"""Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
 
 
 class InvariantError(RuntimeError):
     """The metadata contradicts itself: a bug of ours, never a caller's. It stops the node."""
+
+
+class UnsupportedFeature(RuntimeError):
+    """The cluster was finalized at a level of a feature that this build does not know: it must not take part."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,9 @@ class Quorum:
         if not directory_id and observers:
             # A removed voter is still followed for a while under its old directory: the newest contact is the live one.
             peer = max(observers, key=lambda p: p.last_contact_ms).peer
+        seats = [voter for voter in raft.log.voters if voter.node_id == node_id]
+        if peer in seats or (seats and not directory_id and not observers):
+            raise ApiError(error_pb2.ERROR_CODE_DUPLICATE_VOTER, f"node {node_id} votes already, as {seats[0]}")
         await self._change(lambda: raft.add_voter(peer, _now_ms()))
 
     async def remove_voter(self, node_id: int, directory_id: bytes) -> None:
@@ -231,6 +234,9 @@ class Quorum:
         raft = self._leading()
         seats = [voter for voter in raft.log.voters if voter.node_id == node_id]
         peer = PeerId(node_id, directory_id) if directory_id else (seats or [PeerId(node_id, b"")])[0]
+        if peer not in seats:
+            text = f"node {node_id} votes as {seats[0]}, not as {peer}" if seats else f"node {node_id} is not a voter"
+            raise ApiError(error_pb2.ERROR_CODE_VOTER_NOT_FOUND, text)
         if peer == self._me and len(raft.log.voters) > 1:
             await self.transfer(None)
             raise ApiError(error_pb2.ERROR_CODE_NOT_CONTROLLER, "this node hands over first; ask the next leader")
@@ -241,7 +247,8 @@ class Quorum:
         raft = self._leading()
         others = [p for p in raft.status().peers if p.voter and node_id in (None, p.peer.node_id)]
         if not others:
-            raise ApiError(error_pb2.ERROR_CODE_INVALID_REQUEST, f"there is no other voter {node_id or ''}".rstrip())
+            text = "there is no other voter" if node_id is None else f"node {node_id} is not another voter"
+            raise ApiError(error_pb2.ERROR_CODE_VOTER_NOT_FOUND, text)
         target = max(others, key=lambda p: (p.match_index, p.last_contact_ms)).peer
         try:
             raft.transfer_leadership(target, _now_ms())

@@ -1,18 +1,22 @@
 """`ottla cluster`: nodes, partitions in need, and the metadata quorum."""
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
 
+from ottla.cli import voter
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
     from ottla import Admin
-    from ottla.client.admin import Quorum
+    from ottla.client.quorum_admin import Quorum
     from ottla.client.view import BrokerInfo, ClusterView
 
 app = typer.Typer(help="Show how the cluster does.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(voter.app, name="voter")
+app.command()(voter.transfer)
 
 
 @app.command()
@@ -85,7 +89,9 @@ def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
                 "leader": answer.leader_id,
                 "leader_epoch": answer.leader_epoch,
                 "leaderless_ms": answer.leaderless_ms,
-                "commit_index": answer.commit_index,
+                "high_watermark": answer.commit_index,
+                "log_end": answer.last_index,
+                "answered_by": answer.node_id,
                 "members": [
                     {
                         "node_id": node.node_id,
@@ -102,10 +108,11 @@ def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
         )
         return
     if answer.leader_id is None:
-        print(f"no leader for {answer.leaderless_ms / 1000:.1f} s")
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - answer.leaderless_ms / 1000))
+        print(f"no leader since {since}, for {answer.leaderless_ms / 1000:.1f} s; last epoch {answer.leader_epoch}")
     else:
         print(f"leader: node {answer.leader_id}, epoch {answer.leader_epoch}")
-    print(f"committed up to {answer.commit_index}")
+    print(f"high watermark {answer.commit_index}, log end {answer.last_index} (node {answer.node_id} answered)")
     rows = [
         (
             node.node_id,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ottla.cli import cluster, config, consume, dev, group, produce, topic
+from ottla.cli import cluster, config, consume, dev, group, log, produce, topic
 from ottla.cli.failure import Commands, Failure
 
 app = typer.Typer(
@@ -64,6 +64,7 @@ app.add_typer(topic.app, name="topic")
 app.add_typer(group.app, name="group")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(config.app, name="config")
+app.add_typer(log.app, name="log")
 
 
 def main() -> None:

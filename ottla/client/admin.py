@@ -11,6 +11,7 @@ from ottla.client.connection import Client
 from ottla.client.errors import OttlaError, from_server
 from ottla.client.group_admin import GroupAdmin
 from ottla.client.offsets import list_offsets
+from ottla.client.quorum_admin import QuorumAdmin
 from ottla.client.records import TopicPartition
 from ottla.client.view import ClusterView, TopicInfo, view_of
 from ottla.v1 import admin_pb2 as admin_messages
@@ -50,31 +51,7 @@ class ConfigValue:
     documentation: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuorumMember:
-    """A node of the metadata quorum; progress is known where the leader answered."""
-
-    node_id: int
-    directory_id: bytes
-    address: str
-    match_index: int | None
-    lag_records: int | None
-    lag_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Quorum:
-    """The metadata quorum as one node sees it; `leader_id` is None while there is none."""
-
-    leader_id: int | None
-    leader_epoch: int
-    commit_index: int
-    leaderless_ms: int
-    voters: tuple[QuorumMember, ...]
-    observers: tuple[QuorumMember, ...]
-
-
-class Admin(GroupAdmin):
+class Admin(GroupAdmin, QuorumAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 
@@ -271,22 +248,6 @@ class Admin(GroupAdmin):
             return result.leader_id if result.HasField("leader_id") else None
         return None
 
-    # -- quorum ----------------------------------------------------------------------------------------------------
-
-    async def describe_quorum(self) -> Quorum:
-        """The metadata quorum. Works while it has no leader, too."""
-        answer = await self._client.on_any_node(partial(_describe_quorum, self._timeout_ms), self._timeout_ms)
-        if answer.error.code:
-            raise from_server(answer.error)
-        return Quorum(
-            answer.leader_id if answer.HasField("leader_id") else None,
-            answer.leader_epoch,
-            answer.commit_index,
-            answer.leaderless_ms,
-            tuple(map(_member, answer.voters)),
-            tuple(map(_member, answer.observers)),
-        )
-
     # -- inside ----------------------------------------------------------------------------------------------------
 
     async def _change(self, call: Callable[["AdminServiceAsyncStub", float], Awaitable[T]]) -> T:
@@ -334,26 +295,10 @@ def _resource(kind: Literal["topic", "broker"], name: str) -> admin_messages.Con
     )
 
 
-def _member(replica: cluster_pb2.QuorumReplica) -> QuorumMember:
-    return QuorumMember(
-        replica.node_id,
-        replica.directory_id,
-        replica.address,
-        replica.match_index if replica.HasField("match_index") else None,
-        replica.lag_records if replica.HasField("lag_records") else None,
-        replica.lag_ms if replica.HasField("lag_ms") else None,
-    )
-
-
 async def _get_metadata(
     request: cluster_pb2.GetMetadataRequest, timeout_ms: int, channel: aio.Channel
 ) -> cluster_pb2.Metadata:
     return await ClusterServiceStub(channel).GetMetadata(request, timeout=timeout_ms / 1000)
-
-
-async def _describe_quorum(timeout_ms: int, channel: aio.Channel) -> cluster_pb2.DescribeQuorumResponse:
-    request = cluster_pb2.DescribeQuorumRequest()
-    return await ClusterServiceStub(channel).DescribeQuorum(request, timeout=timeout_ms / 1000)
 
 
 async def _describe_configs(

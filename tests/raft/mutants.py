@@ -324,23 +324,25 @@ def run_seeds(target: Path, first: int, last: int) -> int | None:
 
 def run_tests(target: Path, *tests: str) -> list[str]:
     """Run tests of tests/raft; returns the names of those that fail."""
-    options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--tb=no")
+    # A bug may make a test wait for ever: a test that takes long has failed.
+    options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--tb=no", "--timeout=20")
     passed, output = run(target, *options, *(f"tests/raft/{test}" for test in tests))
     failed = re.findall(r"^(?:FAILED|ERROR) tests/raft/(\S+)", output, re.MULTILINE)
     return failed if passed or failed else ["(nothing could run)"]
 
 
 def search(mutant: Mutant, seeds: int) -> str:
-    """Find what notices the bug, for a new entry of the table."""
+    """Find what notices the bug, for a new entry of the table: a test, else a seed below `seeds`."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory)
         plant(mutant, target)
         failed = run_tests(target, "test_paper.py", "test_hazards.py", "test_quorum.py", "test_table.py")
-        seed = run_seeds(target, 0, seeds)
-        return f"{mutant.name}|{mutant.file}|{seed}|{failed[:3]}"
+        if failed:
+            return f"{mutant.name}: test {failed[0]} (of {len(failed)})"
+        return f"{mutant.name}: seed {run_seeds(target, 0, seeds)}"
 
 
 if __name__ == "__main__":
     for each in MUTANTS:
         if len(sys.argv) < 2 or sys.argv[1] in each.name:
-            print(search(each, 40), flush=True)
+            print(search(each, 60), flush=True)

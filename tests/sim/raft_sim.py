@@ -347,8 +347,8 @@ class World:
             self._do(f"{node.me.node_id} clock {change_ms:+}", lambda: node.set_clock(change_ms))
 
     def _damage(self) -> None:
-        """One disk loses synced entries; never two at once, and never that of a voter that committed alone: no good copy
-        may be left to find.
+        """One disk loses synced entries; never two at once, and never that of a voter that committed alone, for a good
+        copy must be left to find.
         """
         if len(self._committed_voters) > 1 and all(node.disk.is_whole for node in self.nodes.values()):
             node = self.plan.choice(list(self.nodes.values()))

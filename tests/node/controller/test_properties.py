@@ -257,13 +257,14 @@ class ControllerMachine(RuleBasedStateMachine):
 
     def replay(self) -> None:
         entries = self.cluster.entries
-        cut = len(entries) // 2
-        image = Image.EMPTY
-        for position, (index, term, data) in enumerate(entries):
-            if position == cut:
-                image = from_snapshot(snapshot_bytes(image), image.index, image.term)
-            image, _ = apply(image, records.MetadataRecords.FromString(data), index, term)
-        assert image == self.cluster.image
+        for cut in {0, 1, len(entries) // 3, len(entries) // 2, len(entries) - 1}:
+            image = Image.EMPTY
+            for position, (index, term, data) in enumerate(entries):
+                if position == cut:
+                    image = from_snapshot(snapshot_bytes(image), image.index, image.term)
+                image, _ = apply(image, records.MetadataRecords.FromString(data), index, term)
+            assert image == self.cluster.image
+            assert snapshot_bytes(image) == snapshot_bytes(self.cluster.image)
 
 
 TestController = ControllerMachine.TestCase

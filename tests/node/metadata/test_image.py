@@ -3,7 +3,7 @@
 import pytest
 
 from node.metadata.apply import BROKER_CONFIG, TOPIC_CONFIG, apply, from_snapshot, snapshot_bytes, snapshot_delta
-from node.metadata.image import Delta, Image, InvariantError
+from node.metadata.image import Delta, Image, InvariantError, UnsupportedFeature
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import metadata_pb2 as pb
 
@@ -259,3 +259,20 @@ def test_the_publisher_applies_then_tells_in_order(image: Image) -> None:
     assert heard == [("a", 5, 5), ("b", 5, 5), ("a", 6, 6), ("b", 6, 6)]
     assert publisher.image.topics == image.topics
     assert from_snapshot(publisher.snapshot(), 6, 3) == publisher.image
+
+
+@pytest.mark.parametrize(("name", "level"), [("metadata.version", 2), ("share.version", 1)])
+def test_a_level_that_this_build_does_not_support_stops_it_with_the_feature_s_name(
+    image: Image, name: str, level: int
+) -> None:
+    with pytest.raises(UnsupportedFeature, match=f"{name} {level}, this build supports"):
+        step(image, pb.FeatureLevelRecord(name=name, level=level))
+    snapshot = pb.MetadataRecords(
+        records=[pb.MetadataRecord(feature_level=pb.FeatureLevelRecord(name=name, level=level))]
+    ).SerializeToString()
+    with pytest.raises(UnsupportedFeature, match=name):
+        from_snapshot(snapshot, 9, 3)
+
+
+def test_a_feature_that_is_switched_off_needs_no_support(image: Image) -> None:
+    assert step(image, pb.FeatureLevelRecord(name="share.version", level=0))[0].features["share.version"] == 0

@@ -270,6 +270,58 @@ def test_cluster_quorum_from_every_node(ottla: Ottla, cluster: LocalCluster) -> 
     assert len(leaders) == 1
 
 
+def test_cluster_quorum_says_where_it_stands(ottla: Ottla) -> None:
+    shown = answer(ottla, "cluster", "quorum")
+    assert shown["log_end"] >= shown["high_watermark"] > 0
+    assert shown["answered_by"] == shown["leader"]
+    assert all(len(member["directory_id"]) == 32 for member in shown["members"])
+    text = ottla("cluster", "quorum").stdout
+    assert f"leader: node {shown['leader']}, epoch {shown['leader_epoch']}" in text
+    assert "high watermark" in text
+
+
+def test_a_voter_goes_and_comes_back(ottla: Ottla) -> None:
+    leader = answer(ottla, "cluster", "quorum")["leader"]
+    other = str(next(i for i in (1, 2, 3) if i != leader))
+    assert refused(ottla, "cluster", "voter", "add", other)["code"] == "DUPLICATE_VOTER"
+    assert int(other) not in answer(ottla, "cluster", "voter", "remove", other)["voters"]
+    assert refused(ottla, "cluster", "voter", "remove", other)["code"] == "VOTER_NOT_FOUND"
+    observers = [m["node_id"] for m in answer(ottla, "cluster", "quorum")["members"] if m["role"] == "observer"]
+    assert observers == [int(other)]
+    done = ottla("cluster", "voter", "add", other)
+    assert done.stdout == f"node {other} votes; the voters are 1, 2, 3.\n"
+
+
+def test_the_leader_can_be_removed(ottla: Ottla) -> None:
+    leader = str(answer(ottla, "cluster", "quorum")["leader"])
+    after = answer(ottla, "cluster", "voter", "remove", leader)
+    assert str(after["leader"]) != leader
+    assert len(after["voters"]) == 2
+    assert answer(ottla, "cluster", "voter", "add", leader)["voters"] == [1, 2, 3]
+
+
+def test_leadership_is_handed_over(ottla: Ottla) -> None:
+    before = answer(ottla, "cluster", "quorum")
+    target = next(i for i in (1, 2, 3) if i != before["leader"])
+    after = answer(ottla, "cluster", "transfer", "--to", str(target))
+    assert after["leader"] == target
+    assert after["leader_epoch"] > before["leader_epoch"]
+    assert refused(ottla, "cluster", "transfer", "--to", "9")["code"] == "VOTER_NOT_FOUND"
+
+
+@pytest.mark.parametrize("directory", ["xyz", "ab"])
+def test_a_directory_id_that_is_none(ottla: Ottla, directory: str) -> None:
+    assert refused(ottla, "cluster", "voter", "add", "1", "--directory", directory)["code"] == "INVALID_VOTER_KEY"
+
+
+def test_the_files_of_a_running_node_can_be_read(ottla: Ottla, cluster: LocalCluster, topic: str) -> None:
+    quorum = min(cluster.nodes[0].directory.glob("**/quorum"))
+    shown = ottla("log", "dump", str(quorum))
+    assert shown.returncode == 0
+    assert f"name={topic}" in shown.stdout
+    assert "feature_level name=metadata.version level=1" in shown.stdout
+
+
 def test_config_describe(ottla: Ottla, topic: str) -> None:
     entries = {e["key"]: e for e in answer(ottla, "config", "describe", "--topic", topic)}
     assert entries["flush"]["value"] == "replica"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ottla.cli.main import app
 
-GROUPS: tuple[list[str], ...] = ([], ["topic"], ["group"], ["cluster"], ["config"])
+GROUPS: tuple[list[str], ...] = ([], ["topic"], ["group"], ["cluster"], ["cluster", "voter"], ["config"], ["log"])
 COMMANDS: tuple[list[str], ...] = (
     ["dev"],
     ["node"],
@@ -17,9 +17,12 @@ COMMANDS: tuple[list[str], ...] = (
     ["consume"],
     *(["topic", verb] for verb in ("create", "list", "describe", "alter", "elect", "delete")),
     *(["group", verb] for verb in ("list", "describe", "reset-offsets", "delete")),
-    *(["cluster", verb] for verb in ("status", "quorum")),
+    *(["cluster", verb] for verb in ("status", "quorum", "transfer")),
+    *(["cluster", "voter", verb] for verb in ("add", "remove")),
     ["config", "describe"],
+    ["log", "dump"],
 )
+WITHOUT_CLUSTER: tuple[list[str], ...] = (["dev"], ["node"], ["log", "dump"])
 HELP = "import sys; sys.argv = ['ottla', '--help']; from ottla.cli.main import main\ntry:\n    main()\nfinally:\n    "
 FORBIDDEN = "asyncio grpc google pydantic rich"
 
@@ -54,7 +57,7 @@ def test_every_command_has_help(command: list[str]) -> None:
     assert "╭" not in done.output
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in (["dev"], ["node"])], ids=" ".join)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in WITHOUT_CLUSTER], ids=" ".join)
 def test_every_command_that_asks_the_cluster_takes_bootstrap_and_json(command: list[str]) -> None:
     output = CliRunner().invoke(app, [*command, "--help"]).output
     assert "--bootstrap" in output
