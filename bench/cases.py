@@ -97,9 +97,10 @@ async def open_link(case: Case, ports: list[int]) -> load.Link:
 
         return await TcpLink.open(ports[0])
     if case.system == "nats":
-        from bench.nats_jetstream import NatsEndToEnd, NatsLink
+        from bench.nats_jetstream import NatsEndToEnd, NatsLink, NatsPublish
 
-        return await (NatsEndToEnd if case.kind == "end_to_end" else NatsLink).open(ports)
+        links = {"end_to_end": NatsEndToEnd, "publish": NatsPublish}
+        return await links.get(case.kind, NatsLink).open(ports)
     if case.kind == "end_to_end":
         from bench.ottla_client import EndToEnd
 
@@ -130,7 +131,7 @@ async def measure(
     link = await open_link(case, ports)
     if case.kind in ("latency", "end_to_end"):
         return outcome(case, await load.latency(link, batches(case), roles, warm_s, seconds))
-    window = NATS_RECORD_WINDOW if case.kind == "records" else WINDOWS[case.batch_bytes]
+    window = WINDOWS[case.batch_bytes] if case.kind == "batches" else NATS_RECORD_WINDOW
     return outcome(case, await load.throughput(link, batches(case), window, roles, warm_s, seconds))
 
 

@@ -17,7 +17,8 @@ FIRST_ANSWER_S = 20.0
 @dataclass(frozen=True)
 class Case:
     """One measurement: `kind` is `batches` (prebuilt ones of up to `batch_bytes`), `latency` (one record a batch, at a
-    steady rate), `records` (one record at a time through the client library) or `end_to_end` (to a consumer)."""
+    steady rate), `records` (one record at a time through the client library), `publish` (the same through nats-py's
+    simpler call) or `end_to_end` (to a consumer)."""
 
     system: str
     kind: str

@@ -114,6 +114,21 @@ class NatsLink:
         await self._client.close()
 
 
+class NatsPublish(NatsLink):
+    """The same with `publish`, the call that nats-py's documentation begins with: a task waits for each message."""
+
+    def __init__(self, client: Client, jetstream: JetStreamContext) -> None:
+        super().__init__(client, jetstream)
+        self._waiting: set[asyncio.Task[PubAck]] = set()
+
+    async def send(self, batch: bytes) -> None:
+        task = asyncio.create_task(self._jetstream.publish(SUBJECT, batch))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+        task.add_done_callback(partial(self._done, self._sent))
+        self._sent += 1
+
+
 class NatsEndToEnd(NatsLink):
     """The same, with a consumer: a message counts when the consumer has it."""
 

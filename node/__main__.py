@@ -20,8 +20,9 @@ def main() -> int:
     arguments = parser.parse_args()
     process.prepare()
     # Only now: grpc reads its environment when it is imported.
-    from node.config import ConfigError, load
-    from node.main import run
+    with process.importing():
+        from node.config import ConfigError, load
+        from node.main import run
 
     try:
         settings = load(arguments.config, arguments.flags)
