@@ -36,7 +36,7 @@ from node.groups.model import (
 )
 from ottla.internal.v1 import group_pb2 as records
 from ottla.protocol.errors import ApiError, InvariantError
-from ottla.protocol.names import check_group_id
+from ottla.protocol.names import check_group_id, check_topic_name
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as e
 
@@ -46,6 +46,8 @@ LOST_CLIENT_GRACE_MS: Final = 300
 METADATA_MAX_BYTES: Final = 4096
 MEMBERS_MAX: Final = 10_000
 TOPICS_PER_MEMBER_MAX: Final = 1_000
+NAME_MAX: Final = 255
+"""Characters of an instance id or client id. With the bounds above a member's record always fits into the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,13 @@ class Coordinator:
             raise ApiError(
                 e.ERROR_CODE_INVALID_REQUEST, f"{len(join.topics)} topics named, {TOPICS_PER_MEMBER_MAX} are allowed"
             )
+        for name in join.topics:
+            check_topic_name(name)
+        for what, text in (("instance_id", join.instance_id), ("client_id", join.client_id)):
+            if len(text) > NAME_MAX:
+                raise ApiError(
+                    e.ERROR_CODE_INVALID_REQUEST, f"{what} has {len(text)} characters, {NAME_MAX} are allowed"
+                )
         compile_topic_regex(join.topic_regex)
         group = self._groups.by_id.get(join.group_id)
         outcome = Outcome()
@@ -289,7 +298,10 @@ class Coordinator:
         return now_ms - held.last_contact_ms > limit_ms
 
     def topics_changed(self, topics: TopicView) -> Outcome:
-        """New, grown or deleted topics: groups that consume them get a new target; positions of deleted ones go."""
+        """New, grown or deleted topics: groups that consume them get a new target; positions of deleted ones go.
+
+        Due after loading, too: the coordinator before may have ended between a change and its answer to it.
+        """
         self._topics = topics
         outcome = Outcome()
         for group in list(self._groups.by_id.values()):
@@ -303,7 +315,7 @@ class Coordinator:
             if owned_gone or any(
                 topics.count(topic_id) != group.seen_topics.get(topic_id, (0, 0))[1] for topic_id in wanted
             ):
-                self._retarget(group, outcome, "topics changed")
+                self._retarget(group, outcome, "topics changed", are_new=True)
         return outcome
 
     # --- positions ------------------------------------------------------------------------------------------------
@@ -465,8 +477,9 @@ class Coordinator:
             wanted[member_id] = frozenset(self._topics.topics[n][0] for n in names if n in self._topics.topics)
         return wanted
 
-    def _retarget(self, group: Group, outcome: Outcome, reason: str) -> None:
-        """A new group epoch and a target assignment for it, then every member is brought closer to it."""
+    def _retarget(self, group: Group, outcome: Outcome, reason: str, *, are_new: bool = False) -> None:
+        """A new group epoch and a target assignment for it, then every member is brought closer to it. `are_new`:
+        topics that the group has not seen yet did not exist when its members subscribed, so nothing of them is old."""
         wanted = self._wanted(group)
         counts = {topic_id: self._topics.count(topic_id) for topic_id in frozenset().union(*wanted.values())}
         current = {m: group.targets.get(m, member.assigned) for m, member in group.members.items()}
@@ -475,7 +488,9 @@ class Coordinator:
         counted = {t: self._topics.count(t) for t in group.seen_topics if self._topics.count(t)} | counts
         seen = [
             records.SeenTopic(
-                topic_id=topic_id, first_count=group.seen_topics.get(topic_id, (count, count))[0], count=count
+                topic_id=topic_id,
+                first_count=group.seen_topics.get(topic_id, (0 if are_new else count, count))[0],
+                count=count,
             )
             for topic_id, count in sorted(counted.items())
         ]

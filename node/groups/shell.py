@@ -132,8 +132,8 @@ class GroupShell:
         return shard
 
     def shards(self) -> list[Shard]:
-        """All active shards."""
-        return [shard for _, shard in sorted(self._shards.items()) if shard.coordinator is not None]
+        """All shards of this node, active or not."""
+        return [shard for _, shard in sorted(self._shards.items())]
 
     # --- loading --------------------------------------------------------------------------------------------------
 
@@ -152,23 +152,32 @@ class GroupShell:
     async def _run(self, shard: Shard) -> None:
         """Reads the log to its end, then keeps time for the shard until it is unloaded."""
         groups = Groups()
-        while True:
+        waits_for = ""
+        while self._is_ours(shard):
             try:
                 count = await self._replay(shard, groups)
                 break
             except ApiError as error:
                 # The log is ours but cannot be read yet: a new leader withholds its high watermark, a disk is slow.
-                log.info("group_load_waits", partition=shard.partition, error=str(error))
+                if str(error) != waits_for:
+                    waits_for = str(error)
+                    log.info("group_load_waits", partition=shard.partition, error=waits_for)
                 await asyncio.sleep(0.02)
                 groups = Groups()
-        if self._shards.get(shard.partition) is not shard:
+        if not self._is_ours(shard):
             return
         shard.coordinator = Coordinator(groups, self._settings, self._topics, self._broker.clock_ms())
         log.info("groups_loaded", partition=shard.partition, records=count, groups=len(groups.by_id))
-        while self._shards.get(shard.partition) is shard:
-            with suppress(ApiError):  # a refused append has thrown this shard away
+        with suppress(ApiError):  # a refused append has thrown this shard away
+            self._decide(shard, lambda c: (c.topics_changed(self._topics), None))
+        while self._is_ours(shard):
+            with suppress(ApiError):
                 self._decide(shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None))
             await asyncio.sleep(TICK_MS / 1000)
+
+    def _is_ours(self, shard: Shard) -> bool:
+        """False once the shard was unloaded, or replaced by one of a later epoch."""
+        return self._shards.get(shard.partition) is shard
 
     async def _replay(self, shard: Shard, groups: Groups) -> int:
         """Everything that was in the log when this node became its leader, in order. Returns how many records."""

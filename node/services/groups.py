@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 SERVICE: Final = group_pb2.DESCRIPTOR.services_by_name["GroupService"]
 TICK_S: Final = 1.0
 WAIT_S: Final = 10.0
+LIST_WAIT_S: Final = 3.0
 RETRY_S: Final = 0.03
 ENSURE_S: Final = 0.2
 BROKEN_S: Final = 0.02
@@ -380,10 +381,29 @@ class GroupServices:
     # --- looking at groups, and deleting them ---------------------------------------------------------------------
 
     async def list_groups(self, request: group_pb2.ListGroupsRequest, context: Context) -> group_pb2.ListGroupsResponse:
-        """The groups of all coordinators, or only of this one for a forwarded call."""
+        """The groups of all coordinators, or only of this one for a forwarded call. A coordinator that is not there yet
+        is waited for a little; then the answer says that it has gaps."""
+        deadline = asyncio.get_running_loop().time() + (0 if self._forwarded else LIST_WAIT_S)
+        while True:
+            response = await self._listed(request)
+            if not response.error.retriable or asyncio.get_running_loop().time() >= deadline:
+                return response
+            await asyncio.sleep(RETRY_S)
+
+    async def _listed(self, request: group_pb2.ListGroupsRequest) -> group_pb2.ListGroupsResponse:
         response = group_pb2.ListGroupsResponse()
+        topic = self._view.image.topic_named(OFFSETS_TOPIC)
+        leaders = {partition.leader for partition in topic.partitions} if topic is not None else set()
+        if topic is not None and NO_LEADER in leaders:
+            orphan = next(partition for partition in topic.partitions if partition.leader == NO_LEADER)
+            response.error.CopyFrom(self._view.no_leader(topic, orphan).to_proto())
         for shard in self._shell.shards():
-            for group in await self._shell.look(shard, Coordinator.groups):
+            try:
+                groups = await self._shell.look(shard, Coordinator.groups)
+            except ApiError as error:
+                response.error.CopyFrom(error.to_proto())
+                continue
+            for group in groups:
                 if not request.state or group.state == request.state:
                     response.groups.add(
                         group_id=group.group_id,
@@ -391,19 +411,20 @@ class GroupServices:
                         member_count=len(group.members),
                         coordinator_id=self._view.node_id,
                     )
-        topic = self._view.image.topic_named(OFFSETS_TOPIC)
-        if not self._forwarded and topic is not None:
-            others = sorted({p.leader for p in topic.partitions} - {self._view.node_id, NO_LEADER})
+        if not self._forwarded:
             answers = await asyncio.gather(
                 *(
                     self._peers.call(node_id, f"/{SERVICE.full_name}/ListGroups", request.SerializeToString(), 5.0)
-                    for node_id in others
+                    for node_id in sorted(leaders - {self._view.node_id, NO_LEADER})
                 ),
                 return_exceptions=True,
             )
             for answer in answers:
                 if isinstance(answer, bytes):
-                    response.groups.extend(group_pb2.ListGroupsResponse.FromString(answer).groups)
+                    part = group_pb2.ListGroupsResponse.FromString(answer)
+                    response.groups.extend(part.groups)
+                    if part.error.code:
+                        response.error.CopyFrom(part.error)
                 elif isinstance(answer, ApiError):
                     response.error.CopyFrom(answer.to_proto())
                 else:

@@ -291,7 +291,7 @@ class AssignedPartition(_message.Message):
     committed_leader_epoch: _builtins.int
     """Epoch of the last record before that position; absent = not known."""
     new_partition: _builtins.bool
-    """The partition was added after the group began to consume the topic: without a commit, start at offset 0."""
+    """The partition, or its topic, was made after the group subscribed: without a commit, start at offset 0."""
     @_builtins.property
     def partition(self) -> _data_pb2.TopicPartition:
         """Which."""

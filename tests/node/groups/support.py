@@ -1,0 +1,179 @@
+"""A coordinator with members that obey, step by step: what they were told, what they own, and a log to load again."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from node.groups.coordinator import Coordinator, GroupSettings, Outcome
+from node.groups.model import Groups, Record, TopicView
+from ottla.protocol.errors import ApiError
+from ottla.v1 import data_pb2, group_pb2
+
+GROUP = "g"
+At = tuple[str, int]
+
+
+def topic_id(name: str) -> bytes:
+    return name.encode().ljust(16, b"_")[:16]
+
+
+def view(**counts: int) -> TopicView:
+    return TopicView.of({name: (topic_id(name), count) for name, count in counts.items()})
+
+
+class Member:
+    """A member as its client sees it. `inbox` holds what it has not read yet."""
+
+    def __init__(self, world: "World", session: int, group_id: str, join: dict[str, Any]) -> None:
+        self.world = world
+        self.session = session
+        self.group_id = group_id
+        self.fields = join
+        self.member_id = ""
+        self.epoch = 0
+        self.owned: set[At] = set()
+        self.last: group_pb2.Assignment | None = None
+        self.inbox: list[group_pb2.SessionResponse] = []
+        self.error = 0
+
+    def read(self) -> None:
+        """Takes what it was told; it owns from the assignment on, gives back at once and confirms nothing yet."""
+        for response in self.inbox:
+            if response.HasField("error"):
+                self.error = response.error.code
+                self.owned.clear()
+                continue
+            self.last = response.assignment
+            self.member_id, self.epoch = self.last.member_id, self.last.member_epoch
+            self.owned = {(p.partition.topic, p.partition.partition) for p in self.last.partitions}
+        self.inbox.clear()
+
+    def confirm(self, assignment_id: int | None = None, owned: Iterable[At] | None = None) -> None:
+        assert self.last is not None
+        partitions = [wire(at) for at in sorted(self.owned if owned is None else owned)]
+        number = self.last.assignment_id if assignment_id is None else assignment_id
+        message = group_pb2.Owned(assignment_id=number, partitions=partitions)
+        self.world.done(self.world.coordinator.confirm(self.session, message, self.world.now))
+
+    def leave(self) -> None:
+        self.world.done(self.world.coordinator.leave(self.session, self.world.now, self.world.wall))
+
+    def lose(self, *, by_client: bool = True) -> None:
+        self.world.coordinator.closed(self.session, by_client=by_client, now_ms=self.world.now)
+
+    def resume(self, **changes: Any) -> None:
+        """Comes back over another stream. Raises ApiError."""
+        self.world.sessions += 1
+        self.session = self.world.sessions
+        fields: dict[str, Any] = {
+            **self.fields,
+            "member_id": self.member_id,
+            "member_epoch": self.epoch,
+            "owned": [wire(at) for at in sorted(self.owned)],
+            **changes,
+        }
+        join = group_pb2.Join(group_id=self.group_id, **fields)
+        self.world.done(self.world.coordinator.join(self.session, join, "", "unused", self.world.now))
+
+    def commit(self, offset: int, at: At = ("t", 0), **changes: Any) -> int:
+        """Answers the error code of the call or of the position, 0 = stored."""
+        who = {"member_id": self.member_id, "member_epoch": self.epoch}
+        return self.world.commit(offset, at, group_id=self.group_id, **{**who, **changes})
+
+
+class World:
+    """One coordinator. Members' answers are immediate unless a test says otherwise; `log` is what was appended."""
+
+    def __init__(self, *, settings: GroupSettings | None = None, **counts: int) -> None:
+        self.now = 0
+        self.wall = 1_000_000
+        self.settings = settings or GroupSettings()
+        self.topics = view(**(counts or {"t": 4}))
+        self.log: list[Record] = []
+        self.members: list[Member] = []
+        self.sessions = 0
+        self.coordinator = Coordinator(Groups(), self.settings, self.topics, 0)
+
+    def done(self, outcome: Outcome) -> None:
+        self.log += outcome.records
+        for push in outcome.pushes:
+            for member in self.members:
+                if member.session == push.session:
+                    member.inbox.append(push.response)
+
+    def join(self, *topics: str, group_id: str = GROUP, settle: bool = True, **fields: Any) -> Member:
+        """A new member; with `settle` everybody reads and confirms until nothing moves. Raises ApiError."""
+        self.sessions += 1
+        if topics or not fields.keys() & {"topics", "topic_regex"}:
+            fields["topics"] = list(topics or ("t",))
+        member = Member(self, self.sessions, group_id, fields)
+        self.members.append(member)
+        join = group_pb2.Join(group_id=group_id, **fields)
+        try:
+            self.done(self.coordinator.join(member.session, join, "host", f"m{self.sessions}", self.now))
+        except ApiError:
+            self.members.remove(member)
+            raise
+        if settle:
+            self.settle()
+        return member
+
+    def settle(self) -> None:
+        while any(member.inbox for member in self.members):
+            for member in self.members:
+                if member.inbox:
+                    member.read()
+                    if member.last is not None and not member.error:
+                        member.confirm()
+
+    def tick(self, ms: int) -> None:
+        self.now += ms
+        self.wall += ms
+        self.done(self.coordinator.tick(self.now, self.wall))
+
+    def topics_are(self, **counts: int) -> None:
+        self.topics = view(**counts)
+        self.done(self.coordinator.topics_changed(self.topics))
+
+    def move(self) -> None:
+        """Another coordinator takes over: it has the log, and nobody is connected."""
+        groups = Groups()
+        for record in self.log:
+            groups.replay(record)
+        self.coordinator = Coordinator(groups, self.settings, self.topics, self.now)
+        self.done(self.coordinator.topics_changed(self.topics))
+
+    def commit(self, offset: int, at: At = ("t", 0), *, group_id: str = GROUP, **fields: Any) -> int:
+        item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic=at[0], partition=at[1]), offset=offset)
+        for name in ("metadata", "leader_epoch"):
+            if name in fields:
+                setattr(item, name, fields.pop(name))
+        request = group_pb2.CommitOffsetsRequest(group_id=group_id, offsets=[item], **fields)
+        try:
+            outcome, response = self.coordinator.commit(request, self.wall)
+        except ApiError as error:
+            return error.code
+        self.done(outcome)
+        return response.offsets[0].error.code
+
+    def committed(self, at: At = ("t", 0), group_id: str = GROUP) -> int | None:
+        """The stored position; None where there is none."""
+        request = group_pb2.FetchOffsetsRequest(
+            group_id=group_id, partitions=[data_pb2.TopicPartition(topic=at[0], partition=at[1])]
+        )
+        found = self.coordinator.offsets(request).offsets[0]
+        return found.offset if found.HasField("offset") else None
+
+    @property
+    def state(self) -> str:
+        group = self.coordinator.group(GROUP)
+        return "none" if group is None else group.state
+
+    @property
+    def group_epoch(self) -> int:
+        group = self.coordinator.group(GROUP)
+        assert group is not None
+        return group.group_epoch
+
+
+def wire(at: At) -> data_pb2.TopicPartition:
+    return data_pb2.TopicPartition(topic=at[0], topic_id=topic_id(at[0]), partition=at[1])

@@ -1,0 +1,308 @@
+"""Loading, serving and unloading the groups of a partition; what is told to whom, and when (reliability.md b.6)."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from node.groups.coordinator import Coordinator, GroupSettings
+from node.groups.shell import GroupShell, Session, Shard
+from ottla.protocol.errors import ApiError
+from ottla.v1 import data_pb2, group_pb2
+from ottla.v1 import error_pb2 as pb
+from tests.node.groups.fake_broker import ME, OTHER, FakeBroker, image
+from tests.node.groups.support import topic_id
+
+
+class Node:
+    """A shell over a fake log."""
+
+    def __init__(self) -> None:
+        self.broker = FakeBroker()
+        broker: Any = self.broker
+        self.shell = GroupShell(broker, GroupSettings(), random.Random(1))
+
+    def metadata(self, leader: int = ME, epoch: int = 0, **counts: int) -> None:
+        if leader == ME:
+            self.broker.epoch = epoch
+        self.shell.apply_metadata(image(leader, epoch, **counts), ME)
+
+    async def active(self) -> Shard:
+        await until(lambda: self._active() is not None)
+        shard = self._active()
+        assert shard is not None
+        return shard
+
+    def _active(self) -> Shard | None:
+        try:
+            return self.shell.shard("g")
+        except ApiError:
+            return None
+
+    def join(self, **fields: Any) -> tuple[Shard, Session]:
+        return self.shell.open_session(group_pb2.Join(group_id="g", topics=["t"], **fields), "host")
+
+    async def commit(self, offset: int, **who: Any) -> group_pb2.CommitOffsetsResponse:
+        item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic="t"), offset=offset, leader_epoch=4)
+        request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[item], **who)
+        return await self.shell.decide("g", lambda c: c.commit(request, 0))
+
+    async def committed(self) -> int | None:
+        request = group_pb2.FetchOffsetsRequest(group_id="g", partitions=[data_pb2.TopicPartition(topic="t")])
+        found = (await self.shell.look(self.shell.shard("g"), lambda c: c.offsets(request))).offsets[0]
+        return found.offset if found.HasField("offset") else None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    made = Node()
+    yield made
+    await made.shell.stop()
+
+
+def refusal(node: Node) -> int:
+    with pytest.raises(ApiError) as caught:
+        node.shell.shard("g")
+    return caught.value.code
+
+
+# --- 79: commits lost or refused after the coordinator moved ------------------------------------------------------
+
+
+async def test_79_a_new_coordinator_serves_when_it_has_read_to_the_end_of_its_log(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    for offset in range(1, 6):
+        await node.commit(offset)
+    node.metadata(OTHER, 1)
+    assert refusal(node) == pb.ERROR_CODE_NOT_COORDINATOR
+    node.broker.high_watermark -= 2  # withheld: the new leader does not know yet that these are committed
+    node.metadata(ME, 2)
+    await asyncio.sleep(0.05)
+    assert refusal(node) == pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS
+    node.broker.commit()
+    await node.active()
+    assert await node.committed() == 5
+
+
+async def test_79_nothing_is_acknowledged_before_it_is_committed(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    node.broker.auto_commit = False
+    committing = asyncio.ensure_future(node.commit(7))
+    looking = asyncio.ensure_future(node.committed())
+    await asyncio.sleep(0.05)
+    assert not committing.done()
+    assert not looking.done(), "a read of what is not committed could be undone"
+    node.broker.commit()
+    assert not (await committing).HasField("error")
+    assert await looking == 7
+
+
+async def test_79_a_commit_of_unknown_outcome_is_not_acknowledged_and_the_log_decides(node: Node) -> None:
+    node.metadata()
+    first = await node.active()
+    await node.commit(3)
+    node.broker.auto_commit = False
+    committing = asyncio.ensure_future(node.commit(7))
+    await asyncio.sleep(0.01)
+    node.broker.batches.pop()
+    node.broker.auto_commit = True
+    node.broker.commit(ApiError(pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, "fenced"))
+    with pytest.raises(ApiError) as caught:
+        await committing
+    assert caught.value.retriable
+    await until(lambda: node._active() not in (None, first))
+    assert await node.committed() == 3
+
+
+# --- 80: leadership lost while loading ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reads", range(5))
+async def test_80_leadership_may_be_lost_at_any_step_of_loading(node: Node, reads: int) -> None:
+    node.metadata()
+    await node.active()
+    for offset in range(4):
+        await node.commit(offset)
+    node.metadata(OTHER, 1)
+    node.broker.reads = 0
+    node.metadata(ME, 2)
+    await until(lambda: node.broker.reads >= reads)
+    node.broker.epoch = 3
+    node.metadata(OTHER, 3)
+    await asyncio.sleep(0.1)
+    assert refusal(node) == pb.ERROR_CODE_NOT_COORDINATOR
+    seen = node.broker.reads
+    await asyncio.sleep(0.1)
+    assert node.broker.reads == seen, "nobody goes on loading what is another's"
+    node.metadata(ME, 4)
+    await node.active()
+    assert await node.committed() == 3
+
+
+async def test_80_a_log_that_cannot_be_read_yet_is_read_when_it_can(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    await node.commit(3)
+    node.metadata(OTHER, 1)
+    node.broker.may_read.clear()
+    node.metadata(ME, 2)
+    await asyncio.sleep(0.05)
+    assert refusal(node) == pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS
+    node.broker.may_read.set()
+    await node.active()
+    assert await node.committed() == 3
+
+
+# --- 81 to 86 -----------------------------------------------------------------------------------------------------
+
+
+async def test_82_a_static_member_s_new_id_outlives_the_coordinator(node: Node) -> None:
+    node.metadata()
+    shard = await node.active()
+    _, first = node.join(instance_id="a")
+    node.shell.said(shard, first, group_pb2.SessionRequest(leave=group_pb2.Leave()))
+    _, second = node.join(instance_id="a")
+    member = (await second.queue.get()).assignment
+    node.metadata(OTHER, 1)
+    node.metadata(ME, 2)
+    await node.active()
+    assert not (await node.commit(5, member_id=member.member_id, member_epoch=member.member_epoch)).HasField("error")
+    _, third = node.join(member_id=member.member_id, member_epoch=member.member_epoch, instance_id="a")
+    assert len((await third.queue.get()).assignment.partitions) == 4
+
+
+async def test_84_an_old_coordinator_accepts_nothing(node: Node) -> None:
+    node.metadata()
+    shard = await node.active()
+    _, session = node.join()
+    member = (await session.queue.get()).assignment
+    # Another node leads in a later epoch, and this one has not heard of it yet: the log's epoch refuses.
+    node.broker.epoch = 1
+    with pytest.raises(ApiError) as caught:
+        await node.commit(5, member_id=member.member_id, member_epoch=member.member_epoch)
+    assert caught.value.retriable
+    assert shard.coordinator is None
+    told = await session.queue.get()
+    assert told is not None
+    assert told.error.code == pb.ERROR_CODE_NOT_COORDINATOR
+
+
+async def test_85_a_position_is_kept_with_its_leader_epoch_through_a_move(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    await node.commit(5)
+    node.metadata(OTHER, 1)
+    node.metadata(ME, 2)
+    shard = await node.active()
+    request = group_pb2.FetchOffsetsRequest(group_id="g")
+    assert (await node.shell.look(shard, lambda c: c.offsets(request))).offsets[0].leader_epoch == 4
+
+
+async def test_86_no_position_is_none_and_not_0(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    assert await node.committed() is None
+    await node.commit(0)
+    assert await node.committed() == 0
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_member_is_told_when_its_assignment_is_committed(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    node.broker.auto_commit = False
+    _, session = node.join()
+    await asyncio.sleep(0.05)
+    assert session.queue.empty()
+    node.broker.commit()
+    assert len((await session.queue.get()).assignment.partitions) == 4
+
+
+async def test_members_keep_their_place_while_the_coordinator_moves(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    _, session = node.join()
+    before = (await session.queue.get()).assignment
+    node.metadata(OTHER, 1)
+    told = await session.queue.get()
+    assert told.error.code == pb.ERROR_CODE_NOT_COORDINATOR
+    assert await session.queue.get() is None
+    node.metadata(ME, 2)
+    await node.active()
+    _, again = node.join(member_id=before.member_id, member_epoch=before.member_epoch)
+    after = (await again.queue.get()).assignment
+    assert (after.member_id, after.member_epoch) == (before.member_id, before.member_epoch)
+    assert list(after.partitions) == list(before.partitions)
+
+
+async def test_topics_that_changed_while_the_coordinator_moved_are_noticed(node: Node) -> None:
+    """The coordinator before may have ended between the change and its answer to it."""
+    node.metadata()
+    await node.active()
+    _, session = node.join()
+    before = (await session.queue.get()).assignment
+    node.metadata(OTHER, 1, t=6)
+    node.metadata(ME, 2, t=6)
+    await node.active()
+    _, again = node.join(member_id=before.member_id, member_epoch=before.member_epoch)
+    after = (await again.queue.get()).assignment
+    assert {p.partition.partition: p.new_partition for p in after.partitions} == {
+        **dict.fromkeys(range(4), False),
+        4: True,
+        5: True,
+    }
+
+
+async def test_an_append_that_is_refused_has_changed_nothing(node: Node) -> None:
+    node.metadata()
+    first = await node.active()
+    await node.commit(3)
+    node.broker.append_error = ApiError(pb.ERROR_CODE_NOT_ENOUGH_REPLICAS, "one is left")
+    with pytest.raises(ApiError) as caught:
+        await node.commit(9)
+    assert caught.value.code == pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
+    await until(lambda: node._active() not in (None, first))
+    assert await node.committed() == 3
+
+
+async def test_a_reader_that_does_not_keep_up_is_cut_off(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    _, session = node.join()
+    while not session.overrun:
+        session.tell(group_pb2.SessionResponse(tick=group_pb2.Tick()))
+    assert session.queue.full()
+
+
+async def test_a_second_join_in_a_session_and_an_empty_message_are_refused(node: Node) -> None:
+    node.metadata()
+    shard = await node.active()
+    _, session = node.join()
+    for message in (group_pb2.SessionRequest(join=group_pb2.Join(group_id="g")), group_pb2.SessionRequest()):
+        with pytest.raises(ApiError) as caught:
+            node.shell.said(shard, session, message)
+        assert caught.value.code == pb.ERROR_CODE_INVALID_REQUEST
+
+
+async def test_positions_of_a_topic_that_was_deleted_meanwhile_go(node: Node) -> None:
+    node.metadata(t=4, u=1)
+    await node.active()
+    await node.commit(3)
+    node.metadata(OTHER, 1, u=1)
+    node.metadata(ME, 2, u=1)
+    shard = await node.active()
+    assert shard.coordinator is not None
+    groups: list[Any] = await node.shell.look(shard, Coordinator.groups)
+    assert [group.offsets for group in groups if (topic_id("t"), 0) in group.offsets] == []
