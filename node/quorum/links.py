@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from node.quorum.wire import peer_from_proto
 from ottla.internal.v1 import raft_pb2 as pb
-from ottla.internal.v1 import raft_pb2_grpc
 from raft.model import PeerId
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,7 @@ LOST_AFTER_S: Final = 0.15
 _HELLO_TIMEOUT_S: Final = 2.0
 _REDIAL_MIN_S: Final = 0.02
 _REDIAL_MAX_S: Final = 0.3
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
 _QUEUE_FRAMES: Final = 512
 """Frames that wait for one slow peer; more are dropped, as a network would."""
 
@@ -45,6 +46,16 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
 )
+
+
+def _frame(data: bytes) -> pb.RaftFrame | None:
+    """None, which ends the stream, for bytes that are no frame: an exception here would put a stack trace into the log
+    for everybody who sends some.
+    """
+    try:
+        return pb.RaftFrame.FromString(data)
+    except DecodeError:
+        return None
 
 
 class LinkListener(Protocol):
@@ -93,11 +104,10 @@ class Links:
         """Serve RaftService there."""
         handler = grpc.stream_stream_rpc_method_handler(
             self._serve,
-            request_deserializer=pb.RaftFrame.FromString,
+            request_deserializer=_frame,
             response_serializer=pb.RaftFrame.SerializeToString,
         )
-        name = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Connect": handler}),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Connect": handler}),))
 
     # --- sending
 
@@ -144,9 +154,13 @@ class Links:
     async def _dial(self, node_id: int, address: str) -> None:
         wait_s = _REDIAL_MIN_S
         async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-            stub = raft_pb2_grpc.RaftServiceStub(channel)
+            connect: grpc.aio.StreamStreamMultiCallable[pb.RaftFrame, Any] = channel.stream_stream(
+                f"/{_SERVICE}/Connect",
+                request_serializer=pb.RaftFrame.SerializeToString,
+                response_deserializer=_frame,
+            )
             while True:
-                call = stub.Connect()
+                call = connect()
                 try:
                     if await self._handshake_out(call, node_id, address):
                         wait_s = _REDIAL_MIN_S

@@ -1,0 +1,146 @@
+"""What anybody may send to the control listener: no frame stops a node, fills its log or poisons the quorum."""
+
+import asyncio
+import contextlib
+import random
+
+import grpc
+import pytest
+
+from node.quorum.wire import peer_to_proto
+from ottla.internal.v1 import raft_pb2 as pb
+from raft.core import MAX_TERM
+from raft.model import PeerId
+from tests.cluster.absurd import Absurd
+from tests.node.quorum.harness import Nodes, propose, until
+
+STRANGER = PeerId(9, b"\x09" * 16)
+MAX_INT64 = 2**63 - 1
+
+
+async def say(node, frames):
+    """Open a stream to `node` as an observer of its cluster, send `frames`, and leave when it has read them all."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
+        call = channel.stream_stream("/ottla.internal.v1.RaftService/Connect")()
+        hello = pb.RaftHello(sender=peer_to_proto(STRANGER), to_node_id=node.node_id, cluster_id=node.quorum.cluster_id)
+        await call.write(pb.RaftFrame(hello=hello).SerializeToString())
+        await call.read()
+        # The node may have enough of us at any time.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            for frame in frames:
+                await call.write(frame)
+            await call.done_writing()
+            async with asyncio.timeout(10):
+                while await call.read() is not grpc.aio.EOF:
+                    pass
+
+
+def message(node, **what):
+    term = what.pop("term", node.quorum.leadership.term)
+    envelope = {"cluster_id": node.quorum.cluster_id, "sender": peer_to_proto(STRANGER), "term": term}
+    to = PeerId(node.node_id, node.quorum.directory_id)
+    return pb.RaftFrame(message=pb.RaftMessage(to=peer_to_proto(to), **(envelope | what))).SerializeToString()
+
+
+def poison(node):
+    """One of each kind that the promise names."""
+    term = node.quorum.leadership.term
+    entry = pb.RaftEntry
+    yield message(node, term=MAX_INT64, heartbeat=pb.RaftHeartbeat(commit_index=MAX_INT64, round=MAX_INT64))
+    yield message(node, term=MAX_INT64, vote_request=pb.RaftVoteRequest(last_log_index=MAX_INT64, last_log_term=1))
+    yield message(node, term=-MAX_INT64, vote_request=pb.RaftVoteRequest(last_log_index=-1, last_log_term=-1))
+    yield message(node, cluster_id=b"another cluster!", heartbeat=pb.RaftHeartbeat(commit_index=1, round=1))
+    yield message(node, cluster_id=b"", heartbeat=pb.RaftHeartbeat(commit_index=1, round=1))
+    for indexes in ((5, 4), (3, 3), (MAX_INT64,), (-1, 0), (2, 4)):
+        entries = [entry(index=index, term=term) for index in indexes]
+        yield message(node, append_request=pb.RaftAppendRequest(prev_log_index=1, prev_log_term=1, entries=entries))
+    for offset, size in ((-1, 10), (5, 1), (MAX_INT64, MAX_INT64), (0, 0), (0, -5)):
+        snapshot = pb.RaftSnapshotId(last_index=MAX_INT64, last_term=term)
+        chunk = pb.RaftSnapshotChunk(snapshot=snapshot, size_bytes=size, offset=offset, data=b"no snapshot")
+        yield message(node, snapshot_chunk=chunk)
+    yield message(node, snapshot_chunk=pb.RaftSnapshotChunk(offset=0, size_bytes=4, data=b"good"))
+    yield message(node, append_accepted=pb.RaftAppendAccepted(match_index=MAX_INT64))
+    yield message(node)
+    yield b""
+    yield b"\xff\xff\xff\xff not protobuf"
+
+
+@pytest.fixture
+def logged(caplog):
+    """Nothing of what a stranger says may reach the log as a stack trace."""
+    yield caplog
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
+
+
+async def test_poison_of_each_kind_changes_nothing(tmp_path, logged):
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        before = leader.quorum.leadership
+        propose(leader, b"before")
+        for node in nodes.by_id.values():
+            await until(lambda node=node: node.recorder.data == [b"before"])
+            for frame in poison(node):
+                await say(node, [frame])
+        propose(leader, b"after")
+        for node in nodes.by_id.values():
+            await until(lambda node=node: node.recorder.data == [b"before", b"after"])
+            assert not node.quorum.failed.done()
+        assert (leader.quorum.leadership.term, leader.quorum.leadership.is_self) == (before.term, True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_frames_stop_nobody(tmp_path, logged, seed):
+    """They may cost an election - a stranger with the cluster's id may know of a newer term - but never the quorum."""
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        ids = [leader.quorum.cluster_id, STRANGER.directory_id, *(n.quorum.directory_id for n in nodes.by_id.values())]
+        absurd, rng = Absurd(seed, ["x"], ids), random.Random(seed)
+        for node in nodes.by_id.values():
+            frames = []
+            for _ in range(150):
+                frame = absurd.message(pb.RaftFrame.DESCRIPTOR)
+                if frame.HasField("message") and rng.random() < 0.8:
+                    # Past the envelope: the rules themselves get to see it.
+                    frame.message.cluster_id = node.quorum.cluster_id
+                    frame.message.sender.CopyFrom(peer_to_proto(STRANGER))
+                    frame.message.to.CopyFrom(peer_to_proto(PeerId(node.node_id, node.quorum.directory_id)))
+                    if rng.random() < 0.5:
+                        frame.message.term = node.quorum.leadership.term
+                # A second hello ends the stream, so it comes last.
+                frames.append(frame)
+            frames.sort(key=lambda frame: frame.HasField("hello"))
+            await say(node, [frame.SerializeToString() for frame in frames])
+        leader = await nodes.leader()
+        assert leader.quorum.leadership.term < MAX_TERM // 2
+        propose(leader, b"still here")
+        for node in nodes.by_id.values():
+            await until(lambda node=node: b"still here" in node.recorder.data)
+            assert not node.quorum.failed.done()
+
+
+async def test_a_dialled_address_that_answers_garbage_is_dialled_again(tmp_path, logged):
+    answered = asyncio.Event()
+
+    async def garbage(_requests, context):
+        await context.write(b"\xff\xff\xff\xff not protobuf")
+        answered.set()
+
+    async with Nodes(tmp_path, 2) as nodes:
+        wrong = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        handler = grpc.method_handlers_generic_handler(
+            "ottla.internal.v1.RaftService", {"Connect": grpc.stream_stream_rpc_method_handler(garbage)}
+        )
+        wrong.add_generic_rpc_handlers((handler,))
+        wrong.add_insecure_port(f"127.0.0.1:{nodes[2].port}")
+        await wrong.start()
+        await nodes.start(1)
+        async with asyncio.timeout(10):
+            await answered.wait()
+        dialer = nodes[1].quorum._members.links._dialers[2][1]
+        await wrong.stop(None)
+        await asyncio.sleep(0.1)
+        assert not dialer.done()
+        await nodes.start(2)
+        await nodes.leader()
