@@ -113,6 +113,8 @@ class Settings(BaseSettings):
 
     # How often logs are looked at for segments that are old enough to go.
     log_retention_check_interval_ms: Ms = 30_000
+    # How often a closed segment, one of all logs in turn, is read in search of damage.
+    log_scrub_interval_ms: Ms = 10_000
     # Silence after which a partition forgets an idempotent producer.
     producer_id_expiration_ms: Ms = 86_400_000
 

@@ -88,9 +88,11 @@ class DataPlane:
                 high_watermark_checkpoint_interval_ms=settings.replica_high_watermark_checkpoint_interval_ms,
                 retention_check_interval_ms=settings.log_retention_check_interval_ms,
                 producer_id_expiration_ms=settings.producer_id_expiration_ms,
+                scrub_interval_ms=settings.log_scrub_interval_ms,
             ),
             defaults=settings.broker_configs,
             controller_address=self.view.controller_address,
+            on_damage=self.metrics.damage_found,
         )
         self._on_opened = on_opened
         self._on_applied = on_applied

@@ -45,6 +45,12 @@ class Metrics:
             "ottla_isr_shrinks", "Replicas that left the ISR of a partition led here.", registry=self.registry
         )
         self.isr_expands = Counter("ottla_isr_expands", "Replicas that came back into it.", registry=self.registry)
+        self.damage = Counter(
+            "ottla_damage_found",
+            "Bad batches found on the disk: the segment file, and the offset of the first one in it.",
+            ["file", "offset"],
+            registry=self.registry,
+        )
         self.loop_lag_seconds = Histogram(
             "ottla_event_loop_lag_seconds",
             "How late a timer of the loop fires.",
@@ -55,6 +61,9 @@ class Metrics:
 
     def refused(self, rpc: str, code: int) -> None:
         self.errors.labels(rpc=rpc, error=name_of(code)).inc()
+
+    def damage_found(self, file: str, offset: int) -> None:
+        self.damage.labels(file=file, offset=str(offset)).inc()
 
     def add_gauges(self, read: Callable[[], Mapping[str, tuple[str, float | dict[str, float]]]]) -> None:
         """Renders what `read` returns: name -> (help, value, or values by node id)."""

@@ -38,6 +38,7 @@ from ottla.v1.record_pb2 import Record, Records
 from storage.config import LogConfig
 from storage.fs import FileSystem, remove_if_there
 from storage.index import SegmentSummary
+from storage.pace import Pace, no_pace
 from storage.segment import CLEANED_SUFFIX, Segment
 
 Codec = Callable[[int, bytes], bytes]
@@ -97,10 +98,13 @@ class CompactionRun:
     _mapped_end: int = 0
     _last_of_producer: dict[int, int] = field(default_factory=dict)
     _due_ms: int | None = None
+    _pace: Pace = no_pace
 
-    def run(self, decompress: Codec, compress: Codec) -> None:
-        """Reads the segments and writes their replacements, synced, as `*.cleaned` files. Raises OSError,
-        CorruptBatch (rot in a closed segment), and what the codecs raise; the log must be told in any case."""
+    def run(self, decompress: Codec, compress: Codec, pace: Pace = no_pace) -> None:
+        """Reads the segments and writes their replacements, synced, as `*.cleaned` files. `pace` is called after each
+        batch and may wait. Raises OSError, CorruptBatch (rot in a closed segment), and what the codecs raise; the log
+        must be told in any case."""
+        self._pace = pace
         try:
             self._map_keys(decompress)
             for source in self.inputs:
@@ -150,6 +154,7 @@ class CompactionRun:
         alive_after_ms = self.now_ms - self.config.producer_id_expiration_ms
         for source in self.inputs:
             for data, batch in source.reader.scan(self.seed, source.summary.size_bytes):
+                self._pace()
                 if self.abandoned:
                     return
                 header = batch.header
@@ -193,6 +198,7 @@ class CompactionRun:
         buffers: list[bytes] = []
         position = buffered = new.size_bytes
         for data, batch in source.reader.scan(self.seed, source.summary.size_bytes):
+            self._pace()
             if self.abandoned:
                 return
             kept = self._cleaned(data, batch, batch.header.next_offset == end_offset, decompress, compress)

@@ -147,11 +147,6 @@ class Log:
     def segment_count(self) -> int:
         return len(self._segments)
 
-    @property
-    def max_timestamp(self) -> int:
-        """The largest timestamp in the log in ms; -1 if it is empty."""
-        return max(segment.max_timestamp for segment in self._segments)
-
     # ---- append
 
     def append_as_leader(
@@ -278,15 +273,19 @@ class Log:
 
     # ---- read
 
-    def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool) -> Slice:
+    def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool, verify: bool = False) -> Slice:
         """Whole batches from the one that holds `offset` (or the next one) on, none that reaches `end_offset`.
 
-        At most `max_bytes`, but with `min_one` the first batch whatever its size (KIP-74). Never crosses a segment.
-        Raises OffsetOutOfRange outside [log start, log end], CorruptBatch, OSError.
+        At most `max_bytes`, but with `min_one` the first batch whatever its size (KIP-74); somewhat less where the
+        index knows a place to stop. Never crosses a segment. `verify`: every checksum, but those of bytes that this
+        process wrote to the active segment; otherwise the first header's only. Raises OffsetOutOfRange outside
+        [log start, log end], CorruptBatch, OSError.
         """
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
-        return self._segments.read(offset, max_bytes, min(end_offset, self.log_end_offset), min_one=min_one)
+        return self._segments.read(
+            offset, max_bytes, min(end_offset, self.log_end_offset), min_one=min_one, verify=verify
+        )
 
     def scan(self, start: int, end: int) -> Iterator[StoredBatch]:
         """Headers of the batches that hold offsets in [start, end), in order, read on demand. Raises CorruptBatch."""
@@ -299,6 +298,10 @@ class Log:
         order. Raises CorruptBatch, OSError.
         """
         return self._segments.offset_for_time(timestamp_ms, self.log_start_offset, end_offset)
+
+    def max_timestamp(self, end_offset: int) -> int:
+        """The largest timestamp of a batch below `end_offset` in ms, -1: none. Raises CorruptBatch, OSError."""
+        return self._segments.max_timestamp(self.log_start_offset, end_offset)
 
     # ---- cut, trim, reset
 
@@ -519,22 +522,30 @@ class Log:
 
     # ---- scrub
 
-    def begin_scrub(self) -> ScrubRun | None:
-        """The next closed segment to verify on another thread, in turn; None if there is none, or one is out.
-
-        Raises OSError.
+    def begin_scrub(self, suspect: int | None = None) -> ScrubRun | None:
+        """The next closed segment to verify on another thread, in turn, or that of the offset `suspect`, which is
+        closed for it; None if there is none, or one is out. Raises OSError, LogFailed, DiskFull.
         """
-        closed = self._segments.closed()
-        if not closed or self._scrubbing is not None or self._closed or self.damaged_at is not None:
+        if self._scrubbing is not None or self._closed or self.damaged_at is not None:
             return None
-        segment = next((s for s in closed if s.base_offset >= self._scrubbed_end), closed[0])
+        if suspect is not None:
+            found = self._segments.reaching_beyond(suspect)
+            if found and found[0] is self._segments.active:
+                self._check_writable()
+                self._roll()
+            segment = found[0] if found else None
+        else:
+            closed = self._segments.closed()
+            segment = next((s for s in closed if s.base_offset >= self._scrubbed_end), closed[0] if closed else None)
+        if segment is None:
+            return None
         self._scrubbing = ScrubRun(segment, segment.reader(), segment.summary, self._seed)
         return self._scrubbing
 
-    def complete_scrub(self, run: ScrubRun) -> bool:
-        """Takes a run back; True if it found rot.
+    def complete_scrub(self, run: ScrubRun, *, mark: bool = True) -> bool:
+        """Takes a run back; True if it found rot. Without `mark` that is all, and the rest of the log is served on.
 
-        Then `damaged_at` is set and the log ends there, as after a start that finds damage: nothing behind it is
+        Otherwise `damaged_at` is set and the log ends there, as after a start that finds damage: nothing behind it is
         served, appends are refused, its bytes stay. A replica that has a leader cuts there (`truncate_to`) and fetches
         the rest again; a leader has to give up leading.
         """
@@ -545,6 +556,8 @@ class Log:
         segment = run.segment
         if run.damaged_at is None or segment not in self._segments.closed() or segment.summary != run.summary:
             return False
+        if not mark:
+            return True
         for behind in self._segments.remove_after(segment):
             behind.release()
             self._beyond.append(behind.path)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from storage.errors import CorruptBatch
 from storage.index import SegmentSummary
+from storage.pace import Pace, no_pace
 from storage.segment import Segment
 
 
@@ -23,13 +24,14 @@ class ScrubRun:
     damage: str = ""
     good_bytes: int = 0
 
-    def run(self) -> None:
-        """Reads the whole segment, a window at a time. Raises OSError."""
+    def run(self, pace: Pace = no_pace) -> None:
+        """Reads the whole segment, a window at a time; `pace` is called after each batch. Raises OSError."""
         good_end = self.summary.base_offset
         try:
             for _, batch in self.reader.scan(self.seed, self.summary.size_bytes):
                 good_end = batch.header.next_offset
                 self.good_bytes += batch.end - batch.start
+                pace()
         except CorruptBatch as error:
             self.damaged_at, self.damage = good_end, str(error)
         finally:

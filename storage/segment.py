@@ -45,7 +45,10 @@ class StoredBatch:
 
 
 class Segment:
-    """Batches from `base_offset` up to `next_offset` (exclusive) in the first `size_bytes` bytes of a file."""
+    """Batches from `base_offset` up to `next_offset` (exclusive) in the first `size_bytes` bytes of a file.
+
+    `own_from`: from this position on this process has written the bytes itself, or verified them when it started.
+    """
 
     __slots__ = (
         "_file",
@@ -56,6 +59,7 @@ class Segment:
         "first_append_ms",
         "max_timestamp",
         "next_offset",
+        "own_from",
         "path",
         "size_bytes",
     )
@@ -67,6 +71,7 @@ class Segment:
         self.size_bytes = 0
         self.max_timestamp = NO_TIMESTAMP
         self.first_append_ms = 0
+        self.own_from = 0
         self._fs = fs
         self._interval_bytes = interval_bytes
         self._file: File | None = None
@@ -111,6 +116,7 @@ class Segment:
         self.size_bytes = summary.size_bytes
         self.max_timestamp = summary.max_timestamp
         self.first_append_ms = summary.first_append_ms
+        self.own_from = summary.size_bytes
 
     def load_stored(self) -> bool:
         """Takes summary and index from the index file if it fits the segment file; says whether it did."""
@@ -131,7 +137,7 @@ class Segment:
 
     def note(self, base_offset: int, next_offset: int, length: int, max_timestamp: int) -> None:
         """Takes over a batch that was just written (or found) at the segment's end."""
-        self.index.add(base_offset, self.size_bytes, self.max_timestamp)
+        self.index.add(base_offset, self.size_bytes, max_timestamp)
         self.size_bytes += length
         self.next_offset = next_offset
         if max_timestamp > self.max_timestamp:
@@ -143,38 +149,54 @@ class Segment:
         self.size_bytes = 0
         self.max_timestamp = NO_TIMESTAMP
         self.first_append_ms = 0
+        self.own_from = 0
         self._index = SparseIndex(self._interval_bytes)
 
     def position_of(self, offset: int) -> int:
         """Position of the first batch that ends after `offset`; the segment's size if there is none."""
-        if offset >= self.next_offset:
-            return self.size_bytes
-        for position, _, next_offset, _ in self.walk(self.index.position_before_offset(offset)):
-            if next_offset > offset:
-                return position
-        return self.size_bytes
+        return self.place_of(offset)[0]
 
-    def batches_within(self, start: int, limit: int) -> tuple[int, int]:
-        """The last batch end at or before `limit`, and the offset to go on from: (position, next offset).
+    def place_of(self, offset: int) -> tuple[int, int]:
+        """(position, base offset) of the first batch that ends after `offset`; the segment's end if there is none.
 
-        The batch at `start` must end at or before `limit`, and the segment's end must lie behind it.
+        Reads nothing where the index knows the batch, and otherwise what lies between two entries, at most the index
+        interval and a header.
         """
-        for position, base_offset, _, length in self.walk(max(start, self.index.position_before(limit))):
-            if position + length > limit:
+        if offset >= self.next_offset:
+            return self.size_bytes, self.next_offset
+        known = self.index.before_offset(offset)
+        if known is not None and known[0] == offset:
+            return known[1], offset
+        start = 0 if known is None else known[1]
+        for position, base_offset, next_offset, _ in self.walk(start, self._interval_bytes + EXTENT_BYTES):
+            if next_offset > offset:
                 return position, base_offset
         return self.size_bytes, self.next_offset
 
-    def walk(self, position: int) -> Iterator[tuple[int, int, int, int]]:
+    def newest_between(self, start: int, end: int) -> int:
+        """The largest timestamp of the batches that hold offsets from `start` on and end at or before `end`."""
+        first, stop = self.position_of(start), self.position_of(end)
+        known = self.index.newest_within(first, stop)
+        gaps = [(first, stop)] if known is None else [(first, known[0]), (known[1], stop)]
+        newest = NO_TIMESTAMP if known is None else known[2]
+        for begin, limit in gaps:
+            for batch in self.headers(begin) if begin < limit else ():
+                if batch.position >= limit:
+                    break
+                newest = max(newest, batch.header.max_timestamp)
+        return newest
+
+    def walk(self, position: int, window_bytes: int = _WALK_BYTES) -> Iterator[tuple[int, int, int, int]]:
         """(position, base offset, next offset, length) of each batch from the one at `position` on.
 
-        Raises CorruptBatch where no batch starts. No checksum is checked.
+        Reads at most `window_bytes` at a time. Raises CorruptBatch where no batch starts. No checksum is checked.
         """
-        size = self.size_bytes
+        size, window = self.size_bytes, max(EXTENT_BYTES, min(window_bytes, _WALK_BYTES))
         data, start = b"", position
         while position < size:
             at = position - start
             if len(data) - at < EXTENT_BYTES and start + len(data) < size:
-                data, start, at = self.file.pread(min(_WALK_BYTES, size - position), position), position, 0
+                data, start, at = self.file.pread(min(window, size - position), position), position, 0
             try:
                 base_offset, next_offset, length = read_extent(data, at)
             except CorruptBatch as error:
@@ -218,15 +240,15 @@ class Segment:
     def truncate_to(self, cut: int) -> None:
         """Removes the batches from position `cut` on, durably. Raises OSError, CorruptBatch."""
         at, newest = self.index.newest_before(cut - 1)
-        next_offset = self.base_offset
+        next_offset, last = self.base_offset, NO_TIMESTAMP
         for batch in self.headers(at):
             if batch.position >= cut:
                 break
             next_offset = batch.header.next_offset
-            newest = max(newest, batch.header.max_timestamp)
+            last = max(last, batch.header.max_timestamp)
         self.cut_file(cut)
-        self.index.truncate_to(cut)
-        self.size_bytes, self.next_offset, self.max_timestamp = cut, next_offset, newest
+        self.index.truncate_to(cut, last)
+        self.size_bytes, self.next_offset, self.max_timestamp = cut, next_offset, max(newest, last)
 
     def end_at(self, size_bytes: int, next_offset: int) -> None:
         """Takes what lies behind a batch boundary for absent; the file stays as it is."""
@@ -280,10 +302,8 @@ class Segment:
 
     def _rebuilt_index(self) -> SparseIndex:
         index = SparseIndex(self._interval_bytes)
-        newest = NO_TIMESTAMP
         for batch in self.headers(0):
-            index.add(batch.header.base_offset, batch.position, newest)
-            newest = max(newest, batch.header.max_timestamp)
+            index.add(batch.header.base_offset, batch.position, batch.header.max_timestamp)
         return index
 
     def _batch_in(self, data: bytes, at: int, seed: int) -> BatchAt | None:

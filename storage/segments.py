@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ottla.protocol.batch import CorruptBatch, check_header_crc, read_varint
+from ottla.protocol.batch import EXTENT_BYTES, CorruptBatch, check_header_crc, read_extent, read_varint, verify_slice
+from storage.index import NO_TIMESTAMP
 from storage.segment import Segment, StoredBatch
 
 OPEN_CLOSED_MAX: Final = 8
@@ -101,7 +102,7 @@ class SegmentList:
             self._open.pop(gone, None)
         self._note_use(new)
 
-    def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool) -> Slice:
+    def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool, verify: bool) -> Slice:
         """See `Log.read`; `offset` and `end_offset` are within the log."""
         at = max(bisect_right(self._bases, offset) - 1, 0)
         # A compacted segment can end in offsets that have no batch any more: then the next one goes on.
@@ -109,34 +110,77 @@ class SegmentList:
             start = segment.position_of(offset)
             if start < segment.size_bytes:
                 self._note_use(segment)
-                return self._read_in(segment, start, offset, max_bytes, end_offset, min_one)
+                return self._read_in(segment, start, offset, max_bytes, end_offset, min_one, verify)
         return Slice(b"", offset, offset)
 
     def _read_in(
-        self, segment: Segment, start: int, offset: int, max_bytes: int, end_offset: int, min_one: bool
+        self,
+        segment: Segment,
+        start: int,
+        offset: int,
+        max_bytes: int,
+        end_offset: int,
+        min_one: bool,
+        verify: bool,
     ) -> Slice:
-        if end_offset >= segment.next_offset:
-            stop, next_offset = segment.size_bytes, segment.next_offset
-        else:
-            stop = segment.position_of(end_offset)
-            next_offset = min(end_offset, next(segment.walk(stop))[1])
+        stop, next_offset = self._stop(segment, start + max_bytes, end_offset)
         if stop <= start:
             return Slice(b"", offset, offset)
+        data = b""
         if stop - start > max_bytes:
-            _, _, first_next, first_length = next(segment.walk(start))
-            if first_length > max_bytes:
-                if not min_one:
-                    return Slice(b"", offset, offset)
-                stop, next_offset = start + first_length, first_next
+            # Stop where the index knows a batch to start: that costs no look into the file.
+            known = segment.index.before_position(start + max_bytes)
+            if known is not None and known[1] > start:
+                next_offset, stop = known
             else:
-                stop, next_offset = segment.batches_within(start, start + max_bytes)
-        data = segment.file.pread(stop - start, start)
+                data, next_offset = self._read_few(segment, start, max_bytes, min_one=min_one)
+                if not data:
+                    return Slice(b"", offset, offset)
+                stop = start + len(data)
+        data = data or segment.file.pread(stop - start, start)
+        if len(data) != stop - start:
+            raise CorruptBatch(f"{segment.path} ends at byte {start + len(data)}, it should have {segment.size_bytes}")
         _, body = read_varint(data, 1)
-        if len(data) != stop - start or not check_header_crc(data, body, self._seed):
-            raise CorruptBatch(f"{segment.path} at byte {start}: header checksum does not match")
+        try:
+            if verify and (segment is not self.active or start < segment.own_from):
+                verify_slice(data, self._seed)
+            elif not check_header_crc(data, body, self._seed):
+                raise CorruptBatch("header checksum does not match")
+        except CorruptBatch as error:
+            raise CorruptBatch(f"{segment.path}, read from byte {start}: {error}") from None
         base_at = body + _BASE_OFFSET_AT
         base_offset = int.from_bytes(data[base_at : base_at + 8], "little")
         return Slice(data, base_offset, next_offset)
+
+    @staticmethod
+    def _read_few(segment: Segment, start: int, max_bytes: int, *, min_one: bool) -> tuple[bytes, int]:
+        """As many batches as fit, or the first one with `min_one`, and the offset to go on from."""
+        data = segment.file.pread(max(max_bytes, EXTENT_BYTES), start)
+        size = next_offset = 0
+        while True:
+            try:
+                _, after, length = read_extent(data, size)
+            except CorruptBatch as error:
+                if size == 0:
+                    raise CorruptBatch(f"{segment.path} at byte {start}: {error}") from None
+                break  # the limit lies inside of the next header
+            if size + length > max_bytes:
+                if size == 0 and min_one:
+                    return segment.file.pread(length, start), after
+                break
+            size, next_offset = size + length, after
+        return data[:size], next_offset
+
+    @staticmethod
+    def _stop(segment: Segment, limit: int, end_offset: int) -> tuple[int, int]:
+        """Where a read ends at the latest, as position and offset; exact only where that lies before `limit`."""
+        if end_offset >= segment.next_offset:
+            return segment.size_bytes, segment.next_offset
+        known = segment.index.before_offset(end_offset)
+        if known is not None and known[1] > limit:
+            return known[1], known[0]
+        stop, base_offset = segment.place_of(end_offset)
+        return stop, min(end_offset, base_offset)
 
     def scan(self, start: int, end: int) -> Iterator[StoredBatch]:
         """See `Log.scan`."""
@@ -150,18 +194,42 @@ class SegmentList:
                 yield batch
 
     def offset_for_time(self, timestamp_ms: int, start: int, end_offset: int) -> Found | None:
-        """See `Log.offset_for_time`; nothing below `start` counts."""
+        """See `Log.offset_for_time`; nothing below `start` counts. Reads at most two index intervals of one segment."""
         for segment in self.reaching_beyond(start):
             if segment.max_timestamp < timestamp_ms:
                 continue
             self._note_use(segment)
-            for batch in segment.headers(segment.index.position_before_time(timestamp_ms)):
-                header = batch.header
-                if header.base_offset >= end_offset:
-                    return None
-                if header.max_timestamp >= timestamp_ms and header.next_offset > start:
-                    return Found(header.base_offset, header.base_timestamp, header.max_timestamp)
+            position = segment.position_of(start)
+            while (interval := segment.index.as_late(position, timestamp_ms)) is not None:
+                begin, stop = interval
+                for batch in segment.headers(max(begin, position)):
+                    header = batch.header
+                    if header.base_offset >= end_offset:
+                        return None
+                    if stop is not None and batch.position >= stop:
+                        break
+                    if header.max_timestamp >= timestamp_ms:
+                        return Found(header.base_offset, header.base_timestamp, header.max_timestamp)
+                if stop is None:
+                    break
+                # The one that is late enough was trimmed: it lies before `start` in the same interval.
+                position = stop
         return None
+
+    def max_timestamp(self, start: int, end_offset: int) -> int:
+        """See `Log.max_timestamp`; nothing below `start` counts."""
+        newest = NO_TIMESTAMP
+        for segment in self.reaching_beyond(start):
+            if segment.base_offset >= end_offset:
+                break
+            if segment.max_timestamp <= newest:
+                continue
+            if segment.base_offset < start or segment.next_offset > end_offset:
+                self._note_use(segment)
+                newest = max(newest, segment.newest_between(start, end_offset))
+            else:
+                newest = segment.max_timestamp
+        return newest
 
     def _note_use(self, segment: Segment) -> None:
         """Keeps closed segments from holding descriptors and indexes for ever: the least recently used one lets go."""

@@ -56,7 +56,7 @@ class Broker:
     """See the module. `failed` ends with the exception of a background task that must not end.
 
     `defaults`: topic configs from the node's file, by broker-level name. `controller_address`: the control listener of
-    the active controller, as far as this node knows.
+    the active controller, as far as this node knows. `on_damage`: told of each damage found, as file and offset.
     """
 
     def __init__(
@@ -68,8 +68,10 @@ class Broker:
         settings: BrokerSettings,
         defaults: Mapping[str, str],
         controller_address: Callable[[], str | None],
+        on_damage: Callable[[str, int], object] = lambda file, offset: None,
     ) -> None:
         self.node_id = node_id
+        self.on_damage = on_damage
         self.settings = settings
         self.image: Image = Image.EMPTY
         self.streams: dict[FollowerStream, None] = {}
@@ -103,6 +105,7 @@ class Broker:
         self._sync_thread = ThreadPoolExecutor(1, "log-sync")
         self._syncer = Syncer(self._sync_thread)
         self._housekeeping = Housekeeping(self, self._sync_thread)
+        self._cleaner = Cleaner(self)
         checkpoints = self.directory.read_checkpoints()
         with ThreadPoolExecutor(RECOVERY_THREADS, "log-recovery") as threads:
             for key, opened in zip(
@@ -119,7 +122,7 @@ class Broker:
                     self._not_opened(key, checkpoints.get(key), opened)
         self._spawn(self._isr.run(), "isr-sender")
         self._spawn(self._housekeeping.run(), "housekeeping")
-        self._spawn(Cleaner(self).run(), "cleaner")
+        self._spawn(self._cleaner.run(), "cleaner")
 
     async def stop(self) -> bool:
         """Ends all work, then closes the logs; True if every one of them was closed cleanly."""
@@ -525,6 +528,9 @@ class Broker:
         topic = self.image.topic(partition.topic_id)
         if partition.leader is not None and topic is not None and not topic.internal:
             partition.disk_full_at = self._full_nodes.intersection(partition.leader.replicas)
+
+    def suspect(self, partition: Partition, offset: int) -> None:
+        self._cleaner.suspect(partition, offset)
 
     def no_space(self) -> None:
         """A write found no room: look at the disk at once."""

@@ -1,8 +1,9 @@
 """Compaction of the logs that ask for it, and a slow look for rot in all others: one segment after the other."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -13,11 +14,31 @@ from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from storage.compaction import CompactionRun
 from storage.errors import LogDamaged, StorageError
+from storage.scrub import ScrubRun
 
 if TYPE_CHECKING:
     from node.broker.broker import Broker
 
 log = structlog.get_logger(__name__)
+
+
+WORK_PART: Final = 1 / 3
+"""The part of the time that the thread works: it shares the processor, and Python's lock, with the data loop."""
+WORK_SLICE_S: Final = 0.01
+REOPEN_CHECK_S: Final = 0.2
+
+
+class Pacer:
+    """Makes a thread pause after each slice of work, so that it works `WORK_PART` of the time."""
+
+    def __init__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __call__(self) -> None:
+        worked_s = time.perf_counter() - self._began_s
+        if worked_s >= WORK_SLICE_S:
+            time.sleep(worked_s * (1 / WORK_PART - 1))
+            self._began_s = time.perf_counter()
 
 
 class Cleaner:
@@ -27,22 +48,45 @@ class Cleaner:
         self._broker = broker
         self._scrubbed: dict[Partition, None] = {}
         self._damaged: set[tuple[bytes, int]] = set()
+        self._suspected: dict[Partition, int] = {}
+        self._told: dict[Partition, int] = {}
+        self._wake = asyncio.Event()
+
+    def suspect(self, partition: Partition, offset: int) -> None:
+        """A reader has met a bad batch at or behind `offset`: look at its segment at once."""
+        if partition not in self._told:
+            self._suspected[partition] = offset
+            self._wake.set()
 
     async def run(self) -> None:
         """Ends only by cancellation."""
-        settings = self._broker.settings
-        scrub_ms = self._broker.clock_ms() + settings.scrub_interval_ms
+        settings, clock_ms = self._broker.settings, self._broker.clock_ms
+        scrub_ms = clock_ms() + settings.scrub_interval_ms
+        compact_ms = clock_ms() + settings.cleaner_backoff_ms
         thread = ThreadPoolExecutor(1, "log-cleaner")
         try:
             while True:
-                await asyncio.sleep(settings.cleaner_backoff_ms / 1000)
-                for partition in list(self._broker.partitions.values()):
+                due_s = max(0, min(compact_ms, scrub_ms) - clock_ms()) / 1000
+                try:
+                    async with asyncio.timeout(min(due_s, REOPEN_CHECK_S) if self._damaged else due_s):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+                while self._suspected:
+                    partition = next(iter(self._suspected))
+                    offset = self._suspected.pop(partition)
                     if _usable(partition):
-                        await self._compact(partition, thread)
+                        await self._scrub(partition, thread, suspect=offset)
                 await self._reopen_damaged()
-                if self._broker.clock_ms() >= scrub_ms:
-                    scrub_ms = self._broker.clock_ms() + settings.scrub_interval_ms
+                if clock_ms() >= compact_ms:
+                    for partition in list(self._broker.partitions.values()):
+                        if _usable(partition) and not self._broker.disk_full:
+                            await self._compact(partition, thread)
+                    compact_ms = clock_ms() + settings.cleaner_backoff_ms
+                if clock_ms() >= scrub_ms:
                     await self._scrub_next(thread)
+                    scrub_ms = clock_ms() + max(settings.scrub_interval_ms, 1)
         finally:
             thread.shutdown(wait=False)
 
@@ -72,25 +116,47 @@ class Cleaner:
     async def _scrub_next(self, thread: ThreadPoolExecutor) -> None:
         """Verifies one closed segment of the log whose turn it is."""
         partitions = [partition for partition in self._broker.partitions.values() if _usable(partition)]
+        self._told = {partition: at for partition, at in self._told.items() if partition in partitions}
         # Logs that were looked at go to the end of the line.
         self._scrubbed = {partition: None for partition in self._scrubbed if partition in partitions}
         for partition in [p for p in partitions if p not in self._scrubbed] or list(self._scrubbed):
             self._scrubbed.pop(partition, None)
             self._scrubbed[partition] = None
-            run = None
-            try:
-                run = partition.log.begin_scrub()
-                if run is not None:
-                    await asyncio.get_running_loop().run_in_executor(thread, run.run)
-            except OSError as error:
-                log.warning("scrub_failed", partition=partition.name, error=str(error))
-            if run is None:
-                continue
-            if not partition.closed and partition.log.complete_scrub(run):
-                log.error("damage_found", partition=partition.name, offset=run.damaged_at, damage=run.damage)
-                self._damaged.add((partition.topic_id, partition.number))
-                partition.fail(LogDamaged(f"{run.damage} at offset {run.damaged_at}"))
-            return
+            if await self._scrub(partition, thread):
+                return
+
+    async def _scrub(self, partition: Partition, thread: ThreadPoolExecutor, suspect: int | None = None) -> bool:
+        """Verifies one segment; whether there was one. What is damaged is taken out of use and fetched anew - but where
+        no other replica is in sync, what is whole of the only copy stays in use."""
+        run: ScrubRun | None = None
+        try:
+            run = partition.log.begin_scrub(suspect)
+            if run is not None:
+                await asyncio.get_running_loop().run_in_executor(thread, run.run, Pacer())
+        except (OSError, StorageError) as error:
+            log.warning("scrub_failed", partition=partition.name, error=str(error))
+        if run is None:
+            return False
+        alone = partition.leads_alone
+        if partition.closed or not partition.log.complete_scrub(run, mark=not alone):
+            return True
+        assert run.damaged_at is not None
+        if self._told.get(partition) != run.damaged_at:
+            self._told[partition] = run.damaged_at
+            log.error(
+                "damage_found",
+                partition=partition.name,
+                file=run.segment.path,
+                offset=run.damaged_at,
+                damage=run.damage,
+                consequence="its readers are refused: no other replica is in sync" if alone else "it is fetched anew",
+            )
+            self._broker.on_damage(run.segment.path, run.damaged_at)
+        if not alone:
+            self._told.pop(partition, None)
+            self._damaged.add((partition.topic_id, partition.number))
+            partition.fail(LogDamaged(f"{run.damage} at offset {run.damaged_at}"))
+        return True
 
     async def _reopen_damaged(self) -> None:
         """Once another node leads, a damaged replica opens its log again, cuts the damage and fetches it anew."""
@@ -110,7 +176,7 @@ def _usable(partition: Partition) -> bool:
 
 def _run(run: CompactionRun) -> None:
     try:
-        run.run(codecs.decompress, codecs.compress)
+        run.run(codecs.decompress, codecs.compress, Pacer())
     except (OSError, CorruptBatch) as error:
         # The log is told when it gets the run back.
         log.warning("compaction_failed", directory=run.directory, error=str(error))

@@ -267,10 +267,9 @@ class Partition:
                 return ReadResult(b"", mark, start, leader.leader_epoch, offset, diverging)
         if start <= offset < end:
             try:
-                found = records.read(offset, max_bytes, end, min_one=min_one)
+                found = records.read(offset, max_bytes, end, min_one=min_one, verify=True)
             except CorruptBatch as error:
-                log.error("damaged_batch_read", partition=self.name, offset=offset, error=str(error))
-                raise ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, f"{self.name} at offset {offset}: {error}") from None
+                raise self._damaged_read(offset, error) from None
             except (StorageError, OSError) as error:
                 raise self.storage_error(error) from None
             return ReadResult(found.data, mark, start, leader.leader_epoch, found.next_offset)
@@ -298,17 +297,18 @@ class Partition:
         leader = self.leading(None)
         records = self.log
         largest = timestamp_ms < 0
-        wanted = records.max_timestamp if largest else timestamp_ms
+        found = None
         try:
+            wanted = records.max_timestamp(leader.high_watermark) if largest else timestamp_ms
             found = records.offset_for_time(wanted, leader.high_watermark) if wanted >= 0 else None
             if found is None:
-                if not leader.high_watermark_known or (largest and wanted >= 0):
+                if not leader.high_watermark_known:
                     raise refusals.offset_not_available(self.name, leader)
                 return None, None
-            data = records.read(found.base_offset, 1, leader.high_watermark, min_one=True).data
+            data = records.read(found.base_offset, 1, leader.high_watermark, min_one=True, verify=True).data
             return record_at(data, found.max_timestamp if largest else timestamp_ms)
         except CorruptBatch as error:
-            raise ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, f"{self.name}: {error}") from None
+            raise self._damaged_read(records.log_start_offset if found is None else found.base_offset, error) from None
         except (StorageError, OSError) as error:
             raise self.storage_error(error) from None
 
@@ -323,7 +323,24 @@ class Partition:
             self._tell_marks()
         return self.log.log_start_offset
 
+    @property
+    def leads_alone(self) -> bool:
+        """Whether no other replica has what this one has."""
+        return self.leader is not None and self.leader.isr == {self._host.node_id}
+
+    def _damaged_read(self, offset: int, error: CorruptBatch) -> ApiError:
+        """The answer to who has met a bad batch at or behind `offset`. Nobody gets it; the log is looked at."""
+        self._host.suspect(self, offset)
+        return ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, f"{self.name} at offset {offset}: {error}")
+
     # --- for the leader's followers
+
+    def read_for_follower(self, offset: int, max_bytes: int, *, min_one: bool) -> bytes:
+        """Batches up to the log end. Raises ApiError CORRUPT_MESSAGE, StorageError, OSError."""
+        try:
+            return self.log.read(offset, max_bytes, self.log.log_end_offset, min_one=min_one, verify=True).data
+        except CorruptBatch as error:
+            raise self._damaged_read(offset, error) from None
 
     def follower_fetched(
         self,

@@ -265,7 +265,7 @@ class FollowerStream:
                 result.diverging_epoch.CopyFrom(data_pb2.EpochEnd(leader_epoch=news[0], end_offset=news[1]))
             else:
                 limit = min(room, self._broker.settings.replica_fetch_max_bytes)
-                data = partition.log.read(wanted.fetch_offset, limit, leader.log_end, min_one=not parts).data
+                data = partition.read_for_follower(wanted.fetch_offset, limit, min_one=not parts)
                 if not data and wanted.fetch_offset < leader.log_end:
                     # No room left in this response for the next batch: first in the next one.
                     self._ready[position] = None

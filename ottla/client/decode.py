@@ -46,7 +46,7 @@ class BatchReader:
             at = BatchAt(header, 0, 0, len(batch))
             if header.size_bytes != len(batch):
                 raise CorruptBatch(f"size {header.size_bytes} in the header, {len(batch)} bytes came")
-            verify_batch(batch, at, self._seed)
+            verify_batch(batch, at, self._seed, later_kinds=True)
             field, payload = at.payload(batch)
         except CorruptBatch as error:
             raise self._corrupt(error) from None

@@ -246,10 +246,55 @@ def read_batch(data: bytes | bytearray | memoryview, at: int) -> BatchAt | None:
     return BatchAt(header, at, body, end) if end <= len(data) else None
 
 
-def verify_batch(data: bytes | bytearray | memoryview, batch: BatchAt, seed: int) -> None:
-    """Checks both checksums of a whole batch. Raises CorruptBatch that names the one which does not match."""
+def payload_field_of(attributes: int) -> int:
+    """The field that holds the payload of a batch with these attributes. No checksum covers its tag: this does."""
+    if attributes & ATTR_CONTROL:
+        return PAYLOAD_CONTROL
+    return PAYLOAD_COMPRESSED if attributes & ATTR_CODEC_MASK else PAYLOAD_RECORDS
+
+
+def verify_batch(data: bytes | bytearray | memoryview, batch: BatchAt, seed: int, *, later_kinds: bool = False) -> None:
+    """Checks both checksums of a whole batch, and that its payload is of the kind that the header says; `later_kinds`:
+    or of one that is not known here. Raises CorruptBatch that names what does not match."""
     if not check_header_crc(data, batch.body, seed):
         raise CorruptBatch(f"header checksum does not match at offset {batch.header.base_offset}")
-    _, payload = batch.payload(data)
+    payload_field, payload = batch.payload(data)
+    later = later_kinds and payload_field > PAYLOAD_CONTROL
+    if payload_field != payload_field_of(batch.header.attributes) and not later:
+        raise CorruptBatch(f"payload field {payload_field} is not what the header says of {batch.header.base_offset}")
     if crc32c(payload) != batch.header.payload_crc:
         raise CorruptBatch(f"payload checksum does not match at offset {batch.header.base_offset}")
+
+
+def verify_slice(data: bytes | bytearray | memoryview, seed: int) -> int:
+    """Checks shape and both checksums of every batch in a slice of a log; returns how many there are.
+
+    The same as `read_batch` and `verify_batch` for each, without making objects of them: readers wait for this. Raises
+    CorruptBatch that names the first bad one.
+    """
+    view = memoryview(data)
+    count = at = 0
+    offset: int | None = None
+    try:
+        while at < len(view):
+            size, body = read_varint(view, at + 1)
+            v = HEADER.unpack_from(view, body)
+            if view[at] != BATCH_TAG or v[0::2] != _TAGS or v[1] != FORMAT or v[3] != size:
+                raise CorruptBatch("batch header and length prefix do not agree")
+            if crc32c(view[body : body + _CRC_AT], seed) != v[29]:
+                raise CorruptBatch("header checksum does not match")
+            offset = v[5]
+            end = body + size
+            key, start = read_varint(view, body + HEADER_BYTES)
+            length, start = read_varint(view, start)
+            if key != payload_field_of(v[9]) << 3 | 2 or start + length != end or end > len(view):
+                raise CorruptBatch("batch does not hold exactly one payload of the kind that its header says")
+            if crc32c(view[start:end]) != v[27]:
+                raise CorruptBatch(f"payload checksum does not match at offset {offset}")
+            at, count = end, count + 1
+    except struct.error:
+        raise CorruptBatch("the slice ends inside a batch header") from None
+    except CorruptBatch as error:
+        after = "" if offset is None else f", after offset {offset}"
+        raise CorruptBatch(f"{error}, {at} bytes into the slice{after}") from None
+    return count

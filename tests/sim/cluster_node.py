@@ -200,6 +200,8 @@ class Node:
     def log_failed(self, partition: Partition, error: Exception) -> None:
         raise AssertionError(f"node {self.node_id}: {error}")
 
+    def suspect(self, partition: Partition, offset: int) -> None: ...
+
     def no_space(self) -> None: ...
 
     def log_cut(self, partition: Partition) -> None:

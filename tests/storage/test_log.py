@@ -199,7 +199,7 @@ def test_time_lookup_finds_the_first_late_enough_batch_even_out_of_order(tmp_pat
         found = log.offset_for_time(wanted, 10)
         assert (None if found is None else found.base_offset) == expected
     assert log.offset_for_time(30, 7) is None
-    assert log.max_timestamp == 30
+    assert log.max_timestamp(log.log_end_offset) == 30
 
 
 def test_a_ticket_never_vouches_for_bytes_written_after_a_truncation(tmp_path: Path) -> None:

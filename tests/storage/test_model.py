@@ -72,15 +72,21 @@ class LogAgainstList(RuleBasedStateMachine):
         self.log.advance_log_start(start)
         assert self.log.recovery.clean == clean
 
-    @rule(offset=st.integers(0, 60), size=st.integers(1, 900), back=st.integers(0, 10), min_one=st.booleans())
-    def read(self, offset: int, size: int, back: int, min_one: bool) -> None:
+    @rule(
+        offset=st.integers(0, 60),
+        size=st.integers(1, 900),
+        back=st.integers(0, 10),
+        min_one=st.booleans(),
+        verify=st.booleans(),
+    )
+    def read(self, offset: int, size: int, back: int, min_one: bool, verify: bool) -> None:
         end = self.end - back
         if not self.start <= offset <= self.end:
             with pytest.raises(OffsetOutOfRange) as caught:
                 self.log.read(offset, size, end, min_one=min_one)
             assert (caught.value.start, caught.value.end) == (self.start, self.end)
             return
-        piece = self.log.read(offset, size, end, min_one=min_one)
+        piece = self.log.read(offset, size, end, min_one=min_one, verify=verify)
         due = [batch for batch in self.batches if batch[1] > offset and batch[1] <= end]
         if not piece.data:
             first = self.log.read(offset, size, end, min_one=True).data
@@ -103,6 +109,12 @@ class LogAgainstList(RuleBasedStateMachine):
         found = self.log.offset_for_time(time_ms, self.end)
         expected = next((b for b in self.batches if b[3] >= time_ms and b[1] > self.start), None)
         assert (found.base_offset if found else None) == (expected[0] if expected else None)
+
+    @rule(back=st.integers(0, 12))
+    def look_up_newest(self, back: int) -> None:
+        end = max(self.start, self.end - back)
+        times = [b[3] for b in self.batches if b[1] > self.start and b[1] <= end]
+        assert self.log.max_timestamp(end) == max(times, default=-1)
 
     @invariant()
     def same(self) -> None:

@@ -15,6 +15,10 @@ from storage.errors import CorruptBatch, InvariantError, StorageError
 from tests.storage import test_compaction, test_crash, test_exhaustive, test_faults, test_log, test_scrub
 
 
+def test_truncation_on_a_full_disk() -> None:
+    test_faults.test_a_cut_on_a_full_disk_changes_nothing_and_is_made_when_there_is_room("truncate")
+
+
 @dataclass(frozen=True)
 class Bug:
     """In `target` (module that uses it : name), `old` becomes `new`; `caught_by` must fail then.
@@ -167,7 +171,7 @@ BUGS = [
     ),
     Bug(
         "a read serves the batch that reaches over the end",
-        "storage.segment:Segment.position_of",
+        "storage.segment:Segment.place_of",
         "next_offset > offset",
         "next_offset > offset + 5",
         test_log.test_read_starts_at_the_batch_that_holds_the_offset_and_stops_before_the_end,
@@ -220,6 +224,41 @@ BUGS = [
         "verify_batch(data, batch, seed)",
         "pass",
         test_scrub.test_every_flipped_bit_in_a_closed_segment_is_found_and_healed_by_a_refetch,
+    ),
+    Bug(
+        "closed segments are read unverified",
+        "storage.segments:SegmentList._read_in",
+        "segment is not self.active or",
+        "",
+        test_scrub.test_no_flipped_bit_is_read_from_closed_segments_nor_from_what_an_earlier_process_wrote,
+    ),
+    Bug(
+        "what an earlier process wrote is read unverified",
+        "storage.segments:SegmentList._read_in",
+        "or start < segment.own_from",
+        "",
+        test_scrub.test_no_flipped_bit_is_read_from_closed_segments_nor_from_what_an_earlier_process_wrote,
+    ),
+    Bug(
+        "a flipped payload tag passes",
+        "storage.segments:verify_slice",
+        "key != payload_field_of(v[9]) << 3 | 2",
+        "key & 7 != 2",
+        test_scrub.test_no_flipped_bit_is_read_from_closed_segments_nor_from_what_an_earlier_process_wrote,
+    ),
+    Bug(
+        "a cut on a full disk is half made",
+        "storage.log:Log._forget_from",
+        "self.log_start_offset, self.epochs, self._compaction = before",
+        "pass",
+        test_truncation_on_a_full_disk,
+    ),
+    Bug(
+        "a full disk keeps retention from making room",
+        "storage.log:Log._drop_head",
+        "if error.errno not in NO_SPACE:",
+        "if True:",
+        test_faults.test_retention_makes_its_own_room_on_a_disk_without_a_byte,
     ),
 ]
 

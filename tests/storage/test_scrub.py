@@ -3,7 +3,7 @@
 import pytest
 
 from storage.config import LogConfig
-from storage.errors import InvariantError, LogDamaged, OffsetOutOfRange
+from storage.errors import CorruptBatch, InvariantError, LogDamaged, OffsetOutOfRange
 from storage.log import Log
 from tests.storage.forgetful import ForgetfulFileSystem
 from tests.storage.test_faults import append, sync
@@ -91,3 +91,28 @@ def test_a_segment_that_was_cut_meanwhile_is_not_called_damaged() -> None:
     assert run.damaged_at is not None
     assert not log.complete_scrub(run)
     assert log.damaged_at is None
+
+
+def test_no_flipped_bit_is_read_from_closed_segments_nor_from_what_an_earlier_process_wrote() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 10)
+    end = log.log_end_offset
+    content = batches_of(log)
+    for restarted in (False, True):
+        names = ["00000000000000000004", "00000000000000000008"] if restarted else ["00000000000000000004"]
+        for name in names:
+            path = f"/data/log/{name}.log"
+            base = int(name)
+            bits = [bit for bit in range(8 * fs.size(path)) if bit < 8 * 110 or bit % 37 == 0]
+            for bit in bits:
+                fs.flip_bit(path, bit)
+                with pytest.raises(CorruptBatch):
+                    log.read(base, 10_000, end, min_one=True, verify=True)
+                fs.flip_bit(path, bit)
+        piece = log.read(4, 10_000, end, min_one=True, verify=True)
+        assert piece.data == b"".join(data for base, _, _, data in content if 4 <= base < 8)
+        log.close()
+        log = open_log(fs.kill(), None, CONFIG)
+        fs = log._fs  # type: ignore[assignment]  # the one after the restart
+        assert log.recovery.clean

@@ -10,7 +10,7 @@ from ottla.protocol.errors import ApiError
 from ottla.v1.record_pb2 import Record, Records, Segment
 from tests.node.broker.cluster import FAST, TOPIC_ID, Cluster, running, until
 
-SETTINGS = replace(FAST, cleaner_backoff_ms=50, scrub_interval_ms=0, high_watermark_checkpoint_interval_ms=100)
+SETTINGS = replace(FAST, cleaner_backoff_ms=50, scrub_interval_ms=50, high_watermark_checkpoint_interval_ms=100)
 VALUE_BYTES = 300_000
 
 

@@ -53,6 +53,8 @@ class Host:
     def alter_isr(self, partition: Partition, change: IsrChange) -> None:
         self.changes.append(change)
 
+    def suspect(self, partition: Partition, offset: int) -> None: ...
+
     def no_space(self) -> None:
         self.full = True
 
