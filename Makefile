@@ -77,6 +77,10 @@ sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), s
 	$(BIN)/python -m tests.sim.cluster_sim --minutes $(or $(MINUTES),10); cluster=$$?; \
 	wait $$raft && exit $$cluster
 
+.PHONY: quorum
+quorum: $(BIN)/ottla-dev-ready ## The metadata quorum as real processes with both cores busy: kills, cuts, start orders (half an hour)
+	$(BIN)/python -m pytest -m long -rP tests/cluster/test_quorum.py
+
 .PHONY: languages
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
 	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages -rs tests/languages

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     controller_quorum_election_timeout_ms: Ms = 1000
     # A controller that has not heard from a majority for this long resigns.
     controller_quorum_fetch_timeout_ms: Ms = 1500
+    # A voter of the list above that has no vote, for it is new or its disk was replaced, asks for its seat by itself.
+    controller_quorum_auto_join_enable: bool = False
     # A snapshot of the metadata is taken after so many bytes of changes, or after this time.
     metadata_log_max_record_bytes_between_snapshots: Bytes = 4 * 2**20
     metadata_log_max_snapshot_interval_ms: Ms = 600_000

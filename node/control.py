@@ -12,8 +12,10 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import grpc
 import structlog
 
+from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
 from node.config import Settings, split_address
 from node.controller.service import admin_handlers, controller_handlers
@@ -24,13 +26,16 @@ from node.http import HttpServer, Reply
 from node.metadata.image import FEATURES, METADATA_VERSION, NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
 from node.process import cause_of
+from node.quorum.auto_join import AutoJoin
 from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
 from node.services.view import QuorumView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
-from ottla.v1 import admin_pb2, cluster_pb2
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2, cluster_pb2, error_pb2
+from raft.model import PeerId
 from storage.directory import LogDirectory
 from storage.fs import FileSystem
 
@@ -43,6 +48,8 @@ TURN_S: Final = 0.1
 LOOK_S: Final = 0.5
 VIEW_EVERY_TURNS: Final = 2
 NO_EPOCH: Final = -1
+VOTER_CHANGE_S: Final = 15.0
+"""The controller itself waits up to 10 s for an observer that lags."""
 MESSAGE_MAX_BYTES: Final = 64 * 2**20
 NOBODY_LEFT_MS: Final = 3000
 """Without a controller for longer than an election takes, there is no majority left to hand over to."""
@@ -131,8 +138,42 @@ class ControlPlane:
             group.create_task(self._shell.run())
             group.create_task(self._register())
             group.create_task(self._watch())
+            if self._settings.controller_quorum_auto_join_enable and self._is_configured_voter:
+                group.create_task(AutoJoin(self._quorum, self._add_voter, self._remove_voter).run())
             for core in (self._quorum.failed, self._shell.failed):
                 group.create_task(_until(core))
+
+    @property
+    def _is_configured_voter(self) -> bool:
+        return self._settings.node_id in dict(self._settings.voters)
+
+    async def _add_voter(self, voter: PeerId) -> None:
+        request = admin_pb2.AddVoterRequest(node_id=voter.node_id, directory_id=voter.directory_id)
+        await self._ask_controller("AddVoter", request, admin_pb2.AddVoterResponse)
+
+    async def _remove_voter(self, voter: PeerId) -> None:
+        request = admin_pb2.RemoveVoterRequest(node_id=voter.node_id, directory_id=voter.directory_id)
+        await self._ask_controller("RemoveVoter", request, admin_pb2.RemoveVoterResponse)
+
+    async def _ask_controller(self, method: str, request: Any, response: Any) -> None:
+        """Raises ApiError with what the active controller says, or that it was not reached."""
+        address = self._controller_address()
+        if address is None:
+            raise ApiError(error_pb2.ERROR_CODE_NOT_CONTROLLER, "there is no active controller")
+        async with grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS) as channel:
+            call: Any = channel.unary_unary(
+                f"/{ADMIN.full_name}/{method}",
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=response.FromString,
+            )
+            try:
+                answer = await call(request, timeout=VOTER_CHANGE_S)
+            except grpc.aio.AioRpcError as error:
+                raise ApiError(
+                    error_pb2.ERROR_CODE_NETWORK_EXCEPTION, f"{method} at {address}: {error.details()}"
+                ) from None
+        if answer.error.code:
+            raise ApiError.from_proto(answer.error)
 
     async def _register(self) -> None:
         """A broker registers when its logs are recovered: what it is elected for it must be able to lead."""

@@ -21,7 +21,7 @@ from node.config import Settings
 from node.quorum.disk import DiskQueue
 from node.quorum.members import Members
 from node.quorum.snapshots import Snapshots
-from node.quorum.status import describe
+from node.quorum.status import describe, tell_replaced_disks
 from node.quorum.store import QuorumStore
 from node.quorum.wire import to_proto
 from ottla.internal.v1 import raft_pb2 as pb
@@ -102,6 +102,7 @@ class Quorum:
         self._snapshots = Snapshots(self._store, self._thread, self._on_snapshot_stored, self._fail)
         self._applied_bytes = 0
         self._snapshot_ms = _now_ms()
+        self._replaced: list[PeerId] = []
         self._next_read = 0
         self._reads: dict[int, asyncio.Future[int]] = {}
         self._applied_waiters: dict[int, list[tuple[int, asyncio.Future[None]]]] = {}
@@ -176,6 +177,16 @@ class Quorum:
                 self.failed.set_exception(error)
 
     # --- requests
+
+    @property
+    def me(self) -> PeerId:
+        """This member: node and disk."""
+        return self._me
+
+    @property
+    def voters(self) -> tuple[PeerId, ...]:
+        """The voter set as this node's log has it; empty before there is a cluster."""
+        return () if self._raft is None else self._raft.log.voters
 
     @property
     def commit_index(self) -> int:
@@ -500,6 +511,8 @@ class Quorum:
         connected = self._members.links.connected
         self._feed(lambda raft: raft.set_contacts(connected))
         self._feed(lambda raft: raft.peer_alive(peer, _now_ms()))
+        if self._raft is not None:
+            self._replaced = tell_replaced_disks(self._raft.log.voters, (*connected, self._me), self._replaced)
 
     def on_dead(self, peer: PeerId) -> None:
         """`peer` closed its streams and did not come back."""
@@ -524,7 +537,7 @@ class Quorum:
     @property
     def voter_count(self) -> int:
         """How many members vote; 0 before there is a cluster."""
-        return 0 if self._raft is None else len(self._raft.log.voters)
+        return len(self.voters)
 
 
 def _now_ms() -> int:

@@ -1,11 +1,15 @@
-"""The quorum as one node sees it, for DescribeQuorum."""
+"""The quorum as one node sees it, for DescribeQuorum and for whoever reads the log."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import structlog
 
 from ottla.v1 import cluster_pb2
 from raft.core import Status
 from raft.effects import Role
 from raft.model import PeerId
+
+log = structlog.get_logger(__name__)
 
 
 def describe(
@@ -47,3 +51,27 @@ def describe(
         observers=[replica(p.peer) for p in status.peers if not p.voter],
         node_id=me.node_id,
     )
+
+
+def tell_replaced_disks(voters: Sequence[PeerId], present: Iterable[PeerId], told: list[PeerId]) -> list[PeerId]:
+    """Log which voters came back with another disk, and what can be done; returns them. `told`: the last answer."""
+    now = {peer.node_id: peer for peer in present}
+    replaced = [voter for voter in voters if now.get(voter.node_id, voter) != voter]
+    if not replaced or replaced == told:
+        return replaced
+    if 2 * len(replaced) >= len(voters):
+        log.error(
+            "quorum_majority_of_disks_replaced",
+            voters=[str(voter) for voter in voters],
+            replaced=[str(voter) for voter in replaced],
+            meaning="no majority remembers this cluster's metadata: nobody can lead, and no new cluster is formed",
+            next_step="stop these nodes and restore their data directories as they were",
+        )
+    else:
+        log.warning(
+            "quorum_voter_disk_replaced",
+            replaced=[str(voter) for voter in replaced],
+            meaning="the node follows without a vote",
+            next_step="; ".join(f"ottla cluster voter remove {i}, then add {i}" for i, _ in replaced),
+        )
+    return replaced

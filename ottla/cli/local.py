@@ -193,6 +193,7 @@ class LocalCluster:
             "data.dir": str((self.directory / f"node-{node.node_id}").resolve()),
             "base.port": self.nodes[0].port,
             "controller.quorum.voters": voters,
+            "controller.quorum.auto.join.enable": True,
             **self._settings,
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]

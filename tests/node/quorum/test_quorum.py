@@ -177,7 +177,7 @@ async def test_a_wiped_voter_follows_without_a_vote(tmp_path):
         assert seats[away] == bytes([77]) * 16
 
 
-async def test_a_wiped_majority_forms_nothing_beside_the_node_that_remembers(tmp_path):
+async def test_a_wiped_majority_forms_nothing_beside_the_node_that_remembers(tmp_path, capsys):
     async with Nodes(tmp_path, 3) as nodes:
         await nodes.start()
         leader = await nodes.leader()
@@ -194,6 +194,10 @@ async def test_a_wiped_majority_forms_nothing_beside_the_node_that_remembers(tmp
         await asyncio.sleep(2.5)
         assert {nodes[i].quorum.cluster_id for i in (1, 2, 3)} == {cluster_id}
         assert all(nodes[i].quorum.leadership.leader_id is None for i in (1, 2, 3))
+        assert len(nodes[3].quorum._replaced) == 2
+    told = capsys.readouterr().out
+    assert "quorum_majority_of_disks_replaced" in told
+    assert "restore their data directories" in told
 
 
 async def test_nodes_of_two_clusters_refuse_each_other_with_both_ids(tmp_path):
