@@ -30,6 +30,7 @@ from node.quorum.auto_join import AutoJoin
 from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
+from node.services.group_lag import LagSample
 from node.services.view import QuorumView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
@@ -90,6 +91,7 @@ class ControlPlane:
         self._stopping = False
         self._contact_ms = 0
         self._waiting = Waiting(0, 0, 0)
+        self._group_lags: tuple[LagSample, ...] = ()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, data: "DataThread") -> None:
@@ -100,6 +102,7 @@ class ControlPlane:
         metrics = self._plane.metrics
         self._lag = metrics.loop_lag_seconds.labels(loop="control")
         metrics.add_gauges(self._gauges)
+        metrics.add_group_lags(lambda: self._group_lags)
         self._publisher.subscribe(self._on_image)
         self._lifecycle = BrokerLifecycle(
             controller_pb2.RegisterBrokerRequest(
@@ -361,6 +364,12 @@ class ControlPlane:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 self._waiting = await asyncio.wrap_future(self._data.submit(self._plane.waiting()))
+        # Old figures would look like new ones: without an answer there are none.
+        self._group_lags = ()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                lags = self._data.submit(self._plane.group_lags(LOOK_S / 2))
+                self._group_lags = await asyncio.wrap_future(lags)
         return Reply(200, self._plane.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _gauges(self) -> dict[str, tuple[str, float | dict[str, float]]]:

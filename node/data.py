@@ -29,10 +29,12 @@ from node.services.auto_create import AutoCreate
 from node.services.cluster import ClusterServicer, DescribeQuorum
 from node.services.fetch import Fetcher
 from node.services.fetch_stream import FetchStreams
+from node.services.group_lag import GroupLags, LagSample
 from node.services.groups import SERVICE as GROUPS
 from node.services.groups import GroupServices
 from node.services.offsets import Offsets
 from node.services.peers import Peers
+from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce
 from node.services.produce_stream import ProduceStreams
 from node.services.view import ClusterView, QuorumView
@@ -117,6 +119,8 @@ class DataPlane:
             ),
             random.Random(),
         )
+        self._positions = Positions(self.broker, self.view, self._peers)
+        self._lags = GroupLags(self._groups, self.view, self._positions)
         self._controller = ControllerClient(self.view.controller_address)
         self._servers: list[grpc.aio.Server] = []
         self._health: Any = None
@@ -138,7 +142,7 @@ class DataPlane:
         listener.add_service(
             between,
             REPLICATION,
-            {"Fetch": ReplicationService(self.broker).serve},
+            {"Fetch": ReplicationService(self.broker).serve, "LookUp": self._positions.serve},
             self.metrics,
             responses={"Fetch": listener.passes},
         )
@@ -184,8 +188,7 @@ class DataPlane:
         )
         # What a coordinator asks leaders is its own question, not the hop of a call that was passed on to it.
         lookups = Offsets(broker, view, peers, metrics, forwarded=False)
-        reads = Fetcher(broker, view, peers, metrics, fetch_max_bytes=settings.fetch_max_bytes, forwarded=False)
-        groups = GroupServices(self._groups, view, peers, lookups, reads, self._controller, forwarded=forwarded)
+        groups = GroupServices(self._groups, view, peers, lookups, self._lags, self._controller, forwarded=forwarded)
         listener.add_service(server, GROUPS, groups.handlers(), metrics)
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
         listener.add_service(
@@ -235,6 +238,10 @@ class DataPlane:
         readers = {reader for partition in led for reader in partition.readers}
         lags = (partition.log.log_end_offset - max(0, partition.high_watermark) for partition in led)
         return Waiting(sum(len(partition.acks) for partition in led), len(readers), max(lags, default=0))
+
+    async def group_lags(self, timeout_s: float) -> tuple[LagSample, ...]:
+        """How far the groups coordinated here are behind, for the metrics."""
+        return await self._lags.samples(timeout_s)
 
     def apply_metadata(self, image: Image, delta: Delta) -> None:
         """Takes over the next image. An error here is a bug: it stops the node, for what follows would build on it."""

@@ -1,7 +1,7 @@
 """The node's metrics, in Prometheus' text format. Counters are bumped on the loop that owns them; gauges are read by
 `/metrics` from a snapshot that the data loop makes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -69,6 +69,10 @@ class Metrics:
         """Renders what `read` returns: name -> (help, value, or values by node id)."""
         self.registry.register(_Gauges(read))
 
+    def add_group_lags(self, read: Callable[[], Iterable[tuple[str, str, int, tuple[int, int, int]]]]) -> None:
+        """Renders what `read` returns: group, topic, partition, (high watermark, lag in records, lag in ms)."""
+        self.registry.register(_GroupLags(read))
+
     def render(self) -> bytes:
         return generate_latest(self.registry)
 
@@ -86,3 +90,22 @@ class _Gauges(Collector):
             else:
                 family = GaugeMetricFamily(name, text, value=value)
             yield family
+
+
+class _GroupLags(Collector):
+    def __init__(self, read: Callable[[], Iterable[tuple[str, str, int, tuple[int, int, int]]]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        names = ["group", "topic", "partition"]
+        behind = GaugeMetricFamily(
+            "ottla_group_lag_records", "By group coordinated here: records between position and end.", labels=names
+        )
+        late = GaugeMetricFamily(
+            "ottla_group_lag_seconds", "By group coordinated here: age of the first unread record.", labels=names
+        )
+        for group, topic, partition, (_, records, ms) in self._read():
+            behind.add_metric([group, topic, str(partition)], records)
+            late.add_metric([group, topic, str(partition)], ms / 1000)
+        yield behind
+        yield late

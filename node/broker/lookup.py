@@ -29,6 +29,16 @@ def record_at(data: bytes, timestamp_ms: int) -> tuple[int, int]:
     return header.last_offset, header.max_timestamp
 
 
+def written_ms(data: bytes, offset: int) -> int:
+    """The timestamp of the first record at or after `offset` in a stored batch. Raises CorruptBatch, ApiError."""
+    batch = _batch(data, 0)
+    header = batch.header
+    for place, record in enumerate(Records.FromString(_plain(data, batch)).records):
+        if _offset(header, place, record.offset_delta if record.HasField("offset_delta") else None) >= offset:
+            return header.base_timestamp + record.timestamp_delta
+    return header.max_timestamp
+
+
 def readable(data: bytes, accept: frozenset[int], seed: int, max_bytes: int) -> tuple[bytes, int | None]:
     """The slice with what the reader does not accept decompressed, offsets kept; `seed` is the partition's for header
     checksums. At most `max_bytes`, but at least one batch: (data, next offset if the slice was cut short).

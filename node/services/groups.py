@@ -18,17 +18,15 @@ from node.groups.model import Group
 from node.groups.shell import OFFSETS_TOPIC, GroupShell, Session, Shard
 from node.metadata.image import NO_LEADER
 from node.services.faults import Context
-from node.services.fetch import Fetcher
+from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
 from node.services.peers import FORWARDED_METADATA, Peers
 from node.services.view import ClusterView
-from ottla.internal.v1 import controller_pb2, view_pb2
-from ottla.protocol.batch import decode_header
+from ottla.internal.v1 import controller_pb2
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
 from ottla.v1 import admin_pb2, data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
-from ottla.v1.record_pb2 import Codec
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +34,7 @@ SERVICE: Final = group_pb2.DESCRIPTOR.services_by_name["GroupService"]
 TICK_S: Final = 1.0
 WAIT_S: Final = 10.0
 LIST_WAIT_S: Final = 3.0
+LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
 ENSURE_S: Final = 0.2
 BROKEN_S: Final = 0.02
@@ -63,7 +62,7 @@ class GroupServices:
         view: ClusterView,
         peers: Peers,
         offsets: Offsets,
-        fetcher: Fetcher,
+        lags: GroupLags,
         controller: ControllerClient,
         *,
         forwarded: bool,
@@ -72,7 +71,7 @@ class GroupServices:
         self._view = view
         self._peers = peers
         self._offsets = offsets
-        self._fetcher = fetcher
+        self._lags = lags
         self._controller = controller
         self._forwarded = forwarded
         self._ensuring: asyncio.Task[None] | None = None
@@ -443,7 +442,7 @@ class GroupServices:
                 group = await self._shell.look(shard, lambda c: c.group(group_id))
                 if group is None:
                     raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
-                return group_pb2.DescribeGroupsResponse(groups=[await self._describe(group, context)])
+                return group_pb2.DescribeGroupsResponse(groups=[await self._describe(group)])
 
             part = group_pb2.DescribeGroupsRequest(group_ids=[group_id])
             try:
@@ -456,7 +455,7 @@ class GroupServices:
 
         return group_pb2.DescribeGroupsResponse(groups=[await one(group_id) for group_id in request.group_ids])
 
-    async def _describe(self, group: Group, context: Context) -> group_pb2.GroupDescription:
+    async def _describe(self, group: Group) -> group_pb2.GroupDescription:
         description = group_pb2.GroupDescription(
             group_id=group.group_id,
             state=group.state,
@@ -475,24 +474,13 @@ class GroupServices:
                 owned=[self._name(at) for at in sorted(member.assigned | member.revoking)],
                 target=[self._name(at) for at in sorted(group.targets.get(member_id, frozenset()))],
             )
-        wanted = sorted(group.offsets.keys() | group.owners.keys())
-        latest = await self._list(wanted, -1, context)
-        earliest = await self._list(wanted, -2, context)
-        for at in wanted:
-            lag = description.partitions.add(partition=self._name(at), member_id=group.owners.get(at, ""))
-            committed = group.offsets.get(at)
-            if committed is not None:
-                lag.committed_offset = committed.offset
-            if latest[at].error.code or earliest[at].error.code:
-                continue
-            lag.high_watermark = latest[at].offset
-            position = max(earliest[at].offset, committed.offset if committed is not None else 0)
-            lag.lag_records = max(0, latest[at].offset - position)
-            since_ms = await self._written_ms(at, position, context) if lag.lag_records else None
-            if not lag.lag_records:
-                lag.lag_ms = 0
-            elif since_ms is not None:
-                lag.lag_ms = max(0, self._shell.wall_ms() - since_ms)
+        lags = (await self._lags.of([group], LAG_WAIT_S)).get(group.group_id, {})
+        for at in sorted(group.offsets.keys() | group.owners.keys()):
+            entry = description.partitions.add(partition=self._name(at), member_id=group.owners.get(at, ""))
+            if (committed := group.offsets.get(at)) is not None:
+                entry.committed_offset = committed.offset
+            if (lag := lags.get(at)) is not None:
+                entry.high_watermark, entry.lag_records, entry.lag_ms = lag
         return description
 
     async def delete_groups(
@@ -537,19 +525,6 @@ class GroupServices:
         )
         answers = await self._offsets.list_offsets(questions, context)
         return dict(zip(wanted, answers.partitions, strict=True))
-
-    async def _written_ms(self, at: tuple[bytes, int], offset: int, context: Context) -> int | None:
-        """When the record at an offset was written, in ms; None where that cannot be told now."""
-        request = data_pb2.FetchRequest(
-            max_wait_ms=0,
-            partitions=[data_pb2.FetchPartition(topic_id=at[0], partition=at[1], offset=offset, max_bytes=1)],
-            accept=data_pb2.Accept(codecs=Codec.values()),
-        )
-        answer = view_pb2.FetchResponseView.FromString(await self._fetcher.fetch(request, context))
-        for result in answer.partitions:
-            for batch in result.batches:
-                return decode_header(batch).base_timestamp
-        return None
 
 
 async def _half_close(upstream: Any, answers: "asyncio.Task[None]") -> None:

@@ -26,7 +26,7 @@ from ottla.v1 import data_pb2 as ottla_dot_v1_dot_data__pb2
 from ottla.v1 import error_pb2 as ottla_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ottla/internal/v1/replication.proto\x12\x11ottla.internal.v1\x1a\x13ottla/v1/data.proto\x1a\x14ottla/v1/error.proto\"\xe1\x01\n\x13ReplicaFetchRequest\x12.\n\x05hello\x18\x01 \x01(\x0b\x32\x1f.ottla.internal.v1.ReplicaHello\x12<\n\npartitions\x18\x02 \x03(\x0b\x32(.ottla.internal.v1.ReplicaFetchPartition\x12\x36\n\x07removed\x18\x03 \x03(\x0b\x32%.ottla.internal.v1.ReplicaPartitionId\x12\x11\n\tmax_bytes\x18\x04 \x01(\x05\x12\x11\n\tdisk_full\x18\x05 \x01(\x08\"r\n\x0cReplicaHello\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x62roker_epoch\x18\x04 \x01(\x03\x12\x11\n\tleader_id\x18\x05 \x01(\x05\"9\n\x12ReplicaPartitionId\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\"\xd8\x01\n\x15ReplicaFetchPartition\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x1c\n\x14\x63urrent_leader_epoch\x18\x03 \x01(\x05\x12\x14\n\x0c\x66\x65tch_offset\x18\x04 \x01(\x03\x12\x1a\n\x12last_fetched_epoch\x18\x05 \x01(\x11\x12\x18\n\x10log_start_offset\x18\x06 \x01(\x03\x12\x19\n\x11synced_end_offset\x18\x07 \x01(\x03\x12\x15\n\rprogress_only\x18\x08 \x01(\x08\"q\n\x14ReplicaFetchResponse\x12\x39\n\npartitions\x18\x01 \x03(\x0b\x32%.ottla.internal.v1.ReplicaFetchResult\x12\x1e\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x0f.ottla.v1.Error\"\xdf\x01\n\x12ReplicaFetchResult\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x1e\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\x0c\x12\x16\n\x0ehigh_watermark\x18\x05 \x01(\x03\x12\x18\n\x10log_start_offset\x18\x06 \x01(\x03\x12+\n\x0f\x64iverging_epoch\x18\x07 \x01(\x0b\x32\x12.ottla.v1.EpochEnd\x12\x14\n\x0cleader_epoch\x18\x08 \x01(\x05\x32r\n\x12ReplicationService\x12\\\n\x05\x46\x65tch\x12&.ottla.internal.v1.ReplicaFetchRequest\x1a\'.ottla.internal.v1.ReplicaFetchResponse(\x01\x30\x01\x42U\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ottla/internal/v1/replication.proto\x12\x11ottla.internal.v1\x1a\x13ottla/v1/data.proto\x1a\x14ottla/v1/error.proto\"E\n\rLookUpRequest\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.ottla.internal.v1.LookUpPosition\"E\n\x0eLookUpPosition\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"D\n\x0eLookUpResponse\x12\x32\n\tpositions\x18\x01 \x03(\x0b\x32\x1f.ottla.internal.v1.LookUpResult\"r\n\x0cLookUpResult\x12\x0f\n\x07unknown\x18\x01 \x01(\x08\x12\x11\n\tlog_start\x18\x02 \x01(\x03\x12\x16\n\x0ehigh_watermark\x18\x03 \x01(\x03\x12\x17\n\nwritten_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_written_ms\"\xe1\x01\n\x13ReplicaFetchRequest\x12.\n\x05hello\x18\x01 \x01(\x0b\x32\x1f.ottla.internal.v1.ReplicaHello\x12<\n\npartitions\x18\x02 \x03(\x0b\x32(.ottla.internal.v1.ReplicaFetchPartition\x12\x36\n\x07removed\x18\x03 \x03(\x0b\x32%.ottla.internal.v1.ReplicaPartitionId\x12\x11\n\tmax_bytes\x18\x04 \x01(\x05\x12\x11\n\tdisk_full\x18\x05 \x01(\x08\"r\n\x0cReplicaHello\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x62roker_epoch\x18\x04 \x01(\x03\x12\x11\n\tleader_id\x18\x05 \x01(\x05\"9\n\x12ReplicaPartitionId\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\"\xd8\x01\n\x15ReplicaFetchPartition\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x1c\n\x14\x63urrent_leader_epoch\x18\x03 \x01(\x05\x12\x14\n\x0c\x66\x65tch_offset\x18\x04 \x01(\x03\x12\x1a\n\x12last_fetched_epoch\x18\x05 \x01(\x11\x12\x18\n\x10log_start_offset\x18\x06 \x01(\x03\x12\x19\n\x11synced_end_offset\x18\x07 \x01(\x03\x12\x15\n\rprogress_only\x18\x08 \x01(\x08\"q\n\x14ReplicaFetchResponse\x12\x39\n\npartitions\x18\x01 \x03(\x0b\x32%.ottla.internal.v1.ReplicaFetchResult\x12\x1e\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x0f.ottla.v1.Error\"\xdf\x01\n\x12ReplicaFetchResult\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x1e\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\x0c\x12\x16\n\x0ehigh_watermark\x18\x05 \x01(\x03\x12\x18\n\x10log_start_offset\x18\x06 \x01(\x03\x12+\n\x0f\x64iverging_epoch\x18\x07 \x01(\x0b\x32\x12.ottla.v1.EpochEnd\x12\x14\n\x0cleader_epoch\x18\x08 \x01(\x05\x32\xc1\x01\n\x12ReplicationService\x12\\\n\x05\x46\x65tch\x12&.ottla.internal.v1.ReplicaFetchRequest\x1a\'.ottla.internal.v1.ReplicaFetchResponse(\x01\x30\x01\x12M\n\x06LookUp\x12 .ottla.internal.v1.LookUpRequest\x1a!.ottla.internal.v1.LookUpResponseBU\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.internal.v1.replicati
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.ottla.internal.v1P\001Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1'
-  _globals['_REPLICAFETCHREQUEST']._serialized_start=102
-  _globals['_REPLICAFETCHREQUEST']._serialized_end=327
-  _globals['_REPLICAHELLO']._serialized_start=329
-  _globals['_REPLICAHELLO']._serialized_end=443
-  _globals['_REPLICAPARTITIONID']._serialized_start=445
-  _globals['_REPLICAPARTITIONID']._serialized_end=502
-  _globals['_REPLICAFETCHPARTITION']._serialized_start=505
-  _globals['_REPLICAFETCHPARTITION']._serialized_end=721
-  _globals['_REPLICAFETCHRESPONSE']._serialized_start=723
-  _globals['_REPLICAFETCHRESPONSE']._serialized_end=836
-  _globals['_REPLICAFETCHRESULT']._serialized_start=839
-  _globals['_REPLICAFETCHRESULT']._serialized_end=1062
-  _globals['_REPLICATIONSERVICE']._serialized_start=1064
-  _globals['_REPLICATIONSERVICE']._serialized_end=1178
+  _globals['_LOOKUPREQUEST']._serialized_start=101
+  _globals['_LOOKUPREQUEST']._serialized_end=170
+  _globals['_LOOKUPPOSITION']._serialized_start=172
+  _globals['_LOOKUPPOSITION']._serialized_end=241
+  _globals['_LOOKUPRESPONSE']._serialized_start=243
+  _globals['_LOOKUPRESPONSE']._serialized_end=311
+  _globals['_LOOKUPRESULT']._serialized_start=313
+  _globals['_LOOKUPRESULT']._serialized_end=427
+  _globals['_REPLICAFETCHREQUEST']._serialized_start=430
+  _globals['_REPLICAFETCHREQUEST']._serialized_end=655
+  _globals['_REPLICAHELLO']._serialized_start=657
+  _globals['_REPLICAHELLO']._serialized_end=771
+  _globals['_REPLICAPARTITIONID']._serialized_start=773
+  _globals['_REPLICAPARTITIONID']._serialized_end=830
+  _globals['_REPLICAFETCHPARTITION']._serialized_start=833
+  _globals['_REPLICAFETCHPARTITION']._serialized_end=1049
+  _globals['_REPLICAFETCHRESPONSE']._serialized_start=1051
+  _globals['_REPLICAFETCHRESPONSE']._serialized_end=1164
+  _globals['_REPLICAFETCHRESULT']._serialized_start=1167
+  _globals['_REPLICAFETCHRESULT']._serialized_end=1390
+  _globals['_REPLICATIONSERVICE']._serialized_start=1393
+  _globals['_REPLICATIONSERVICE']._serialized_end=1586
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,120 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class LookUpRequest(_message.Message):
+    """Positions to look up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpPosition]:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        positions: _abc.Iterable[Global___LookUpPosition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["positions", b"positions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpRequest: _TypeAlias = LookUpRequest  # noqa: Y015
+
+@_typing.final
+class LookUpPosition(_message.Message):
+    """A position in a partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    topic_id: _builtins.bytes
+    """The topic."""
+    partition: _builtins.int
+    """The partition's number."""
+    offset: _builtins.int
+    """The next offset to read."""
+    def __init__(
+        self,
+        *,
+        topic_id: _builtins.bytes = ...,
+        partition: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "partition", b"partition", "topic_id", b"topic_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpPosition: _TypeAlias = LookUpPosition  # noqa: Y015
+
+@_typing.final
+class LookUpResponse(_message.Message):
+    """What is known, in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpResult]:
+        """One for each position."""
+
+    def __init__(
+        self,
+        *,
+        positions: _abc.Iterable[Global___LookUpResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["positions", b"positions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpResponse: _TypeAlias = LookUpResponse  # noqa: Y015
+
+@_typing.final
+class LookUpResult(_message.Message):
+    """What is known of one position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    LOG_START_FIELD_NUMBER: _builtins.int
+    HIGH_WATERMARK_FIELD_NUMBER: _builtins.int
+    WRITTEN_MS_FIELD_NUMBER: _builtins.int
+    unknown: _builtins.bool
+    """Set where this node does not lead the partition, or cannot read it; nothing else is set then."""
+    log_start: _builtins.int
+    """The first offset there is."""
+    high_watermark: _builtins.int
+    """The end of what can be read."""
+    written_ms: _builtins.int
+    """When the first record at or after the offset was written, in milliseconds since the epoch; absent = there is none."""
+    def __init__(
+        self,
+        *,
+        unknown: _builtins.bool = ...,
+        log_start: _builtins.int = ...,
+        high_watermark: _builtins.int = ...,
+        written_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_written_ms", b"_written_ms", "written_ms", b"written_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_written_ms", b"_written_ms", "high_watermark", b"high_watermark", "log_start", b"log_start", "unknown", b"unknown", "written_ms", b"written_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__written_ms: _TypeAlias = _typing.Literal["written_ms"]  # noqa: Y015
+    _WhichOneofArgType__written_ms: _TypeAlias = _typing.Literal["_written_ms", b"_written_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__written_ms) -> _WhichOneofReturnType__written_ms | None: ...
+
+Global___LookUpResult: _TypeAlias = LookUpResult  # noqa: Y015
+
+@_typing.final
 class ReplicaFetchRequest(_message.Message):
     """What a follower wants. Partitions not named keep their last position; a response's partitions must be asked for again."""
 

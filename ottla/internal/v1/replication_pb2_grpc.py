@@ -40,6 +40,11 @@ class ReplicationServiceStub:
                 request_serializer=ottla_dot_internal_dot_v1_dot_replication__pb2.ReplicaFetchRequest.SerializeToString,
                 response_deserializer=ottla_dot_internal_dot_v1_dot_replication__pb2.ReplicaFetchResponse.FromString,
                 _registered_method=True)
+        self.LookUp = channel.unary_unary(
+                '/ottla.internal.v1.ReplicationService/LookUp',
+                request_serializer=ottla_dot_internal_dot_v1_dot_replication__pb2.LookUpRequest.SerializeToString,
+                response_deserializer=ottla_dot_internal_dot_v1_dot_replication__pb2.LookUpResponse.FromString,
+                _registered_method=True)
 
 
 class ReplicationServiceServicer:
@@ -53,6 +58,13 @@ class ReplicationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookUp(self, request, context):
+        """What leaders know of positions: for the lag of groups, one question per leader.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplicationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_ReplicationServiceServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=ottla_dot_internal_dot_v1_dot_replication__pb2.ReplicaFetchRequest.FromString,
                     response_serializer=ottla_dot_internal_dot_v1_dot_replication__pb2.ReplicaFetchResponse.SerializeToString,
+            ),
+            'LookUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUp,
+                    request_deserializer=ottla_dot_internal_dot_v1_dot_replication__pb2.LookUpRequest.FromString,
+                    response_serializer=ottla_dot_internal_dot_v1_dot_replication__pb2.LookUpResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class ReplicationService:
             '/ottla.internal.v1.ReplicationService/Fetch',
             ottla_dot_internal_dot_v1_dot_replication__pb2.ReplicaFetchRequest.SerializeToString,
             ottla_dot_internal_dot_v1_dot_replication__pb2.ReplicaFetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.internal.v1.ReplicationService/LookUp',
+            ottla_dot_internal_dot_v1_dot_replication__pb2.LookUpRequest.SerializeToString,
+            ottla_dot_internal_dot_v1_dot_replication__pb2.LookUpResponse.FromString,
             options,
             channel_credentials,
             insecure,

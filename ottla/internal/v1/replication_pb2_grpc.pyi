@@ -35,6 +35,8 @@ class ReplicationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReplicationServiceAsyncStub: ...
     Fetch: _grpc.StreamStreamMultiCallable[_replication_pb2.ReplicaFetchRequest, _replication_pb2.ReplicaFetchResponse]
     """One stream per follower and leader node, for all partitions they share. A waiting fetch is answered at the append."""
+    LookUp: _grpc.UnaryUnaryMultiCallable[_replication_pb2.LookUpRequest, _replication_pb2.LookUpResponse]
+    """What leaders know of positions: for the lag of groups, one question per leader."""
 
 @_typing.type_check_only
 class ReplicationServiceAsyncStub(ReplicationServiceStub):
@@ -43,6 +45,8 @@ class ReplicationServiceAsyncStub(ReplicationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Fetch: _aio.StreamStreamMultiCallable[_replication_pb2.ReplicaFetchRequest, _replication_pb2.ReplicaFetchResponse]  # type: ignore[assignment]
     """One stream per follower and leader node, for all partitions they share. A waiting fetch is answered at the append."""
+    LookUp: _aio.UnaryUnaryMultiCallable[_replication_pb2.LookUpRequest, _replication_pb2.LookUpResponse]  # type: ignore[assignment]
+    """What leaders know of positions: for the lag of groups, one question per leader."""
 
 class ReplicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Followers pull, on the replication listener. The public services are served there too, for forwarded calls."""
@@ -54,5 +58,13 @@ class ReplicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_replication_pb2.ReplicaFetchResponse], _abc.AsyncIterator[_replication_pb2.ReplicaFetchResponse]]:
         """One stream per follower and leader node, for all partitions they share. A waiting fetch is answered at the append."""
+
+    @_abc_1.abstractmethod
+    def LookUp(
+        self,
+        request: _replication_pb2.LookUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.LookUpResponse, _abc.Awaitable[_replication_pb2.LookUpResponse]]:
+        """What leaders know of positions: for the lag of groups, one question per leader."""
 
 def add_ReplicationServiceServicer_to_server(servicer: ReplicationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,11 +1,14 @@
 """GroupService over real planes: any node answers for any group, wherever its coordinator and its partitions are."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from ottla.v1 import data_pb2, data_pb2_grpc, group_pb2, group_pb2_grpc, record_pb2
+from ottla.v1 import error_pb2 as pb
 from tests.node.services.planes import Planes
 
 HERE, COORDINATOR, LEADER = 1, 2, 3
@@ -20,13 +23,23 @@ async def planes(tmp_path: Path) -> AsyncIterator[Planes]:
         yield made
 
 
-async def produce(planes: Planes, count: int) -> None:
-    records = record_pb2.Records(records=[record_pb2.Record(value=b"%d" % value) for value in range(count)])
-    part = data_pb2.ProducePartition(topic="t", batch=record_pb2.RecordBatch(records=records))
+async def produce(planes: Planes, count: int, ages_ms: tuple[int, ...] = ()) -> None:
+    """One batch; `ages_ms` are its records' ages, the oldest first, else it is of now."""
+    first = now_ms() - max(ages_ms, default=0)
+    deltas = [max(ages_ms) - age for age in ages_ms] or [0] * count
+    records = record_pb2.Records(
+        records=[record_pb2.Record(value=b"%d" % i, timestamp_delta=delta) for i, delta in enumerate(deltas)]
+    )
+    batch = record_pb2.RecordBatch(records=records, base_timestamp=first, max_timestamp=first + max(deltas))
+    part = data_pb2.ProducePartition(topic="t", batch=batch)
     async with planes.channel(LEADER) as channel:
         request = data_pb2.ProduceRequest(partitions=[part], timeout_ms=3000)
         (result,) = (await data_pb2_grpc.DataServiceStub(channel).Produce(request, timeout=5)).partitions
     assert not result.HasField("error"), result.error
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def commit(planes: Planes, offset: int) -> None:
@@ -62,3 +75,109 @@ async def test_lag_is_told_through_any_node(planes: Planes, via: int) -> None:
     assert (lag.committed_offset, lag.high_watermark, lag.lag_records) == (2, 5, 3)
     assert lag.HasField("lag_ms")
     assert answer.groups[0].coordinator_id == COORDINATOR
+
+
+@pytest.mark.parametrize(("position", "age_ms"), [(0, 600_000), (1, 60_000), (2, 5_000), (3, 0)])
+async def test_lag_in_time_is_the_age_of_the_first_unread_record(planes: Planes, position: int, age_ms: int) -> None:
+    """Without live members, and to the record: those of a batch may be far apart."""
+    await produce(planes, 3, ages_ms=(600_000, 60_000, 5_000))
+    began = now_ms()
+    await commit(planes, position)
+    (sample,) = await planes[COORDINATOR].group_lags(5.0)
+    passed = now_ms() - began
+    assert (sample.group, sample.topic, sample.partition) == ("g", "t", 0)
+    assert (sample.lag.high_watermark, sample.lag.records) == (3, 3 - position)
+    assert age_ms <= sample.lag.ms <= age_ms + passed + 500 if age_ms else sample.lag.ms == 0
+    assert await planes[HERE].group_lags(5.0) == ()
+
+
+async def test_a_partition_whose_leader_is_gone_is_left_out_and_the_others_are_there(planes: Planes) -> None:
+    planes.create_topic("u", [HERE])
+    await produce(planes, 2)
+    for topic in ("t", "u"):
+        where = data_pb2.TopicPartition(topic=topic)
+        item = group_pb2.OffsetCommit(partition=where, offset=0)
+        async with planes.channel(HERE) as channel:
+            request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[item])
+            await group_pb2_grpc.GroupServiceStub(channel).CommitOffsets(request, timeout=10)
+    planes.lead(planes.image.names["t"], 0, -1)
+    async with planes.channel(HERE) as channel:
+        stub = group_pb2_grpc.GroupServiceStub(channel)
+        answer = await stub.DescribeGroups(group_pb2.DescribeGroupsRequest(group_ids=["g"]), timeout=10)
+    lags = {lag.partition.topic: lag for lag in answer.groups[0].partitions}
+    assert not lags["t"].HasField("lag_records")
+    assert lags["t"].committed_offset == 0
+    assert (lags["u"].lag_records, lags["u"].lag_ms) == (0, 0)
+    assert [sample.topic for sample in await planes[COORDINATOR].group_lags(5.0)] == ["u"]
+
+
+async def test_a_list_of_groups_says_when_a_coordinator_is_missing(planes: Planes) -> None:
+    await commit(planes, 0)
+
+    async def listed(via: int) -> group_pb2.ListGroupsResponse:
+        async with planes.channel(via) as channel:
+            stub = group_pb2_grpc.GroupServiceStub(channel)
+            answer: group_pb2.ListGroupsResponse = await stub.ListGroups(group_pb2.ListGroupsRequest(), timeout=20)
+        return answer
+
+    for via in planes.planes:
+        answer = await listed(via)
+        assert [group.group_id for group in answer.groups] == ["g"]
+        assert not answer.HasField("error")
+    planes.lead(planes.image.names["__consumer_offsets"], 0, -1)
+    answer = await listed(HERE)
+    assert answer.error.code == pb.ERROR_CODE_LEADER_NOT_AVAILABLE
+    assert answer.error.retriable
+
+
+BAD = [
+    (group_pb2.SessionRequest(), pb.ERROR_CODE_INVALID_REQUEST),
+    (group_pb2.SessionRequest(heartbeat=group_pb2.Heartbeat()), pb.ERROR_CODE_INVALID_REQUEST),
+    (group_pb2.SessionRequest(owned=group_pb2.Owned(assignment_id=1)), pb.ERROR_CODE_INVALID_REQUEST),
+]
+
+
+@pytest.mark.parametrize(("first", "code"), BAD, ids=str)
+@pytest.mark.parametrize("via", [HERE, COORDINATOR])
+async def test_a_session_that_does_not_begin_with_join_is_refused(
+    planes: Planes, via: int, first: group_pb2.SessionRequest, code: int
+) -> None:
+    async with planes.channel(via) as channel:
+        call = group_pb2_grpc.GroupServiceStub(channel).Session()
+        await call.write(first)
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert pb.ErrorCode.Name(code).removeprefix("ERROR_CODE_") in (await call.details() or "")
+
+
+@pytest.mark.parametrize("via", [HERE, COORDINATOR])
+async def test_a_bad_group_id_is_refused_by_every_call(planes: Planes, via: int) -> None:
+    for group_id in ("", "x" * 256, "x" * 10_000, "a\nb"):
+        async with planes.channel(via) as channel:
+            stub = group_pb2_grpc.GroupServiceStub(channel)
+            codes = [
+                (await stub.CommitOffsets(group_pb2.CommitOffsetsRequest(group_id=group_id), timeout=5)).error.code,
+                (await stub.FetchOffsets(group_pb2.FetchOffsetsRequest(group_id=group_id), timeout=5)).error.code,
+                (
+                    await stub.ResetOffsets(group_pb2.ResetOffsetsRequest(group_id=group_id, offset=0), timeout=5)
+                ).error.code,
+                (await stub.DescribeGroups(group_pb2.DescribeGroupsRequest(group_ids=[group_id]), timeout=5))
+                .groups[0]
+                .error.code,
+                (await stub.DeleteGroups(group_pb2.DeleteGroupsRequest(group_ids=[group_id]), timeout=5))
+                .groups[0]
+                .error.code,
+            ]
+            call = stub.Session()
+            await call.write(group_pb2.SessionRequest(join=group_pb2.Join(group_id=group_id, topics=["t"])))
+            codes.append((await call.read()).error.code)
+            call.cancel()
+        assert set(codes) == {pb.ERROR_CODE_INVALID_GROUP_ID}
+    answer = await listed_groups(planes)
+    assert not answer
+
+
+async def listed_groups(planes: Planes) -> list[str]:
+    async with planes.channel(HERE) as channel:
+        stub = group_pb2_grpc.GroupServiceStub(channel)
+        answer = await stub.ListGroups(group_pb2.ListGroupsRequest(), timeout=20)
+    return [group.group_id for group in answer.groups]

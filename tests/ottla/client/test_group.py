@@ -264,6 +264,19 @@ async def test_groups_are_listed_described_reset_and_deleted(cluster: LocalClust
                 await admin.delete_group("looked")
             assert caught.value.code == pb.ERROR_CODE_NON_EMPTY_GROUP
         assert ("looked", "empty") in [(g.group_id, g.state) for g in await admin.list_groups()]
+        # The group is empty by now: its lag is still told, by describe and by the coordinator's metrics.
+        group = await admin.describe_group("looked")
+        assert sum(lag.lag_records or 0 for lag in group.partitions.values()) == 20 - 6 - sum(
+            10 for number in (0, 1) if ("looked", number) not in group.partitions
+        )
+        status, text = await asyncio.to_thread(cluster[group.coordinator_id].http, "/metrics", 5.0)
+        assert status == 200
+        scraped = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        for (topic, number), lag in group.partitions.items():
+            labels = f'{{group="looked",partition="{number}",topic="{topic}"}}'
+            assert float(scraped[f"ottla_group_lag_records{labels}"]) == lag.lag_records
+            assert lag.lag_ms is not None
+            assert abs(float(scraped[f"ottla_group_lag_seconds{labels}"]) - lag.lag_ms / 1000) < 5
         dry = await admin.reset_offsets("looked", [("looked", 0), ("looked", 1)], timestamp_ms=-1, validate_only=True)
         assert {moved.new_offset for moved in dry.values()} == {10}
         await admin.reset_offsets("looked", [("looked", 0), ("looked", 1)], offset=9)
