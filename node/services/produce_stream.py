@@ -234,7 +234,8 @@ class _Hop:
                 group.create_task(self._expire())
                 await self._read()
                 raise _Ended
-        except* _Ended:
+        except* (_Ended, asyncio.InvalidStateError, grpc.aio.UsageError):
+            # Ended in order, or found to have ended when something was to be written: gRPC has two ways to say so.
             pass
         except* grpc.aio.AioRpcError as errors:
             first = errors.exceptions[0]
