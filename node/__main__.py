@@ -17,6 +17,11 @@ def main() -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="flags", help="a setting; wins over all others"
     )
+    parser.add_argument(
+        "--test-hooks",
+        action="store_true",
+        help="let anybody who reaches the http listener inject faults: for tests only",
+    )
     arguments = parser.parse_args()
     process.prepare()
     # Only now: grpc reads its environment when it is imported.
@@ -30,7 +35,7 @@ def main() -> int:
         for line in str(error).splitlines():
             print(f"ottla: {line}", file=sys.stderr)
         return 2
-    return run(settings)
+    return run(settings, test_hooks=arguments.test_hooks)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from node.controller.service import admin_handlers, controller_handlers
 from node.controller.shell import ControllerShell
 from node.controller.state.draft import ControllerSettings
 from node.data import DataPlane, Waiting
+from node.hooks import Hooks
 from node.http import HttpServer, Reply
 from node.metadata.image import FEATURES, METADATA_VERSION, NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
@@ -61,7 +62,7 @@ ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 class ControlPlane:
     """Made, started and stopped on the control loop. `failed` ends with what must stop the node."""
 
-    def __init__(self, settings: Settings, directory: LogDirectory, fs: FileSystem) -> None:
+    def __init__(self, settings: Settings, directory: LogDirectory, fs: FileSystem, hooks: Hooks | None = None) -> None:
         self._settings = settings
         self._directory = directory
         self._loop = asyncio.get_running_loop()
@@ -84,8 +85,8 @@ class ControlPlane:
         self._quorum.set_snapshot_source(self._publisher.snapshot)
         self._quorum.add_listener(self._shell)
         self._quorum.add_listener(self)
-        self._server = listener.make_server(MESSAGE_MAX_BYTES)
-        self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
+        self._server = listener.make_server(MESSAGE_MAX_BYTES, hooks)
+        self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}, hooks)
         self._opened = asyncio.Event()
         self._ready = False
         self._stopping = False

@@ -20,6 +20,7 @@ from node.broker.settings import BrokerSettings
 from node.config import Settings
 from node.groups.coordinator import GroupSettings
 from node.groups.shell import GroupShell
+from node.hooks import Hooks
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
 from node.process import trim_when_idle
@@ -74,8 +75,10 @@ class DataPlane:
         describe_quorum: DescribeQuorum,
         on_opened: Callable[[], None],
         on_applied: Callable[[], None],
+        hooks: Hooks | None = None,
     ) -> None:
         self._settings = settings
+        self._hooks = hooks
         self.metrics = Metrics()
         self.view = ClusterView(settings.node_id, dict(settings.voters))
         self.broker = Broker(
@@ -96,6 +99,8 @@ class DataPlane:
             controller_address=self.view.controller_address,
             on_damage=self.metrics.damage_found,
         )
+        if hooks is not None:
+            self.broker.wall_skew_ms = lambda: hooks.clock_ms
         self._on_opened = on_opened
         self._on_applied = on_applied
         self.opened = asyncio.Event()
@@ -133,11 +138,11 @@ class DataPlane:
         early, self._early = self._early, None
         for image, delta in early or ():
             self.apply_metadata(image, delta)
-        public = listener.make_server(self._settings.socket_request_max_bytes)
+        public = listener.make_server(self._settings.socket_request_max_bytes, self._hooks)
         self._add_services(public, forwarded=False)
         self._health = listener.add_public_extras(public, PUBLIC)
         await listener.set_serving(self._health, PUBLIC, False)
-        between = listener.make_server(2 * self._settings.socket_request_max_bytes)
+        between = listener.make_server(2 * self._settings.socket_request_max_bytes, self._hooks)
         self._add_services(between, forwarded=True)
         listener.add_service(
             between,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -33,11 +33,21 @@ class Reply(NamedTuple):
 Route = Callable[[], Awaitable[Reply]]
 
 
+class Posted(Protocol):
+    """What takes a POST, by its query string."""
+
+    path: str
+
+    def show(self) -> Reply: ...
+    def set(self, query: str) -> Reply: ...
+
+
 class HttpServer:
     """Serves fixed paths. A client that sends nothing, too much or something else is answered or cut off."""
 
-    def __init__(self, routes: dict[str, Route]) -> None:
+    def __init__(self, routes: dict[str, Route], posted: Posted | None = None) -> None:
         self._routes = routes
+        self._posted = posted
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -81,9 +91,12 @@ class HttpServer:
         if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
             return _render(Reply(400, b"this is not HTTP/1.1\n"), body=True)
         method, target, _ = parts
+        path, _, query = target.decode("latin-1").partition("?")
+        if self._posted is not None and path == self._posted.path:
+            return _render(self._posted.set(query) if method == b"POST" else self._posted.show(), body=True)
         if method not in (b"GET", b"HEAD"):
             return _render(Reply(405, b"only GET and HEAD are served here\n"), body=True)
-        route = self._routes.get(target.split(b"?", 1)[0].decode("latin-1"))
+        route = self._routes.get(path)
         if route is None:
             paths = ", ".join(sorted(self._routes))
             reply = Reply(404, f"there is nothing here; try {paths}\n".encode())

@@ -23,12 +23,13 @@ from node import process
 from node.config import Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
+from node.hooks import Hooks
 from node.metadata.image import UnsupportedFeature
 from node.services.cluster import build_version
 from ottla.protocol.errors import ApiError
 from storage.directory import LogDirectory
 from storage.errors import StorageError
-from storage.fs import OsFileSystem
+from storage.fs import FileSystem, OsFileSystem
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +39,8 @@ BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 Result = TypeVar("Result")
 
 
-def run(settings: Settings) -> int:
-    """Runs a node until it is told to stop or has to give up. Returns the exit code."""
+def run(settings: Settings, *, test_hooks: bool = False) -> int:
+    """Runs a node until it is told to stop or has to give up. Returns the exit code. `test_hooks`: node/hooks.py."""
     node_log.configure(settings.logging_level, settings.logging_format, settings.node_id)
     # For a node that hangs: `kill -USR1` writes every thread's stack to stderr.
     faulthandler.enable()
@@ -48,14 +49,15 @@ def run(settings: Settings) -> int:
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Node(settings).run())
+        return runner.run(_Node(settings, Hooks() if test_hooks else None).run())
 
 
 class _Node:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hooks: Hooks | None) -> None:
         self._settings = settings
         self._signalled = asyncio.Event()
-        self._fs = OsFileSystem()
+        self._hooks = hooks
+        self._fs: FileSystem = hooks.fs if hooks else OsFileSystem()
 
     async def run(self) -> int:
         settings = self._settings
@@ -91,7 +93,9 @@ class _Node:
 
     async def _run_planes(self, directory: LogDirectory) -> bool:
         """Returns whether the end was a clean one."""
-        control = ControlPlane(self._settings, directory, self._fs)
+        if self._hooks is not None:
+            log.warning("test_hooks_are_on", http=self._settings.listener("http"))
+        control = ControlPlane(self._settings, directory, self._fs, self._hooks)
         data = DataThread(
             lambda: DataPlane(
                 self._settings,
@@ -100,6 +104,7 @@ class _Node:
                 describe_quorum=control.describe_quorum,
                 on_opened=control.opened,
                 on_applied=control.applied,
+                hooks=self._hooks,
             )
         )
         try:

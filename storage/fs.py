@@ -137,8 +137,11 @@ class OsFileSystem:
     """The operating system's files."""
 
     def open(self, path: str, *, create: bool = False) -> OsFile:
+        return OsFile(self._descriptor(path, create=create))
+
+    def _descriptor(self, path: str, *, create: bool) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-        return OsFile(os.open(path, flags, 0o644))
+        return os.open(path, flags, 0o644)
 
     def lock(self, path: str) -> OsFile | None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

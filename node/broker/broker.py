@@ -82,6 +82,7 @@ class Broker:
         self.directory = directory
         self._unopened: dict[Key, Checkpoint | None] = {}
         self.fs = fs
+        self.wall_skew_ms: Callable[[], int] = lambda: 0
         self._defaults = defaults
         self._controller = ControllerClient(controller_address)
         self._producer_ids = ProducerIds(self._controller, node_id, lambda: self._broker_epoch)
@@ -477,7 +478,7 @@ class Broker:
         return time.monotonic_ns() // 1_000_000
 
     def wall_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // 1_000_000 + self.wall_skew_ms()
 
     @property
     def directory_id(self) -> bytes:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from node.hooks import Hooks
 from node.metrics import Metrics
 from node.services import faults
 
@@ -29,9 +30,10 @@ def passes(data: bytes) -> bytes:
     return data
 
 
-def make_server(request_max_bytes: int) -> grpc.aio.Server:
+def make_server(request_max_bytes: int, hooks: Hooks | None = None) -> grpc.aio.Server:
     """A server with this project's limits. `request_max_bytes`: above it gRPC itself answers RESOURCE_EXHAUSTED."""
     return grpc.aio.server(
+        interceptors=[hooks.interceptor] if hooks else None,
         options=[
             ("grpc.max_receive_message_length", request_max_bytes),
             ("grpc.max_send_message_length", SEND_MAX_BYTES),
@@ -46,7 +48,7 @@ def make_server(request_max_bytes: int) -> grpc.aio.Server:
             ("grpc.keepalive_timeout_ms", 3000),
             ("grpc.http2.ping_timeout_ms", 3000),
             ("grpc.http2.max_pings_without_data", 0),
-        ]
+        ],
     )
 
 
