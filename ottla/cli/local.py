@@ -93,8 +93,18 @@ class LocalCluster:
     """
 
     def __init__(
-        self, nodes: int, directory: Path, base_port: int, settings: Mapping[str, str | int | bool] | None = None
+        self,
+        nodes: int,
+        directory: Path,
+        base_port: int,
+        settings: Mapping[str, str | int | bool] | None = None,
+        *,
+        flags: Sequence[str] = (),
+        environment: Callable[[int], Mapping[str, str]] = lambda _: {},
+        orphaned: signal.Signals = signal.SIGTERM,
     ) -> None:
+        """`flags` and `environment` (by node id) are a node's besides its config file; `orphaned` is the signal it gets
+        when this program is killed."""
         if not 1 <= nodes <= NODES_MAX:
             raise Failure("INVALID_CONFIG", f"{nodes} nodes were asked for", f"ask for 1 to {NODES_MAX}")
         if not 1 <= base_port <= BASE_PORT_MAX:
@@ -102,6 +112,9 @@ class LocalCluster:
         self.directory = directory
         self.nodes = [LocalNode(i, directory, base_port + i - 1) for i in range(1, nodes + 1)]
         self._settings = dict(settings or {})
+        self._flags = flags
+        self._environment = environment
+        self._orphaned = orphaned
 
     def __enter__(self) -> "LocalCluster":
         return self
@@ -138,8 +151,10 @@ class LocalCluster:
     def start_node(self, node: LocalNode) -> None:
         """Starts one process; its output goes to the end of its log file."""
         with node.log.open("ab") as log:
+            child = [sys.executable, "-P", "-m", "ottla.cli.child", str(os.getpid()), str(int(self._orphaned))]
             node.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ottla.cli.child", str(os.getpid()), *_NODE, "--config", str(node.config)],
+                [*child, *_NODE, "--config", str(node.config), *self._flags],
+                env={**os.environ, **self._environment(node.node_id)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ottla.cli import cluster, config, consume, dev, group, log, produce, topic
+from ottla.cli import cluster, config, consume, dev, group, log, produce, topic, verify
 from ottla.cli.failure import Commands, Failure
 
 app = typer.Typer(
@@ -60,6 +60,7 @@ def node(
 app.command()(dev.dev)
 app.command()(produce.produce)
 app.command()(consume.consume)
+app.command()(verify.verify)
 app.add_typer(topic.app, name="topic")
 app.add_typer(group.app, name="group")
 app.add_typer(cluster.app, name="cluster")

@@ -11,10 +11,14 @@ their cycles.
 | aborted-read | a value was read whose send had certainly failed |
 | lost-write | an acknowledged value is missing although later ones were read |
 | unseen | an acknowledged value was never read by the end (only where a final read says that it read everything) |
+| vanished | a value was read, or acknowledged, and the final read of the whole log does not have it |
+| told-truncated | a reader was told that what it had read is no longer in the log |
 | poll-skip, nonmonotonic-poll | a reader's next poll left values out, or went back |
 | int-poll-skip, int-nonmonotonic-poll | the same inside one poll |
 | nonmonotonic-send, int-nonmonotonic-send | a process's sends are in another order in the log |
 | wrong-offset | a send was answered with an offset where readers saw another value |
+| mark-went-back | a process was told a lower high watermark than before |
+| above-mark | a value was read, or acknowledged by all in-sync replicas, at or above the high watermark told with it |
 """
 
 from bisect import bisect_right
@@ -22,8 +26,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 from ottla.verify.history import Operation
+
+FINAL: Final = "final"
+"""Polls of processes whose name starts so are the final read: all of the log, from its start to its end."""
+TRUNCATED: Final = "TRUNCATED"
+"""The error of a poll whose reader was told that records it had read are gone begins so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ class _Partition:
     writer: dict[str, Operation] = field(default_factory=dict)
     read_ok: set[str] = field(default_factory=set)
     read_any: set[str] = field(default_factory=set)
+    read_finally: set[str] = field(default_factory=set)
     dense: dict[int, int] = field(default_factory=dict)
 
 
@@ -73,7 +84,11 @@ def check(history: Iterable[Operation], *, final_read: bool) -> Report:
     partitions = _index(operations)
     for key in sorted(partitions):
         _check_log(key, partitions[key], report, final_read)
+    if final_read and any(op.process.startswith(FINAL) for op in operations):
+        for key in sorted(partitions):
+            _check_final(key, partitions[key], report)
     _check_polls(operations, partitions, report)
+    _check_marks(operations, report)
     _check_sends(operations, partitions, report)
     return report
 
@@ -95,6 +110,8 @@ def _index(operations: list[Operation]) -> dict[str, _Partition]:
                 p.read_any.add(value)
                 if op.outcome == "ok":
                     p.read_ok.add(value)
+                if op.process.startswith(FINAL):
+                    p.read_finally.add(value)
     for p in partitions.values():
         # Offsets that nobody ever saw (markers, compaction) must not look like gaps: number those that were seen.
         p.dense = {offset: i for i, offset in enumerate(sorted(p.at))}
@@ -122,16 +139,50 @@ def _check_log(key: str, p: _Partition, report: Report, final_read: bool) -> Non
         report.acknowledged += writer.outcome == "ok"
         report.unknown += writer.outcome == "unknown"
         report.unknown_seen += writer.outcome == "unknown" and value in p.read_any
-        if writer.outcome != "ok" or value in p.read_ok:
+        # A send of unknown outcome that somebody saw, if only in a poll that failed, has happened.
+        happened = writer.outcome == "ok" or (writer.outcome == "unknown" and value in p.read_any)
+        if not happened or value in p.read_ok:
             continue
         places = p.places.get(value)
         if places and max(p.dense[o] for o in places) <= bound:
+            how = "acknowledged" if writer.outcome == "ok" else "shown"
             report.anomalies.append(
-                Anomaly("lost-write", key, f"{value} was acknowledged at offset {max(places)}; later ones were read")
+                Anomaly("lost-write", key, f"{value} was {how} at offset {max(places)}; later ones were read")
             )
-        elif final_read:
+        elif final_read and writer.outcome == "ok":
             report.anomalies.append(Anomaly("unseen", key, f"{value} was acknowledged and never read"))
     report.read += len(p.read_ok)
+
+
+def _check_final(key: str, p: _Partition, report: Report) -> None:
+    """Whatever anybody read or was promised is in the log at the end: nobody was shown a record that went away."""
+    promised = {value for value, writer in p.writer.items() if writer.outcome == "ok"}
+    for value in sorted((p.read_any & promised) - p.read_finally):
+        report.anomalies.append(Anomaly("vanished", key, f"{value} was read and acknowledged, and is gone at the end"))
+    for value in sorted(p.read_any - promised - p.read_finally):
+        report.anomalies.append(Anomaly("vanished", key, f"{value} was read, and is gone at the end"))
+
+
+def _check_marks(operations: list[Operation], report: Report) -> None:
+    """No process sees a high watermark go back, nor a record that is not below the mark it was told with it."""
+    marks: dict[tuple[str, str], int] = {}
+    for op in sorted(operations, key=lambda op: op.start_ns):
+        if op.kind == "poll" and op.error.startswith(TRUNCATED):
+            report.anomalies.append(Anomaly("told-truncated", ",".join(op.keys), f"{op.process}: {op.error}"))
+        for key, offset, value in op.entries if op.outcome == "ok" else ():
+            mark = op.marks.get(key)
+            if offset is not None and mark is not None and offset >= mark:
+                what = "read" if op.kind == "poll" else "acknowledged"
+                detail = f"{value} was {what} at offset {offset}, the high watermark told with it is {mark}"
+                report.anomalies.append(Anomaly("above-mark", key, detail))
+        if op.kind == "send":
+            continue
+        for key, mark in op.marks.items():
+            before = marks.get((op.process, key), mark)
+            if mark < before:
+                detail = f"{op.process} was told {before}, then {mark}"
+                report.anomalies.append(Anomaly("mark-went-back", key, detail))
+            marks[op.process, key] = mark
 
 
 def _check_polls(operations: list[Operation], partitions: dict[str, _Partition], report: Report) -> None:

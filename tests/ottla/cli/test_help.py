@@ -15,6 +15,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["node"],
     ["produce"],
     ["consume"],
+    ["verify"],
     *(["topic", verb] for verb in ("create", "list", "describe", "alter", "elect", "delete")),
     *(["group", verb] for verb in ("list", "describe", "reset-offsets", "delete")),
     *(["cluster", verb] for verb in ("status", "quorum", "transfer")),
@@ -22,7 +23,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["config", "describe"],
     ["log", "dump"],
 )
-WITHOUT_CLUSTER: tuple[list[str], ...] = (["dev"], ["node"], ["log", "dump"])
+WITHOUT_CLUSTER: tuple[list[str], ...] = (["dev"], ["node"], ["verify"], ["log", "dump"])
 HELP = "import sys; sys.argv = ['ottla', '--help']; from ottla.cli.main import main\ntry:\n    main()\nfinally:\n    "
 FORBIDDEN = "asyncio grpc google pydantic rich"
 

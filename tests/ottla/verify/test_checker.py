@@ -33,6 +33,13 @@ class Story:
             Operation(who, "poll", 0, outcome=outcome, entries=entries, moved=["t-0"] if moved else [])  # type: ignore[arg-type]
         )
 
+    def final(self, *pairs: tuple[str, int]) -> "Story":
+        return self.poll(*pairs, who="final-1")
+
+    def marked(self, mark: int, *pairs: tuple[str, int], kind: str = "poll", who: str = "r") -> "Story":
+        entries: list[Entry] = [("t-0", o, v) for v, o in pairs]
+        return self._add(Operation(who, kind, 0, outcome="ok", entries=entries, marks={"t-0": mark}))  # type: ignore[arg-type]
+
     def assign(self, *kept: str, who: str = "r") -> "Story":
         return self._add(Operation(who, "assign", 0, outcome="ok", keys=list(kept)))
 
@@ -59,6 +66,13 @@ PLANTED: dict[str, Story] = {
     "int-nonmonotonic-poll": three().poll(("a", 0), ("b", 1), ("a", 0), ("b", 1), ("c", 2)),
     "nonmonotonic-send": Story().send("a", 1).send("b", 0).poll(("b", 0), ("a", 1)),
     "int-nonmonotonic-send": Story().sends(("a", 1), ("b", 0)).poll(("b", 0), ("a", 1)),
+    "mark-went-back": three().marked(3, kind="ends").marked(2, kind="ends"),
+    "above-mark": three().marked(1, ("a", 0), ("b", 1)),
+}
+
+AT_THE_END: dict[str, Story] = {
+    "unseen": three().poll(("a", 0), ("b", 1)),
+    "vanished": three().poll(("a", 0), ("b", 1), ("c", 2)).final(("a", 0), ("b", 1)),
 }
 
 NEAR_MISSES: dict[str, Story] = {
@@ -78,6 +92,10 @@ NEAR_MISSES: dict[str, Story] = {
     "acknowledged beyond what was read": three().poll(("a", 0), ("b", 1)),
     "a failed send leaves no trace": Story().send("x", None, "fail").send("a", 0).poll(("a", 0)),
     "two writers interleave": Story().send("a", 1, who="v").send("b", 0, who="u").poll(("b", 0), ("a", 1)),
+    "another process is told an older mark": three().marked(3, kind="ends").marked(2, kind="ends", who="s"),
+    "a record right below the mark": three().marked(2, ("a", 0), ("b", 1)),
+    "a send that was not acknowledged by all": Story().send("a", 0).poll(("a", 0)),
+    "an unknown send that nobody saw has no place": Story().send("a", None, "unknown").send("b", 1).poll(("b", 1)),
     "two readers at their own pace": three().poll(("a", 0)).poll(("a", 0), ("b", 1), who="s").poll(("b", 1), ("c", 2)),
 }
 
@@ -92,10 +110,43 @@ def test_a_near_miss_is_not_blamed(name: str) -> None:
     assert NEAR_MISSES[name].check().anomalies == []
 
 
-def test_unseen_needs_a_final_read() -> None:
-    story = three().poll(("a", 0), ("b", 1))
-    assert story.check().ok
-    assert [a.kind for a in story.check(final_read=True).anomalies] == ["unseen"]
+@pytest.mark.parametrize("kind", AT_THE_END)
+def test_what_only_the_end_shows_needs_a_final_read(kind: str) -> None:
+    assert AT_THE_END[kind].check().ok
+    assert kind in {anomaly.kind for anomaly in AT_THE_END[kind].check(final_read=True).anomalies}
+
+
+def test_a_final_read_of_everything_is_no_anomaly() -> None:
+    story = three().send("x", None, "unknown").poll(("a", 0)).final(("a", 0), ("b", 1), ("c", 2))
+    assert story.check(final_read=True).ok
+
+
+def test_an_acknowledgement_above_the_mark_that_came_with_it() -> None:
+    story = Story().marked(1, ("a", 1), kind="send", who="w")
+    assert {a.kind for a in story.check().anomalies} == {"above-mark"}
+
+
+def test_a_reader_that_is_told_of_a_truncation() -> None:
+    story = three().poll(("a", 0), outcome="fail")
+    story.operations[-1].error = "TRUNCATED: the log differs from offset 0 on"
+    assert [a.kind for a in story.check().anomalies] == ["told-truncated"]
+
+
+def test_a_record_that_only_a_failed_poll_saw_and_that_is_passed_over_later_is_lost() -> None:
+    story = Story().send("a", 0).send("b", None, "unknown").send("c", 2)
+    story.poll(("b", 1), outcome="fail", who="s").poll(("a", 0)).poll(("c", 2))
+    assert "lost-write" in {a.kind for a in story.check().anomalies}
+
+
+def test_sends_under_way_together_keep_the_order_of_their_starts() -> None:
+    lines = [
+        '{"time_ns":1,"process":"w","type":"invoke","op":"send","entries":[["t-0",null,"a"]],"number":0}',
+        '{"time_ns":2,"process":"w","type":"invoke","op":"send","entries":[["t-0",null,"b"]],"number":1}',
+        '{"time_ns":3,"process":"w","type":"ok","op":"send","entries":[["t-0",0,"b"]],"number":1}',
+        '{"time_ns":4,"process":"w","type":"ok","op":"send","entries":[["t-0",1,"a"]],"number":0}',
+    ]
+    report = check(read_history(lines), final_read=False)
+    assert [a.kind for a in report.anomalies] == ["nonmonotonic-send"]
 
 
 def test_a_long_correct_history_has_no_anomaly_and_counts_match() -> None:
