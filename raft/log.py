@@ -108,7 +108,9 @@ class RaftLog:
         return tuple(taken)
 
     def slice(self, first: int, last: int) -> list[Entry]:
-        """Return the entries `first`..`last`, both inclusive, all above the base."""
+        """Return the entries `first`..`last`, both inclusive. Raises InvariantError if one of them is not held."""
+        if first <= self.base_index or last > self.last_index:
+            raise InvariantError(f"entries {first}..{last} of {self.base_index + 1}..{self.last_index} are asked for")
         return self._entries[first - self.base_index - 1 : last - self.base_index]
 
     def append(self, entry: Entry, *, loading: bool = False) -> None:

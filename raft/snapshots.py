@@ -69,7 +69,10 @@ def stored(s: RaftState, snapshot: SnapshotMeta, size_bytes: int) -> None:
     if snapshot.last_index <= s.log.snapshot.last_index:
         return
     if s.log.term_at(snapshot.last_index) == snapshot.last_term:
-        s.log.compact(snapshot, s.config.keep_entries)
+        # A received snapshot may be ahead of what was handed to the state machine, which gets those entries one by one:
+        # dropped here, they would be missing there for good.
+        undelivered = snapshot.last_index - s.delivered_index
+        s.log.compact(snapshot, max(s.config.keep_entries, undelivered))
         s.effects.drop_log_to = s.log.base_index
     elif snapshot.last_index <= s.commit_index or s.role is Role.LEADER:
         s.drop("conflicts_with_committed")

@@ -199,8 +199,14 @@ MUTANTS = (
     Mutant(
         "a snapshot that conflicts with the log leaves it in place",
         "snapshots.py",
-        "    if s.log.term_at(snapshot.last_index) == snapshot.last_term:\n        s.log.compact",
-        "    if s.log.term_at(snapshot.last_index) is not None:\n        s.log.compact",
+        "    if s.log.term_at(snapshot.last_index) == snapshot.last_term:\n        # A received",
+        "    if s.log.term_at(snapshot.last_index) is not None:\n        # A received",
+    ),
+    Mutant(
+        "a received snapshot drops entries that were not applied",
+        "snapshots.py",
+        "s.log.compact(snapshot, max(s.config.keep_entries, undelivered))",
+        "s.log.compact(snapshot, s.config.keep_entries)",
     ),
     Mutant(
         "an older snapshot replaces a newer one",

@@ -327,6 +327,22 @@ def test_row_13_an_own_snapshot_that_finishes_late_does_not_replace_a_newer_one(
     assert cluster.rafts[1].log.base_index == 8
 
 
+def test_row_13_a_received_snapshot_drops_no_entry_that_was_not_applied_yet():
+    """Seed 1479: while the snapshot is stored, the log it stands for arrives too, not known to be committed."""
+    cluster = Cluster(3, config=SMALL)
+    snapshot = SnapshotMeta(3, 1, cluster.initial)
+    cluster.inject(SnapshotChunk(CLUSTER, peer(1), peer(2), 1, snapshot, 10, 0, b"0123456789"), at=2)
+    assert cluster.chunk_writes[2][-1].complete
+    entries = tuple(Entry(i, 1, EntryKind.DATA, b"%d" % i) for i in range(1, 5))
+    cluster.inject(AppendRequest(CLUSTER, peer(1), peer(2), 1, 0, 0, 0, entries), at=2)
+    cluster.sync(2)
+    cluster.store(2, snapshot)
+    assert cluster.data(2) == [b"1", b"2", b"3"]
+    assert cluster.rafts[2].log.snapshot.last_index == 3
+    cluster.inject(Heartbeat(CLUSTER, peer(1), peer(2), 1, 4, 0), at=2)
+    assert cluster.data(2) == [b"1", b"2", b"3", b"4"]
+
+
 def test_row_14_a_receiver_that_restarts_in_mid_transfer_starts_over():
     """LogCabin 174: it panicked on every further chunk."""
     cluster = diverged()

@@ -264,8 +264,9 @@ def successors(state: State, bounds: Bounds):  # type: ignore[no-untyped-def]
             yield twin
 
 
-def search(bounds: Bounds, *, max_states: int) -> tuple[int, int, bool]:
+def search(bounds: Bounds, *, max_states: int, max_s: float = float("inf")) -> tuple[int, int, bool]:
     """Visit every reachable state; returns (states, most committed entries, whether the search was complete)."""
+    end_s = time.monotonic() + max_s
     first = State()
     first.tidy(sync_at_once=bounds.crashes == 0)
     seen = {first.key()}
@@ -280,7 +281,7 @@ def search(bounds: Bounds, *, max_states: int) -> tuple[int, int, bool]:
                 seen.add(key)
                 deepest = max(deepest, len(twin.committed))
                 stack.append(twin)
-        if len(seen) >= max_states:
+        if len(seen) >= max_states or time.monotonic() > end_s:
             return len(seen), deepest, False
     return len(seen), deepest, True
 
@@ -292,9 +293,11 @@ def main() -> None:
     parser.add_argument("--losses", type=int, default=0)
     parser.add_argument("--crashes", type=int, default=0)
     parser.add_argument("--max-states", type=int, default=2_000_000)
+    parser.add_argument("--minutes", type=float, default=20)
     a = parser.parse_args()
     began = time.monotonic()
-    states, deepest, complete = search(Bounds(a.elections, a.entries, a.losses, a.crashes), max_states=a.max_states)
+    bounds = Bounds(a.elections, a.entries, a.losses, a.crashes)
+    states, deepest, complete = search(bounds, max_states=a.max_states, max_s=a.minutes * 60)
     seconds = time.monotonic() - began
     how = "all of them" if complete else "not all"
     print(f"{states} states ({how}), up to {deepest} committed entries, {seconds:.1f} s")
