@@ -342,7 +342,9 @@ def search(mutant: Mutant, seeds: int) -> str:
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory)
         plant(mutant, target)
-        failed = run_tests(target, "test_paper.py", "test_hazards.py", "test_quorum.py", "test_table.py")
+        failed = run_tests(
+            target, "test_paper.py", "test_hazards.py", "test_snapshots.py", "test_quorum.py", "test_table.py"
+        )
         if failed:
             return f"{mutant.name}: test {failed[0]} (of {len(failed)})"
         return f"{mutant.name}: seed {run_seeds(target, 0, seeds)}"
