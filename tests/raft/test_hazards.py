@@ -210,21 +210,6 @@ def test_row_9_a_promoted_voter_votes_although_its_own_log_does_not_know_it_yet(
     assert cluster.rafts[1].log.voters == (peer(1), peer(2))
 
 
-def install(cluster: Cluster, leader: int, follower: int, rounds: int = 30) -> None:
-    """Let the leader's heartbeats and chunks run until the follower has the snapshot."""
-    for _ in range(rounds):
-        if cluster.deadlines[leader] <= cluster.now_ms or not cluster.wire:
-            cluster.tick(leader)
-        cluster.sync()
-        cluster.fill_chunks()
-        cluster.deliver()
-        complete = [write for write in cluster.chunk_writes[follower] if write.complete]
-        cluster.chunk_writes[follower] = []
-        for write in complete:
-            cluster.store(follower, write.snapshot, write.size_bytes)
-        cluster.sync()
-
-
 def test_row_15_a_full_window_whose_messages_were_all_lost_flows_again():
     """etcd 10308, 14633: a caught-up or throttled follower never streamed again."""
     cluster = Cluster(3, config=RaftConfig(max_in_flight=2, max_append_bytes=1))

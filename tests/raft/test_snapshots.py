@@ -31,6 +31,21 @@ def diverged(config: RaftConfig = SMALL) -> Cluster:
     return cluster
 
 
+def install(cluster: Cluster, leader: int, follower: int, rounds: int = 30) -> None:
+    """Let the leader's heartbeats and chunks run until the follower has the snapshot."""
+    for _ in range(rounds):
+        if cluster.deadlines[leader] <= cluster.now_ms or not cluster.wire:
+            cluster.tick(leader)
+        cluster.sync()
+        cluster.fill_chunks()
+        cluster.deliver()
+        complete = [write for write in cluster.chunk_writes[follower] if write.complete]
+        cluster.chunk_writes[follower] = []
+        for write in complete:
+            cluster.store(follower, write.snapshot, write.size_bytes)
+        cluster.sync()
+
+
 def test_row_10_a_snapshot_replaces_a_log_that_conflicts_at_its_end():
     """hashicorp/raft 697: the conflicting entry was kept, every append after it refused, the snapshot sent for ever."""
     cluster = diverged()
