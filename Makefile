@@ -59,8 +59,13 @@ down: ## Stop them; their volumes stay
 	docker compose down
 
 .PHONY: chaos
-chaos: $(BIN)/ottla-dev-ready ## Containers under load: kill, pause, cut off; every acknowledged record must be there
+chaos: $(BIN)/ottla-dev-ready ## Containers under load, every kind of fault for 15 minutes; every acknowledged record must be there
 	$(BIN)/python -m pytest -m docker tests/chaos
+
+.PHONY: verify-long
+verify-long: $(BIN)/ottla-dev-ready ## The same with processes, for 15 minutes; then planted bugs that `ottla verify` must find
+	$(BIN)/ottla verify --seconds 900 --rate 1000 --record-bytes 1000 --report verify-report.html
+	$(BIN)/python -m pytest -m long -rP tests/cluster/test_verify_planted.py
 
 .PHONY: sim
 sim: $(BIN)/ottla-dev-ready ## The quorum and the cluster in simulators: the seeds of `make test`, or one with SEED=n

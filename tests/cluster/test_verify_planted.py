@@ -1,0 +1,183 @@
+"""Proof that `ottla verify` bites: bugs planted in copies of the sources, each found by a short run of the command.
+
+About ten minutes: `make verify-long`, or `pytest -m long tests/cluster/test_verify_planted.py -rP`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTITION = "node/broker/partition.py"
+REPLICA = "node/broker/replica.py"
+PRODUCERS = "node/broker/producers.py"
+SECONDS = 25
+"""How long things break. With start, last read and verdict a run takes less than a minute on a quiet machine."""
+
+
+class Bug(NamedTuple):
+    """Each (file, old, new): `old` occurs once. `kinds`: one of these must be among the anomalies or problems."""
+
+    name: str
+    faults: str
+    kinds: tuple[str, ...]
+    changes: tuple[tuple[str, str, str], ...]
+
+
+BUGS = [
+    Bug(
+        "acknowledged before it is replicated",
+        "kill",
+        ("above-mark", "lost-write", "vanished"),
+        ((PARTITION, "elif appended.end_offset <= leader.high_watermark:", "elif appended.end_offset >= 0:"),),
+    ),
+    Bug(
+        "the high watermark is the leader's log end",
+        "kill",
+        ("lost-write", "vanished", "wrong-offset", "mark-went-back"),
+        ((REPLICA, "                mark = end\n        self.high", "                pass\n        self.high"),),
+    ),
+    Bug(
+        "reads go beyond the high watermark",
+        "kill,pause",
+        ("above-mark", "vanished", "inconsistent-offsets", "mark-went-back"),
+        (
+            (PARTITION, "records.read(offset, max_bytes, end, min", "records.read(offset, max_bytes, 2**62, min"),
+            (PARTITION, "if start <= offset < end:\n", "if start <= offset < records.log_end_offset:\n"),
+        ),
+    ),
+    Bug(
+        "a new leader shows its mark before it knows it",
+        "kill,stop",
+        ("mark-went-back",),
+        (
+            (PARTITION, "if leader.high_watermark_known else WITHHELD", "if True else WITHHELD"),
+            (
+                PARTITION,
+                "if not leader.high_watermark_known:\n            raise refusals",
+                "if 0:\n            raise refusals",
+            ),
+        ),
+    ),
+    Bug(
+        "divergence is judged without epochs",
+        "kill,cut",
+        ("replicas", "lost-write", "vanished", "inconsistent-offsets", "whole again"),
+        (
+            (
+                REPLICA,
+                "if epoch < last_fetched_epoch or end < fetch_offset else None",
+                "if end < fetch_offset else None",
+            ),
+        ),
+    ),
+    Bug(
+        "producers are forgotten with the leader",
+        "kill",
+        ("duplicate",),
+        (
+            (
+                PARTITION,
+                "self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())\n",
+                "pass\n",
+            ),
+            (
+                PRODUCERS,
+                "(KAFKA-15591).\n            if sequence != 0:",
+                "(KAFKA-15591).\n            if sequence < 0:",
+            ),
+        ),
+    ),
+    Bug(
+        "a follower truncates to its own high watermark",
+        "kill-all",
+        ("lost-write", "vanished", "unseen"),
+        (
+            (
+                PARTITION,
+                "high_watermark=mark)\n        if self.log.damaged_at",
+                "high_watermark=mark)\n        self._truncate(mark)\n        if self.log.damaged_at",
+            ),
+        ),
+    ),
+    Bug(
+        "a deposed leader acknowledges what waits",
+        "cut,pause",
+        ("lost-write", "vanished", "unseen", "wrong-offset"),
+        (
+            (
+                PARTITION,
+                "self.acks.fail(lambda: refusals.leader_changed(self.name, hint))",
+                "self.acks.committed(2**62)",
+            ),
+        ),
+    ),
+    Bug(
+        "a retry takes a new sequence",
+        "kill,pause",
+        ("duplicate",),
+        (
+            (
+                "ottla/client/producer_state.py",
+                "batch.attempt += 1",
+                "batch.attempt += 1\n        batch.attempt > 1 and self._number(queue, batch)",
+            ),
+        ),
+    ),
+    Bug(
+        "a reader that loses its stream skips what was on its way",
+        "kill,stop",
+        ("poll-skip", "int-poll-skip"),
+        (
+            (
+                "ottla/client/fetch_state.py",
+                "        self.failures = 0\n        self.leader_epoch = max(",
+                "        skip, self.failures = self.failures > 0, 0\n        self.leader_epoch = max(",
+            ),
+            (
+                "ottla/client/fetch_state.py",
+                "return Chunk(self, self.generation,",
+                "return None if skip else Chunk(self, self.generation,",
+            ),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_found(bug: Bug, tmp_path: Path) -> None:
+    for package in ("ottla", "node", "raft", "storage"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, old, new in bug.changes:
+        path = tmp_path / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{file} has {text.count(old)} times: {old}"
+        path.write_text(text.replace(old, new))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    options = ["--seconds", str(SECONDS), "--faults", bug.faults, "--rate", "800", "--seed", "1", "--json"]
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ottla.cli", "verify", *options],
+        cwd=tmp_path,
+        env={**environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    took_s = time.monotonic() - started
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
+    facts = json.loads(done.stdout)
+    found = sorted({anomaly["kind"] for anomaly in facts["anomalies"]})
+    print(f"{bug.name}: {took_s:.0f} s, {len(facts['anomalies'])} anomalies: {found}, {facts['problems'][:2]}")
+    assert any(kind in text for kind in bug.kinds for text in (*found, *facts["problems"])), done.stdout[-3000:]
