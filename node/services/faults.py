@@ -20,6 +20,8 @@ from ottla.v1 import error_pb2 as pb
 log = structlog.get_logger(__name__)
 
 DOMAIN: Final = "ottla"
+RETRY_MS: Final = 20
+"""When to come back where the refusal does not say."""
 Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -39,7 +41,8 @@ async def abort(context: Context, error: ApiError) -> NoReturn:
         facts["address"] = error.address
     details = [_packed(error_details_pb2.ErrorInfo(reason=error.name, domain=DOMAIN, metadata=facts))]
     if error.retriable:
-        delay = duration_pb2.Duration(nanos=max(1, min(error.retry_after_ms or 20, 999)) * 1_000_000)
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(error.retry_after_ms or RETRY_MS)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     status = status_pb2.Status(code=code.value[0], message=f"{error.name}: {proto.message}", details=details)
     await context.abort_with_status(rpc_status.to_status(status))

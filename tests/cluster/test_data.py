@@ -212,12 +212,15 @@ def test_a_call_that_fails_as_a_whole_has_details(standing: LocalCluster) -> Non
     from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 
-    with standing.channel(1) as channel, pytest.raises(grpc.RpcError) as failed:
-        data_stub(channel).Send(
+    with standing.channel(1) as channel:
+        refused = data_stub(channel).Send(
             data_pb2.SendRequest(topic="evnts", records=[data_pb2.SendRecord(value=b"x")]), timeout=5
         )
-    assert failed.value.code() is grpc.StatusCode.NOT_FOUND
-    assert "close names: events" in failed.value.details()
+        assert "close names: events" in refused.results[0].error.message
+        with pytest.raises(grpc.RpcError) as failed:
+            data_stub(channel).Fetch(data_pb2.FetchRequest(max_bytes=-1), timeout=5)
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     info = error_details_pb2.ErrorInfo()
     assert rpc_status.from_call(failed.value).details[0].Unpack(info)
-    assert (info.reason, info.domain) == ("UNKNOWN_TOPIC_OR_PARTITION", "ottla")
+    assert (info.reason, info.domain) == ("INVALID_REQUEST", "ottla")
+    assert dict(info.metadata) == {"code": str(pb.ERROR_CODE_INVALID_REQUEST), "retriable": "false"}

@@ -1,0 +1,82 @@
+"""How a whole call fails: a status that generic tools understand."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from node.metrics import Metrics
+from node.services import faults
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+
+@pytest.fixture
+async def call() -> AsyncIterator[Callable[[Exception], Any]]:
+    """Calls a method over loopback that fails as it is told."""
+    wanted: list[Exception] = []
+
+    async def fail(_request: Any, _context: Any) -> bytes:
+        raise wanted[-1]
+
+    handler = grpc.unary_unary_rpc_method_handler(faults.unary("Fail", Metrics(), fail))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", {"Fail": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        async def failed(error: Exception) -> grpc.aio.AioRpcError:
+            wanted.append(error)
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await channel.unary_unary("/test.Service/Fail")(b"", timeout=5)
+            return raised.value
+
+        yield failed
+    await server.stop(None)
+
+
+async def test_a_retriable_refusal_says_when_to_come_back_and_whom_to_ask(call: Callable[[Exception], Any]) -> None:
+    error = ApiError(
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE, "nobody", leader=2, epoch=7, address="127.0.0.1:9093", retry_after_ms=150
+    )
+    failed = await call(error)
+    assert failed.code() is grpc.StatusCode.UNAVAILABLE
+    assert failed.details().startswith("LEADER_NOT_AVAILABLE: nobody")
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    first, second = rpc_status.from_call(failed).details
+    assert first.Unpack(info)
+    assert (info.reason, info.domain) == ("LEADER_NOT_AVAILABLE", "ottla")
+    assert dict(info.metadata) == {
+        "code": "5",
+        "retriable": "true",
+        "leader": "2",
+        "epoch": "7",
+        "address": "127.0.0.1:9093",
+    }
+    assert second.Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == 150
+
+
+async def test_a_final_refusal_has_no_time_to_come_back(call: Callable[[Exception], Any]) -> None:
+    failed = await call(ApiError(pb.ERROR_CODE_INVALID_REQUEST, "bad"))
+    assert failed.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(rpc_status.from_call(failed).details) == 1
+
+
+async def test_a_bug_of_ours_shows_its_kind_and_nothing_else(call: Callable[[Exception], Any]) -> None:
+    failed = await call(ValueError("a secret"))
+    assert failed.code() is grpc.StatusCode.UNKNOWN
+    assert "ValueError" in failed.details()
+    assert "secret" not in failed.details()
+
+
+@pytest.mark.parametrize("wait_ms", [0, 1, 999, 1500, 30_000])
+async def test_a_long_wait_is_said_in_full(call: Callable[[Exception], Any], wait_ms: int) -> None:
+    failed = await call(ApiError(pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED, "slower", retry_after_ms=wait_ms))
+    retry = error_details_pb2.RetryInfo()
+    assert rpc_status.from_call(failed).details[1].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == (wait_ms or faults.RETRY_MS)
