@@ -5,6 +5,7 @@ poller saves a third of the cost of one-way streams.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
@@ -64,6 +65,18 @@ def importing() -> Iterator[None]:
         if hidden:
             del modules["rich"]
         gc.enable()
+
+
+def _raise_open_files() -> None:
+    """Takes as many descriptors as this process may have: each partition needs one, each client connection another."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settle() -> None:

@@ -60,7 +60,7 @@ class CompactionState:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A closed segment of the log, the handle it is read by, and what it was when the run began."""
+    """A closed segment of the log, what it is read by (one open file at a time), and what it was when the run began."""
 
     segment: Segment
     reader: Segment
@@ -170,6 +170,7 @@ class CompactionRun:
                     if record.HasField("key"):
                         self._last_offsets[_digest(record.key)] = _offset(header, place, record)
                 self._mapped_end = header.next_offset
+            source.reader.close()
 
     def _new_group(self, source: Input) -> Group:
         base_offset = source.summary.base_offset
@@ -216,6 +217,7 @@ class CompactionRun:
                 position, buffers = buffered, []
         if buffers:
             new.file.write_at(position, buffers)
+        source.reader.close()
 
     def _cleaned(
         self, data: bytes, batch: BatchAt, last: bool, decompress: Codec, compress: Codec
@@ -306,7 +308,7 @@ def plan(
     if not (worth_it or overdue or tombstones_due):
         return None
     keys_max = max(1, dedupe_buffer_bytes // _KEY_BYTES)
-    inputs = [Input(segment, segment.reader(), segment.summary) for segment in cleanable]
+    inputs = [Input(segment, segment.later_reader(), segment.summary) for segment in cleanable]
     return CompactionRun(fs, directory, seed, config, now_ms, state, inputs, keys_max)
 
 

@@ -57,8 +57,9 @@ class FileSystem(Protocol):
 
     def size(self, path: str) -> int: ...
 
-    def makedirs(self, path: str) -> None:
-        """Makes the directory and its parents, durably. It is no error if it is there."""
+    def makedirs(self, path: str, *, durable: bool = True) -> None:
+        """Makes the directory and its parents; it is no error if it is there. `durable` False: the last one's entry is
+        left to a `sync_dir` of its parent."""
 
     def rename(self, old: str, new: str) -> None:
         """Atomically replaces `new`."""
@@ -161,14 +162,15 @@ class OsFileSystem:
     def size(self, path: str) -> int:
         return os.stat(path).st_size
 
-    def makedirs(self, path: str) -> None:
+    def makedirs(self, path: str, *, durable: bool = True) -> None:
         if os.path.isdir(path):
             return
         parent = os.path.dirname(os.path.abspath(path))
         self.makedirs(parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)
-        self.sync_dir(parent)
+        if durable:
+            self.sync_dir(parent)
 
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new)

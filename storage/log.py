@@ -37,7 +37,7 @@ from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_cle
 from storage.retention import deletable
 from storage.scrub import ScrubRun
 from storage.segment import Segment, StoredBatch, checked_batches
-from storage.segments import Found, SegmentList, Slice
+from storage.segments import Found, OpenSegments, SegmentList, Slice
 from storage.sync import Durability, SyncTicket
 
 
@@ -77,6 +77,7 @@ class Log:
         self._durable = Durability(recovered.recovery_point, recovery_point)
         self._state_dirty = not recovered.report.clean
         self._new_files = recovered.fresh
+        self._new_directory = not recovered.report.clean
         self._closed = False
 
     @classmethod
@@ -123,6 +124,7 @@ class Log:
                 segment.file.sync()
                 if segment is not log._segments.active:
                     segment.release()
+            log._sync_directories()
             if log.damaged_at is None:
                 log._durable.all_until(log.log_end_offset)
                 log._try_write_state()
@@ -337,7 +339,7 @@ class Log:
             for segment in reversed(self._segments.remove_after(last)):
                 self._unlink(segment)
             last.truncate_to(cut)
-            self._fs.sync_dir(self.directory)
+            self._sync_directories()
         except OSError as error:
             self._fail(error)
         self.damaged_at = None
@@ -358,8 +360,8 @@ class Log:
             for segment in reversed(list(self._segments)):
                 self._unlink(segment)
             segment = Segment.create(self._fs, self.directory, offset, self.config.index_interval_bytes)
-            self._segments = SegmentList([segment], self._seed)
-            self._fs.sync_dir(self.directory)
+            self._segments.replace_all(segment)
+            self._sync_directories()
         except OSError as error:
             self._fail(error)
         self.damaged_at = None
@@ -578,15 +580,25 @@ class Log:
         self._check_writable()
         if self._durable.in_flight or (self.synced_end_offset == self.log_end_offset and not self._new_files):
             return None
-        ticket = SyncTicket(self.log_end_offset, [], self._fs, self.directory if self._new_files else None)
+        ticket = SyncTicket(self.log_end_offset, [], self._fs, self._unsynced_directories())
         try:
             for segment in self._segments.reaching_beyond(self.synced_end_offset):
                 ticket.files.append(segment.file.dup())
         except OSError as error:
             ticket.release()
             self._fail(error)
-        self._new_files = False
+        self._new_files = self._new_directory = False
         return self._durable.begin(ticket)
+
+    def _unsynced_directories(self) -> list[str]:
+        """The directories in which something was made that is not durable, inner ones first."""
+        found = [self.directory] if self._new_files or self._new_directory else []
+        return [*found, os.path.dirname(self.directory)] if self._new_directory else found
+
+    def _sync_directories(self) -> None:
+        for directory in self._unsynced_directories() or [self.directory]:
+            self._fs.sync_dir(directory)
+        self._new_files = self._new_directory = False
 
     def complete_sync(self, ticket: SyncTicket) -> int:
         """Takes a ticket back after `run`: returns the new `synced_end_offset`. Raises LogFailed if the sync failed."""
@@ -611,6 +623,10 @@ class Log:
         state.write(self._fs, self.directory)
         self._state_dirty = False
 
+    def share_open_segments(self, open_segments: OpenSegments) -> None:
+        """Bounds descriptors and indexes together with other logs of the same owner."""
+        self._segments.share(open_segments)
+
     def update_config(self, config: LogConfig) -> None:
         """Takes a changed configuration; it holds from the next append, roll or retention on."""
         self.config = config
@@ -628,14 +644,14 @@ class Log:
                 self._segments.active.write_index()
                 if self._state_dirty:
                     self._write_state()
+                if self._new_directory:
+                    self._sync_directories()
                 write_clean_marker(self._fs, self.directory, list(self._segments))
         except OSError as error:
             self._fail(error)
         finally:
             self._closed = True
-            for segment in self._segments:
-                with contextlib.suppress(OSError):
-                    segment.close()
+            self._segments.close()
 
     def delete(self) -> None:
         """Removes the log, renamed first so that no crash leaves half of it under its name. Raises OSError."""

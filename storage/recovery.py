@@ -101,7 +101,8 @@ def recover(
     complete_is_damage: bool,
 ) -> Recovered:
     """Opens what is in `directory`, making it if needed. Raises OSError; bad content is reported, never raised."""
-    fs.makedirs(directory)
+    # Not durable yet: a thousand new logs are not to cost a thousand syncs, and there is nothing in them to lose.
+    fs.makedirs(directory, durable=False)
     names = fs.listdir(directory)
     for name in names:
         if name.endswith((DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp")):

@@ -130,9 +130,14 @@ class Segment:
 
     def reader(self) -> "Segment":
         """The same segment over a handle of its own, for another thread. Raises OSError."""
+        other = self.later_reader()
+        other._file = self.file.dup()
+        return other
+
+    def later_reader(self) -> "Segment":
+        """The same, opened by its name when it is first read: if that is another file by then, the owner notices."""
         other = Segment(self._fs, os.path.dirname(self.path), self.base_offset, self._interval_bytes)
         other.take_summary(self.summary)
-        other._file = self.file.dup()
         return other
 
     def note(self, base_offset: int, next_offset: int, length: int, max_timestamp: int) -> None:

@@ -1,5 +1,6 @@
 """The ordered segments of one log: look-ups over them, and a bound on how many keep file and index open."""
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from storage.index import NO_TIMESTAMP
 from storage.segment import Segment, StoredBatch
 
 OPEN_CLOSED_MAX: Final = 8
-"""How many segments behind the active one keep a descriptor and an index (24 bytes per 4 KiB of log) for readers."""
+"""How many closed segments of a log that shares with nobody keep a descriptor and an index for readers."""
 
 _BASE_OFFSET_AT: Final = 11  # in the header: after format and size, and the field's tag
 
@@ -33,6 +34,30 @@ class Found:
     max_timestamp: int
 
 
+class OpenSegments:
+    """The closed segments that hold a descriptor and an index (24 bytes per `index.interval.bytes` of log): when there
+    are more than `limit`, the least recently used one lets go. Logs of one owner's thread may share it."""
+
+    def __init__(self, limit: int = OPEN_CLOSED_MAX) -> None:
+        self._limit = limit
+        self._used: dict[Segment, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def use(self, segment: Segment) -> None:
+        self._used.pop(segment, None)
+        self._used[segment] = None
+        if len(self._used) > self._limit:
+            oldest = next(iter(self._used))
+            del self._used[oldest]
+            oldest.release()
+
+    def forget(self, segment: Segment) -> None:
+        """It is closed, gone or active again: whoever says so looks after its files."""
+        self._used.pop(segment, None)
+
+
 class SegmentList:
     """At least one segment; each starts where the one before it ends, the last is the active one."""
 
@@ -40,7 +65,7 @@ class SegmentList:
         self._segments = segments
         self._bases = [segment.base_offset for segment in segments]
         self._seed = seed
-        self._open: dict[Segment, None] = {}
+        self._open = OpenSegments()
 
     def __len__(self) -> int:
         return len(self._segments)
@@ -82,7 +107,7 @@ class SegmentList:
         removed = self._segments[at:]
         del self._segments[at:], self._bases[at:]
         for gone in (*removed, segment):
-            self._open.pop(gone, None)
+            self._open.forget(gone)
         return removed
 
     def remove_head(self, count: int) -> list[Segment]:
@@ -90,8 +115,15 @@ class SegmentList:
         removed = self._segments[:count]
         del self._segments[:count], self._bases[:count]
         for gone in removed:
-            self._open.pop(gone, None)
+            self._open.forget(gone)
         return removed
+
+    def replace_all(self, new: Segment) -> None:
+        """Puts one segment in the place of all."""
+        for gone in self._segments:
+            self._open.forget(gone)
+        self._segments[:] = [new]
+        self._bases[:] = [new.base_offset]
 
     def replace(self, old: list[Segment], new: Segment) -> None:
         """Puts `new` in the place of neighbours that it covers exactly."""
@@ -99,7 +131,7 @@ class SegmentList:
         self._segments[at : at + len(old)] = [new]
         self._bases[at : at + len(old)] = [new.base_offset]
         for gone in old:
-            self._open.pop(gone, None)
+            self._open.forget(gone)
         self._note_use(new)
 
     def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one: bool, verify: bool) -> Slice:
@@ -231,13 +263,20 @@ class SegmentList:
                 newest = segment.max_timestamp
         return newest
 
+    def share(self, open_segments: OpenSegments) -> None:
+        """From now on closed segments count among others' too."""
+        for segment in self.closed():
+            self._open.forget(segment)
+            segment.release()
+        self._open = open_segments
+
+    def close(self) -> None:
+        """Closes all files."""
+        for segment in self._segments:
+            self._open.forget(segment)
+            with contextlib.suppress(OSError):
+                segment.close()
+
     def _note_use(self, segment: Segment) -> None:
-        """Keeps closed segments from holding descriptors and indexes for ever: the least recently used one lets go."""
-        if segment is self.active:
-            return
-        self._open.pop(segment, None)
-        self._open[segment] = None
-        if len(self._open) > OPEN_CLOSED_MAX:
-            oldest = next(iter(self._open))
-            del self._open[oldest]
-            oldest.release()
+        if segment is not self.active:
+            self._open.use(segment)

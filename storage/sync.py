@@ -1,5 +1,6 @@
 """What of a log is durable, and making more of it so on another thread, without a lock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.errors import InvariantError
@@ -12,23 +13,24 @@ class SyncTicket:
 
     The ticket owns duplicates of the descriptors, so the log may roll, trim or delete segments meanwhile. `end_offset`
     (exclusive) is read and lowered on the owner's thread only: a truncation must not let the ticket vouch for the
-    bytes that are written in the place of those it syncs.
+    bytes that are written in the place of those it syncs. `directories`: inner ones first.
     """
 
     end_offset: int
     files: list[File]
     fs: FileSystem
-    directory: str | None
+    directories: Sequence[str]
     error: OSError | None = field(default=None)
     done: bool = field(default=False)
 
     def run(self) -> None:
-        """Syncs file contents, then the directory if files were made. Raises OSError; the log must then be told."""
+        """Syncs file contents, then the directories in which something was made. Raises OSError; the log must then be
+        told."""
         try:
             for file in self.files:
                 file.sync()
-            if self.directory is not None:
-                self.fs.sync_dir(self.directory)
+            for directory in self.directories:
+                self.fs.sync_dir(directory)
         except OSError as error:
             self.error = error
             raise

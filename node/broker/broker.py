@@ -40,6 +40,7 @@ from storage.directory import Checkpoint, LogDirectory
 from storage.errors import StorageError
 from storage.fs import FileSystem
 from storage.log import Log
+from storage.segments import OpenSegments
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,8 @@ EARLIEST: Final = -2
 MAX_TIMESTAMP: Final = -3
 RECOVERY_THREADS: Final = 2
 LOW_WATERMARK_CHECK_S: Final = 0.02
+OPEN_SEGMENTS_MAX: Final = 512
+"""Closed segments, of all logs, that keep a descriptor and an index; active ones keep theirs (docs/storage.md)."""
 _NO_CODECS: Final[frozenset[int]] = frozenset()
 
 
@@ -80,6 +83,7 @@ class Broker:
         self.disk_full = False
         self.guard = DiskGuard(_ballast(fs, directory.path))
         self.directory = directory
+        self._open_segments = OpenSegments(OPEN_SEGMENTS_MAX)
         self._unopened: dict[Key, Checkpoint | None] = {}
         self.fs = fs
         self.wall_skew_ms: Callable[[], int] = lambda: 0
@@ -118,7 +122,7 @@ class Broker:
                 strict=True,
             ):
                 if isinstance(opened, Partition):
-                    self.partitions[key] = opened
+                    self._take(key, opened)
                 else:
                     self._not_opened(key, checkpoints.get(key), opened)
         self._spawn(self._isr.run(), "isr-sender")
@@ -247,8 +251,7 @@ class Broker:
                 # It is there, so what is remembered of it decides what is a torn tail and what is damage.
                 partition = self._reopened(key, self._unopened[key])
                 del self._unopened[key]
-                self.partitions[key] = partition
-                return partition
+                return self._take(key, partition)
             records = Log.open(
                 self.fs,
                 self.directory.log_path(*key),
@@ -261,7 +264,10 @@ class Broker:
             log.error("log_not_created", topic=topic.name, partition=key[1], error=str(error))
             self.offline[key] = str(error)
             return None
-        partition = Partition(self, *key, topic.name, records, self._settings_of(topic))
+        return self._take(key, Partition(self, *key, topic.name, records, self._settings_of(topic)))
+
+    def _take(self, key: Key, partition: Partition) -> Partition:
+        partition.log.share_open_segments(self._open_segments)
         self.partitions[key] = partition
         return partition
 
@@ -288,7 +294,7 @@ class Broker:
         finally:
             self._reopening.discard(key)
         del self.offline[key]
-        self.partitions[key] = opened
+        self._take(key, opened)
         self._place(key)
 
     def _not_opened(self, key: Key, checkpoint: Checkpoint | None, error: BaseException) -> None:

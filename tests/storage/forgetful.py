@@ -290,12 +290,14 @@ class ForgetfulFileSystem:
     def size(self, path: str) -> int:
         return len(self._file(path).content)
 
-    def makedirs(self, path: str) -> None:
+    def makedirs(self, path: str, *, durable: bool = True) -> None:
         node = self._root
-        for name in _parts(path):
+        names = _parts(path)
+        for number, name in enumerate(names, 1):
             if name not in node.entries:
                 self._entry_step(node, "mkdir", None, name, _Directory())
-                self._sync_step(node)
+                if durable or number < len(names):
+                    self._sync_step(node)
             child = node.entries[name]
             if not isinstance(child, _Directory):
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)

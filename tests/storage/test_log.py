@@ -10,7 +10,7 @@ from storage.config import LogConfig
 from storage.errors import BatchTooLarge, InvariantError, OffsetOutOfRange, OffsetsOutOfOrder
 from storage.fs import OsFileSystem
 from storage.log import Log
-from storage.segments import OPEN_CLOSED_MAX
+from storage.segments import OPEN_CLOSED_MAX, OpenSegments
 
 ID = bytes(range(16))
 SMALL = LogConfig(segment_bytes=1000, index_interval_bytes=200)
@@ -265,3 +265,24 @@ def test_a_log_with_many_segments_keeps_few_files_open(tmp_path: Path) -> None:
         assert offsets(log) == list(range(60))
         assert len(os.listdir("/proc/self/fd")) - before <= OPEN_CLOSED_MAX + 1
         log.close(clean=False)
+
+
+def test_logs_share_a_bound_on_open_segments(tmp_path: Path) -> None:
+    pool = OpenSegments(5)
+    logs = []
+    for number in range(3):
+        log = open_log(tmp_path / str(number), partition=number)
+        for _ in range(40):
+            append(log, size=300)
+        log.share_open_segments(pool)
+        logs.append(log)
+    before = len(os.listdir("/proc/self/fd"))
+    for offset in range(40):
+        for log in logs:
+            assert log.read(offset, 1, 40, min_one=True).base_offset == offset
+            assert len(pool) <= 5
+    assert len(os.listdir("/proc/self/fd")) <= before + 5
+    for log in logs:
+        log.close()
+    assert len(pool) == 0
+    assert len(os.listdir("/proc/self/fd")) == before - 3

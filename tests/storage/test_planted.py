@@ -53,8 +53,8 @@ BUGS = [
     Bug(
         "a new segment's directory entry is not synced",
         "storage.log:Log.begin_sync",
-        "self.directory if self._new_files else None",
-        "None",
+        "self._unsynced_directories()",
+        "[]",
         POWER,
     ),
     Bug(
@@ -81,7 +81,7 @@ BUGS = [
     Bug(
         "removed segments come back after a truncation",
         "storage.log:Log.truncate_to",
-        "self._fs.sync_dir(self.directory)",
+        "self._sync_directories()",
         "pass",
         test_exhaustive.test_a_segment_that_was_cut_off_never_comes_back,
     ),
@@ -259,6 +259,13 @@ BUGS = [
         "if error.errno not in NO_SPACE:",
         "if True:",
         test_faults.test_retention_makes_its_own_room_on_a_disk_without_a_byte,
+    ),
+    Bug(
+        "a new log's own directory entry is not synced",
+        "storage.log:Log._unsynced_directories",
+        "if self._new_directory else found",
+        "if False else found",
+        test_crash.test_power_loss_at_every_operation_and_again_during_recovery,
     ),
 ]
 
