@@ -38,6 +38,7 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
     starts: int = field(default=0)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def address(self, listener: str = "public") -> str:
         return f"127.0.0.1:{self.base_port + _OFFSETS[listener] + self.node_id - 1}"
@@ -63,6 +64,7 @@ class Node:
         if environ.pop("PYTHONDONTWRITEBYTECODE", None):
             # Compiling a hundred modules at each start would be most of its time.
             environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "ottla-pycache")
+        environ |= self.environment
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL

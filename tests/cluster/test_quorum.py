@@ -19,6 +19,7 @@ import grpc
 import pytest
 
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc
+from ottla.verify.links import Links
 from tests.cluster.harness import LocalCluster, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(0)]
@@ -91,6 +92,84 @@ def test_a_killed_controller_is_replaced_within_a_second_while_the_cores_are_bus
     print(" ".join(f"{each:.3f}" for each in sorted(took_s)))
     assert median < 1
     assert p99 < 2
+
+
+@contextmanager
+def cuttable(directory: Path) -> Iterator[tuple[LocalCluster, Links]]:
+    """A cluster whose nodes dial each other through links that can be cut, silently and in one direction."""
+    with LocalCluster(directory) as cluster:
+        base = cluster[1].base_port
+        owners = {base + offset + i - 1: i for offset in (100, 200) for i in cluster.nodes}
+        links = Links(cluster.nodes, owners)
+        try:
+            for node_id, node in cluster.nodes.items():
+                node.environment = links.environment(node_id)
+            cluster.start().wait_ready()
+            cluster.create_topic("t")
+            yield cluster, links
+        finally:
+            links.close()
+
+
+def both_ways(a: int, b: int) -> list[tuple[int, int]]:
+    return [(a, b), (b, a)]
+
+
+@pytest.mark.parametrize("shape", ["isolated", "deaf", "mute", "one link"])
+def test_a_voter_that_was_cut_off_changes_neither_leader_nor_term(tmp_path: Path, shape: str) -> None:
+    """Isolated for a minute; or, for half of one, hearing nobody, heard by nobody, without a link to the leader."""
+    with cuttable(tmp_path) as (cluster, links):
+        leader = cluster.controller()
+        victim, other = (i for i in cluster.nodes if i != leader)
+        term = quorum_of(cluster, other).leader_epoch
+        cuts = {
+            "isolated": [*both_ways(victim, leader), *both_ways(victim, other)],
+            "deaf": [(leader, victim), (other, victim)],
+            "mute": [(victim, leader), (victim, other)],
+            "one link": both_ways(victim, leader),
+        }
+        links.cut(cuts[shape])
+        time.sleep(60 if shape == "isolated" else 30)
+        during = quorum_of(cluster, other)
+        assert (during.leader_id, during.leader_epoch) == (leader, term)
+        if shape == "isolated":
+            alone = quorum_of(cluster, victim)
+            assert not alone.HasField("leader_id")
+            assert alone.leaderless_ms > 50_000
+            assert alone.leader_epoch == term
+        links.cut([])
+        eventually(lambda: cluster.metadata(victim).controller_id, leader, timeout_s=30)
+        time.sleep(5)
+        for node_id in cluster.nodes:
+            seen = quorum_of(cluster, node_id)
+            assert (seen.leader_id, seen.leader_epoch) == (leader, term), shape
+        print(f"{shape}: node {leader} led in term {term} all the time")
+
+
+def test_a_leader_without_a_majority_stops_serving_and_follows_when_it_is_back(tmp_path: Path) -> None:
+    with cuttable(tmp_path) as (cluster, links):
+        old = cluster.controller()
+        others = [i for i in cluster.nodes if i != old]
+        at = time.monotonic()
+        links.cut([link for other in others for link in both_ways(old, other)])
+        with cluster.channel(old) as channel:
+            stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+            request = cluster_pb2.DescribeQuorumRequest()
+            while stub.DescribeQuorum(request, timeout=5).HasField("leader_id"):
+                assert time.monotonic() - at < 30
+                time.sleep(0.02)
+            resigned_s = time.monotonic() - at
+        with cluster.channel(others[0]) as channel:
+            stub = admin_pb2_grpc.AdminServiceStub(channel)
+            while not change(stub, 777):
+                assert time.monotonic() - at < 30
+            replaced_s = time.monotonic() - at
+        print(f"cut off: the leader resigned after {resigned_s:.2f} s, the next had committed after {replaced_s:.2f} s")
+        links.cut([])
+        new = cluster.controller()
+        eventually(lambda: quorum_of(cluster, old).leader_id in others, True, timeout_s=30)
+        assert quorum_of(cluster, new).leader_epoch == quorum_of(cluster, old).leader_epoch
+        assert resigned_s < 3
 
 
 def test_random_start_orders_each_form_one_cluster(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""The order of durability in the shell: nothing that waits for a sync leaves before it, and a failed one ends it all."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from node.quorum.disk import DiskQueue
+from raft.effects import Effects, HardState, Persisted
+from raft.messages import VoteResponse
+from raft.model import Entry, EntryKind, PeerId
+
+ONE, TWO = PeerId(1, b"1" * 16), PeerId(2, b"2" * 16)
+
+
+class Job:
+    """A trip of the sync thread that takes until the test lets it end."""
+
+    disk_full = False
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.error: OSError | None = None
+
+    def run(self) -> None:
+        self.begun.set()
+        assert self.may_end.wait(10)
+        if self.error is not None:
+            raise self.error
+
+
+class Store:
+    def __init__(self) -> None:
+        self.written: list[int] = []
+        self.jobs: list[Job] = []
+        self.hard_states: list[HardState | None] = []
+
+    def write(self, effects: Effects, _now_ms: int) -> None:
+        self.written += [entry.index for entry in effects.append]
+
+    def begin_sync(self, hard_state: HardState | None) -> Job:
+        self.hard_states.append(hard_state)
+        self.jobs.append(Job())
+        return self.jobs[-1]
+
+    def complete_sync(self, job: Job) -> None:
+        assert job.may_end.is_set()
+
+
+def vote(term: int) -> Effects:
+    message = VoteResponse(b"c" * 16, ONE, TWO, term, granted=True)
+    return Effects(hard_state=HardState(term, TWO), synced=Persisted(term, 0), send_after_sync=[message])
+
+
+def append(index: int) -> Effects:
+    return Effects(append=[Entry(index, 1, EntryKind.DATA)], synced=Persisted(1, index))
+
+
+class Shell:
+    def __init__(self) -> None:
+        self.store = Store()
+        self.sent: list[int] = []
+        self.persisted: list[Persisted] = []
+        self.failed: list[BaseException] = []
+        self.thread = ThreadPoolExecutor(1)
+        self.queue = DiskQueue(self.store, self.thread, self.synced, self.failed.append)
+
+    def synced(self, messages, persisted) -> None:
+        self.sent += [message.term for message in messages]
+        if persisted is not None:
+            self.persisted.append(persisted)
+
+    async def end(self, number: int, error: OSError | None = None) -> None:
+        """Let the sync `number` end, and the loop see it."""
+        job = self.store.jobs[number]
+        job.error = error
+        job.may_end.set()
+        for _ in range(50):
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def shell():
+    made = Shell()
+    yield made
+    for job in made.store.jobs:
+        job.may_end.set()
+    made.thread.shutdown()
+
+
+async def test_a_vote_leaves_after_its_sync(shell):
+    shell.queue.put(vote(5))
+    await asyncio.sleep(0.02)
+    assert (shell.sent, shell.persisted) == ([], [])
+    await shell.end(0)
+    assert (shell.sent, shell.persisted) == ([5], [Persisted(5, 0)])
+
+
+async def test_a_sync_vouches_for_nothing_that_was_written_while_it_ran(shell):
+    shell.queue.put(append(1))
+    shell.queue.put(append(2))
+    shell.queue.put(append(3))
+    assert shell.store.written == [1, 2, 3]
+    await shell.end(0)
+    assert shell.persisted == [Persisted(1, 1)]
+    assert len(shell.store.jobs) == 2, "one sync for both that waited"
+    await shell.end(1)
+    assert shell.persisted == [Persisted(1, 1), Persisted(1, 3)]
+
+
+async def test_what_needs_no_sync_of_its_own_still_waits_for_those_before_it(shell):
+    shell.queue.put(vote(5))
+    late = vote(6)
+    late.hard_state, late.synced = None, None
+    shell.queue.put(late)
+    await asyncio.sleep(0.02)
+    assert shell.sent == []
+    await shell.end(0)
+    assert shell.sent == [5, 6]
+
+
+async def test_a_failed_sync_ends_everything_and_is_not_tried_again(shell):
+    shell.queue.put(vote(5))
+    shell.queue.put(append(1))
+    await shell.end(0, OSError(5, "lost"))
+    assert [str(error) for error in shell.failed] == ["[Errno 5] lost"]
+    assert (shell.sent, shell.persisted) == ([], [])
+    assert len(shell.store.jobs) == 1
+
+
+async def test_of_several_votes_in_one_sync_the_newest_is_written(shell):
+    shell.queue.put(append(1))
+    shell.queue.put(vote(5))
+    shell.queue.put(vote(6))
+    await shell.end(0)
+    assert shell.store.hard_states == [None, HardState(6, TWO)]
+    await shell.end(1)
+    assert shell.sent == [5, 6]

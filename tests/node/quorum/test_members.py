@@ -1,0 +1,106 @@
+"""Who is dead, and whose words count: the judgements of `node.quorum.members` without a network."""
+
+from typing import Any
+
+import pytest
+
+from node.quorum.members import Members
+from node.quorum.wire import peer_to_proto
+from ottla.internal.v1 import raft_pb2 as pb
+from raft.model import PeerId
+
+ME, TWO, THREE = (PeerId(i, bytes([i]) * 16) for i in (1, 2, 3))
+
+
+class Listener:
+    def __init__(self, voters: int) -> None:
+        self.voter_count = voters
+        self.heard: list[tuple[str, Any]] = []
+
+    def on_message(self, message: Any) -> None:
+        self.heard.append(("message", message.term))
+
+    def on_connected(self, peer: PeerId) -> None:
+        self.heard.append(("connected", peer.node_id))
+
+    def on_dead(self, peer: PeerId) -> None:
+        self.heard.append(("dead", peer.node_id))
+
+    def on_alive(self, peer: PeerId) -> None:
+        self.heard.append(("alive", peer.node_id))
+
+
+class Wire:
+    """Links that go nowhere."""
+
+    def __init__(self) -> None:
+        self.connected: tuple[PeerId, ...] = (TWO, THREE)
+        self.sent: list[tuple[int, bool]] = []
+
+    def send(self, peer: PeerId, frame: pb.RaftFrame) -> None:
+        if frame.HasField("peer_gone"):
+            self.sent.append((peer.node_id, frame.peer_gone.gone))
+
+
+def members(voters: int) -> tuple[Members, Listener, Wire]:
+    listener, wire = Listener(voters), Wire()
+    made = Members(ME, {}, directory=None, store=None, listener=listener)
+    made.links = wire
+    return made, listener, wire
+
+
+def gone(about: PeerId, *, gone: bool = True) -> pb.RaftFrame:
+    return pb.RaftFrame(peer_gone=pb.RaftPeerGone(peer=peer_to_proto(about), gone=gone))
+
+
+def test_dead_is_who_was_lost_by_two():
+    judge, listener, wire = members(3)
+    judge.on_lost(THREE)
+    assert listener.heard == []
+    assert wire.sent == [(2, True)], "the others are asked"
+    judge.on_frame(TWO, gone(THREE))
+    assert listener.heard == [("dead", 3)]
+    judge.on_connected(THREE)
+    assert listener.heard[1:] == [("connected", 3), ("alive", 3)]
+
+
+def test_the_order_of_the_two_does_not_matter():
+    judge, listener, _ = members(3)
+    judge.on_frame(TWO, gone(THREE))
+    assert listener.heard == []
+    judge.on_lost(THREE)
+    assert listener.heard == [("dead", 3)]
+
+
+def test_a_report_that_was_taken_back_or_whose_reporter_is_lost_counts_no_more():
+    judge, listener, _ = members(3)
+    judge.on_frame(TWO, gone(THREE))
+    judge.on_frame(TWO, gone(THREE, gone=False))
+    judge.on_lost(THREE)
+    assert listener.heard == []
+    judge.on_connected(THREE)
+    judge.on_frame(TWO, gone(THREE))
+    judge.on_lost(TWO)
+    listener.heard.clear()
+    judge.on_lost(THREE)
+    assert ("dead", 3) not in listener.heard
+
+
+def test_of_two_voters_one_word_is_enough():
+    judge, listener, _ = members(2)
+    judge.on_lost(TWO)
+    assert listener.heard == [("dead", 2)]
+
+
+@pytest.mark.parametrize(("named", "counts"), [(TWO, True), (THREE, False)])
+def test_a_message_counts_from_whom_it_names_only(named, counts):
+    judge, listener, _ = members(3)
+    message = pb.RaftMessage(
+        cluster_id=b"c" * 16,
+        sender=peer_to_proto(named),
+        to=peer_to_proto(ME),
+        term=4,
+        heartbeat=pb.RaftHeartbeat(),
+    )
+    judge.on_frame(TWO, pb.RaftFrame(message=message))
+    assert listener.heard == ([("message", 4)] if counts else [])
