@@ -16,14 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old`, which occurs once in raft/`file`, becomes `new`. What notices it: a simulated `seed`, a `test` or both."""
+    """`old`, which occurs once in raft/`file`, becomes `new`."""
 
     name: str
     file: str
     old: str
     new: str
-    seed: int | None = None
-    test: str | None = None
 
 
 MUTANTS = (

@@ -1,4 +1,4 @@
-"""The order of durability in the shell: nothing that waits for a sync leaves before it, and a failed one ends it all."""
+"""The order of durability in the shell: nothing that waits for a sync leaves before it, and a failed one ends it."""
 
 import asyncio
 import threading
