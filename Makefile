@@ -98,3 +98,7 @@ bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream;
 .PHONY: bench-forwarding
 bench-forwarding: $(BIN)/ottla-dev-ready ## What it costs to know one address only; writes docs/forwarding.md (about 4 minutes)
 	$(BIN)/python -m bench.forwarding
+
+.PHONY: bench-storage
+bench-storage: $(BIN)/ottla-dev-ready ## Measure the log beside bare system calls; writes docs/benchmarks-storage.md (4 minutes)
+	$(BIN)/python -m bench.storage

@@ -1,16 +1,11 @@
 """What the log costs beside the bare system calls: ratios of medians, both taken in the same interleaved rounds.
 
-    python -m bench.storage_ratios [--rounds 9] [--directory DIR]
-
-Ratio = bare time / log time (1.0 = free). The gate of the append at 128 KiB is 0.7. Nothing is synced.
+Ratio = bare time / log time (1.0 = free). Nothing is synced. `python -m bench.storage` runs it with the rest.
 """
 
-import argparse
-import json
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 
@@ -75,11 +70,12 @@ def bare_read(path: str, size: int, chunk: int) -> float:
     return took
 
 
-def log_read(log: Log, chunk: int) -> float:
+def log_read(log: Log, chunk: int, verify: bool) -> float:
+    """`verify`: as closed segments are read for clients."""
     at, end = 0, log.log_end_offset
     start = time.perf_counter()
     while at < end:
-        at = log.read(at, chunk, end, min_one=True).next_offset
+        at = log.read(at, chunk, end, min_one=True, verify=verify).next_offset
     return time.perf_counter() - start
 
 
@@ -120,6 +116,12 @@ def run(directory: str, rounds: int) -> list[dict[str, object]]:
             at = piece.next_offset
         chunk = max(size + 200, 1024 * KIB)
         file = next(os.path.join(source.directory, n) for n in os.listdir(source.directory) if n.endswith(".log"))
+        copy = os.path.join(directory, f"earlier-{size}")
+        writer = _open(copy)
+        for data in slices:
+            writer.append_as_follower(data, now_ms=0)
+        writer.close()
+        earlier = _open(copy)
         medians = measure(
             rounds,
             {
@@ -127,13 +129,15 @@ def run(directory: str, rounds: int) -> list[dict[str, object]]:
                 "leader append": fresh(lambda path, p=payload, c=count: leader_append(path, p, c)),
                 "follower append": fresh(lambda path, s=slices: follower_append(path, s)),
                 "bare read": lambda f=file, n=source.size_bytes, c=chunk: bare_read(f, n, c),
-                "log read": lambda s=source, c=chunk: log_read(s, c),
+                "log read": lambda s=source, c=chunk: log_read(s, c, False),
+                "verified read": lambda s=earlier, c=chunk: log_read(s, c, True),
             },
         )
         for name, bare in (
             ("leader append", "bare append"),
             ("follower append", "bare append"),
             ("log read", "bare read"),
+            ("verified read", "bare read"),
         ):
             results.append(
                 {
@@ -145,29 +149,6 @@ def run(directory: str, rounds: int) -> list[dict[str, object]]:
                     "ratio": round(medians[bare] / medians[name], 2),
                 }
             )
-        source.close(clean=False)
-        start = time.perf_counter()
-        found = _open(source.directory)
-        results.append(
-            {
-                "what": "recovery scan",
-                "batch_bytes": size,
-                "mb_per_s": round(found.recovery.scanned_bytes / (time.perf_counter() - start) / 1e6),
-            }
-        )
-        found.delete()
+        earlier.delete()
+        source.delete()
     return results
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Ratios of the log to bare system calls.")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--directory", help="where to write (default: a temporary directory)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        for result in run(directory, arguments.rounds):
-            print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,6 @@
-"""How long a node with many partitions, or with a large log that was not closed, takes from its start to ready.
+"""How long a node with many partitions, or with a large log that was not closed, takes from its start to ready."""
 
-    python -m bench.storage_start [--partitions 1000] [--recover-mib 1024]
-
-Runs one node. Prints one JSON line per case.
-"""
-
-import argparse
-import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -90,18 +82,3 @@ def large_log(directory: Path, mib: int) -> dict[str, object]:
         cluster.wait_ready(timeout_s=120)
         _produce(cluster, "large", range(1), b"x")
         return {"what": "start after a kill -9", "unclean_mib": mib, "start_s": round(time.perf_counter() - started, 2)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time from the start of a node to ready.")
-    parser.add_argument("--partitions", type=int, default=1000)
-    parser.add_argument("--recover-mib", type=int, default=1024)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        for result in many_partitions(Path(directory) / "many", arguments.partitions):
-            print(json.dumps(result), flush=True)
-        print(json.dumps(large_log(Path(directory) / "large", arguments.recover_mib)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

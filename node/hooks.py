@@ -103,6 +103,10 @@ class HookedFile(OsFile):
         self._hooks.before_write()
         super().write_at(position, buffers)
 
+    def allocate(self, size: int) -> None:
+        self._hooks.before_write()
+        super().allocate(size)
+
     def sync(self) -> None:
         self._hooks.before_sync()
         super().sync()
@@ -122,9 +126,9 @@ class HookedFileSystem(OsFileSystem):
             self._hooks.before_write()
         return HookedFile(self._descriptor(path, create=create), self._hooks)
 
-    def makedirs(self, path: str) -> None:
+    def makedirs(self, path: str, *, durable: bool = True) -> None:
         self._hooks.before_write()
-        super().makedirs(path)
+        super().makedirs(path, durable=durable)
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
