@@ -26,6 +26,7 @@ FAULTS: Final[dict[str, str]] = {
     "kill": "kill -9 of a node, started again within a second or two",
     "kill-all": "kill -9 of all nodes at once",
     "double": "two nodes killed together, or one killed while another is frozen, or one killed as it recovers",
+    "lone": "the other nodes freeze for a moment, then a leader is killed: what only it had is gone",
     "stop": "a controlled stop (SIGTERM) and a start",
     "pause": "a node frozen (SIGSTOP) for longer than its lease",
     "cut": "a node that no other node can reach, nor be reached by",
@@ -174,6 +175,15 @@ class Nemesis:
                     await asyncio.sleep(0.1)
                     await self._do(self.target.start_node, node)
                     await asyncio.sleep(wait_s)
+
+    async def lone(self, fault: Fault) -> None:
+        node, *others = fault.nodes
+        self._begin(fault, [node, *others], f"kill -9 node {node} a moment after the others froze")
+        await asyncio.gather(*(self._do(self.target.pause, other) for other in others))
+        await asyncio.sleep(self.rng.uniform(0.2, 0.8))
+        await self._do(self.target.kill, node)
+        await asyncio.gather(*(self._do(self.target.resume, other) for other in others))
+        await self._down()
 
     async def stop(self, fault: Fault) -> None:
         node = fault.nodes[0]

@@ -36,19 +36,19 @@ class Bug(NamedTuple):
 BUGS = [
     Bug(
         "acknowledged before it is replicated",
-        "kill",
+        "lone",
         ("above-mark", "lost-write", "vanished"),
         ((PARTITION, "elif appended.end_offset <= leader.high_watermark:", "elif appended.end_offset >= 0:"),),
     ),
     Bug(
         "the high watermark is the leader's log end",
-        "kill",
+        "lone",
         ("lost-write", "vanished", "wrong-offset", "mark-went-back"),
         ((REPLICA, "                mark = end\n        self.high", "                pass\n        self.high"),),
     ),
     Bug(
         "reads go beyond the high watermark",
-        "kill,pause",
+        "lone",
         ("above-mark", "vanished", "inconsistent-offsets", "mark-went-back"),
         (
             (PARTITION, "records.read(offset, max_bytes, end, min", "records.read(offset, max_bytes, 2**62, min"),
@@ -70,7 +70,7 @@ BUGS = [
     ),
     Bug(
         "divergence is judged without epochs",
-        "kill,cut",
+        "lone,cut",
         ("replicas", "lost-write", "vanished", "inconsistent-offsets", "whole again"),
         (
             (
