@@ -154,7 +154,8 @@ class Writer:
             return
         operation.outcome = "ok"
         operation.entries = [(key, stored.offset if stored.offset >= 0 else None, name)]
-        operation.marks = {key: stored.high_watermark}
+        if stored.high_watermark > 0:  # 0: the leader lost its office between the acknowledgement and the answer
+            operation.marks = {key: stored.high_watermark}
         self._log.end(operation)
         self._log.counts.acknowledged += 1
         assert operation.end_ns is not None

@@ -56,19 +56,6 @@ BUGS = [
         ),
     ),
     Bug(
-        "a new leader shows its mark before it knows it",
-        "kill,stop",
-        ("mark-went-back",),
-        (
-            (PARTITION, "if leader.high_watermark_known else WITHHELD", "if True else WITHHELD"),
-            (
-                PARTITION,
-                "if not leader.high_watermark_known:\n            raise refusals",
-                "if 0:\n            raise refusals",
-            ),
-        ),
-    ),
-    Bug(
         "divergence is judged without epochs",
         "lone,cut",
         ("replicas", "lost-write", "vanished", "inconsistent-offsets", "whole again"),
@@ -110,18 +97,6 @@ BUGS = [
         ),
     ),
     Bug(
-        "a deposed leader acknowledges what waits",
-        "cut,pause",
-        ("lost-write", "vanished", "unseen", "wrong-offset"),
-        (
-            (
-                PARTITION,
-                "self.acks.fail(lambda: refusals.leader_changed(self.name, hint))",
-                "self.acks.committed(2**62)",
-            ),
-        ),
-    ),
-    Bug(
         "a retry takes a new sequence",
         "kill,pause",
         ("duplicate",),
@@ -147,6 +122,36 @@ BUGS = [
                 "ottla/client/fetch_state.py",
                 "return Chunk(self, self.generation,",
                 "return None if skip else Chunk(self, self.generation,",
+            ),
+        ),
+    ),
+    Bug(
+        "repeated batches are stored again",
+        "kill,pause",
+        ("duplicate", "nonmonotonic-send"),
+        (
+            (
+                PRODUCERS,
+                "        producer = self._producers.get(producer_id)\n",
+                "        producer = None\n        return None\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a new leader keeps the epoch of the old one",
+        "kill",
+        ("leaders in epoch", "invariant", "lost-write", "replicas"),
+        (("node/metadata/apply.py", "leader_epoch=before.leader_epoch + 1)", "leader_epoch=before.leader_epoch)"),),
+    ),
+    Bug(
+        "any live replica may lead",
+        "double,lone",
+        ("lost-write", "vanished", "wrong-offset", "inconsistent-offsets"),
+        (
+            (
+                "node/controller/state/elections.py",
+                "    eligible = [n for n in elr if n in live]\n",
+                "    eligible = live\n",
             ),
         ),
     ),
