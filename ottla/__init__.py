@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ottla.client.errors import UnsupportedCodec as UnsupportedCodec
     from ottla.client.producer import Delivery as Delivery
     from ottla.client.producer import Producer as Producer
+    from ottla.client.rebalance import RebalanceListener as RebalanceListener
     from ottla.client.records import ConsumerRecord as ConsumerRecord
     from ottla.client.records import RecordMetadata as RecordMetadata
     from ottla.client.records import TopicPartition as TopicPartition
@@ -46,6 +47,7 @@ _WHERE = {
         "UnsupportedCodec",
     ),
     "producer": ("Delivery", "Producer"),
+    "rebalance": ("RebalanceListener",),
     "records": ("ConsumerRecord", "RecordMetadata", "TopicPartition"),
 }
 _MODULES = {name: f"ottla.client.{module}" for module, names in _WHERE.items() for name in names}

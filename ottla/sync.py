@@ -14,13 +14,13 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-from ottla.client import admin, consumer, producer
-from ottla.client.records import ConsumerRecord, Headers, RecordMetadata
+from ottla.client import admin, consumer, producer, rebalance
+from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-__all__ = ["Admin", "Consumer", "Delivery", "Producer"]
+__all__ = ["Admin", "Consumer", "Delivery", "Producer", "RebalanceListener"]
 
 
 class _Loop:
@@ -219,6 +219,36 @@ class Producer(_Blocking):
     partitions_for = _waits_for(producer.Producer.partitions_for)
 
 
+class RebalanceListener:
+    """As `ottla.RebalanceListener`, with plain methods. They run in a thread beside the one that reads, and may use the
+    consumer."""
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """These are this member's now."""
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """These go to another member when this returns."""
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """These are another member's already."""
+
+
+class _InThread(rebalance.RebalanceListener):
+    """Keeps plain methods off the event loop: there they could not wait for it."""
+
+    def __init__(self, plain: RebalanceListener) -> None:
+        self._plain = plain
+
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        await asyncio.to_thread(self._plain.on_assigned, partitions)
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        await asyncio.to_thread(self._plain.on_revoked, partitions)
+
+    async def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        await asyncio.to_thread(self._plain.on_lost, partitions)
+
+
 class Consumer(_Blocking):
     """Reads records; see `ottla.Consumer` for the settings. `for record in consumer` waits for more forever; `poll`
     takes many at once, which is faster."""
@@ -241,6 +271,7 @@ class Consumer(_Blocking):
         group_instance_id: str = "",
         topic_regex: str = "",
         assignor: Literal["uniform", "range"] = "uniform",
+        rebalance_listener: RebalanceListener | None = None,
     ) -> None:
         self._inner: consumer.Consumer = consumer.Consumer(
             *topics,
@@ -259,6 +290,7 @@ class Consumer(_Blocking):
             group_instance_id=group_instance_id,
             topic_regex=topic_regex,
             assignor=assignor,
+            rebalance_listener=None if rebalance_listener is None else _InThread(rebalance_listener),
         )
 
     def __iter__(self) -> Self:

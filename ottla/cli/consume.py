@@ -22,10 +22,23 @@ _AT_ONCE: Final = 500
 
 def consume(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)],
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Else only what comes from now on.")] = False,
+    from_beginning: Annotated[
+        bool,
+        typer.Option(
+            "--from-beginning", help="Else only what comes from now on; in a group, where it has no position."
+        ),
+    ] = False,
     partition: Annotated[int | None, typer.Option("--partition", help="Only this partition; else all.", min=0)] = None,
     offset: Annotated[
         int | None, typer.Option("--offset", help="Start here; needs --partition.", metavar="N", min=0)
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            help="Share the partitions with the group's other members, and go on where the group stopped.",
+            metavar="GROUP",
+        ),
     ] = None,
     max_messages: Annotated[
         int | None, typer.Option("--max-messages", help="Stop after so many; else at Ctrl-C.", metavar="N", min=1)
@@ -52,13 +65,16 @@ def consume(
             "--offset is a place in one partition",
             "name --partition too, and leave --from-beginning out",
         )
+    if group is not None and partition is not None:
+        raise Failure("INVALID_REQUEST", "a group shares the partitions out itself", "leave --partition or --group out")
     line_of = json_line if as_json else line_maker(template)
-    run(_consume(bootstrap, topic, from_beginning, partition, offset, max_messages, line_of))
+    run(_consume(bootstrap, topic, group, from_beginning, partition, offset, max_messages, line_of))
 
 
 async def _consume(
     bootstrap: str,
     topic: str,
+    group: str | None,
     from_beginning: bool,
     partition: int | None,
     offset: int | None,
@@ -74,7 +90,7 @@ async def _consume(
     start = "none" if offset is not None else "earliest" if from_beginning else "latest"
     async with (
         connection(bootstrap) as client,
-        Consumer(*topics, bootstrap=client, auto_offset_reset=start) as consumer,
+        Consumer(*topics, group=group, bootstrap=client, auto_offset_reset=start, client_id="ottla-cli") as consumer,
     ):
         if partition is not None:
             await consumer.assign([(topic, partition)])

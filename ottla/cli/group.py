@@ -10,6 +10,7 @@ from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
+    from ottla import Admin
     from ottla.v1 import group_pb2
     from ottla.v1.group_pb2_grpc import GroupServiceAsyncStub
 
@@ -65,8 +66,8 @@ def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json
     print_table(("TOPIC", "PARTITION", "POSITION", "END", "LAG", "LAG S", "MEMBER"), rows)
 
 
-@app.command("reset-offsets")
-def reset_offsets(
+@app.command()
+def reset(
     name: Name,
     to_earliest: Annotated[bool, typer.Option("--to-earliest", help="To the first record there is.")] = False,
     to_latest: Annotated[bool, typer.Option("--to-latest", help="To the end: only what comes from now on.")] = False,
@@ -82,32 +83,13 @@ def reset_offsets(
 ) -> None:
     """Move a group's positions. Shows what would change, unless --execute is given. The group must be empty."""
     from ottla.cli.output import print_json, print_table
-    from ottla.v1 import group_pb2
 
-    request = group_pb2.ResetOffsetsRequest(group_id=name, validate_only=not execute)
-    targets = 0
-    if to_earliest or to_latest or to_time is not None:
-        targets += to_earliest + to_latest + (to_time is not None)
-        request.timestamp_ms = -2 if to_earliest else -1 if to_time is None else int(to_time.timestamp() * 1000)
-    if to_offset is not None:
-        targets += 1
-        request.offset = to_offset
-    if shift_by is not None:
-        targets += 1
-        request.shift_by = shift_by
-    if targets != 1:
+    targets = [to_earliest, to_latest, to_time is not None, to_offset is not None, shift_by is not None]
+    if sum(targets) != 1:
         wanted = "name one of --to-earliest, --to-latest, --to-time, --to-offset and --shift-by"
-        raise Failure("INVALID_REQUEST", f"{targets} places to go to were given", wanted)
-    answer = _reset(bootstrap, request, topic)
-    moves = [
-        (
-            move.partition.topic,
-            move.partition.partition,
-            move.old_offset if move.HasField("old_offset") else None,
-            move.new_offset if move.HasField("new_offset") else None,
-        )
-        for move in answer.partitions
-    ]
+        raise Failure("INVALID_REQUEST", f"{sum(targets)} places to go to were given", wanted)
+    time_ms = -2 if to_earliest else -1 if to_latest else None if to_time is None else int(to_time.timestamp() * 1000)
+    moves = _reset(bootstrap, name, topic, time_ms, to_offset, shift_by, execute)
     if as_json:
         names = ("topic", "partition", "old_offset", "new_offset")
         moved = [dict(zip(names, move, strict=True)) for move in moves]
@@ -132,19 +114,26 @@ def delete(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json =
 
 
 def _reset(
-    bootstrap: str, request: "group_pb2.ResetOffsetsRequest", topic: str | None
-) -> "group_pb2.ResetOffsetsResponse":
-    if topic is not None:
-        from ottla.cli.connect import with_admin
-        from ottla.v1 import data_pb2
+    bootstrap: str,
+    name: str,
+    topic: str | None,
+    time_ms: int | None,
+    offset: int | None,
+    shift_by: int | None,
+    execute: bool,
+) -> list[tuple[str, int, int | None, int | None]]:
+    """(topic, partition, old offset, new offset) of each move."""
+    from ottla.cli.connect import with_admin
 
-        info = with_admin(bootstrap, lambda admin: admin.describe_topic(topic))
-        request.partitions.extend(data_pb2.TopicPartition(topic=topic, partition=p.partition) for p in info.partitions)
-    answer = _ask(bootstrap, lambda stub, timeout: stub.ResetOffsets(request, timeout=timeout))
-    _raise(answer)
-    for move in answer.partitions:
-        _raise(move)
-    return answer
+    async def work(admin: "Admin") -> list[tuple[str, int, int | None, int | None]]:
+        info = None if topic is None else await admin.describe_topic(topic)
+        where = [] if info is None else [(info.name, p.partition) for p in info.partitions]
+        moved = await admin.reset_offsets(
+            name, where, timestamp_ms=time_ms, offset=offset, shift_by=shift_by, validate_only=not execute
+        )
+        return [(*at, move.old_offset, move.new_offset) for at, move in moved.items()]
+
+    return with_admin(bootstrap, work)
 
 
 def _ask(bootstrap: str, call: "Callable[[GroupServiceAsyncStub, float], Awaitable[Answer]]") -> Answer:
@@ -162,8 +151,7 @@ def _ask(bootstrap: str, call: "Callable[[GroupServiceAsyncStub, float], Awaitab
 
 
 def _raise(
-    item: "group_pb2.ListGroupsResponse | group_pb2.GroupDescription | group_pb2.DeleteGroupResult"
-    " | group_pb2.ResetOffsetsResponse | group_pb2.ResetOffsetResult",
+    item: "group_pb2.ListGroupsResponse | group_pb2.GroupDescription | group_pb2.DeleteGroupResult",
 ) -> None:
     from ottla.protocol.errors import ApiError
 

@@ -13,6 +13,7 @@ from ottla.client.group_session import GroupSession, Position
 from ottla.client.group_work import GroupWork
 from ottla.client.offsets import EARLIEST, LATEST
 from ottla.client.reader import Reader
+from ottla.client.rebalance import RebalanceListener
 from ottla.client.records import ConsumerRecord, TopicPartition
 from ottla.client.settings import ConsumerSettings
 from ottla.client.tasks import Tasks
@@ -52,6 +53,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         group_instance_id: str = "",
         topic_regex: str = "",
         assignor: Literal["uniform", "range"] = "uniform",
+        rebalance_listener: RebalanceListener | None = None,
     ) -> None:
         self.settings = ConsumerSettings(
             auto_offset_reset,
@@ -65,8 +67,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             auto_commit_interval_ms,
             session_timeout_ms,
         )
-        if group is None and (group_instance_id or topic_regex):
-            raise ConfigError("group_instance_id and topic_regex need a group. Next: name one")
+        if group is None and (group_instance_id or topic_regex or rebalance_listener is not None):
+            raise ConfigError("group_instance_id, topic_regex and rebalance_listener need a group. Next: name one")
         if group is not None and not topics and not topic_regex:
             raise ConfigError(f"group {group!r} needs topics or a topic_regex to share out")
         self._topics = topics
@@ -74,7 +76,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
         self._tasks = Tasks(self._failed)
         self._reader = Reader(self._client, self.settings, self._tasks)
-        self._work = GroupWork(self._reader, self.settings)
+        self._work = GroupWork(self._reader, self.settings, self._tasks, rebalance_listener)
         self._session: GroupSession | None = None
         if group is not None:
             membership = Membership(
@@ -120,6 +122,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         self._stop_listening()
         self._reader.news.set()
         if self._session is not None and was_open:
+            await self._work.closing()
             if self.settings.enable_auto_commit:
                 await self._work.commit_or_log(self._session)
             await self._session.leave()

@@ -61,6 +61,8 @@ class PartitionState:
     seek_id: int = 0
     added_to: object = None
     paused: bool = False
+    held: bool = False
+    """As paused, but not the user's to end: the partition is about to move, or its listener has not been told yet."""
     error: OttlaError | None = None
     retry_at_ms: int = 0
     failures: int = 0
@@ -120,6 +122,7 @@ class PartitionState:
             self.added_to is None
             and self.position is not None
             and not self.paused
+            and not self.held
             and self.error is None
             and self.leader_id is not None
             and self.retry_at_ms <= now_ms

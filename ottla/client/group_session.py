@@ -50,10 +50,13 @@ class Owner(Protocol):
     async def give_back(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """Stops reading; answers what of them was processed."""
 
-    def take(self, gained: list[Gained]) -> None:
+    async def take(self, gained: list[Gained]) -> None:
         """Starts reading."""
 
     def lose(self, partitions: list[TopicPartition]) -> None:
+        """Forgets what was given back."""
+
+    def robbed(self, partitions: list[TopicPartition]) -> None:
         """Stops reading at once: another member may read them already."""
 
     def session_failed(self, error: OttlaError) -> None:
@@ -148,7 +151,7 @@ class GroupSession:
             error = response.error
             if error.code in REJOIN_CODES:
                 log.warning("group %s: %s Joining anew", membership.group_id, error.message)
-                self._owner.lose(membership.fenced())
+                self._owner.robbed(membership.fenced())
                 return False
             failure = from_server(error)
             failure.retry_after_ms = error.retry_after_ms
@@ -192,7 +195,7 @@ class GroupSession:
                 self._call.cancel()
             return
         membership.proven(member_id, member_epoch, asked_ms)
-        self._owner.take([])
+        await self._owner.take([])
 
     async def _carry_out(self, assignment: Assignment) -> None:
         membership = self.membership
@@ -220,7 +223,7 @@ class GroupSession:
         gained = membership.to_start(assignment)
         membership.owned.update((g.where, g.topic_id) for g in gained)
         await self._outbox.put(SessionRequest(owned=membership.confirmation(assignment)))
-        self._owner.take(gained)
+        await self._owner.take(gained)
 
     async def leave(self) -> None:
         """Leaves the group, so that others take over at once. Bounded: a node that does not answer learns it later."""

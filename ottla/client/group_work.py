@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
 
 from ottla.client.errors import OttlaError
 from ottla.client.group import Gained
 from ottla.client.group_session import GroupSession, Position
 from ottla.client.reader import Reader
+from ottla.client.rebalance import RebalanceListener
 from ottla.client.records import ConsumerRecord, TopicPartition
 from ottla.client.settings import ConsumerSettings
+from ottla.client.tasks import Tasks
 
 log = logging.getLogger("ottla.group")
 
@@ -18,9 +21,13 @@ log = logging.getLogger("ottla.group")
 class GroupWork:
     """A record counts as processed when the next one is asked for. It is the session's `Owner`."""
 
-    def __init__(self, reader: Reader, settings: ConsumerSettings) -> None:
+    def __init__(
+        self, reader: Reader, settings: ConsumerSettings, tasks: Tasks, listener: RebalanceListener | None
+    ) -> None:
         self._reader = reader
         self._settings = settings
+        self._tasks = tasks
+        self._listener = listener
         self._handed_out: dict[TopicPartition, Position] = {}
         """Behind the records that the user works on right now."""
         self._processed: dict[TopicPartition, Position] = {}
@@ -71,7 +78,7 @@ class GroupWork:
         was processed."""
         for where in partitions:
             if where in self._reader.states:
-                self._reader.states[where].paused = True
+                self._reader.states[where].held = True
                 self._reader.states[where].rewind()
         self._reader.wake.set()
         give_up = time.monotonic() + self._settings.session_timeout_ms / 1000
@@ -83,18 +90,27 @@ class GroupWork:
             except TimeoutError:
                 log.warning("a record is still at work while its partition goes to another member, which repeats it")
                 break
+        if self._listener is not None:
+            await self._tell(self._listener.on_revoked(partitions))
         if not self._settings.enable_auto_commit:
             return {}
         return {where: self._processed.pop(where) for where in partitions if where in self._processed}
 
-    def take(self, gained: list[Gained]) -> None:
+    async def take(self, gained: list[Gained]) -> None:
         """For the session: starts reading."""
+        states = []
         for gain in gained:
             state = self._reader.add(gain.where, gain.topic_id)
+            state.held = self._listener is not None
             if gain.offset is not None:
                 state.seek(gain.offset, gain.leader_epoch)
             elif gain.is_new_partition:
                 state.seek(0)
+            states.append(state)
+        if self._listener is not None and states:
+            await self._tell(self._listener.on_assigned([state.where for state in states]))
+            for state in states:
+                state.held = False
         self._reader.wake.set()
         self._reader.news.set()
 
@@ -105,6 +121,27 @@ class GroupWork:
             self._processed.pop(where, None)
             if where in self._reader.states:
                 self._reader.drop(where)
+
+    def robbed(self, partitions: list[TopicPartition]) -> None:
+        """For the session: they are another member's already."""
+        self.lose(partitions)
+        if self._listener is not None and partitions:
+            self._tasks.start(self._tell(self._listener.on_lost(partitions)), "ottla-on-lost")
+
+    async def closing(self) -> None:
+        """The user closes the consumer: what it owns goes to others."""
+        if self._listener is not None and self._reader.states:
+            await self._tell(self._listener.on_revoked(sorted(self._reader.states)))
+
+    async def _tell(self, call: Coroutine[Any, Any, None]) -> None:
+        """One call of the listener. Its error is for whoever reads: the move goes on."""
+        try:
+            await call
+        except Exception as error:
+            log.exception("the rebalance listener failed")
+            self._reader.error = OttlaError(f"the rebalance listener failed: {error!r}. Next: see the log, and mend it")
+            self._reader.error.__cause__ = error
+            self._reader.news.set()
 
     def session_failed(self, error: OttlaError) -> None:
         """For the session: there is no way on."""

@@ -1,6 +1,7 @@
 """Every command against real nodes."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -233,13 +234,20 @@ def test_a_group_s_positions(ottla: Ottla, cluster: LocalCluster, topic: str) ->
         {key: g[key] for key in ("group", "state", "members")} for g in answer(ottla, "group", "list")
     ]
 
-    plan = answer(ottla, "group", "reset-offsets", group, "--to-earliest")
+    plan = answer(ottla, "group", "reset", group, "--to-earliest")
     assert (plan["executed"], {p["new_offset"] for p in plan["partitions"]}) == (False, {0})
     still = answer(ottla, "group", "describe", group)["partitions"]
     assert [p["committed_offset"] for p in still if p["committed_offset"]] == [8]
-    ottla("group", "reset-offsets", group, "--to-offset", "4", "--topic", topic, "--execute")
+    ottla("group", "reset", group, "--to-offset", "4", "--topic", topic, "--execute")
     moved = answer(ottla, "group", "describe", group)["partitions"]
     assert [p["committed_offset"] for p in moved if p["high_watermark"] == 10] == [4]
+
+    # Members of the command line share and go on like any others.
+    taken = ottla("consume", topic, "--group", group, "--max-messages", "6", "--json").stdout.splitlines()
+    assert [json.loads(line)["offset"] for line in taken] == [4, 5, 6, 7, 8, 9]
+    table = ottla("group", "describe", group).stdout
+    assert re.search(rf"{topic} +\d +10 +10 +0 +0\.0 +-", table), table
+    assert refused(ottla, "consume", topic, "--group", group, "--partition", "0")["code"] == "INVALID_REQUEST"
 
     assert ottla("group", "delete", group).stdout == f"Deleted {group}.\n"
     assert refused(ottla, "group", "describe", group)["code"] == "GROUP_ID_NOT_FOUND"

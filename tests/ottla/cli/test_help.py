@@ -17,7 +17,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["consume"],
     ["verify"],
     *(["topic", verb] for verb in ("create", "list", "describe", "alter", "elect", "delete")),
-    *(["group", verb] for verb in ("list", "describe", "reset-offsets", "delete")),
+    *(["group", verb] for verb in ("list", "describe", "reset", "delete")),
     *(["cluster", verb] for verb in ("status", "quorum", "transfer")),
     *(["cluster", "voter", verb] for verb in ("add", "remove")),
     ["config", "describe"],

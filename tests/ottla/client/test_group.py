@@ -6,11 +6,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 
-from ottla import Admin, Client, ConfigError, Consumer, OttlaError, Producer
+from ottla import (
+    Admin,
+    Client,
+    ConfigError,
+    Consumer,
+    OttlaError,
+    Producer,
+    RebalanceListener,
+    TopicPartition,
+)
 from ottla.v1 import error_pb2 as pb
 from tests.cluster.harness import ROOT, LocalCluster
 
@@ -118,6 +127,62 @@ async def test_members_share_and_a_leaver_is_replaced_at_once(cluster: LocalClus
         await asyncio.gather(first, second)
         print(f"takeover after leaving took {took * 1000:.0f} ms")
         assert took < 3
+
+
+class Listener(RebalanceListener):
+    """Notes what it is told; `on_assigned` runs what a test wants done."""
+
+    def __init__(self, on_assigned: Callable[[], None] = lambda: None) -> None:
+        self.told: list[tuple[str, list[int]]] = []
+        self._do = on_assigned
+
+    def _note(self, what: str, partitions: Sequence[TopicPartition]) -> None:
+        self.told.append((what, sorted(where.partition for where in partitions)))
+
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self._note("assigned", partitions)
+        await asyncio.sleep(0.05)
+        self._do()
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self._note("revoked", partitions)
+
+    async def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self._note("lost", partitions)
+
+
+async def test_a_listener_hears_of_every_move_before_it_counts(cluster: LocalCluster) -> None:
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("heard", partitions=2, replication_factor=3)
+        await fill(client, "heard", range(20), partitions=2)
+        listener = Listener(lambda: [one.seek("heard", number, 7) for number in (0, 1)] and None)
+        one = Consumer("heard", group="heard", bootstrap=client, rebalance_listener=listener)
+        async with one:
+            assert sorted(await take(one, 6)) == [14, 15, 16, 17, 18, 19], "what it sought in on_assigned"
+            other = Listener()
+            async with Consumer("heard", group="heard", bootstrap=client, rebalance_listener=other) as two:
+                reading = asyncio.ensure_future(anext(one))  # the last record is done: its partition may go
+                async with asyncio.timeout(20):
+                    while not other.told:  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+                (gone,) = {where.partition for where in two.assignment()}
+                assert listener.told == [("assigned", [0, 1]), ("revoked", [gone])]
+                assert await two.committed("heard", gone) == 10, "committed after on_revoked"
+                reading.cancel()
+            assert other.told == [("assigned", [gone]), ("revoked", [gone])]
+
+
+async def test_a_listener_that_fails_ends_the_iteration(cluster: LocalCluster) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    async with Client(cluster.bootstrap) as client:
+        await Admin(client).create_topic("fails", partitions=1, replication_factor=3)
+        await fill(client, "fails", range(3))
+        async with Consumer("fails", group="fails", bootstrap=client, rebalance_listener=Listener(fail)) as consumer:
+            with pytest.raises(OttlaError, match="ZeroDivisionError") as caught:
+                await take(consumer, 1)
+            assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 MEMBER = """

@@ -1,13 +1,13 @@
 """The blocking facade against a real node: the same names, from a plain program with threads."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from ottla import ConnectionFailed, DeliveryFailed, UnknownTopic
-from ottla.sync import Admin, Consumer, Producer
+from ottla import ConnectionFailed, DeliveryFailed, TopicPartition, UnknownTopic
+from ottla.sync import Admin, Consumer, Producer, RebalanceListener
 from tests.cluster.harness import LocalCluster
 
 pytestmark = pytest.mark.cluster
@@ -79,6 +79,28 @@ def test_a_group_commits_what_was_handed_out_not_what_was_read_ahead(bootstrap: 
         with Consumer("g", group="g", bootstrap=bootstrap) as consumer:
             assert consumer.committed("g", 0) == 3
             assert next(iter(consumer)).offset == 3
+
+
+def test_a_listener_s_plain_methods_may_use_the_consumer(bootstrap: str) -> None:
+    class Commits(RebalanceListener):
+        def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+            for where in partitions:
+                consumer.seek(*where, 5)
+
+        def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+            consumer.commit(dict.fromkeys(partitions, 9))
+
+    with Admin(bootstrap) as admin, Producer(bootstrap) as producer:
+        admin.create_topic("l", partitions=1, replication_factor=1)
+        for i in range(10):
+            producer.send("l", b"%d" % i)
+        producer.flush()
+        settings = {"bootstrap": bootstrap, "enable_auto_commit": False, "rebalance_listener": Commits()}
+        consumer = Consumer("l", group="l", **settings)
+        with consumer:
+            assert next(iter(consumer)).offset == 5
+        with Consumer("l", group="l", bootstrap=bootstrap) as heir:
+            assert next(iter(heir)).offset == 9
 
 
 def test_threads_share_a_producer(bootstrap: str) -> None:
