@@ -21,7 +21,7 @@ $(BIN)/ottla-dev-ready: $(BIN)/ottla-ready
 	@touch $@
 
 .PHONY: demo
-demo: $(BIN)/ottla-ready ## Three nodes, 336 776 flights, one kill -9, a report
+demo: $(BIN)/ottla-ready ## Three nodes, three consumers, 336 776 flights, a kill -9 of each kind, a report
 	@$(BIN)/python -m examples.demo
 
 .PHONY: test

@@ -1,4 +1,7 @@
-"""`make demo`: three nodes, the flights of a year, one kill -9, a report. Exit code 0 only if nothing was lost."""
+"""`make demo`: three nodes, a group of three consumers, the flights of a year, a kill -9 of each kind, a report.
+
+Exit code 0 only if nothing was lost.
+"""
 
 import argparse
 import asyncio
@@ -64,8 +67,10 @@ def run(total: int, folder: Path) -> bool:
             stream = Stream(cluster, total, screen)
             started = time.monotonic()
             health = asyncio.run(stream.run(islice(flights.events(path), total)))
-            screen.print("\n" + report.text(stream.ledger, stream.kill, health, time.monotonic() - started))
-            return stream.ledger.verdict().ok and health.ok
+            seconds = time.monotonic() - started
+            group, killed = stream.group, stream.consumer_killed
+            screen.print("\n" + report.text(stream.ledger, stream.kill, group, killed, health, seconds))
+            return stream.ledger.verdict().ok and health.ok and group is not None and group.ok
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from examples.demo.ledger import Ledger
+from examples.demo.shares import GroupVerdict
 
 # A pause that begins later than this after the kill has another reason.
 _AFTERMATH_S: Final = 10.0
@@ -32,7 +33,9 @@ class Health:
         return self.nodes_up == self.nodes and self.partitions_in_sync == self.partitions
 
 
-def text(ledger: Ledger, kill: Kill | None, health: Health, seconds: float) -> str:
+def text(
+    ledger: Ledger, kill: Kill | None, group: GroupVerdict | None, consumer: int, health: Health, seconds: float
+) -> str:
     """The report. Every number is counted on the client's side, event by event."""
     verdict = ledger.verdict()
     lines = [
@@ -55,6 +58,19 @@ def text(ledger: Ledger, kill: Kill | None, health: Health, seconds: float) -> s
         f"cluster        {health.nodes_up} of {health.nodes} nodes up, "
         f"{health.partitions_in_sync} of {health.partitions} partitions with all replicas in sync"
     )
-    good = verdict.ok and health.ok
-    lines.append("Every acknowledged event was read, once and in order." if good else "This is not as it should be.")
+    if group is not None:
+        took = "never" if group.takeover_s is None else f"{group.takeover_s:.2f} s after the kill"
+        lines += [
+            f"group          {group.processed:>9,} events by 3 consumers; consumer {consumer} was killed",
+            f"skipped        {group.skipped:>9,} by the group",
+            f"repeated       {group.repeated:>9,} which the killed consumer had not committed",
+            f"unexplained    {group.odd:>9,} repeated or missing for another reason",
+            f"taken over     its partitions had new owners {took}",
+        ]
+    good = verdict.ok and health.ok and group is not None and group.ok
+    lines.append(
+        "Every acknowledged event was read, once and in order; the group skipped none."
+        if good
+        else "This is not as it should be."
+    )
     return "\n".join(lines)

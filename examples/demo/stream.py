@@ -1,4 +1,7 @@
-"""The demo's stream: a producer, a consumer and a kill in the middle, on one event loop; the nodes are processes."""
+"""The demo's stream: a producer, a consumer and a kill in the middle, on one event loop.
+
+The nodes are processes, and so are the consumers of a group beside it.
+"""
 
 import asyncio
 import time
@@ -6,9 +9,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from examples.demo.flights import Event, number_of
+from examples.demo.group import Group
 from examples.demo.ledger import Ledger
 from examples.demo.report import Health, Kill
 from examples.demo.screen import Screen
+from examples.demo.shares import GroupVerdict
 from ottla import Admin, Consumer, Delivery, Producer
 from ottla.cli.failure import Failure
 from ottla.cli.local import LocalCluster, LocalNode
@@ -23,6 +28,7 @@ KILL_AT: Final = 0.3
 DOWN_S: Final = 3.0
 # Without any progress for so long the demo gives up.
 PATIENCE_S: Final = 60.0
+LATEST: Final = -1
 _SHOW_EVERY_S: Final = 0.1
 _POLL_MS: Final = 100
 # Events sent before the other tasks get their turn even if nothing has to be waited for.
@@ -30,7 +36,7 @@ _TURN: Final = 200
 
 
 class Stream:
-    """Runs once. `ledger` and `kill` are the result."""
+    """Runs once. `ledger`, `kill` and `group` are the result."""
 
     def __init__(self, cluster: LocalCluster, total: int, screen: Screen) -> None:
         self._cluster = cluster
@@ -40,6 +46,8 @@ class Stream:
         self._produced = False
         self.ledger = Ledger(total, PARTITIONS)
         self.kill: Kill | None = None
+        self.group: GroupVerdict | None = None
+        self.consumer_killed = 0
 
     @property
     def _complete(self) -> bool:
@@ -50,12 +58,22 @@ class Stream:
         async with Admin(self._cluster.bootstrap) as admin:
             await admin.create_topic(TOPIC, partitions=PARTITIONS, replication_factor=REPLICAS, configs=CONFIGS)
             self._screen.say(f"topic {TOPIC}: {PARTITIONS} partitions, {REPLICAS} replicas each, 2 must be in sync")
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch())
-                tasks.create_task(self._read())
-                tasks.create_task(self._strike(admin))
-                tasks.create_task(self._produce(events))
-            return await self._whole_again(admin)
+            async with self._group() as group:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch())
+                    tasks.create_task(self._read())
+                    tasks.create_task(self._strike(admin))
+                    tasks.create_task(group.strike())
+                    tasks.create_task(self._produce(events))
+                health = await self._whole_again(admin)
+                ends = await admin.list_offsets({(TOPIC, number): LATEST for number in range(PARTITIONS)})
+                self.group = await group.finish([end or 0 for _, end in sorted(ends.items())])
+                self.consumer_killed = group.victim
+            return health
+
+    def _group(self) -> Group:
+        cluster = self._cluster
+        return Group(cluster.bootstrap, TOPIC, PARTITIONS, self._total, self._screen, cluster.directory)
 
     async def _produce(self, events: Iterable[Event]) -> None:
         """Sends everything with acks=all; `send` waits by itself when too much is unacknowledged."""

@@ -47,6 +47,10 @@ def test_a_kill_in_mid_stream_loses_nothing(tmp_path: Path) -> None:
     assert report["lost"] == report["duplicated"] == report["changed"] == report["misplaced"] == "0"
     assert "kill -9 node" in done.stdout
     assert "longest pause" in done.stdout
+    assert "kill -9 consumer" in done.stdout
+    assert report["group"] == "60,000"
+    assert report["skipped"] == report["unexplained"] == "0"
+    assert re.search(r"^taken over +its partitions had new owners [\d.]+ s after the kill$", done.stdout, re.MULTILINE)
     assert "3 of 3 nodes up, 6 of 6 partitions with all replicas in sync" in done.stdout
     assert list((tmp_path / ".demo").iterdir()) == []
 
@@ -59,7 +63,7 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
             if "acknowledged" in line:
                 break
         nodes = _children(demo.pid)
-        assert len(nodes) == 3
+        assert len(nodes) == 3 + 3, "nodes and consumers"
         demo.send_signal(signal.SIGINT)
         assert demo.wait(20) == 130
         assert [pid for pid in nodes if Path(f"/proc/{pid}").exists()] == []

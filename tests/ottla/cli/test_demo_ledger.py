@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from examples.demo.ledger import Ledger
+from examples.demo.shares import Shares
 
 VALUES = [b"value %d" % number for number in range(6)]
 # Event -> (partition, offset), events in the order sent.
@@ -98,3 +99,43 @@ def test_the_longest_pause_is_one_partition_s_own() -> None:
     seconds, partition = longest
     assert (round(seconds, 3), partition) == (1.9, 0)
     assert ledger.longest_pause(from_s=5, to_s=10) is None
+
+
+def shared() -> Shares:
+    """Three members of two partitions each but one; member 1 is killed at 10.0 and replaced at 10.4."""
+    shares = Shares(partitions=3)
+    for member in (1, 2, 3):
+        shares.on_owned(member, [member - 1], 1.0)
+    for partition in range(3):
+        shares.on_processed(partition, 0, 4, 5)
+    shares.on_killed(1, 10.0)
+    return shares
+
+
+def test_a_group_that_takes_over_may_repeat_what_was_not_committed() -> None:
+    shares = shared()
+    shares.on_owned(2, [1], 10.1)
+    assert shares.takeover_s is None
+    shares.on_owned(3, [0, 2], 10.4)
+    shares.on_processed(0, 3, 6, 4)
+    verdict = shares.verdict([7, 5, 5])
+    assert verdict.takeover_s == pytest.approx(0.4)
+    assert (verdict.processed, verdict.skipped, verdict.repeated, verdict.odd) == (17, 0, 2, 0)
+    assert verdict.ok
+
+
+def test_a_group_s_faults_are_seen() -> None:
+    nobody = shared()
+    assert not nobody.verdict([5, 5, 5]).ok
+    for fault in ("skipped", "odd"):
+        shares = shared()
+        shares.on_owned(2, [0, 1], 10.4)
+        assert shares.verdict([5, 5, 5]).ok
+        if fault == "skipped":
+            assert shares.verdict([5, 6, 5]).skipped == 1
+            shares.on_processed(1, 6, 6, 1)
+            assert shares.verdict([5, 7, 5]).skipped == 1
+        else:
+            shares.on_processed(2, 4, 4, 1)  # its owner lives: nothing explains a repeat
+            assert shares.verdict([5, 5, 5]).odd == 1
+            assert not shares.verdict([5, 5, 5]).ok
