@@ -454,13 +454,13 @@ class Broker:
 
     async def delete_records(self, topic_id: bytes, number: int, before: int) -> int:
         """Trims a log up to `before` (-1: the high watermark); returns the lowest log start of the in-sync replicas
-        once all of them have trimmed. The caller limits the time."""
+        once all of them have trimmed and will remember it. The caller limits the time."""
         partition = self._led(topic_id, number)
         wanted = partition.delete_records(before)
         while True:
             leader = partition.leading(None)
             starts = [partition.follower_log_starts.get(node_id, 0) for node_id in leader.isr - {self.node_id}]
-            low = min([partition.log.log_start_offset, *starts])
+            low = min([partition.kept_log_start, *starts])
             if low >= wanted:
                 return low
             await asyncio.sleep(LOW_WATERMARK_CHECK_S)
@@ -535,6 +535,9 @@ class Broker:
         topic = self.image.topic(partition.topic_id)
         if partition.leader is not None and topic is not None and not topic.internal:
             partition.disk_full_at = self._full_nodes.intersection(partition.leader.replicas)
+
+    def checkpoint_soon(self) -> None:
+        self._housekeeping.checkpoint_soon()
 
     def suspect(self, partition: Partition, offset: int) -> None:
         self._cleaner.suspect(partition, offset)

@@ -215,7 +215,7 @@ class Fetcher:
                 current_leader_epoch=partition.follower.leader_epoch,
                 fetch_offset=records.log_end_offset,
                 last_fetched_epoch=-1 if epoch is None else epoch,
-                log_start_offset=records.log_start_offset,
+                log_start_offset=partition.kept_log_start,
                 synced_end_offset=records.synced_end_offset,
                 progress_only=followed.asked,
             )

@@ -73,6 +73,9 @@ class Host(Protocol):
     def log_failed(self, partition: "Partition", error: Exception) -> None:
         """The log takes no more writes: the partition must move to another node."""
 
+    def checkpoint_soon(self) -> None:
+        """The log start moved and must be remembered; `Partition.checkpointed` follows."""
+
     def suspect(self, partition: "Partition", offset: int) -> None:
         """A read met a bad batch at or behind an offset."""
 

@@ -34,6 +34,7 @@ class Housekeeping:
         self._segments: dict[Partition, int] = {}
         self._guard = broker.guard
         self._refused = False
+        self._checkpoint_wanted = False
         self._retained_ms = 0
         settings = broker.settings
         self._jobs: list[tuple[int, Callable[[], None]]] = [
@@ -60,7 +61,7 @@ class Housekeeping:
                 if clock_ms >= due_ms[index]:
                     due_ms[index] = clock_ms + interval_ms
                     job()
-            if clock_ms >= checkpoint_ms:
+            if clock_ms >= checkpoint_ms or self._checkpoint_wanted:
                 checkpoint_ms = clock_ms + broker.settings.high_watermark_checkpoint_interval_ms
                 await self._checkpoint()
 
@@ -85,6 +86,10 @@ class Housekeeping:
         clock_ms = self._broker.clock_ms()
         for partition in self._broker.partitions.values():
             partition.producers.expire(clock_ms, self._broker.settings.producer_id_expiration_ms)
+
+    def checkpoint_soon(self) -> None:
+        """Somebody waits for a log start to be remembered."""
+        self._checkpoint_wanted = True
 
     def disk_refused(self) -> None:
         """A write found no room."""
@@ -125,6 +130,7 @@ class Housekeeping:
                 broker.sync_soon(partition)
                 tables.append((partition.log.directory, partition.producers.snapshot(clock_ms)))
         checkpoints = logs.checkpoints(broker.partitions)
+        self._checkpoint_wanted = False
 
         def write() -> None:
             for directory, table in tables:
@@ -137,6 +143,10 @@ class Housekeeping:
         except OSError as error:
             # Only time is lost: the next start scans more.
             log.warning("checkpoint_not_written", error=str(error))
+            return
+        for key, checkpoint in checkpoints.items():
+            if key in broker.partitions:
+                broker.partitions[key].checkpointed(checkpoint.log_start_offset)
 
     def _rolled(self, partition: Partition) -> bool:
         count = partition.log.segment_count

@@ -64,6 +64,7 @@ class Partition:
         self._host = host
         self._uncommitted: deque[tuple[int, int]] = deque()
         self._checkpointed_high_watermark = 0
+        self._kept_log_start = records.log_start_offset
 
     @property
     def name(self) -> str:
@@ -321,7 +322,20 @@ class Partition:
             raise refusals.out_of_range(f"records of {self.name} to delete", before, 0, leader.high_watermark)
         if self.log.advance_log_start(target):
             self._tell_marks()
+            self._host.checkpoint_soon()
         return self.log.log_start_offset
+
+    @property
+    def kept_log_start(self) -> int:
+        """The log start as it would be after a crash at this moment, at least."""
+        return min(self._kept_log_start, self.log.log_start_offset)
+
+    def checkpointed(self, log_start: int) -> None:
+        """The log start is remembered."""
+        if log_start > self._kept_log_start:
+            self._kept_log_start = log_start
+            if self.follower is not None:
+                self._host.position_moved(self)
 
     @property
     def leads_alone(self) -> bool:
@@ -419,8 +433,8 @@ class Partition:
         follower = self.follower
         assert follower is not None
         follower.observed(high_watermark, self.log.log_end_offset)
-        if log_start > self.log.log_start_offset:
-            self.log.advance_log_start(min(log_start, follower.high_watermark))
+        if self.log.advance_log_start(min(log_start, follower.high_watermark)):
+            self._host.checkpoint_soon()
 
     def diverged(self, diverging: tuple[int, int]) -> None:
         """The leader says where the logs part. Raises StorageError."""
@@ -449,6 +463,7 @@ class Partition:
     def _after_cut(self) -> None:
         follower = self.follower
         end = self.log.log_end_offset
+        self._kept_log_start = self.log.log_start_offset  # a cut writes it down
         if follower is not None and follower.truncated(end):
             log.error("committed_records_truncated", partition=self.name, log_end=end)
         if not self.producers.truncated(end):

@@ -55,6 +55,8 @@ class Host:
 
     def suspect(self, partition: Partition, offset: int) -> None: ...
 
+    def checkpoint_soon(self) -> None: ...
+
     def no_space(self) -> None:
         self.full = True
 
