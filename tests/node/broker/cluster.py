@@ -76,7 +76,7 @@ class Node:
         listener.add_service(
             self._server,
             REPLICATION,
-            {"Fetch": ReplicationService(self.broker).serve},
+            {"Fetch": ReplicationService(self.broker).serve, "LookUp": _not_here},
             Metrics(),
             responses={"Fetch": listener.passes},
         )
@@ -109,6 +109,11 @@ class Node:
         clean = await self.broker.stop()
         self.broker.directory.close(clean)
         return clean
+
+
+async def _not_here(_request: Any, context: Any) -> None:
+    """Positions of groups: none in these tests."""
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "replication only")
 
 
 class Controller(controller_pb2_grpc.ControllerServiceServicer):
