@@ -378,6 +378,11 @@ class Raft:
         return self._s.leader
 
     @property
+    def leader_contact_ms(self) -> int:
+        """When the leader was last heard."""
+        return self._s.leader_contact_ms
+
+    @property
     def transferring(self) -> bool:
         """Whether this leader is handing over, and refuses proposals meanwhile."""
         return self._s.transfer_to is not None

@@ -293,6 +293,8 @@ class Quorum:
         now_ms = _now_ms()
         leaderless_ms = 0 if self.leaderless_since_ms is None else now_ms - self.leaderless_since_ms
         status = None if self._raft is None else self._raft.status()
+        if status is not None and self.leaderless_since_ms is not None:
+            status = replace(status, leader=None)
         return describe(self._me, status, self._address, dict(self._settings.voters), leaderless_ms, now_ms)
 
     def _address(self, node_id: int) -> str:
@@ -446,7 +448,7 @@ class Quorum:
         self._members.links.send(message.to, pb.RaftFrame(message=to_proto(message)))
 
     def _note_leadership(self, raft: Raft) -> None:
-        leader = raft.leader
+        leader = raft.leader if self._hears_leader(raft) else None
         now = Leadership(
             leader_id=None if leader is None else leader.node_id,
             term=raft.term,
@@ -471,6 +473,14 @@ class Quorum:
         self.leadership = now
         for listener in self._listeners:
             listener.on_leadership(now)
+
+    def _hears_leader(self, raft: Raft) -> bool:
+        """Whether the leader that the core knows is one to tell others about: a voter that was cut off stands without
+        end but goes on knowing it, and an observer has nothing better to do.
+        """
+        if raft.role is Role.FOLLOWER:
+            return _now_ms() - raft.leader_contact_ms < 2 * self._config.election_timeout_max_ms
+        return raft.role is Role.LEADER
 
     def _on_synced(self, messages: Sequence[Message], persisted: Persisted | None) -> None:
         for message in messages:

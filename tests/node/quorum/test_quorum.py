@@ -106,6 +106,25 @@ async def test_a_majority_is_needed_and_a_lost_one_is_told(tmp_path):
             await leader.quorum.read_barrier()
 
 
+@pytest.mark.parametrize("cut_off", ["voter", "observer"])
+async def test_who_hears_no_leader_says_so_and_since_when(tmp_path, cut_off):
+    async with Nodes(tmp_path, 3, observers=1) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        term = leader.quorum.leadership.term
+        node = nodes[4] if cut_off == "observer" else nodes[leader.node_id % 3 + 1]
+        node.quorum._members.on_frame = lambda peer, frame: None
+        await until(lambda: node.quorum.leadership.leader_id is None)
+        await asyncio.sleep(0.2)
+        told = node.quorum.describe()
+        assert not told.HasField("leader_id")
+        assert told.leaderless_ms >= 200
+        del node.quorum._members.on_frame
+        await until(lambda: node.quorum.leadership.leader_id == leader.node_id)
+        assert node.quorum.leadership.term == term
+        assert node.quorum.describe().leaderless_ms == 0
+
+
 async def test_a_follower_far_behind_gets_a_snapshot(tmp_path):
     small = ("metadata.log.max.record.bytes.between.snapshots=2000",)
     async with Nodes(tmp_path, 3, extra=small) as nodes:
