@@ -86,6 +86,10 @@ sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), s
 quorum: $(BIN)/ottla-dev-ready ## The metadata quorum as real processes with both cores busy: kills, cuts, start orders (half an hour)
 	$(BIN)/python -m pytest -m long -rP tests/cluster/test_quorum.py
 
+.PHONY: hostile
+hostile: $(BIN)/ottla-dev-ready ## Clients that mean harm, with five times the absurd calls of `make test`
+	OTTLA_FUZZ_CALLS=10000 $(BIN)/python -m pytest -rP --timeout 900 tests/cluster/test_hostile.py
+
 .PHONY: languages
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
 	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages -rs tests/languages

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Generates the stubs and builds ./gen/client, one object per source, on all cores. Prints nothing on success.
+# Generates the stubs and builds ./gen/client and ./gen/smallest, one object per source, on all cores. Prints nothing on success.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$here/gen"
@@ -7,9 +7,11 @@ protoc -I "$here/../../proto" --cpp_out="$here/gen" --grpc_out="$here/gen" --plu
     "$here"/../../proto/ottla/v1/*.proto
 cd "$here/gen"
 flags=$(pkg-config --cflags grpc++ protobuf)
-find ../client.cc ottla -name '*.cc' | xargs -P "$(nproc)" -I SOURCE sh -c '
+find ../client.cc ../smallest.cc ottla -name '*.cc' | xargs -P "$(nproc)" -I SOURCE sh -c '
     set -eu
     object=$(basename "$1" .cc).o
     shift
     exec g++ -std=c++17 -I . "$@" -c -o "$object" "$0"' SOURCE SOURCE $flags
-g++ -o client ./*.o $(pkg-config --libs grpc++ protobuf)
+for program in client smallest; do
+    g++ -o "$program" "$program.o" ./*.pb.o $(pkg-config --libs grpc++ protobuf)
+done

@@ -2,15 +2,13 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <deque>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <iostream>
 #include <map>
-#include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -23,42 +21,48 @@ using namespace ottla::v1;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+constexpr int64_t kEarliest = -2;
+
 struct Refused : std::runtime_error { using std::runtime_error::runtime_error; };
 
-bool transient(const grpc::Status& status) {
-  return status.error_code() == grpc::UNAVAILABLE || status.error_code() == grpc::DEADLINE_EXCEEDED;
+template <typename S, typename Q, typename R>
+using Method = grpc::Status (S::*)(grpc::ClientContext*, const Q&, R*);
+template <typename R, typename I>
+using Items = const google::protobuf::RepeatedPtrField<I>& (R::*)() const;  // the field with what may have an error
+
+// One call: the answer, and the first error in it, be it an item's or the call's own.
+template <typename S, typename Q, typename R, typename I>
+std::pair<R, Error> call(S* stub, Method<S, Q, R> method, const Q& request, Items<R, I> items) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  R response;
+  Error first;
+  const auto status = (stub->*method)(&context, request, &response);
+  if (const auto code = status.error_code(); code != grpc::OK) {
+    first.set_code(ERROR_CODE_NETWORK_EXCEPTION);
+    first.set_message(status.error_message());
+    first.set_retriable(code == grpc::UNAVAILABLE || code == grpc::DEADLINE_EXCEEDED || code == grpc::CANCELLED);
+  }
+  for (const I& item : (response.*items)())
+    if (first.code() == ERROR_CODE_NONE) first = item.error();
+  return {response, first};
 }
 
-// Calls until no retriable error is left.
-void again(const std::function<grpc::Status(grpc::ClientContext*, std::vector<Error>*)>& call) {
-  const auto deadline = Clock::now() + std::chrono::seconds(30);
-  while (true) {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-    std::vector<Error> errors;
-    const grpc::Status status = call(&context, &errors);
-    if (!status.ok()) {
-      if (!transient(status) || Clock::now() > deadline) throw Refused(status.error_message());
-      errors.emplace_back().set_code(ERROR_CODE_NETWORK_EXCEPTION);
-      errors.back().set_retriable(true);
-    }
-    const Error* first = nullptr;
-    for (const Error& error : errors)
-      if (!first && error.code() != ERROR_CODE_NONE) first = &error;
-    if (!first) return;
-    if (!first->retriable() || Clock::now() > deadline)
-      throw Refused(ErrorCode_Name(first->code()) + ": " + first->message());
-    std::this_thread::sleep_for(milliseconds(std::max(50, first->retry_after_ms())));
+// Calls until there is no error, or one that trying again does not help.
+template <typename S, typename Q, typename R, typename I>
+R again(S* stub, Method<S, Q, R> method, const Q& request, Items<R, I> items) {
+  for (const auto deadline = Clock::now() + std::chrono::seconds(30);;) {
+    const auto [response, error] = call(stub, method, request, items);
+    if (error.code() == ERROR_CODE_NONE) return response;
+    if (!error.retriable() || Clock::now() > deadline)
+      throw Refused(ErrorCode_Name(error.code()) + ": " + error.message());
+    std::this_thread::sleep_for(milliseconds(std::max(50, error.retry_after_ms())));
   }
 }
 
 std::string to_hex(const std::string& bytes) {
   std::string text;
-  for (unsigned char c : bytes) {
-    char pair[3];
-    std::snprintf(pair, sizeof pair, "%02x", c);
-    text += pair;
-  }
+  for (unsigned char c : bytes) (text += "0123456789abcdef"[c >> 4]) += "0123456789abcdef"[c & 15];
   return text;
 }
 
@@ -76,14 +80,8 @@ std::vector<std::string> split(const std::string& text, char at) {
 
 class Client {
  public:
-  Client(const std::string& address, bool hex) : hex_(hex) {
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(32 << 20);
-    auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-    data_ = DataService::NewStub(channel);
-    admin_ = AdminService::NewStub(channel);
-    groups_ = GroupService::NewStub(channel);
-  }
+  Client(const std::shared_ptr<grpc::Channel>& channel, bool hex)
+      : hex_(hex), data_(channel), admin_(channel), groups_(channel) {}
 
   void create_topic(const std::string& topic, int partitions, int replication) {
     CreateTopicsRequest request;
@@ -91,15 +89,8 @@ class Client {
     wanted->set_name(topic);
     wanted->set_num_partitions(partitions);
     wanted->set_replication_factor(replication);
-    again([&](grpc::ClientContext* context, std::vector<Error>* errors) {
-      CreateTopicsResponse response;
-      const auto status = admin_->CreateTopics(context, request, &response);
-      for (const auto& result : response.topics()) {
-        errors->push_back(result.error());
-        if (!result.has_error()) std::cout << to_hex(result.topic_id()) << std::endl;
-      }
-      return status;
-    });
+    const auto made = again(&admin_, &AdminService::Stub::CreateTopics, request, &CreateTopicsResponse::topics);
+    std::cout << to_hex(made.topics(0).topic_id()) << std::endl;
   }
 
   // A record is sent again only while its own refusal is retriable.
@@ -109,22 +100,14 @@ class Client {
       request.set_topic(topic);
       request.set_acks(-1);
       parse(line, request.add_records());
-      again([&](grpc::ClientContext* context, std::vector<Error>* errors) {
-        SendResponse response;
-        const auto status = data_->Send(context, request, &response);
-        for (const auto& result : response.results()) {
-          errors->push_back(result.error());
-          if (!result.has_error()) std::cout << result.partition() << '\t' << result.offset() << std::endl;
-        }
-        return status;
-      });
+      const auto sent = again(&data_, &DataService::Stub::Send, request, &SendResponse::results).results(0);
+      std::cout << sent.partition() << '\t' << sent.offset() << std::endl;
     }
   }
 
   void consume(const std::string& topic, int partition, int64_t offset, int count) {
     while (count > 0) {
-      const FetchResponse response = fetch(topic, {{partition, offset}}, 500);
-      for (const auto& result : response.partitions()) {
+      for (const auto& result : fetch(topic, {{partition, offset}}, 500)) {
         each(result.batches(), offset, [&](int64_t at, const Record& record) {
           if (count-- > 0) std::cout << at << '\t' << show(record) << std::endl;
         });
@@ -135,49 +118,33 @@ class Client {
 
   // Follows what it is told: stops with what is not in an assignment, starts with what is new.
   void group(const std::string& group, const std::string& topic, int idle_ms) {
+    commit_.set_group_id(group);
     auto last = Clock::now();
-    bool over = false;
-    while (!over) {
+    const auto busy = [&] { return Clock::now() - last < milliseconds(idle_ms); };
+    while (busy()) {
       grpc::ClientContext session;
-      auto stream = groups_->Session(&session);
-      SessionRequest hello;
-      Join* join = hello.mutable_join();
-      join->set_group_id(group);
-      join->add_topics(topic);
-      join->set_member_id(member_id_);
-      join->set_member_epoch(epoch_);
+      auto stream = groups_.Session(&session);
+      SessionRequest hello, bye;
+      hello.mutable_join()->set_group_id(group);
+      hello.mutable_join()->add_topics(topic);
+      hello.mutable_join()->set_member_id(commit_.member_id());
+      hello.mutable_join()->set_member_epoch(commit_.member_epoch());
       stream->Write(hello);
-      std::mutex mutex;
-      std::deque<SessionResponse> told;
-      std::atomic<bool> lost{false};
-      std::thread listener([&] {
-        for (SessionResponse response; stream->Read(&response);) {
-          std::lock_guard<std::mutex> lock(mutex);
-          told.push_back(response);
+      SessionResponse response;
+      const auto hear = [&] { return std::async(std::launch::async, [&] { return stream->Read(&response); }); };
+      std::future<bool> heard = hear();
+      while (busy()) {
+        if (heard.wait_for(milliseconds(positions_.empty() ? 20 : 1)) == std::future_status::ready) {
+          if (!heard.get()) break;
+          follow(response, stream.get());
+          heard = hear();
         }
-        lost = true;
-      });
-      while (!over) {
-        SessionResponse response;
-        {
-          std::lock_guard<std::mutex> lock(mutex);
-          if (told.empty() && lost) break;
-          if (!told.empty()) {
-            response = told.front();
-            told.pop_front();
-          }
-        }
-        follow(response, stream.get());
-        if (positions_.empty()) std::this_thread::sleep_for(milliseconds(20));
-        else if (read(group, topic)) last = Clock::now();
-        over = Clock::now() - last > milliseconds(idle_ms);
+        if (!positions_.empty() && read(topic)) last = Clock::now();
       }
-      SessionRequest bye;
       bye.mutable_leave();
       stream->Write(bye);
       stream->WritesDone();
-      listener.join();
-      std::this_thread::sleep_for(milliseconds(50));
+      while (heard.valid() && heard.get()) heard = hear();
     }
   }
 
@@ -186,28 +153,25 @@ class Client {
     Segment file;
     std::ifstream stream(path, std::ios::binary);
     if (!file.ParseFromIstream(&stream)) throw Refused("not a segment: " + path);
-    each(file.batches(), 0, [&](int64_t at, const Record& record) { std::cout << at << '\t' << show(record) << std::endl; });
+    each(file.batches(), 0, [&](int64_t at, const Record& record) { std::cout << at << '\t' << show(record) << '\n'; });
   }
 
   // Three refusals: what the code is called, and whether to try again.
   void errors(const std::string& topic) {
-    for (const auto& [name, acks, size] : std::vector<std::tuple<std::string, int, int>>{
-             {"no-such-topic", -1, 1}, {topic, -1, 2000000}, {topic, 7, 1}}) {
-      ProduceRequest request;
+    using Try = std::tuple<std::string, int, int>;
+    for (const auto& [name, acks, size] : {Try{"no-such-topic", -1, 1}, Try{topic, -1, 2000000}, Try{topic, 7, 1}}) {
+      SendRequest request;
+      request.set_topic(name);
       request.set_acks(acks);
-      ProducePartition* partition = request.add_partitions();
-      partition->set_topic(name);
-      partition->mutable_batch()->mutable_records()->add_records()->set_value(std::string(size, 'x'));
-      grpc::ClientContext context;
-      ProduceResponse response;
-      if (const auto status = data_->Produce(&context, request, &response); !status.ok()) throw Refused(status.error_message());
-      const Error& error = response.partitions(0).error();
+      request.add_records()->set_value(std::string(size, 'x'));
+      const Error error = call(&data_, &DataService::Stub::Send, request, &SendResponse::results).second;
       std::cout << ErrorCode_Name(error.code()) << '\t' << (error.retriable() ? "true" : "false") << std::endl;
     }
   }
 
  private:
-  FetchResponse fetch(const std::string& topic, const std::map<int, int64_t>& positions, int wait_ms) {
+  google::protobuf::RepeatedPtrField<FetchResult> fetch(
+      const std::string& topic, const std::map<int, int64_t>& positions, int wait_ms) {
     FetchRequest request;
     request.set_max_wait_ms(wait_ms);
     for (const auto& [number, offset] : positions) {
@@ -216,14 +180,7 @@ class Client {
       wanted->set_partition(number);
       wanted->set_offset(offset);
     }
-    FetchResponse response;
-    again([&](grpc::ClientContext* context, std::vector<Error>* errors) {
-      response.Clear();
-      const auto status = data_->Fetch(context, request, &response);
-      for (const auto& result : response.partitions()) errors->push_back(result.error());
-      return status;
-    });
-    return response;
+    return again(&data_, &DataService::Stub::Fetch, request, &FetchResponse::partitions).partitions();
   }
 
   // The records from the wanted offset on: the first batch may begin before it.
@@ -241,50 +198,43 @@ class Client {
 
   void follow(const SessionResponse& response, grpc::ClientReaderWriter<SessionRequest, SessionResponse>* stream) {
     if (response.has_error() && !response.error().retriable()) {
-      member_id_.clear();
-      epoch_ = 0;
+      commit_.clear_member_id();
+      commit_.clear_member_epoch();
       positions_.clear();
     }
     if (!response.has_assignment()) return;
     const Assignment& assignment = response.assignment();
-    member_id_ = assignment.member_id();
-    epoch_ = assignment.member_epoch();
-    const auto before = std::exchange(positions_, {});
+    commit_.set_member_id(assignment.member_id());
+    commit_.set_member_epoch(assignment.member_epoch());
+    auto before = std::exchange(positions_, {});
     SessionRequest answer;
     answer.mutable_owned()->set_assignment_id(assignment.assignment_id());
     for (const auto& given : assignment.partitions()) {
       const int number = given.partition().partition();
-      const auto known = before.find(number);
-      positions_[number] = known == before.end() ? given.committed_offset() : known->second;
+      const int64_t start = given.has_committed_offset() ? given.committed_offset() : kEarliest;
+      positions_[number] = before.count(number) ? before[number] : start;
       *answer.mutable_owned()->add_partitions() = given.partition();
     }
     stream->Write(answer);
   }
 
   // One fetch of what is owned, printed and committed. Says whether there was a record.
-  bool read(const std::string& group, const std::string& topic) {
+  bool read(const std::string& topic) {
     bool any = false;
-    CommitOffsetsRequest commit;
-    commit.set_group_id(group);
-    commit.set_member_id(member_id_);
-    commit.set_member_epoch(epoch_);
-    const FetchResponse fetched = fetch(topic, positions_, 200);
-    for (const auto& result : fetched.partitions()) {
+    commit_.clear_offsets();
+    for (const auto& result : fetch(topic, positions_, 200)) {
       each(result.batches(), positions_[result.partition()], [&](int64_t at, const Record& record) {
         std::cout << result.partition() << '\t' << at << '\t' << show(record) << std::endl;
         any = true;
       });
       positions_[result.partition()] = result.next_offset();
-      OffsetCommit* offset = commit.add_offsets();
+      OffsetCommit* offset = commit_.add_offsets();
       offset->mutable_partition()->set_topic(topic);
       offset->mutable_partition()->set_partition(result.partition());
       offset->set_offset(result.next_offset());
     }
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-    CommitOffsetsResponse stored;
     // A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
-    groups_->CommitOffsets(&context, commit, &stored);
+    call(&groups_, &GroupService::Stub::CommitOffsets, commit_, &CommitOffsetsResponse::offsets);
     return any;
   }
 
@@ -306,43 +256,41 @@ class Client {
     if (!hex_) return record.key() + "\t" + record.value();
     std::string text = (record.has_key() ? to_hex(record.key()) : "-") + "\t" +
                        (record.has_value() ? to_hex(record.value()) : "-") + "\t";
-    for (int i = 0; i < record.headers_size(); ++i) {
-      const Header& header = record.headers(i);
-      text += (i ? "," : "") + header.key() + "=" + (header.has_value() ? to_hex(header.value()) : "-");
-    }
+    for (const auto& h : record.headers())
+      text += (text.back() == '\t' ? "" : ",") + h.key() + "=" + (h.has_value() ? to_hex(h.value()) : "-");
     return text;
   }
 
   const bool hex_;
-  std::unique_ptr<DataService::Stub> data_;
-  std::unique_ptr<AdminService::Stub> admin_;
-  std::unique_ptr<GroupService::Stub> groups_;
-  std::string member_id_;
-  int epoch_ = 0;
+  DataService::Stub data_;
+  AdminService::Stub admin_;
+  GroupService::Stub groups_;
+  CommitOffsetsRequest commit_;  // with the member's id and epoch
   std::map<int, int64_t> positions_;
 };
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   std::deque<std::string> args(argv + 1, argv + argc);
   std::string address = "127.0.0.1:9092";
   bool hex = false;
-  while (!args.empty() && args[0].rfind("--", 0) == 0) {
+  for (; !args.empty() && args[0].rfind("--", 0) == 0; args.pop_front()) {
     if (args[0] == "--hex") hex = true;
-    else if (args.size() > 1) { address = args[1]; args.pop_front(); }
-    args.pop_front();
+    else args.pop_front(), address = args.at(0);
   }
-  try {
-    Client client(address, hex);
-    if (args.empty()) args.emplace_back();
-    if (const std::string verb = args[0]; verb == "create-topic" && args.size() == 4) client.create_topic(args[1], std::stoi(args[2]), std::stoi(args[3]));
-    else if (verb == "produce" && args.size() == 2) client.produce(args[1]);
-    else if (verb == "consume" && args.size() == 5) client.consume(args[1], std::stoi(args[2]), std::stoll(args[3]), std::stoi(args[4]));
-    else if (verb == "group" && args.size() == 4) client.group(args[1], args[2], std::stoi(args[3]));
-    else if (verb == "segment" && args.size() == 2) client.segment(args[1]);
-    else if (verb == "errors" && args.size() == 2) client.errors(args[1]);
-    else throw Refused("usage: see examples/README.md");
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << std::endl;
-    return 1;
-  }
+  Client client(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()), hex);
+  const std::string verb = args.at(0), first = args.at(1);
+  const auto number = [&args](int at) { return std::stoll(args.at(at)); };
+  if (verb == "create-topic") client.create_topic(first, number(2), number(3));
+  else if (verb == "produce") client.produce(first);
+  else if (verb == "consume") client.consume(first, number(2), number(3), number(4));
+  else if (verb == "group") client.group(first, args.at(2), number(3));
+  else if (verb == "segment") client.segment(first);
+  else if (verb == "errors") client.errors(first);
+  else throw Refused("there is no " + verb);
+} catch (const Refused& refused) {
+  std::cerr << refused.what() << std::endl;
+  return 1;
+} catch (const std::logic_error&) {  // too few arguments, or one that is no number
+  std::cerr << "usage: see examples/README.md" << std::endl;
+  return 1;
 }

@@ -20,6 +20,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+const earliest = -2
+
 type client struct {
 	data   v1.DataServiceClient
 	admin  v1.AdminServiceClient
@@ -27,71 +29,66 @@ type client struct {
 	hex    bool
 }
 
-// failing is an answer's item that may carry an error.
-type failing interface{ GetError() *v1.Error }
+// check ends the program where there is an error.
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
 
 // again calls until no retriable error is left, and returns the items of the last answer.
-func again[T failing](call func(context.Context) ([]T, error)) ([]T, error) {
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+func again[Q, R any, T interface{ GetError() *v1.Error }](
+	call func(context.Context, Q, ...grpc.CallOption) (R, error), request Q, items func(R) []T) []T {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		items, err := call(ctx)
+		answer, err := call(ctx, request)
 		cancel()
-		if code := status.Code(err); err != nil && code != codes.Unavailable && code != codes.DeadlineExceeded {
-			return nil, err
+		first := &v1.Error{}
+		if code := status.Code(err); err != nil {
+			first.Code, first.Message = v1.ErrorCode_ERROR_CODE_NETWORK_EXCEPTION, status.Convert(err).Message()
+			first.Retriable = code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled
 		}
-		first := &v1.Error{Code: v1.ErrorCode_ERROR_CODE_NETWORK_EXCEPTION, Message: fmt.Sprint(err), Retriable: true}
-		for i := 0; err == nil && i < len(items); i++ {
-			if first = items[i].GetError(); first.GetCode() != v1.ErrorCode_ERROR_CODE_NONE {
-				break
+		for _, item := range items(answer) {
+			if first.Code == v1.ErrorCode_ERROR_CODE_NONE && item.GetError() != nil {
+				first = item.GetError()
 			}
 		}
-		if err == nil && first.GetCode() == v1.ErrorCode_ERROR_CODE_NONE {
-			return items, nil
+		if first.Code == v1.ErrorCode_ERROR_CODE_NONE {
+			return items(answer)
 		}
 		if !first.Retriable || time.Now().After(deadline) {
-			return nil, fmt.Errorf("%v: %s", first.Code, first.Message)
+			check(fmt.Errorf("%v: %s", first.Code, first.Message))
 		}
 		time.Sleep(50*time.Millisecond + time.Duration(first.RetryAfterMs)*time.Millisecond)
 	}
 }
 
-func (c *client) createTopic(topic string, partitions, replication int32) error {
+func (c *client) createTopic(topic string, partitions, replication int32) {
 	topics := []*v1.NewTopic{{Name: topic, NumPartitions: &partitions, ReplicationFactor: &replication}}
-	made, err := again(func(ctx context.Context) ([]*v1.CreateTopicResult, error) {
-		answer, err := c.admin.CreateTopics(ctx, &v1.CreateTopicsRequest{Topics: topics})
-		return answer.GetTopics(), err
-	})
-	for _, result := range made {
-		fmt.Println(hex.EncodeToString(result.TopicId))
-	}
-	return err
+	request := &v1.CreateTopicsRequest{Topics: topics}
+	made := again(c.admin.CreateTopics, request, (*v1.CreateTopicsResponse).GetTopics)
+	fmt.Println(hex.EncodeToString(made[0].TopicId))
 }
 
 // produce sends a record again only while its own refusal is retriable.
-func (c *client) produce(topic string) error {
-	all := int32(-1)
+func (c *client) produce(topic string) {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 8<<20)
 	for lines.Scan() {
-		request := &v1.SendRequest{Topic: topic, Acks: &all, Records: []*v1.SendRecord{c.parse(lines.Text())}}
-		sent, err := again(func(ctx context.Context) ([]*v1.SendResult, error) {
-			answer, err := c.data.Send(ctx, request)
-			return answer.GetResults(), err
-		})
-		if err != nil {
-			return err
-		}
+		request := &v1.SendRequest{Topic: topic, Acks: proto.Int32(-1), Records: []*v1.SendRecord{c.parse(lines.Text())}}
+		sent := again(c.data.Send, request, (*v1.SendResponse).GetResults)
 		fmt.Printf("%d\t%d\n", sent[0].Partition, sent[0].Offset)
 	}
-	return lines.Err()
+	check(lines.Err())
 }
 
-func (c *client) fetch(positions []*v1.FetchPartition, waitMs int32) ([]*v1.FetchResult, error) {
-	return again(func(ctx context.Context) ([]*v1.FetchResult, error) {
-		answer, err := c.data.Fetch(ctx, &v1.FetchRequest{Partitions: positions, MaxWaitMs: &waitMs})
-		return answer.GetPartitions(), err
-	})
+func (c *client) fetch(topic string, positions map[int32]int64, waitMs int32) []*v1.FetchResult {
+	request := &v1.FetchRequest{MaxWaitMs: &waitMs}
+	for number, offset := range positions {
+		request.Partitions = append(request.Partitions, &v1.FetchPartition{Topic: topic, Partition: number, Offset: offset})
+	}
+	return again(c.data.Fetch, request, (*v1.FetchResponse).GetPartitions)
 }
 
 // each calls f for the records from the wanted offset on: the first batch may begin before it.
@@ -109,13 +106,9 @@ func each(batches []*v1.RecordBatch, wanted int64, f func(int64, *v1.Record)) {
 	}
 }
 
-func (c *client) consume(topic string, partition int32, offset int64, count int) error {
+func (c *client) consume(topic string, partition int32, offset int64, count int) {
 	for count > 0 {
-		results, err := c.fetch([]*v1.FetchPartition{{Topic: topic, Partition: partition, Offset: offset}}, 500)
-		if err != nil {
-			return err
-		}
-		for _, result := range results {
+		for _, result := range c.fetch(topic, map[int32]int64{partition: offset}, 500) {
 			each(result.Batches, offset, func(at int64, record *v1.Record) {
 				if count > 0 {
 					fmt.Printf("%d\t%s\n", at, c.show(record))
@@ -125,18 +118,15 @@ func (c *client) consume(topic string, partition int32, offset int64, count int)
 			offset = result.NextOffset
 		}
 	}
-	return nil
 }
 
 // group follows what it is told: stops with what is not in an assignment, starts with what is new.
-func (c *client) group(group, topic string, idle time.Duration) error {
+func (c *client) group(group, topic string, idle time.Duration) {
 	request := &v1.CommitOffsetsRequest{GroupId: group}
 	positions, last := map[int32]int64{}, time.Now()
 	for time.Since(last) < idle {
 		stream, err := c.groups.Session(context.Background())
-		if err != nil {
-			return err
-		}
+		check(err)
 		say := func(message *v1.SessionRequest) { _ = stream.Send(message) } // a stream that broke ends the reader, too
 		say(&v1.SessionRequest{Message: &v1.SessionRequest_Join{Join: &v1.Join{
 			GroupId: group, Topics: []string{topic}, MemberId: request.MemberId, MemberEpoch: request.MemberEpoch}}})
@@ -147,54 +137,47 @@ func (c *client) group(group, topic string, idle time.Duration) error {
 				heard <- response
 			}
 		}()
-		for lost := false; !lost && time.Since(last) < idle; {
+		for open := true; open && time.Since(last) < idle; {
+			var news *v1.SessionResponse
 			select {
-			case news, open := <-heard:
-				lost = !open
-				if e := news.GetError(); e != nil && !e.Retriable {
-					request.MemberId, request.MemberEpoch, positions = "", 0, map[int32]int64{}
-				}
-				if assignment := news.GetAssignment(); assignment != nil {
-					request.MemberId, request.MemberEpoch = assignment.MemberId, assignment.MemberEpoch
-					kept, owned := map[int32]int64{}, &v1.Owned{AssignmentId: assignment.AssignmentId}
-					for _, given := range assignment.Partitions {
-						number := given.Partition.Partition
-						owned.Partitions = append(owned.Partitions, given.Partition)
-						kept[number] = given.GetCommittedOffset()
-						if at, ok := positions[number]; ok {
-							kept[number] = at
-						}
-					}
-					positions = kept
-					say(&v1.SessionRequest{Message: &v1.SessionRequest_Owned{Owned: owned}})
-				}
+			case news, open = <-heard:
 			case <-time.After(time.Millisecond):
 			}
-			if any, err := c.read(topic, positions, request); err != nil {
-				return err
-			} else if any {
+			if e := news.GetError(); e != nil && !e.Retriable {
+				request.MemberId, request.MemberEpoch, positions = "", 0, nil
+			}
+			if assignment := news.GetAssignment(); assignment != nil {
+				request.MemberId, request.MemberEpoch = assignment.MemberId, assignment.MemberEpoch
+				before, owned := positions, &v1.Owned{AssignmentId: assignment.AssignmentId}
+				positions = map[int32]int64{}
+				for _, given := range assignment.Partitions {
+					owned.Partitions = append(owned.Partitions, given.Partition)
+					number := given.Partition.Partition
+					positions[number] = earliest
+					if given.CommittedOffset != nil {
+						positions[number] = *given.CommittedOffset
+					}
+					if at, known := before[number]; known {
+						positions[number] = at
+					}
+				}
+				say(&v1.SessionRequest{Message: &v1.SessionRequest_Owned{Owned: owned}})
+			}
+			if len(positions) > 0 && c.read(topic, positions, request) {
 				last = time.Now()
 			}
 		}
 		say(&v1.SessionRequest{Message: &v1.SessionRequest_Leave{Leave: &v1.Leave{}}})
 		_ = stream.CloseSend()
-		time.Sleep(100 * time.Millisecond)
+		for range heard { // until the coordinator has heard it, too
+		}
 	}
-	return nil
 }
 
 // read fetches what is owned once, prints and commits it. It says whether there was a record.
-func (c *client) read(topic string, positions map[int32]int64, request *v1.CommitOffsetsRequest) (any bool, err error) {
-	var wanted []*v1.FetchPartition
-	for number, offset := range positions {
-		wanted = append(wanted, &v1.FetchPartition{Topic: topic, Partition: number, Offset: offset})
-	}
-	if len(wanted) == 0 {
-		return false, nil
-	}
-	results, err := c.fetch(wanted, 200)
+func (c *client) read(topic string, positions map[int32]int64, request *v1.CommitOffsetsRequest) (any bool) {
 	request.Offsets = nil
-	for _, result := range results {
+	for _, result := range c.fetch(topic, positions, 200) {
 		each(result.Batches, positions[result.Partition], func(at int64, record *v1.Record) {
 			fmt.Printf("%d\t%d\t%s\n", result.Partition, at, c.show(record))
 			any = true
@@ -207,38 +190,30 @@ func (c *client) read(topic string, positions map[int32]int64, request *v1.Commi
 	defer cancel()
 	// A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
 	_, _ = c.groups.CommitOffsets(ctx, request)
-	return any, err
+	return any
 }
 
 // segment reads a partition's file as the message it is.
-func (c *client) segment(path string) error {
+func (c *client) segment(path string) {
 	file := &v1.Segment{}
 	bytes, err := os.ReadFile(path)
-	if err == nil {
-		err = proto.Unmarshal(bytes, file)
-	}
+	check(err)
+	check(proto.Unmarshal(bytes, file))
 	each(file.Batches, 0, func(at int64, record *v1.Record) { fmt.Printf("%d\t%s\n", at, c.show(record)) })
-	return err
 }
 
 // errors provokes three refusals: what the code is called, and whether to try again.
-func (c *client) errors(topic string) error {
-	for _, try := range []struct {
-		topic string
-		acks  int32
-		size  int
-	}{{"no-such-topic", -1, 1}, {topic, -1, 2_000_000}, {topic, 7, 1}} {
-		records := &v1.Records{Records: []*v1.Record{{Value: make([]byte, try.size)}}}
-		batch := &v1.RecordBatch{Payload: &v1.RecordBatch_Records{Records: records}}
-		partitions := []*v1.ProducePartition{{Topic: try.topic, Batch: batch}}
-		acks := try.acks
-		answer, err := c.data.Produce(context.Background(), &v1.ProduceRequest{Acks: &acks, Partitions: partitions})
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%v\t%v\n", answer.Partitions[0].Error.Code, answer.Partitions[0].Error.Retriable)
+func (c *client) errors(topic string) {
+	small, large := []*v1.SendRecord{{}}, []*v1.SendRecord{{Value: make([]byte, 2_000_000)}}
+	for _, request := range []*v1.SendRequest{
+		{Topic: "no-such-topic", Records: small},
+		{Topic: topic, Records: large},
+		{Topic: topic, Records: small, Acks: proto.Int32(7)},
+	} {
+		answer, err := c.data.Send(context.Background(), request)
+		check(err)
+		fmt.Printf("%v\t%v\n", answer.Results[0].Error.Code, answer.Results[0].Error.Retriable)
 	}
-	return nil
 }
 
 func (c *client) decode(text string) []byte {
@@ -249,7 +224,7 @@ func (c *client) decode(text string) []byte {
 		return nil
 	}
 	bytes, _ := hex.DecodeString(text)
-	return append([]byte{}, bytes...) // empty is not null
+	return bytes
 }
 
 func (c *client) encode(bytes []byte) string {
@@ -288,42 +263,36 @@ func (c *client) show(record *v1.Record) string {
 	return strings.Join(columns, "\t")
 }
 
-func run(c *client, args []string) error {
-	number := func(at int) int64 {
-		n, _ := strconv.ParseInt(args[at], 10, 64)
-		return n
+func run(c *client, args []string) {
+	numbers := make([]int64, len(args))
+	for i, text := range args {
+		numbers[i], _ = strconv.ParseInt(text, 10, 64)
 	}
-	switch {
-	case len(args) == 4 && args[0] == "create-topic":
-		return c.createTopic(args[1], int32(number(2)), int32(number(3)))
-	case len(args) == 2 && args[0] == "produce":
-		return c.produce(args[1])
-	case len(args) == 5 && args[0] == "consume":
-		return c.consume(args[1], int32(number(2)), number(3), int(number(4)))
-	case len(args) == 4 && args[0] == "group":
-		return c.group(args[1], args[2], time.Duration(number(3))*time.Millisecond)
-	case len(args) == 2 && args[0] == "segment":
-		return c.segment(args[1])
-	case len(args) == 2 && args[0] == "errors":
-		return c.errors(args[1])
+	switch n := len(args); {
+	case n == 4 && args[0] == "create-topic":
+		c.createTopic(args[1], int32(numbers[2]), int32(numbers[3]))
+	case n == 2 && args[0] == "produce":
+		c.produce(args[1])
+	case n == 5 && args[0] == "consume":
+		c.consume(args[1], int32(numbers[2]), numbers[3], int(numbers[4]))
+	case n == 4 && args[0] == "group":
+		c.group(args[1], args[2], time.Duration(numbers[3])*time.Millisecond)
+	case n == 2 && args[0] == "segment":
+		c.segment(args[1])
+	case n == 2 && args[0] == "errors":
+		c.errors(args[1])
+	default:
+		check(errors.New("usage: see examples/README.md"))
 	}
-	return errors.New("usage: see examples/README.md")
 }
 
 func main() {
 	address := flag.String("address", "127.0.0.1:9092", "host:port of any node")
 	hexadecimal := flag.Bool("hex", false, "keys and values are hexadecimal")
 	flag.Parse()
-	connection, err := grpc.Dial(*address, grpc.WithInsecure(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(32<<20)))
-	if err == nil {
-		defer connection.Close()
-		c := &client{v1.NewDataServiceClient(connection), v1.NewAdminServiceClient(connection),
-			v1.NewGroupServiceClient(connection), *hexadecimal}
-		err = run(c, flag.Args())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	connection, err := grpc.Dial(*address, grpc.WithInsecure())
+	check(err)
+	defer connection.Close()
+	run(&client{v1.NewDataServiceClient(connection), v1.NewAdminServiceClient(connection),
+		v1.NewGroupServiceClient(connection), *hexadecimal}, flag.Args())
 }

@@ -1,12 +1,15 @@
 // A complete client on generated stubs alone: see ../README.md. Takes one address; any node forwards.
 
+import com.google.protobuf.ByteString;
 import dev.ottla.v1.*;
+import dev.ottla.v1.Error; // java.lang has an Error and a Record, too
+import dev.ottla.v1.Record;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
-import io.grpc.Status;
+import io.grpc.Status.Code;
 import io.grpc.StatusRuntimeException;
+import io.grpc.stub.AbstractStub;
 import io.grpc.stub.StreamObserver;
-import com.google.protobuf.ByteString;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
@@ -14,68 +17,61 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.*;
-import java.util.concurrent.ArrayBlockingQueue;
-import java.util.concurrent.BlockingQueue;
-import java.util.concurrent.Callable;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.*;
 import java.util.function.BiConsumer;
+import java.util.function.Function;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 public final class Client {
-    static final long RETRY_MS = 30_000;
+    static final long EARLIEST = -2;
+    static final ErrorCode NONE = ErrorCode.ERROR_CODE_NONE;
+    static final Set<Code> TRANSIENT = Set.of(Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED);
     static final PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
 
     final ManagedChannel channel;
     final boolean hex;
 
     Client(String address, boolean hex) {
-        channel = ManagedChannelBuilder.forTarget(address).usePlaintext().maxInboundMessageSize(32 << 20).build();
+        channel = ManagedChannelBuilder.forTarget(address).usePlaintext().build();
         this.hex = hex;
     }
 
-    DataServiceGrpc.DataServiceBlockingStub data() {
-        return DataServiceGrpc.newBlockingStub(channel).withDeadlineAfter(10, TimeUnit.SECONDS);
+    static <S extends AbstractStub<S>> S soon(S stub) {
+        return stub.withDeadlineAfter(10, TimeUnit.SECONDS);
     }
 
     static final class Refused extends RuntimeException {
-        Refused(dev.ottla.v1.Error error) {
+        Refused(Error error) {
             super(error.getCode() + ": " + error.getMessage());
         }
     }
 
-    /** Calls until no retriable error is left. */
-    static void again(Callable<List<dev.ottla.v1.Error>> call) throws Exception {
-        long deadline = System.currentTimeMillis() + RETRY_MS;
+    /** Calls until no retriable error is left, and returns the last answer; `errors` finds them in an answer. */
+    static <A> A again(Callable<A> call, Function<A, Stream<Error>> errors) throws Exception {
+        long deadline = System.currentTimeMillis() + 30_000;
         while (true) {
-            dev.ottla.v1.Error first = null;
+            Error first;
             try {
-                for (dev.ottla.v1.Error error : call.call()) {
-                    if (first == null && error.getCode() != ErrorCode.ERROR_CODE_NONE) first = error;
-                }
+                A answer = call.call();
+                first = errors.apply(answer).filter(e -> e.getCode() != NONE).findFirst().orElse(null);
+                if (first == null) return answer;
             } catch (StatusRuntimeException e) {
-                if (!transient_(e) || System.currentTimeMillis() > deadline) throw e;
-                first = dev.ottla.v1.Error.newBuilder().setRetriable(true).build();
+                first = Error.newBuilder().setCode(ErrorCode.ERROR_CODE_NETWORK_EXCEPTION).setMessage(e.getMessage())
+                    .setRetriable(TRANSIENT.contains(e.getStatus().getCode())).build();
             }
-            if (first == null) return;
             if (!first.getRetriable() || System.currentTimeMillis() > deadline) throw new Refused(first);
             Thread.sleep(Math.max(50, first.getRetryAfterMs()));
         }
     }
 
-    static boolean transient_(StatusRuntimeException e) {
-        Status.Code code = e.getStatus().getCode();
-        return code == Status.Code.UNAVAILABLE || code == Status.Code.DEADLINE_EXCEEDED;
-    }
-
     void createTopic(String topic, int partitions, int replication) throws Exception {
-        NewTopic wanted = NewTopic.newBuilder().setName(topic).setNumPartitions(partitions).setReplicationFactor(replication).build();
-        CreateTopicsRequest request = CreateTopicsRequest.newBuilder().addTopics(wanted).build();
-        again(() -> {
-            AdminServiceGrpc.AdminServiceBlockingStub admin = AdminServiceGrpc.newBlockingStub(channel).withDeadlineAfter(10, TimeUnit.SECONDS);
-            CreateTopicResult result = admin.createTopics(request).getTopics(0);
-            if (!result.hasError()) out.println(HexFormat.of().formatHex(result.getTopicId().toByteArray()));
-            return List.of(result.getError());
-        });
+        CreateTopicsRequest.Builder request = CreateTopicsRequest.newBuilder();
+        request.addTopicsBuilder().setName(topic).setNumPartitions(partitions).setReplicationFactor(replication);
+        CreateTopicsResponse made = again(
+            () -> soon(AdminServiceGrpc.newBlockingStub(channel)).createTopics(request.build()),
+            answer -> answer.getTopicsList().stream().map(CreateTopicResult::getError));
+        out.println(HexFormat.of().formatHex(made.getTopics(0).getTopicId().toByteArray()));
     }
 
     /** A record is sent again only while its own refusal is retriable. */
@@ -83,30 +79,25 @@ public final class Client {
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             SendRequest request = SendRequest.newBuilder().setTopic(topic).setAcks(-1).addRecords(parse(line)).build();
-            again(() -> {
-                SendResult result = data().send(request).getResults(0);
-                if (!result.hasError()) out.println(result.getPartition() + "\t" + result.getOffset());
-                return List.of(result.getError());
-            });
+            SendResponse sent = again(() -> soon(DataServiceGrpc.newBlockingStub(channel)).send(request),
+                answer -> answer.getResultsList().stream().map(SendResult::getError));
+            out.println(sent.getResults(0).getPartition() + "\t" + sent.getResults(0).getOffset());
         }
     }
 
-    List<FetchResult> fetch(Iterable<FetchPartition> positions, int waitMs) throws Exception {
-        FetchRequest request = FetchRequest.newBuilder().addAllPartitions(positions).setMaxWaitMs(waitMs).build();
-        List<FetchResult> results = new ArrayList<>();
-        again(() -> {
-            results.clear();
-            results.addAll(data().fetch(request).getPartitionsList());
-            return results.stream().map(FetchResult::getError).collect(Collectors.toList());
-        });
-        return results;
+    List<FetchResult> fetch(String topic, Map<Integer, Long> positions, int waitMs) throws Exception {
+        FetchRequest.Builder request = FetchRequest.newBuilder().setMaxWaitMs(waitMs);
+        positions.forEach((number, offset) -> request.addPartitions(
+            FetchPartition.newBuilder().setTopic(topic).setPartition(number).setOffset(offset)));
+        return again(() -> soon(DataServiceGrpc.newBlockingStub(channel)).fetch(request.build()),
+            answer -> answer.getPartitionsList().stream().map(FetchResult::getError)).getPartitionsList();
     }
 
     /** The records from the wanted offset on: the first batch may begin before it. */
-    static void each(List<RecordBatch> batches, long wanted, BiConsumer<Long, dev.ottla.v1.Record> f) {
+    static void each(List<RecordBatch> batches, long wanted, BiConsumer<Long, Record> f) {
         for (RecordBatch batch : batches) {
             int place = 0;
-            for (dev.ottla.v1.Record record : batch.getRecords().getRecordsList()) {
+            for (Record record : batch.getRecords().getRecordsList()) {
                 long at = batch.getBaseOffset() + (record.hasOffsetDelta() ? record.getOffsetDelta() : place);
                 if (at >= wanted) f.accept(at, record);
                 place++;
@@ -118,8 +109,7 @@ public final class Client {
         long offset = start;
         int[] left = {count};
         while (left[0] > 0) {
-            FetchPartition position = FetchPartition.newBuilder().setTopic(topic).setPartition(partition).setOffset(offset).build();
-            for (FetchResult result : fetch(List.of(position), 500)) {
+            for (FetchResult result : fetch(topic, Map.of(partition, offset), 500)) {
                 each(result.getBatchesList(), offset, (at, record) -> {
                     if (left[0]-- > 0) out.println(at + "\t" + show(record));
                 });
@@ -148,8 +138,8 @@ public final class Client {
         void join() {
             lost = false;
             said = GroupServiceGrpc.newStub(channel).session(this);
-            Join join = Join.newBuilder().setGroupId(group).addTopics(topic).setMemberId(id).setMemberEpoch(epoch).build();
-            said.onNext(SessionRequest.newBuilder().setJoin(join).build());
+            said.onNext(SessionRequest.newBuilder().setJoin(
+                Join.newBuilder().setGroupId(group).addTopics(topic).setMemberId(id).setMemberEpoch(epoch)).build());
         }
 
         @Override public void onNext(SessionResponse response) {
@@ -181,8 +171,9 @@ public final class Client {
                 Owned.Builder owned = Owned.newBuilder().setAssignmentId(assignment.getAssignmentId());
                 for (AssignedPartition given : assignment.getPartitionsList()) {
                     int number = given.getPartition().getPartition();
+                    long start = given.hasCommittedOffset() ? given.getCommittedOffset() : EARLIEST;
                     owned.addPartitions(given.getPartition());
-                    positions.put(number, before.getOrDefault(number, given.getCommittedOffset()));
+                    positions.put(number, before.getOrDefault(number, start));
                 }
                 said.onNext(SessionRequest.newBuilder().setOwned(owned).build());
             }
@@ -199,29 +190,27 @@ public final class Client {
         while (System.currentTimeMillis() - last[0] < idleMs) {
             member.follow();
             if (member.positions.isEmpty()) continue;
-            List<FetchPartition> wanted = new ArrayList<>();
-            member.positions.forEach((number, offset) ->
-                wanted.add(FetchPartition.newBuilder().setTopic(topic).setPartition(number).setOffset(offset).build()));
-            CommitOffsetsRequest.Builder commit = CommitOffsetsRequest.newBuilder().setGroupId(group).setMemberId(member.id).setMemberEpoch(member.epoch);
-            for (FetchResult result : fetch(wanted, 200)) {
+            CommitOffsetsRequest.Builder commit =
+                CommitOffsetsRequest.newBuilder().setGroupId(group).setMemberId(member.id).setMemberEpoch(member.epoch);
+            for (FetchResult result : fetch(topic, member.positions, 200)) {
                 each(result.getBatchesList(), member.positions.get(result.getPartition()), (at, record) -> {
                     out.println(result.getPartition() + "\t" + at + "\t" + show(record));
                     last[0] = System.currentTimeMillis();
                 });
                 member.positions.put(result.getPartition(), result.getNextOffset());
-                TopicPartition where = TopicPartition.newBuilder().setTopic(topic).setPartition(result.getPartition()).build();
-                commit.addOffsets(OffsetCommit.newBuilder().setPartition(where).setOffset(result.getNextOffset()));
+                commit.addOffsetsBuilder().setOffset(result.getNextOffset())
+                    .getPartitionBuilder().setTopic(topic).setPartition(result.getPartition());
             }
             try {
                 // A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
-                GroupServiceGrpc.newBlockingStub(channel).withDeadlineAfter(10, TimeUnit.SECONDS).commitOffsets(commit.build());
+                soon(GroupServiceGrpc.newBlockingStub(channel)).commitOffsets(commit.build());
             } catch (StatusRuntimeException e) {
-                if (!transient_(e)) throw e;
+                if (!TRANSIENT.contains(e.getStatus().getCode())) throw e;
             }
         }
         member.said.onNext(SessionRequest.newBuilder().setLeave(Leave.getDefaultInstance()).build());
         member.said.onCompleted();
-        Thread.sleep(200);
+        while (!member.lost) Thread.sleep(10); // until the coordinator has heard it, too
     }
 
     /** Reads a partition's file as the message it is. */
@@ -240,10 +229,9 @@ public final class Client {
     }
 
     void refused(String topic, int acks, ByteString value) {
-        Records records = Records.newBuilder().addRecords(dev.ottla.v1.Record.newBuilder().setValue(value)).build();
-        ProducePartition partition = ProducePartition.newBuilder().setTopic(topic).setBatch(RecordBatch.newBuilder().setRecords(records)).build();
-        ProduceRequest request = ProduceRequest.newBuilder().setAcks(acks).addPartitions(partition).build();
-        dev.ottla.v1.Error error = data().produce(request).getPartitions(0).getError();
+        SendRequest request = SendRequest.newBuilder().setTopic(topic).setAcks(acks)
+            .addRecords(SendRecord.newBuilder().setValue(value)).build();
+        Error error = soon(DataServiceGrpc.newBlockingStub(channel)).send(request).getResults(0).getError();
         out.println(error.getCode() + "\t" + error.getRetriable());
     }
 
@@ -262,7 +250,8 @@ public final class Client {
         String value = columns[columns.length == 1 ? 0 : 1];
         if (columns.length > 1 && !(hex && columns[0].equals("-"))) record.setKey(decode(columns[0]));
         if (!(hex && value.equals("-"))) record.setValue(decode(value));
-        for (String header : hex && columns.length > 2 && !columns[2].isEmpty() ? columns[2].split(",") : new String[0]) {
+        if (!hex || columns.length < 3 || columns[2].isEmpty()) return record.build();
+        for (String header : columns[2].split(",")) {
             String[] pair = header.split("=", 2);
             Header.Builder built = Header.newBuilder().setKey(pair[0]);
             if (!pair[1].equals("-")) built.setValue(decode(pair[1]));
@@ -271,7 +260,7 @@ public final class Client {
         return record.build();
     }
 
-    String show(dev.ottla.v1.Record record) {
+    String show(Record record) {
         String columns = encode(record.hasKey(), record.getKey()) + "\t" + encode(record.hasValue(), record.getValue());
         if (!hex) return columns;
         return columns + "\t" + record.getHeadersList().stream()
@@ -289,17 +278,20 @@ public final class Client {
         }
         Client client = new Client(address, hex);
         try {
-            switch (args.pop()) {
-                case "create-topic" -> client.createTopic(args.pop(), Integer.parseInt(args.pop()), Integer.parseInt(args.pop()));
-                case "produce" -> client.produce(args.pop());
-                case "consume" -> client.consume(args.pop(), Integer.parseInt(args.pop()), Long.parseLong(args.pop()), Integer.parseInt(args.pop()));
-                case "group" -> client.group(args.pop(), args.pop(), Long.parseLong(args.pop()));
-                case "segment" -> client.segment(args.pop());
-                case "errors" -> client.errors(args.pop());
-                default -> throw new IllegalArgumentException("usage: see examples/README.md");
+            String verb = args.pop(), first = args.pop();
+            switch (verb) {
+                case "create-topic" -> client.createTopic(
+                    first, Integer.parseInt(args.pop()), Integer.parseInt(args.pop()));
+                case "produce" -> client.produce(first);
+                case "consume" -> client.consume(
+                    first, Integer.parseInt(args.pop()), Long.parseLong(args.pop()), Integer.parseInt(args.pop()));
+                case "group" -> client.group(first, args.pop(), Long.parseLong(args.pop()));
+                case "segment" -> client.segment(first);
+                case "errors" -> client.errors(first);
+                default -> throw new NoSuchElementException();
             }
-        } catch (Refused | StatusRuntimeException e) {
-            System.err.println(e.getMessage());
+        } catch (Refused | StatusRuntimeException | IllegalArgumentException | NoSuchElementException e) {
+            System.err.println(e.getMessage() == null ? "usage: see examples/README.md" : e.getMessage());
             System.exit(1);
         }
         client.channel.shutdownNow();

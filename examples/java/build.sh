@@ -1,5 +1,5 @@
 #!/bin/sh
-# Generates the stubs and compiles into ./gen with Debian's jars; ./gen/client runs it. Prints nothing on success.
+# Generates the stubs and compiles into ./gen with Debian's jars; ./gen/client and ./gen/smallest run it. Prints nothing on success.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$here/gen/src" "$here/gen/classes"
@@ -11,7 +11,11 @@ printf 'package javax.annotation; public @interface Generated { String value(); 
     >"$here/gen/src/javax/annotation/Generated.java"
 jars=$(find /usr/share/java -maxdepth 1 \( -name 'grpc-*.jar' -o -name 'protobuf*.jar' -o -name 'netty*.jar' -o -name 'perfmark*.jar' \
     -o -name 'guava*.jar' -o -name 'failureaccess*.jar' -o -name 'gson*.jar' -o -name 'annotations-api*.jar' \) | paste -sd:)
-javac -nowarn -encoding UTF-8 -d "$here/gen/classes" -cp "$jars" $(find "$here/gen/src" -name '*.java') "$here/Client.java" 2>"$here/gen/log" ||
+javac -nowarn -encoding UTF-8 -d "$here/gen/classes" -cp "$jars" $(find "$here/gen/src" -name '*.java') "$here/Client.java" "$here/Smallest.java" 2>"$here/gen/log" ||
     { cat "$here/gen/log" >&2; exit 1; }
-printf '#!/bin/sh\nexec java -Xshare:auto -XX:TieredStopAtLevel=1 -cp "%s:%s" Client "$@"\n' "$here/gen/classes" "$jars" >"$here/gen/client"
-chmod +x "$here/gen/client"
+for class in Client Smallest; do
+    program=$here/gen/$(echo "$class" | tr CS cs)
+    printf '#!/bin/sh\nexec java -Xshare:auto -XX:TieredStopAtLevel=1 -cp "%s:%s" %s "$@"\n' \
+        "$here/gen/classes" "$jars" "$class" >"$program"
+    chmod +x "$program"
+done

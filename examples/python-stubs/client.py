@@ -21,7 +21,8 @@ from ottla.v1 import (
 )
 
 RETRY_SECONDS = 30
-TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+EARLIEST = -2
 
 
 class Refused(Exception):
@@ -52,7 +53,7 @@ def again(call: Callable[[], list[error_pb2.Error]]) -> None:
 
 class Client:
     def __init__(self, address: str, hexadecimal: bool) -> None:
-        channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", 32 << 20)])
+        channel = grpc.insecure_channel(address)
         self.data = data_pb2_grpc.DataServiceStub(channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
         self.groups = group_pb2_grpc.GroupServiceStub(channel)
@@ -93,16 +94,15 @@ class Client:
         return record
 
     def produce(self, topic: str, lines: Iterator[str]) -> None:
-        """Sends what can be read at once together, and again what was refused for the moment."""
+        """A record is sent again only while its own refusal is retriable."""
         for line in lines:
-            waiting = [self.record(line.rstrip("\n"))]
+            request = data_pb2.SendRequest(topic=topic, acks=-1, records=[self.record(line.rstrip("\n"))])
 
-            def call(waiting: list[data_pb2.SendRecord] = waiting) -> list[error_pb2.Error]:
-                response = self.data.Send(data_pb2.SendRequest(topic=topic, acks=-1, records=waiting), timeout=10)
-                for result in response.results:
-                    if not result.error.code:
-                        print(f"{result.partition}\t{result.offset}", flush=True)
-                return [result.error for result in response.results]
+            def call(request: data_pb2.SendRequest = request) -> list[error_pb2.Error]:
+                result = self.data.Send(request, timeout=10).results[0]
+                if not result.error.code:
+                    print(f"{result.partition}\t{result.offset}", flush=True)
+                return [result.error]
 
             again(call)
 
@@ -133,10 +133,11 @@ class Client:
         member_id, epoch = "", 0
         positions: dict[int, int] = {}
         last = time.monotonic()
+        leaving = False
 
         def listen() -> None:
             nonlocal said
-            while True:
+            while not leaving:
                 said.put(
                     group_pb2.SessionRequest(
                         join=group_pb2.Join(group_id=group, topics=[topic], member_id=member_id, member_epoch=epoch)
@@ -151,7 +152,8 @@ class Client:
                 time.sleep(0.05)
                 said = queue.Queue()
 
-        threading.Thread(target=listen, daemon=True).start()
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
         while (time.monotonic() - last) * 1000 < idle_ms:
             try:
                 response = told.get(timeout=None if not member_id else 0.001 if positions else 0.2)
@@ -162,8 +164,7 @@ class Client:
             if response.HasField("assignment"):
                 assignment = response.assignment
                 member_id, epoch = assignment.member_id, assignment.member_epoch
-                given = {p.partition.partition: p.committed_offset for p in assignment.partitions}
-                positions = {p: positions.get(p, offset) for p, offset in given.items()}
+                positions = {p.partition.partition: start(p, positions) for p in assignment.partitions}
                 owned = [p.partition for p in assignment.partitions]
                 said.put(
                     group_pb2.SessionRequest(
@@ -190,8 +191,9 @@ class Client:
                     timeout=10,
                 )
         said.put(group_pb2.SessionRequest(leave=group_pb2.Leave()))
+        leaving = True
         said.put(None)
-        time.sleep(0.2)
+        listener.join(timeout=10)  # until the coordinator has heard it, too
 
     def segment(self, path: str) -> None:
         """Reads a partition's file as the message it is."""
@@ -201,14 +203,17 @@ class Client:
 
     def errors(self, topic: str) -> None:
         """Three refusals: what the code is called, and whether to try again."""
-        record = record_pb2.Record(value=b"x")
-        large = record_pb2.Record(value=bytes(2_000_000))
-        for name, acks, records_ in (("no-such-topic", -1, record), (topic, -1, large), (topic, 7, record)):
-            batch = record_pb2.RecordBatch(records=record_pb2.Records(records=[records_]))
-            partition = data_pb2.ProducePartition(topic=name, partition=0, batch=batch)
-            answer = self.data.Produce(data_pb2.ProduceRequest(acks=acks, partitions=[partition]), timeout=10)
-            error = answer.partitions[0].error
+        small, large = data_pb2.SendRecord(value=b"x"), data_pb2.SendRecord(value=bytes(2_000_000))
+        for name, acks, record in (("no-such-topic", -1, small), (topic, -1, large), (topic, 7, small)):
+            request = data_pb2.SendRequest(topic=name, acks=acks, records=[record])
+            error = self.data.Send(request, timeout=10).results[0].error
             print(f"{error_pb2.ErrorCode.Name(error.code)}\t{str(error.retriable).lower()}")
+
+
+def start(given: group_pb2.AssignedPartition, positions: dict[int, int]) -> int:
+    """Where to read a partition: on, from what the group committed, or all that there is."""
+    committed = given.committed_offset if given.HasField("committed_offset") else EARLIEST
+    return positions.get(given.partition.partition, committed)
 
 
 def records(batches: Iterable[record_pb2.RecordBatch], wanted: int) -> Iterator[tuple[int, record_pb2.Record]]:
@@ -245,6 +250,8 @@ def main() -> None:
                 client.errors(rest[0])
     except (Refused, grpc.RpcError) as error:
         sys.exit(error.details() if isinstance(error, grpc.RpcError) else str(error))
+    except (IndexError, ValueError):
+        sys.exit("usage: see examples/README.md")
 
 
 if __name__ == "__main__":

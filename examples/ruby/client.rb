@@ -10,15 +10,16 @@ require 'ottla/v1/group_services_pb'
 include Ottla::V1 # rubocop:disable Style/MixinUsage
 
 RETRY_SECONDS = 30
+EARLIEST = -2
+TRANSIENT = [GRPC::Unavailable, GRPC::DeadlineExceeded, GRPC::Cancelled].freeze
 Refused = Class.new(StandardError)
 
 # The program: one method per verb.
 class Client
   def initialize(address, hex)
-    options = { channel_args: { 'grpc.max_receive_message_length' => 32 << 20 } }
-    @data = DataService::Stub.new(address, :this_channel_is_insecure, **options)
-    @admin = AdminService::Stub.new(address, :this_channel_is_insecure, **options)
-    @groups = GroupService::Stub.new(address, :this_channel_is_insecure, **options)
+    @data = DataService::Stub.new(address, :this_channel_is_insecure)
+    @admin = AdminService::Stub.new(address, :this_channel_is_insecure)
+    @groups = GroupService::Stub.new(address, :this_channel_is_insecure)
     @hex = hex
   end
 
@@ -65,7 +66,7 @@ class Client
     told = Queue.new
     member = { id: '', epoch: 0 }
     @said = Queue.new
-    Thread.new { listen(group, topic, member, told) }
+    listener = Thread.new { listen(group, topic, member, told) }
     positions = {}
     last = now
     while (now - last) * 1000 < idle_ms.to_i
@@ -85,8 +86,9 @@ class Client
       commit(group, topic, member, positions)
     end
     @said << SessionRequest.new(leave: Leave.new)
+    @leaving = true
     @said << nil
-    sleep 0.2
+    listener.join(10) # until the coordinator has heard it, too
   end
 
   # Reads a partition's file as the message it is.
@@ -96,13 +98,11 @@ class Client
 
   # Three refusals: what the code is called, and whether to try again.
   def errors(topic)
-    small = Record.new(value: 'x')
-    large = Record.new(value: 'x' * 2_000_000)
+    small = SendRecord.new(value: 'x')
+    large = SendRecord.new(value: 'x' * 2_000_000)
     [['no-such-topic', -1, small], [topic, -1, large], [topic, 7, small]].each do |name, acks, record|
-      batch = RecordBatch.new(records: Records.new(records: [record]))
-      partition = ProducePartition.new(topic: name, partition: 0, batch: batch)
-      answer = @data.produce(ProduceRequest.new(acks: acks, partitions: [partition]), deadline: soon)
-      error = answer.partitions.first.error
+      request = SendRequest.new(topic: name, acks: acks, records: [record])
+      error = @data.send(request, deadline: soon).results.first.error
       puts "#{error.code}\t#{error.retriable}"
     end
   end
@@ -122,7 +122,7 @@ class Client
       begin
         error = yield.find { |e| failed?(e) }
         return if error.nil?
-      rescue GRPC::Unavailable, GRPC::DeadlineExceeded => e
+      rescue *TRANSIENT => e
         raise if now > deadline
 
         error = Error.new(code: :ERROR_CODE_NETWORK_EXCEPTION, message: e.message, retriable: true)
@@ -154,15 +154,16 @@ class Client
   end
 
   def listen(group, topic, member, told)
-    loop do
+    until @leaving
       join = Join.new(group_id: group, topics: [topic], member_id: member[:id], member_epoch: member[:epoch])
       said = @said
       said << SessionRequest.new(join: join)
       requests = Enumerator.new { |y| while (message = said.pop) do y << message end }
-      @groups.session(requests) { |response| told << response }
-      sleep 0.05
-      @said = Queue.new
-    rescue GRPC::Unavailable, GRPC::DeadlineExceeded, GRPC::Cancelled
+      begin
+        @groups.session(requests) { |response| told << response }
+      rescue *TRANSIENT
+        # as an end of the stream: comes back under its id
+      end
       sleep 0.05
       @said = Queue.new
     end
@@ -184,7 +185,7 @@ class Client
     @said << SessionRequest.new(owned: Owned.new(assignment_id: assignment.assignment_id, partitions: owned))
     assignment.partitions.to_h do |given|
       number = given.partition.partition
-      [number, positions.fetch(number, given.committed_offset)]
+      [number, positions.fetch(number, given.has_committed_offset? ? given.committed_offset : EARLIEST)]
     end
   end
 
@@ -196,7 +197,7 @@ class Client
     request = CommitOffsetsRequest.new(group_id: group, member_id: member[:id], member_epoch: member[:epoch],
                                        offsets: offsets)
     @groups.commit_offsets(request, deadline: soon)
-  rescue GRPC::Unavailable, GRPC::DeadlineExceeded
+  rescue *TRANSIENT
     nil
   end
 
@@ -240,4 +241,6 @@ begin
   Client.new(options[:address], options[:hex]).public_send(verb.tr('-', '_'), *rest)
 rescue Refused, GRPC::BadStatus => e
   abort e.message
+rescue ArgumentError, NoMethodError
+  abort 'usage: see examples/README.md'
 end

@@ -64,6 +64,7 @@ def _nodes_are_well(standing: LocalCluster, topic: str) -> Iterator[None]:
         assert "Traceback" not in node.log()
         assert "request_failed" not in node.log()
         growth = resident(standing, node_id) - before[node_id]
+        print(f"node {node_id}: {before[node_id] / MIB:.0f} MiB resident, grew by {growth / MIB:.0f}")
         assert growth < GROWTH_MAX_BYTES, f"node {node_id} grew by {growth / MIB:.0f} MiB"
     for partition in range(3):
         assert not produce(standing, 1, topic, partition, b"after").HasField("error")

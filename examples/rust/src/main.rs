@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
-#[allow(clippy::all)]
 pub mod v1 {
     tonic::include_proto!("ottla.v1");
 }
@@ -17,6 +16,8 @@ use v1::admin_service_client::AdminServiceClient;
 use v1::data_service_client::DataServiceClient;
 use v1::group_service_client::GroupServiceClient;
 use v1::{session_request, session_response, *};
+
+const EARLIEST: i64 = -2;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -27,20 +28,13 @@ struct Client {
     hex: bool,
 }
 
-fn soon<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(Duration::from_secs(10));
-    request
-}
-
 fn transient(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
 }
 
 /// Calls until no retriable error is left; `errors` finds them in an answer.
 async fn again<T, F: Future<Output = Result<T, Status>>>(
-    mut call: impl FnMut() -> F,
-    errors: impl Fn(&T) -> Vec<Option<Error>>,
+    mut call: impl FnMut() -> F, errors: impl Fn(&T) -> Vec<Option<Error>>,
 ) -> Fallible<T> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -49,10 +43,10 @@ async fn again<T, F: Future<Output = Result<T, Status>>>(
                 None => return Ok(answer),
                 Some(error) => error,
             },
-            Err(status) if transient(&status) && Instant::now() < deadline => {
-                Error { retriable: true, ..Default::default() }
+            Err(status) => {
+                let code = ErrorCode::NetworkException.into();
+                Error { code, message: status.to_string(), retriable: transient(&status), ..Default::default() }
             }
-            Err(status) => return Err(status.message().into()),
         };
         if !first.retriable || Instant::now() > deadline {
             return Err(format!("{}: {}", first.code().as_str_name(), first.message).into());
@@ -83,14 +77,10 @@ fn said(message: session_request::Message) -> SessionRequest {
 
 impl Client {
     async fn create_topic(&self, topic: &str, partitions: i32, replication: i32) -> Fallible<()> {
-        let wanted = NewTopic {
-            name: topic.into(),
-            num_partitions: Some(partitions),
-            replication_factor: Some(replication),
-            ..Default::default()
-        };
+        let (num_partitions, replication_factor) = (Some(partitions), Some(replication));
+        let wanted = NewTopic { name: topic.into(), num_partitions, replication_factor, ..Default::default() };
         let request = CreateTopicsRequest { topics: vec![wanted], ..Default::default() };
-        let call = || async { Ok(self.admin.clone().create_topics(soon(request.clone())).await?.into_inner()) };
+        let call = || async { Ok(self.admin.clone().create_topics(request.clone()).await?.into_inner()) };
         let answer = again(call, |a: &CreateTopicsResponse| a.topics.iter().map(|t| t.error.clone()).collect()).await?;
         println!("{}", to_hex(&answer.topics[0].topic_id));
         Ok(())
@@ -102,7 +92,7 @@ impl Client {
         while let Some(line) = lines.next_line().await? {
             let records = vec![self.parse(&line)?];
             let request = SendRequest { topic: topic.into(), acks: Some(-1), records, ..Default::default() };
-            let call = || async { Ok(self.data.clone().send(soon(request.clone())).await?.into_inner()) };
+            let call = || async { Ok(self.data.clone().send(request.clone()).await?.into_inner()) };
             let answer = again(call, |a: &SendResponse| a.results.iter().map(|r| r.error.clone()).collect()).await?;
             println!("{}\t{}", answer.results[0].partition, answer.results[0].offset);
         }
@@ -110,12 +100,13 @@ impl Client {
     }
 
     async fn fetch(&self, topic: &str, positions: &BTreeMap<i32, i64>, wait_ms: i32) -> Fallible<Vec<FetchResult>> {
-        let partitions = positions
-            .iter()
-            .map(|(&partition, &offset)| FetchPartition { topic: topic.into(), partition, offset, ..Default::default() })
-            .collect();
+        let position = |(&partition, &offset)| {
+            let topic = topic.into();
+            FetchPartition { topic, partition, offset, ..Default::default() }
+        };
+        let partitions = positions.iter().map(position).collect();
         let request = FetchRequest { partitions, max_wait_ms: Some(wait_ms), ..Default::default() };
-        let call = || async { Ok(self.data.clone().fetch(soon(request.clone())).await?.into_inner()) };
+        let call = || async { Ok(self.data.clone().fetch(request.clone()).await?.into_inner()) };
         let answer = again(call, |a: &FetchResponse| a.partitions.iter().map(|p| p.error.clone()).collect()).await?;
         Ok(answer.partitions)
     }
@@ -136,15 +127,15 @@ impl Client {
 
     /// Follows what it is told: stops with what is not in an assignment, starts with what is new.
     async fn group(&self, group: &str, topic: &str, idle: Duration) -> Fallible<()> {
-        let (mut id, mut epoch, mut positions) = (String::new(), 0, BTreeMap::new());
-        let mut last = Instant::now();
+        let mut commit = CommitOffsetsRequest { group_id: group.into(), ..Default::default() };
+        let (mut positions, mut last) = (BTreeMap::new(), Instant::now());
         'session: while last.elapsed() < idle {
             let (say, hear) = tokio::sync::mpsc::channel(16);
             let join = Join {
                 group_id: group.into(),
                 topics: vec![topic.into()],
-                member_id: id.clone(),
-                member_epoch: epoch,
+                member_id: commit.member_id.clone(),
+                member_epoch: commit.member_epoch,
                 ..Default::default()
             };
             say.send(said(session_request::Message::Join(join))).await?;
@@ -158,57 +149,58 @@ impl Client {
             };
             while last.elapsed() < idle {
                 let patience = Duration::from_millis(if positions.is_empty() { 50 } else { 1 });
-                match tokio::time::timeout(patience, told.message()).await {
-                    Err(_) => (),
-                    Ok(Ok(Some(SessionResponse { message: Some(session_response::Message::Assignment(a)) }))) => {
-                        (id, epoch) = (a.member_id, a.member_epoch);
-                        let owned = a.partitions.iter().filter_map(|p| p.partition.clone()).collect();
-                        positions = a
-                            .partitions
-                            .iter()
-                            .map(|p| (p.partition.as_ref().map_or(0, |tp| tp.partition), p.committed_offset()))
-                            .map(|(number, offset)| (number, positions.get(&number).copied().unwrap_or(offset)))
-                            .collect();
-                        let owned = Owned { assignment_id: a.assignment_id, partitions: owned };
+                let news = match tokio::time::timeout(patience, told.message()).await {
+                    Err(_) => None,
+                    Ok(Ok(Some(response))) => response.message,
+                    Ok(_) => continue 'session,
+                };
+                match news {
+                    Some(session_response::Message::Assignment(a)) => {
+                        (commit.member_id, commit.member_epoch) = (a.member_id, a.member_epoch);
+                        let before = std::mem::take(&mut positions);
+                        for given in &a.partitions {
+                            let number = given.partition.as_ref().map_or(0, |tp| tp.partition);
+                            let start = given.committed_offset.unwrap_or(EARLIEST);
+                            positions.insert(number, before.get(&number).copied().unwrap_or(start));
+                        }
+                        let partitions = a.partitions.into_iter().filter_map(|p| p.partition).collect();
+                        let owned = Owned { assignment_id: a.assignment_id, partitions };
                         say.send(said(session_request::Message::Owned(owned))).await.ok();
                     }
-                    Ok(Ok(Some(SessionResponse { message: Some(session_response::Message::Error(e)) }))) => {
-                        if !e.retriable {
-                            (id, epoch) = (String::new(), 0);
-                            positions.clear();
-                        }
-                        continue 'session;
+                    Some(session_response::Message::Error(e)) if !e.retriable => {
+                        (commit.member_id, commit.member_epoch, positions) = (String::new(), 0, BTreeMap::new());
                     }
-                    Ok(Ok(Some(_))) => (),
-                    Ok(Ok(None)) | Ok(Err(_)) => continue 'session,
+                    _ => (),
                 }
-                if !positions.is_empty() && self.read(group, topic, &id, epoch, &mut positions).await? {
+                if !positions.is_empty() && self.read(topic, &mut positions, &mut commit).await? {
                     last = Instant::now();
                 }
             }
             say.send(said(session_request::Message::Leave(Leave {}))).await.ok();
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            drop(say);
+            while let Ok(Some(_)) = told.message().await {}
         }
         Ok(())
     }
 
     /// One fetch of what is owned, printed and committed. Says whether there was a record.
     async fn read(
-        &self, group: &str, topic: &str, id: &str, epoch: i32, positions: &mut BTreeMap<i32, i64>,
+        &self, topic: &str, positions: &mut BTreeMap<i32, i64>, commit: &mut CommitOffsetsRequest,
     ) -> Fallible<bool> {
-        let (mut any, mut offsets) = (false, Vec::new());
+        let mut any = false;
+        commit.offsets.clear();
         for result in self.fetch(topic, positions, 200).await? {
             for (at, record) in records(&result.batches, positions[&result.partition]) {
                 println!("{}\t{at}\t{}", result.partition, self.show(record));
                 any = true;
             }
-            positions.insert(result.partition, result.next_offset);
-            let partition = TopicPartition { topic: topic.into(), partition: result.partition, ..Default::default() };
-            offsets.push(OffsetCommit { partition: Some(partition), offset: result.next_offset, ..Default::default() });
+            let (partition, offset) = (result.partition, result.next_offset);
+            positions.insert(partition, offset);
+            let partition = Some(TopicPartition { topic: topic.into(), partition, ..Default::default() });
+            commit.offsets.push(OffsetCommit { partition, offset, ..Default::default() });
         }
-        let commit = CommitOffsetsRequest { group_id: group.into(), member_id: id.into(), member_epoch: epoch, offsets };
         // A refusal (another epoch by now) costs nothing: the next assignment or commit settles it.
-        self.groups.clone().commit_offsets(soon(commit)).await.ok();
+        self.groups.clone().commit_offsets(commit.clone()).await.ok();
         Ok(any)
     }
 
@@ -224,26 +216,21 @@ impl Client {
     /// Three refusals: what the code is called, and whether to try again.
     async fn errors(&self, topic: &str) -> Fallible<()> {
         for (name, acks, size) in [("no-such-topic", -1, 1), (topic, -1, 2_000_000), (topic, 7, 1)] {
-            let record = Record { value: Some(vec![b'x'; size]), ..Default::default() };
-            let payload = record_batch::Payload::Records(Records { records: vec![record] });
-            let batch = RecordBatch { payload: Some(payload), ..Default::default() };
-            let partition = ProducePartition { topic: name.into(), batch: Some(batch), ..Default::default() };
-            let request = ProduceRequest { acks: Some(acks), partitions: vec![partition], ..Default::default() };
-            let answer = self.data.clone().produce(soon(request)).await?.into_inner();
-            let error = answer.partitions[0].error.clone().unwrap_or_default();
+            let records = vec![SendRecord { value: Some(vec![b'x'; size]), ..Default::default() }];
+            let request = SendRequest { topic: name.into(), acks: Some(acks), records, ..Default::default() };
+            let answer = self.data.clone().send(request).await?.into_inner();
+            let error = answer.results[0].error.clone().unwrap_or_default();
             println!("{}\t{}", error.code().as_str_name(), error.retriable);
         }
         Ok(())
     }
 
     fn decode(&self, text: &str) -> Fallible<Option<Vec<u8>>> {
+        let byte = |i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16);
         match (self.hex, text) {
             (false, _) => Ok(Some(text.into())),
             (true, "-") => Ok(None),
-            (true, _) => (0..text.len() / 2)
-                .map(|i| Ok(u8::from_str_radix(&text[2 * i..2 * i + 2], 16)?))
-                .collect::<Fallible<Vec<u8>>>()
-                .map(Some),
+            (true, _) => Ok(Some((0..text.len() / 2).map(byte).collect::<Result<_, _>>()?)),
         }
     }
 
@@ -271,7 +258,8 @@ impl Client {
     fn show(&self, record: &Record) -> String {
         let mut columns = vec![self.encode(&record.key), self.encode(&record.value)];
         if self.hex {
-            let headers: Vec<_> = record.headers.iter().map(|h| format!("{}={}", h.key, self.encode(&h.value))).collect();
+            let headers: Vec<_> =
+                record.headers.iter().map(|h| format!("{}={}", h.key, self.encode(&h.value))).collect();
             columns.push(headers.join(","));
         }
         columns.join("\t")
@@ -288,26 +276,21 @@ async fn main() -> Fallible<()> {
     let hex = args.iter().position(|a| a == "--hex").map(|i| args.remove(i)).is_some();
     let address = args.iter().position(|a| a == "--address").map(|i| args.drain(i..i + 2).last().unwrap_or_default());
     let address = address.unwrap_or_else(|| "127.0.0.1:9092".into());
-    let channel = Channel::from_shared(format!("http://{address}"))?.connect_lazy();
+    let channel = Channel::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(10)).connect_lazy();
     let client = Client {
-        data: DataServiceClient::new(channel.clone()).max_decoding_message_size(32 << 20),
+        data: DataServiceClient::new(channel.clone()),
         admin: AdminServiceClient::new(channel.clone()),
         groups: GroupServiceClient::new(channel),
         hex,
     };
     let verb: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match verb[..] {
+    match verb[..] {
         ["create-topic", topic, n, rf] => client.create_topic(topic, n.parse()?, rf.parse()?).await,
         ["produce", topic] => client.produce(topic).await,
-        ["consume", topic, p, offset, count] => client.consume(topic, p.parse()?, offset.parse()?, count.parse()?).await,
+        ["consume", topic, p, at, n] => client.consume(topic, p.parse()?, at.parse()?, n.parse()?).await,
         ["group", group, topic, idle] => client.group(group, topic, Duration::from_millis(idle.parse()?)).await,
         ["segment", path] => client.segment(path),
         ["errors", topic] => client.errors(topic).await,
         _ => Err("usage: see examples/README.md".into()),
-    };
-    if let Err(error) = done {
-        eprintln!("{error}");
-        std::process::exit(1);
     }
-    Ok(())
 }
