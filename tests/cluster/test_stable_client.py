@@ -59,6 +59,17 @@ def client(standing: LocalCluster) -> Iterator[StableClient]:
         yield StableClient(channel, STABLE)
 
 
+def test_every_node_says_what_it_is(standing: LocalCluster) -> None:
+    said = []
+    for node_id in standing.nodes:
+        with standing.channel(node_id) as channel:
+            said.append(StableClient(channel, STABLE).call("ClusterService", "GetVersion"))
+    assert [each.node_id for each in said] == list(standing.nodes)
+    assert all(each.contract_version >= 1 and each.version and "send" in each.features for each in said)
+    assert len({each.cluster_id for each in said}) == 1
+    assert len(said[0].cluster_id) == 32
+
+
 def create_topic(client: StableClient, name: str, partitions: int) -> None:
     topic = client.new("NewTopic", name=name, num_partitions=partitions, replication_factor=3)
     made = client.call("AdminService", "CreateTopics", topics=[topic]).topics[0]
