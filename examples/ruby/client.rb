@@ -235,7 +235,7 @@ options = { address: '127.0.0.1:9092', hex: false }
 OptionParser.new do |parser|
   parser.on('--address ADDRESS') { |address| options[:address] = address }
   parser.on('--hex') { options[:hex] = true }
-end.parse!
+end.order!
 verb, *rest = ARGV
 begin
   Client.new(options[:address], options[:hex]).public_send(verb.tr('-', '_'), *rest)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ottla.protocol.partitioner import partition_for_key
+from ottla.v1 import group_pb2, group_pb2_grpc
 from tests.cluster.harness import ROOT, LocalCluster
 
 HERE: Final = Path(__file__).parent
@@ -21,7 +22,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     case["name"]: case for case in tomllib.loads((HERE / "cases.toml").read_text())["case"]
 }
 PROGRAMS: Final[dict[str, dict[str, Any]]] = tomllib.loads((HERE / "programs.toml").read_text())
-REFERENCE: Final = "Python"
 PATIENCE_S: Final = 60.0
 BUILDERS: Final = 2
 TALKS_TO: Final = 1
@@ -55,6 +55,11 @@ def build_all(languages: Sequence[str]) -> dict[str, Future[None]]:
     """Builds before the first case runs: compilers take every core, and cases wait for time-outs."""
     with ThreadPoolExecutor(BUILDERS) as pool:
         return {language: pool.submit(build, language) for language in languages}
+
+
+def next_of(language: str, usable: Sequence[str]) -> str:
+    """Who shares a group with this language: the next one that is here, so that every two neighbours meet."""
+    return usable[(usable.index(language) + 1) % len(usable)]
 
 
 def _run(language: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -132,6 +137,7 @@ class Run:
 
     cluster: LocalCluster
     language: str
+    other: str
     topic: str
     started: dict[str, Started] = field(default_factory=dict)
     produced: int = 0
@@ -150,7 +156,7 @@ class Run:
             case {"smallest": lines}:
                 self._run_smallest(lines)
             case {"start": name, "run": arguments}:
-                language = REFERENCE if step.get("other") else self.language
+                language = self.other if step.get("other") else self.language
                 self.started[name] = Started(self._command(language, arguments))
             case {"run": arguments}:
                 self._run_to_end(arguments, step)
@@ -171,6 +177,10 @@ class Run:
             case {"read": names, "lines": count}:
                 self._until(lambda: len(self._read(names)) >= count, f"{count} lines of {names}")
                 assert len(self._read(names)) == count
+                if step.get("each"):
+                    assert all(self.started[name].lines for name in names)
+            case {"owners": counts}:
+                self._until(lambda: self._owners() == counts, f"members that own {counts}")
             case {"finish": names}:
                 for name in names:
                     assert self.started[name].end(kill=False) == 0, self.started[name].errors
@@ -238,6 +248,12 @@ class Run:
 
     def _read(self, names: Sequence[str]) -> set[str]:
         return {line for name in names for line in list(self.started[name].lines)}
+
+    def _owners(self) -> list[int]:
+        request = group_pb2.DescribeGroupsRequest(group_ids=[f"{self.topic}-group"])
+        with self.cluster.channel(TALKS_TO) as channel:
+            described = group_pb2_grpc.GroupServiceStub(channel).DescribeGroups(request, timeout=10).groups[0]
+        return sorted(len(member.owned) for member in described.members if described.state == "stable")
 
     def _kill_leader(self, number: int) -> None:
         partition = self.cluster.metadata(TALKS_TO, self.topic).topics[0].partitions[number]
