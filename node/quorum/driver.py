@@ -148,6 +148,7 @@ class Quorum:
             await self._hand_over()
         self._running = False
         self._disk.stop()
+        self._snapshots.stop()
         if self._timer is not None:
             self._timer.cancel()
         await self._members.stop()
@@ -172,6 +173,7 @@ class Quorum:
         if self._running:
             self._running = False
             self._disk.stop()
+            self._snapshots.stop()
             log.error("quorum_failed", error=repr(error))
             if not self.failed.done():
                 self.failed.set_exception(error)

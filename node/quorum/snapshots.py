@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -11,8 +12,11 @@ from node.quorum.store import QuorumStore, decode_snapshot, encode_snapshot
 from raft.effects import ChunkWrite
 from raft.model import SnapshotMeta
 from storage.errors import CorruptFile
+from storage.fs import NO_SPACE
 
 log = structlog.get_logger(__name__)
+
+_RETRY_FULL_DISK_S: Final = 1.0
 
 
 class Snapshots:
@@ -35,6 +39,8 @@ class Snapshots:
         self._incoming: SnapshotMeta | None = None
         self._incoming_bytes = bytearray()
         self._received: dict[int, bytes] = {}
+        self._retry: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     def take(self, meta: SnapshotMeta, state: bytes) -> None:
         """Store the state machine's bytes at `meta`."""
@@ -65,13 +71,26 @@ class Snapshots:
         """The state machine's bytes of a snapshot that was received whole."""
         return self._received[snapshot.last_index]
 
-    def _store_later(self, meta: SnapshotMeta, raw: bytes) -> None:
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._store.write_snapshot, meta, raw)
-        running.add_done_callback(partial(self._stored, meta, len(raw)))
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopped = True
+        if self._retry is not None:
+            self._retry.cancel()
 
-    def _stored(self, meta: SnapshotMeta, size_bytes: int, running: "asyncio.Future[None]") -> None:
-        self.busy = False
+    def _store_later(self, meta: SnapshotMeta, raw: bytes) -> None:
+        self._retry = None
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._store.write_snapshot, meta, raw)
+        running.add_done_callback(partial(self._stored, meta, raw))
+
+    def _stored(self, meta: SnapshotMeta, raw: bytes, running: "asyncio.Future[None]") -> None:
         error = running.exception()
+        size_bytes = len(raw)
+        if isinstance(error, OSError) and error.errno in NO_SPACE and not self._stopped:
+            # Nothing counts on it yet: it is stored when there is room.
+            log.error("quorum_disk_full", snapshot=meta.last_index, error=str(error))
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_FULL_DISK_S, self._store_later, meta, raw)
+            return
+        self.busy = False
         if error is not None:
             self._on_failure(error)
             return

@@ -8,7 +8,7 @@ log/                 the raft log (`storage.log`): one entry = one batch of one 
 Calls are the control loop's, except `SyncJob.run` and the functions that say so.
 """
 
-import errno
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from storage.config import LogConfig
 from storage.durable import read_durable, write_durable
 from storage.errors import CorruptFile
-from storage.fs import FileSystem, read_file, remove_if_there
+from storage.fs import NO_SPACE, FileSystem, read_file, remove_if_there
 from storage.log import Log
 from storage.sync import SyncTicket
 
@@ -86,7 +86,7 @@ class SyncJob:
         try:
             write_durable(self.fs, self.state_path, self.state)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in NO_SPACE:
                 raise
             self.disk_full = True
 
@@ -272,12 +272,17 @@ class QuorumStore:
         path = self._snapshot_path(snapshot)
         temporary = path + ".tmp"
         remove_if_there(self._fs, temporary)
-        file = self._fs.open(temporary, create=True)
         try:
-            file.write_at(0, [raw])
-            file.sync()
-        finally:
-            file.close()
+            file = self._fs.open(temporary, create=True)
+            try:
+                file.write_at(0, [raw])
+                file.sync()
+            finally:
+                file.close()
+        except OSError:
+            with contextlib.suppress(OSError):
+                remove_if_there(self._fs, temporary)
+            raise
         self._fs.rename(temporary, path)
         self._fs.sync_dir(self._path)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, PAYLOAD_RECORDS, BatchHeader
 from ottla.v1 import record_pb2
 from storage.config import LogConfig
+from storage.directory import Checkpoint, LogDirectory
 from storage.fs import OsFileSystem
 from storage.log import Log
 
@@ -64,3 +65,21 @@ def test_the_pinned_log_opens_cleanly(tmp_path: Path) -> None:
     (copy / "00000000000000000000.index").unlink()
     log = Log.open(OsFileSystem(), str(copy), TOPIC_ID, 7, LogConfig(), now_ms=0)
     assert (log.recovery.clean, log.damaged_at, log.log_end_offset) == (False, None, 3)
+
+
+def test_a_data_directory_has_the_pinned_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    directory = LogDirectory.open(OsFileSystem(), str(path), node_id=3, new_directory_id=bytes(range(16)), boot_id="b1")
+    directory.set_cluster_id(TOPIC_ID)
+    directory.write_checkpoints({(TOPIC_ID, 7): Checkpoint(5, 4, 2)})
+    written = {
+        "meta": b'ottla 1 434d4f8c\n{"cluster_id":"0123456789abcdef0123456789abcdef",'
+        b'"directory_id":"000102030405060708090a0b0c0d0e0f","node_id":3}\n',
+        "open": b'ottla 1 bd9ffa31\n{"boot_id":"b1","unreported_loss":false}\n',
+        "checkpoint": b'ottla 1 7a0886db\n{"0123456789abcdef0123456789abcdef-7":[5,4,2]}\n',
+    }
+    for name, content in written.items():
+        assert (path / name).read_bytes() == content, name
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "checkpoint", "meta", "open"]
+    directory.close(clean=True)
+    assert not (path / "open").exists()

@@ -47,6 +47,7 @@ class Fetch:
     last_epoch: int
     broker_epoch: int
     ask: int
+    synced_end: int
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Replica:
         self.follower: FollowerReplica | None = None
         self.checkpoint = 0
         self.outstanding = 0
+        self.synced_end = 0
 
     @property
     def mark(self) -> int:
@@ -94,6 +96,7 @@ class World:
         self.messages: list[tuple[str, int, int, Any]] = []
         self.committed: list[tuple[int, int]] = []
         self.marks_seen: dict[tuple[int, int], int] = {}
+        self.receipts: dict[tuple[int, int], int] = {}
         self.next_value = 0
         self.next_ask = 0
         self.next_broker_epoch = 100
@@ -166,7 +169,7 @@ class World:
                     replica.node_id,
                     state,
                     log_end=replica.log.end,
-                    synced_end=0,
+                    synced_end=replica.synced_end,
                     high_watermark=mark,
                     min_isr=self.min_isr,
                     flush_ack=False,
@@ -187,6 +190,12 @@ class World:
             replica.log.append(replica.leader.leader_epoch, self.next_value)
             replica.leader.appended(replica.log.end, self.now_ms)
 
+    def sync(self, replica: Replica) -> None:
+        """Some more of the log is on the disk."""
+        replica.synced_end = self.rng.randint(replica.synced_end, replica.log.end)
+        if replica.leader is not None:
+            replica.leader.synced(replica.synced_end, self.now_ms)
+
     def fetch(self, replica: Replica) -> None:
         if replica.follower is not None and replica.state is not None:
             # A stream brings answers in order and once, and only one is open: an answer to an earlier ask never counts.
@@ -203,6 +212,7 @@ class World:
                         replica.log.last_epoch,
                         replica.broker_epoch,
                         self.next_ask,
+                        replica.synced_end,
                     ),
                 )
             )
@@ -217,7 +227,7 @@ class World:
         answer = Answer(leader.leader_epoch, fetch.ask, high_watermark=leader.high_watermark, diverging=diverging)
         if diverging is None:
             if replica.brokers.get(source) == fetch.broker_epoch:
-                leader.fetched(source, fetch.broker_epoch, fetch.offset, fetch.offset, self.now_ms)
+                leader.fetched(source, fetch.broker_epoch, fetch.offset, fetch.synced_end, self.now_ms)
                 self.propose(replica, leader.propose_expand(source))
             answer.high_watermark = leader.high_watermark
             answer.entries = log.entries[fetch.offset : fetch.offset + self.rng.randint(1, 4)]
@@ -235,6 +245,7 @@ class World:
                 max(0, truncation_offset(answer.diverging, log.epochs.end_offset_for(answer.diverging[0], log.end), 0))
             )
             follower.truncated(log.end)
+            replica.synced_end = min(replica.synced_end, log.end)
         else:
             for epoch, value in answer.entries:
                 log.append(epoch, value)
@@ -271,6 +282,8 @@ class World:
         elif draw < 0.55:
             self.produce(replica)
         elif draw < 0.75:
+            if rng.random() < 0.3:
+                self.sync(replica)
             self.fetch(replica)
         elif draw < 0.93:
             self.apply_metadata(replica)
@@ -335,8 +348,21 @@ class World:
         key = (leader.leader_epoch, replica.node_id)
         assert mark >= self.marks_seen.get(key, 0), "a high watermark went back"
         self.marks_seen[key] = mark
+        self.check_receipt(replica, leader, mark)
+        if leader.leader_epoch == self.state.leader_epoch:
+            self.check_receipt(replica, leader, replica.log.end)
         entries = replica.log.entries[:mark]
         common = min(len(entries), len(self.committed))
         assert entries[:common] == self.committed[:common], "committed data changed"
         if (leader.high_watermark_known and mark > len(self.committed)) or mark > len(self.committed):
             self.committed = entries
+
+    def check_receipt(self, replica: Replica, leader: LeaderReplica, end: int) -> None:
+        """What a produce answer says of the copies of everything before `end` is never more than there is."""
+        entries = replica.log.entries[:end]
+        holding = [other for other in self.replicas.values() if other.log.entries[:end] == entries]
+        synced = [other for other in holding if other.synced_end >= end]
+        said = leader.copies(end)
+        assert said[0] <= len(holding), f"a receipt says {said[0]} copies, there are {len(holding)}"
+        assert said[1] <= len(synced), f"a receipt says {said[1]} synced copies, there are {len(synced)}"
+        self.receipts[said] = self.receipts.get(said, 0) + 1

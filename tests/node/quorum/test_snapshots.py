@@ -1,6 +1,7 @@
 """A snapshot in pieces: put together in order, believed only when it was read, and what it stands for fits."""
 
 import asyncio
+import errno
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -85,3 +86,29 @@ async def test_another_snapshot_in_the_middle_is_not_put_behind_the_first(receiv
     raw = encode_snapshot(OTHER, b"b" * 300)
     receiver.snapshots.receive(ChunkWrite(META, len(raw), 0, raw[:100], False))
     assert receiver.snapshots.receive(ChunkWrite(OTHER, len(raw), 100, raw[100:], True)) is False
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+async def test_a_full_disk_delays_a_snapshot_and_a_broken_one_ends_the_node(receiver, number, monkeypatch):
+    failures = []
+    monkeypatch.setattr("node.quorum.snapshots._RETRY_FULL_DISK_S", 0.01)
+    receiver.snapshots._on_failure = failures.append
+    write, tries = receiver.store.write_snapshot, []
+
+    def full_at_first(meta: SnapshotMeta, raw: bytes) -> None:
+        tries.append(meta)
+        if len(tries) < 3:
+            raise OSError(number, "injected")
+        write(meta, raw)
+
+    receiver.store.write_snapshot = full_at_first
+    receiver.snapshots.take(META, b"state")
+    assert receiver.snapshots.busy
+    for _ in range(500):
+        await asyncio.sleep(0.01)
+        if not receiver.snapshots.busy:
+            break
+    if number == errno.EIO:
+        assert (len(failures), receiver.stored) == (1, [])
+    else:
+        assert (failures, len(tries), [meta for meta, _ in receiver.stored]) == ([], 3, [META])
