@@ -1,6 +1,8 @@
 """Bugs other systems really had, one scenario each; rows are those of the consensus part of the bug catalogue.
 
-Rows that are about a disk or a process live beside those: 26-27 in tests/storage, 28 in tests/node/quorum.
+Rows 10-14 are in test_snapshots.py, 21 is the pair of check-quorum tests in test_paper.py (6.2), 26 and 28 need the
+shell (tests/node/quorum/test_hazards.py), 27 a disk whose sectors persist in any order (tests/node/quorum/test_store.py).
+Rows 6 and 7 are about joint consensus: voters change one at a time here, there is no joint state.
 """
 
 import pytest
