@@ -1,7 +1,7 @@
 """Bugs other systems really had, one scenario each; rows are those of the consensus part of the bug catalogue.
 
-Rows 10-14 are in test_snapshots.py, 21 is the pair of check-quorum tests in test_paper.py (6.2), 26 and 28 need the
-shell (tests/node/quorum/test_hazards.py), 27 a disk whose sectors persist in any order (tests/node/quorum/test_store.py).
+Rows 10-14 are in test_snapshots.py, 21 is the pair of check-quorum tests in test_paper.py (6.2). 26 and 28 need the
+shell, tests/node/quorum/test_hazards.py; 27 needs a disk whose sectors persist in any order, test_store.py there.
 Rows 6 and 7 are about joint consensus: voters change one at a time here, there is no joint state.
 """
 
