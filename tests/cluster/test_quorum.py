@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("OTTLA_KILLS", "50"))
 ROUNDS = int(os.environ.get("OTTLA_ROUNDS", "100"))
 CALM_S = float(os.environ.get("OTTLA_CALM_S", "600"))
 NICE = os.environ.get("OTTLA_BUSY_NICE", "0")
-LAG_BUCKET = re.compile(r'ottla_loop_lag_seconds_bucket\{le="([^"]+)",loop="control"\} (\S+)')
+LAG_BUCKET = re.compile(r'ottla_event_loop_lag_seconds_bucket\{le="([^"]+)",loop="control"\} (\S+)')
 BURN = "import os, sys\nos.nice(int(sys.argv[1]))\nwhile True: sum(range(10000))"
 
 
