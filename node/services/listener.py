@@ -20,6 +20,9 @@ from node.services import faults
 
 SEND_MAX_BYTES: Final = 64 * 2**20
 STREAMS_MAX: Final = 4096
+PENDING_MAX: Final = 4 * STREAMS_MAX
+"""Calls that wait for our loop to take them. Above 1 000 gRPC cancels new ones at random, whoever they are from: the
+streams of one connection, opened while the loop is busy, would fail the calls of everybody else."""
 
 Serializer = Callable[[Any], bytes]
 Deserializer = Callable[[bytes], Any]
@@ -38,6 +41,8 @@ def make_server(request_max_bytes: int, hooks: Hooks | None = None) -> grpc.aio.
             ("grpc.max_receive_message_length", request_max_bytes),
             ("grpc.max_send_message_length", SEND_MAX_BYTES),
             ("grpc.max_concurrent_streams", STREAMS_MAX),
+            ("grpc.server.max_pending_requests", PENDING_MAX),
+            ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
             # Two nodes on one port must not share it silently.
             ("grpc.so_reuseport", 0),
             # Idle streams are pinged by clients and by us; grpc's defaults would end those connections.
