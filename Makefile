@@ -100,7 +100,7 @@ bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream;
 	$(BIN)/python -m bench
 
 .PHONY: bench-forwarding
-bench-forwarding: $(BIN)/ottla-dev-ready ## What it costs to know one address only; writes docs/forwarding.md (about 4 minutes)
+bench-forwarding: $(BIN)/ottla-dev-ready ## What it costs to know one address only; writes docs/forwarding.md (about 3 minutes)
 	$(BIN)/python -m bench.forwarding
 
 .PHONY: bench-storage
