@@ -24,7 +24,7 @@ TOPIC: Final = "ottla-verify"
 # Longer than any fault is held and a cluster takes to be whole again: a send that ends earlier is a finding.
 _DELIVERY_MS: Final = 60_000
 _POLL_MS: Final = 100
-_ENDS_EVERY_S: Final = 0.1
+_ENDS_EVERY_S: Final = 0.3
 _PAUSE_S: Final = 0.2
 _TICK_S: Final = 0.002
 # Sends that a producer may have under way. Above it, it waits: a partition without a leader must not fill the memory.
