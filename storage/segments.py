@@ -187,18 +187,17 @@ class SegmentList:
     @staticmethod
     def _read_few(segment: Segment, start: int, max_bytes: int, *, min_one: bool) -> tuple[bytes, int]:
         """As many batches as fit, or the first one with `min_one`, and the offset to go on from."""
-        data = segment.file.pread(max(max_bytes, EXTENT_BYTES), start)
-        size = next_offset = 0
+        _, _, after, length = next(segment.walk(start, EXTENT_BYTES))
+        if length > max_bytes:
+            return (segment.file.pread(length, start), after) if min_one else (b"", start)
+        data = segment.file.pread(max_bytes, start)
+        size, next_offset = length, after
         while True:
             try:
                 _, after, length = read_extent(data, size)
-            except CorruptBatch as error:
-                if size == 0:
-                    raise CorruptBatch(f"{segment.path} at byte {start}: {error}") from None
+            except CorruptBatch:
                 break  # the limit lies inside of the next header
             if size + length > max_bytes:
-                if size == 0 and min_one:
-                    return segment.file.pread(length, start), after
                 break
             size, next_offset = size + length, after
         return data[:size], next_offset

@@ -1,17 +1,23 @@
 """Logs that cannot be written, and what was deleted from them, with real processes."""
 
+import contextlib
+import random
 import resource
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 
 from ottla.v1 import admin_pb2, admin_pb2_grpc, data_pb2
 from tests.cluster.harness import LocalCluster, data_stub, eventually
-from tests.cluster.test_data import produce, read_all
+from tests.cluster.test_data import batch, produce, read_all
 
 pytestmark = pytest.mark.cluster
 TOPIC = "t"
+KILLS = 20
 
 
 def isr(cluster: LocalCluster, via: int) -> list[int]:
@@ -100,3 +106,68 @@ def test_deleted_records_stay_deleted_when_all_nodes_are_killed_at_once(cluster:
         cluster[leader].start()
         cluster.wait_ready([leader])
         eventually(lambda: isr(cluster, leader), [1, 2, 3], 20)  # noqa: B023
+
+
+class Load:
+    """A stream of numbered batches of 20 KB, up to 64 on their way. `acked`: number by offset; `sent`: how many."""
+
+    def __init__(self, cluster: LocalCluster, first: int) -> None:
+        self.acked: dict[int, int] = {}
+        self.sent = first
+        self._cluster = cluster
+        self._room = threading.Semaphore(64)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _requests(self) -> Iterator[data_pb2.ProduceRequest]:
+        while self._room.acquire(timeout=5):
+            value = b"%08d" % self.sent * 2500
+            part = data_pb2.ProducePartition(topic=TOPIC, partition=0, batch=batch(value))
+            request = data_pb2.ProduceRequest(request_id=self.sent, partitions=[part])
+            self.sent += 1
+            yield request
+
+    def _run(self) -> None:
+        with contextlib.suppress(grpc.RpcError), self._cluster.channel(1) as channel:
+            for message in data_stub(channel).ProduceStream(self._requests(), timeout=60):
+                for response in message.responses:
+                    result = response.partitions[0]
+                    if not result.HasField("error"):
+                        self.acked[result.base_offset] = response.request_id
+                    self._room.release()
+
+    def join(self) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+@pytest.mark.long
+def test_a_node_killed_at_any_moment_of_its_load_serves_what_it_acknowledged_and_nothing_invented(
+    tmp_path: Path,
+) -> None:
+    """One node and one copy: there is nobody to fetch anything from."""
+    rng = random.Random(5)
+    acked: dict[int, int] = {}
+    first = 0
+    with LocalCluster(tmp_path, nodes=1, settings={"replica.high.watermark.checkpoint.interval.ms": 300}) as cluster:
+        cluster.start().wait_ready()
+        cluster.create_topic(TOPIC, 1, 1, segment_bytes=str(2**20))
+        for _ in range(KILLS):
+            cluster.leader(TOPIC)
+            load = Load(cluster, first)
+            time.sleep(rng.uniform(0.05, 1.5))
+            cluster[1].kill()
+            load.join()
+            acked.update(load.acked)
+            first = load.sent
+            cluster[1].start()
+            cluster.wait_ready()
+            cluster.leader(TOPIC)
+            values = read_all(cluster, 1, TOPIC)
+            numbers = [int(value[:8]) for value in values]
+            assert all(value == b"%08d" % number * 2500 for value, number in zip(values, numbers, strict=True))
+            assert numbers == sorted(set(numbers)), "out of order"
+            assert numbers[-1] < first, "invented"
+            assert {offset: numbers[offset] for offset in acked} == acked
+        print(f"{KILLS} kills, {len(acked)} batches acknowledged, {len(numbers)} found, {first} sent")
+        assert len(acked) > 20 * KILLS
