@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from crc32c import crc32c
 
@@ -22,7 +22,7 @@ from ottla.protocol.batch import (
 )
 from storage.compaction import DEDUPE_BUFFER_BYTES, CompactionRun, CompactionState, plan, swap
 from storage.config import LogConfig
-from storage.durable import DELETED_SUFFIX, remove_directory
+from storage.durable import DELETED_SUFFIX, remove_directory, write_durable
 from storage.epochs import EpochTable
 from storage.errors import (
     BatchTooLarge,
@@ -39,6 +39,9 @@ from storage.scrub import ScrubRun
 from storage.segment import Segment, StoredBatch, checked_batches
 from storage.segments import Found, OpenSegments, SegmentList, Slice
 from storage.sync import Durability, SyncTicket
+
+_REFETCH_FILE: Final = "refetch"
+"""There while the log lacks what was damaged: written before the damage is cut, removed by `refetched`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Log:
         self.log_start_offset = recovered.log_start_offset
         self.log_end_offset = recovered.segments[-1].next_offset
         self.failed: str | None = None
+        self.refetching = False
         self._fs = fs
         self._seed = seed
         self._segments = SegmentList(recovered.segments, seed)
@@ -117,6 +121,7 @@ class Log:
         )
         log = cls(fs, directory, seed, config, recovered, recovery_point or 0)
         remove_if_there(fs, os.path.join(directory, CLEAN_FILE))
+        log.refetching = _REFETCH_FILE in fs.listdir(directory)
         if not recovered.report.clean and not recovered.fresh:
             # What a killed process wrote may still be only in the page cache: nothing found here may count as
             # durable before it is.
@@ -325,6 +330,7 @@ class Log:
         end = min(offset, self.log_end_offset)
         last = self._segments.containing(offset)
         epochs = EpochTable(self.epochs.entries())
+        self._note_refetch()
         try:
             cut = last.position_of(end)
             if cut < last.size_bytes:
@@ -351,6 +357,7 @@ class Log:
         Raises LogFailed, DiskFull.
         """
         self._check_truncatable()
+        self._note_refetch()
         try:
             kept_end = min(offset, self._segments.base_offset)
             self._forget_from(kept_end, offset, EpochTable([(epoch, offset)] if epoch is not None else []))
@@ -367,6 +374,25 @@ class Log:
         self.damaged_at = None
         self.log_end_offset = offset
         self._durable.all_until(offset)
+
+    def _note_refetch(self) -> None:
+        """Before damage is cut: from now on this log may lack what it once had and acknowledged, and forgets that with
+        the damage. That must outlive the process."""
+        if self.damaged_at is None or self.refetching:
+            return
+        try:
+            write_durable(self._fs, os.path.join(self.directory, _REFETCH_FILE), {"from": self.damaged_at})
+        except OSError as error:
+            self._refuse(error)
+        self.refetching = True
+
+    def refetched(self) -> None:
+        """The owner has everything again that was cut as damaged. Raises LogFailed, DiskFull."""
+        try:
+            remove_if_there(self._fs, os.path.join(self.directory, _REFETCH_FILE))
+        except OSError as error:
+            self._refuse(error)
+        self.refetching = False
 
     def _check_truncatable(self) -> None:
         if self.damaged_at is None:

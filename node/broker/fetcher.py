@@ -247,6 +247,8 @@ class Fetcher:
                 if result.batches:
                     partition.append_from_leader(result.batches, self._broker.wall_ms())
                 partition.observe_leader(result.high_watermark, result.log_start_offset)
+                if not result.batches:
+                    partition.caught_up()
             self._due[key] = followed
         except (CorruptBatch, OffsetsOutOfOrder) as error:
             # Refused as a whole: nothing of it is in the log. It is fetched again.

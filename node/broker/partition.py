@@ -97,6 +97,13 @@ class Partition:
             self.leader = None
             self.fail(LogDamaged(f"{records.recovery.damage} at offset {records.damaged_at}"))
             return
+        if records.refetching:
+            if not state.recovering:
+                # The controller may have been told of the damage too late, or another one was told.
+                self.leader = None
+                self.fail(LogDamaged("what was cut from it as damaged has not been fetched again yet"))
+                return
+            records.refetched()  # the most complete log that is left, or an operator's choice
         self.leader = LeaderReplica(
             self._host.node_id,
             state,
@@ -436,6 +443,12 @@ class Partition:
         if self.log.advance_log_start(min(log_start, follower.high_watermark)):
             self._host.checkpoint_soon()
 
+    def caught_up(self) -> None:
+        """The leader had nothing more: all of its log is here, whatever was once damaged, too."""
+        if self.log.refetching:
+            log.info("damage_refetched", partition=self.name, log_end=self.log.log_end_offset)
+            self.log.refetched()
+
     def diverged(self, diverging: tuple[int, int]) -> None:
         """The leader says where the logs part. Raises StorageError."""
         records = self.log
@@ -453,6 +466,9 @@ class Partition:
         self._host.log_cut(self)
         self.log.reset_to(offset)
         self._after_cut()
+        if self.follower is not None:
+            # A leader's log starts no higher than its high watermark, so this one's mark is not below it either.
+            self.follower.observed(offset, offset)
 
     def _truncate(self, offset: int) -> None:
         """Cuts the log, then the mark (KAFKA-14704), then what the producers wrote after it."""

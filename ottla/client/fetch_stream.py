@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError
+
 from ottla.client import codecs
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError
@@ -95,7 +97,13 @@ class FetchStream:
         log.info("the fetch stream to node %d at %s ended: %s", self.leader_id, address, reason)
 
     def _take(self, answer: bytes) -> bool:
-        results = FetchResponseView.FromString(answer)
+        try:
+            results = FetchResponseView.FromString(answer)
+        except DecodeError:
+            # Answers are slices of the leader's log: a bit that rotted between two batches damages the message, too. It
+            # is read again after a pause; its leader's disk is found out by the scrub, and another one leads then.
+            log.warning("node %d sent a damaged answer; reading it again", self.leader_id)
+            return False
         if not results.partitions:
             refusal = FetchResponse.FromString(answer).error
             if refusal.code:

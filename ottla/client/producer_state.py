@@ -116,8 +116,10 @@ class ProducerState:
             actions.needs_producer_id = True
         else:
             self._fill_requests(now_ms, actions)
+        can_send = not actions.needs_producer_id
         actions.next_poll_ms = min(
-            (at for queue in self._active.values() if (at := self._next_event_ms(queue)) is not None), default=None
+            (at for queue in self._active.values() if (at := self._next_event_ms(queue, can_send)) is not None),
+            default=None,
         )
         return actions
 
@@ -214,18 +216,24 @@ class ProducerState:
             )
             actions.completed.append(self._fail(queue, batch, error))
 
-    def _next_event_ms(self, queue: Queue) -> int | None:
-        """When time alone may change something for the partition."""
+    def _next_event_ms(self, queue: Queue, can_send: bool) -> int | None:
+        """When time alone may change something for the partition: never a time at which `poll` could do nothing, or the
+        caller would ask again and again."""
         first = next(queue.batches(), None)
         if first is None:
             return None
         at = first.created_ms + self.settings.delivery_timeout_ms
+        blocked = queue.leader.node_id is None or not can_send
         for batch in queue.in_flight:
             if batch.is_sent:
                 at = min(at, batch.sent_ms + self.settings.request_timeout_ms + ANSWER_GRACE_MS)
-            elif queue.leader.node_id is not None and not batch.new_epoch:
-                at = min(at, batch.retry_at_ms)
-        if queue.waiting and queue.leader.node_id is not None and len(queue.in_flight) < MAX_IN_FLIGHT:
+            elif not blocked:
+                # The first one that waits holds up all behind it, whatever their times are.
+                blocked = True
+                if not batch.new_epoch:
+                    at = min(at, batch.retry_at_ms)
+        blocked = blocked or len(queue.in_flight) >= MAX_IN_FLIGHT or (queue.next_needs_epoch and bool(queue.in_flight))
+        if queue.waiting and not blocked:
             batch = queue.waiting[0]
             if not batch.is_sealed and not self.flushing:
                 at = min(at, batch.created_ms + self.settings.linger_ms)

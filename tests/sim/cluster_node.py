@@ -1,452 +1,330 @@
-"""One node of the simulated cluster: the real partition, replica rules and log, on a disk that forgets.
+"""One node of the simulated cluster: its real process, `node.main` with both planes, on simulated loops and disks.
 
-What is not here runs elsewhere: the quorum is a list in `cluster_sim`, the transport is the fake net. Messages are the
-protobuf classes of the real one; a fetch is answered at once, and asked again after a moment if there was no news.
+Only what touches the outside is replaced (`installed`): gRPC's channels and servers, the quorum (raft has its own
+simulation), the HTTP listener, threads, the free space of the disk, random bytes.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from random import Random
-from typing import Any, Protocol
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest import mock
 
-from node.broker.partition import Partition
-from node.broker.replica import IsrChange, Refusal
-from node.broker.settings import topic_settings
-from node.metadata.image import NO_LEADER, Delta, Image
-from ottla.internal.v1 import controller_pb2 as rpc
-from ottla.internal.v1.replication_pb2 import ReplicaFetchPartition
-from ottla.internal.v1.view_pb2 import RecordBatchView
-from ottla.protocol.errors import ApiError
-from ottla.v1 import error_pb2 as pb
-from ottla.v1.record_pb2 import Record, Records
-from storage.log import Log
-from tests.sim.scheduler import Scheduler
-from tests.storage.forgetful import ForgetfulFileSystem
+from grpc import aio
 
-HEARTBEAT_MS = 100
-SESSION_MS = 600
-LAG_MS = 400
-RPC_RETRY_MS = 150
-WALL_MS = 1_700_000_000_000
-PAYLOAD = Records(records=[Record(value=b"v")]).SerializeToString()
+import node.broker.broker
+import node.broker.cleaner
+import node.broker.housekeeping
+import node.control
+import node.data
+import node.main
+import node.services.faults
+import node.services.fetch
+import node.services.listener
+import node.services.offsets
+import node.services.produce
+import node.services.produce_stream
+import ottla.client.producer
+from node.broker.settings import BrokerSettings
+from node.config import Settings
+from tests.sim.cluster_disk import Disk
+from tests.sim.cluster_grpc import SimChannel, SimServer
+from tests.sim.cluster_loop import Process, SimLoop, Violation, World
+from tests.sim.cluster_net import Network
+from tests.sim.cluster_quorum import VOTERS, MetadataLog, SimQuorum
 
-
-@dataclass
-class Fetch:
-    ask: int
-    broker_epoch: int
-    wanted: ReplicaFetchPartition
-
-
-@dataclass
-class FetchAnswer:
-    ask: int
-    leader_epoch: int = -1
-    data: bytes = b""
-    high_watermark: int = 0
-    log_start: int = 0
-    diverging: tuple[int, int] | None = None
-    error: int = 0
+BASE_PORT: Final = 9092
+HEARTBEAT_MS: Final = 150
+SESSION_MS: Final = 900
+LAG_MS: Final = 700
+GROUP_SESSION_MS: Final = 1500
+DIRECTORY: Final = "/data"
+DISK_BYTES: Final = 10 * 2**20
 
 
-@dataclass
-class Call:
-    """A request to the controller; the answer carries the same number."""
-
-    number: int
-    request: Any
-
-
-@dataclass
-class Reply:
-    number: int
-    answer: Any
-    error: ApiError | None = None
-
-
-@dataclass
-class Write:
-    """One record a client sent; `value` is its timestamp, unique in a run."""
-
-    value: int
-    node_id: int
-    offset: int
-    epoch: int
-    future: "asyncio.Future[None]" = field(repr=False)
+def settings_of(node_id: int) -> Settings:
+    """As in life, with shorter times: a run is seconds."""
+    return Settings(
+        node_id=node_id,
+        data_dir=DIRECTORY,
+        listen_host=f"n{node_id}",
+        controller_quorum_voters=tuple(f"{n}@n{n}:{BASE_PORT + 100 + n - 1}" for n in VOTERS),  # type: ignore[arg-type]
+        broker_heartbeat_interval_ms=HEARTBEAT_MS,
+        broker_session_timeout_ms=SESSION_MS,
+        replica_lag_time_max_ms=LAG_MS,
+        replica_fetch_backoff_ms=50,
+        replica_high_watermark_checkpoint_interval_ms=700,
+        log_retention_check_interval_ms=900,
+        log_scrub_interval_ms=300,
+        controlled_shutdown_timeout_ms=1500,
+        group_consumer_session_timeout_ms=GROUP_SESSION_MS,
+        logging_level="error",
+    )
 
 
-class World(Protocol):
-    """What a node asks of the simulation."""
+class Node(Process):
+    """A process, and the disk that outlives it. `net` is told when it ends."""
 
-    scheduler: Scheduler
-    loop: asyncio.AbstractEventLoop
-    topic_id: bytes
-
-    def send(self, sender: int, receiver: int, message: object) -> None: ...
-    def controller_id(self) -> int | None: ...
-
-
-class Node:
-    """A process and its disk. Only `fs`, `checkpoint` and `unreported_loss` (the open marker) outlive the process."""
-
-    def __init__(self, world: World, node_id: int, rng: Random) -> None:
-        self.world = world
+    def __init__(self, world: World, net: Network, log: MetadataLog, node_id: int, rng: Random) -> None:
+        super().__init__(world, f"n{node_id}")
         self.node_id = node_id
+        self.net = net
+        self.log = log
         self.rng = rng
-        self.fs = ForgetfulFileSystem(rng.randrange(2**32))
-        self.checkpoint = 0
-        self.up = False
-        self.incarnation = 0
-        self.paused_until_ms = 0.0
-        self.unclean = True
-        self.unreported_loss = False
+        self.disk = Disk(rng.randrange(2**32))
+        self.settings = settings_of(node_id)
+        self.boot_id = 1
+        self.starts = 0
+        self.known_index = 0
+        self.contact_ms: dict[int, float] = {}
+        self.quorum: SimQuorum | None = None
+        self.main: Any = None
+        self.plane: Any = None
+        self.control_loop: SimLoop | None = None
+        self.data_loop: SimLoop | None = None
+        self.stopping = False
+        self.ended: Callable[[Node], None] = lambda node: None
+        self.sync_ms = 0.3
+        self.job_delay_ms = self._job_delay_ms
+
+    def _job_delay_ms(self) -> float:
+        if self.disk.slow_ms:
+            return 0.05 + self.rng.expovariate(1 / self.disk.slow_ms)
+        return 0.05 + self.rng.expovariate(1 / self.sync_ms)
 
     # --- life
 
-    def start(self, *, unclean: bool) -> None:
+    def start(self) -> None:
         self.up = True
-        self.incarnation += 1
-        self.unclean = self.unreported_loss = unclean
-        self.image = Image.EMPTY
-        self.broker_epoch: int | None = None
-        self.active = False
         self.stopping = False
-        self.may_stop = False
-        self.partition: Partition | None = None
-        self._ask = self.incarnation * 10**6  # an answer to an earlier process must not fit
-        self._asked_by: dict[int, int] = {}
-        self._calls: dict[int, Callable[[Reply], None]] = {}
-        self._number = self.incarnation * 10**6
-        self._want_log_ends: list[rpc.PartitionId] = []
-        self._open_log()
-        self._every(HEARTBEAT_MS, self.heartbeat)
-        self._every(LAG_MS / 3, self._shrink)
-        self._every(700, self._sync_now)
-        self._every(900, self._save_checkpoint)
+        self.incarnation += 1
+        self.starts += 1
+        self.frozen_until_ms = 0.0
+        self.plane = None
+        self.quorum = None
+        self.control_loop = self.make_loop("c")
+        self.control_loop.checked = False  # it has no part in the partitions
+        self.data_loop = self.make_loop("d")
+        self.net.dark.discard(self.name)
+        self.world.scheduler.after(0.1, self.control_loop.execute, self._begin)
 
-    def _open_log(self) -> None:
-        settings = topic_settings({}, {}, 3)
-        try:
-            records = Log.open(self.fs, "/t-0", self.world.topic_id, 0, settings.log, now_ms=WALL_MS)
-        except FileNotFoundError:
-            self.fs.makedirs("/t-0")
-            records = Log.open(self.fs, "/t-0", self.world.topic_id, 0, settings.log, now_ms=WALL_MS)
-        self.partition = Partition(self, self.world.topic_id, 0, "t", records, settings)
-        self.partition.restore_high_watermark(self.checkpoint)
-        self.partition.rebuild_producers()
+    def _begin(self) -> None:
+        self.main = node.main._Node(self.settings, None)
+        self.main._fs = self.disk
+        loop = self.control_loop
+        assert loop is not None
+        task = loop.create_task(self.main.run(), name="main")
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[int]") -> None:
+        """The process ended by itself: told to, or because it had to give up."""
+        if task.cancelled() or not self.up:
+            return
+        error = task.exception()
+        if error is not None:
+            raise Violation(f"{self.name} ended with {error!r}") from error
+        self.world.note(f"{self.name} ended with exit code {task.result()}")
+        was_stopping = self.stopping
+        self.end()
+        self.net.process_ended(self, silent=False)
+        self.disk = self.disk.kill()
+        if not was_stopping:
+            self.world.note(f"{self.name} gave up by itself")
+        self.ended(self)
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        loop = self.control_loop
+        if self.up and self.main is not None and loop is not None and not self.stopping:
+            self.stopping = True
+            loop.call_soon(self.main._signalled.set)
 
     def crash(self, *, power: bool) -> None:
-        self.up = False
+        """SIGKILL, or the machine without power."""
+        self.end()
+        self.net.process_ended(self, silent=power)
         if power:
-            self.fs = self.fs.power_loss()
+            self.disk = self.disk.power_loss()
+            self.boot_id += 1
+            self.net.dark.add(self.name)
         else:
-            self.fs = self.fs.kill()
+            self.disk = self.disk.kill()
+        if self.log.leader == self.node_id:
+            self.log.depose("it died", (50, 400) if not power else (500, 1000))
 
-    def close(self) -> None:
-        assert self.partition is not None
-        self.checkpoint = self.partition.high_watermark
-        self.partition.log.close()
-        self.up = False
+    def wipe(self) -> None:
+        """A new, empty disk."""
+        self.disk = Disk(self.rng.randrange(2**32))
+        self.known_index = 0
 
-    # --- time
+    # --- what invariants look at
 
-    def after(self, delay_ms: float, call: Callable[..., None], *args: Any) -> None:
-        """Runs in this process only, and not while it is frozen."""
-        incarnation = self.incarnation
+    @property
+    def broker(self) -> Any:
+        return None if self.plane is None else self.plane.broker
 
-        def due() -> None:
-            if not self.up or self.incarnation != incarnation:
-                return
-            if self.paused_until_ms > self.world.scheduler.now_ms:
-                self.world.scheduler.after(self.paused_until_ms - self.world.scheduler.now_ms, due)
-                return
-            call(*args)
+    @property
+    def partitions(self) -> dict[tuple[bytes, int], Any]:
+        return {} if self.plane is None else self.plane.broker.partitions
 
-        self.world.scheduler.after(delay_ms, due)
+    @property
+    def active(self) -> bool:
+        """Registered, and its registration is in its metadata: what it leads, it leads in this incarnation."""
+        return self.up and self.plane is not None and self.plane.broker._active
 
-    def _every(self, period_ms: float, call: Callable[[], None]) -> None:
-        def again() -> None:
-            call()
-            self.after(period_ms * self.rng.uniform(0.8, 1.2), again)
 
-        self.after(period_ms * self.rng.random(), again)
+class DataLoop:
+    """`node.main.DataThread` without the thread: the data plane on the node's second loop."""
 
-    # --- the host of the partition
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        control = asyncio.get_running_loop()
+        assert isinstance(control, SimLoop)
+        assert isinstance(control.process, Node)
+        self._node = control.process
+        self._control_loop = control
+        loop = self._node.data_loop
+        assert loop is not None
+        self._loop = loop
+        self._clean = False
+        self._made: asyncio.Future[Any] = control.create_future()
+        self._stop: asyncio.Event | None = None
+        self.ended: asyncio.Future[None] = control.create_future()
+        self.plane: Any = None
 
-    def clock_ms(self) -> int:
-        return int(self.world.scheduler.now_ms)
+    async def start(self) -> None:
+        self._loop.call_soon(self._begin)
+        self.plane = await self._made
 
-    def sync_soon(self, partition: Partition) -> None:
-        self.after(self.rng.expovariate(1 / 2), self._sync_now)
+    def _begin(self) -> None:
+        task = self._loop.create_task(self._main(), name="data")
+        task.add_done_callback(lambda done: self._control_loop.call_soon(self._finish, done))
 
-    def _sync_now(self) -> None:
-        assert self.partition is not None
-        if self.partition.offline is not None:
-            return
-        ticket = self.partition.log.begin_sync()
-        if ticket is not None:
-            self.after(self.rng.expovariate(1 / 3), self._synced, ticket)
-
-    def _synced(self, ticket: Any) -> None:
-        assert self.partition is not None
-        ticket.run()
-        self.partition.log.complete_sync(ticket)
-        self.partition.synced()
-
-    def position_moved(self, partition: Partition) -> None:
-        pass  # the next fetch says it
-
-    def log_failed(self, partition: Partition, error: Exception) -> None:
-        raise AssertionError(f"node {self.node_id}: {error}")
-
-    def suspect(self, partition: Partition, offset: int) -> None: ...
-
-    def checkpoint_soon(self) -> None: ...
-
-    def no_space(self) -> None: ...
-
-    def log_cut(self, partition: Partition) -> None:
-        pass
-
-    def address_of(self, node_id: int) -> str:
-        return f"n{node_id}"
-
-    def alter_isr(self, partition: Partition, change: IsrChange) -> None:
-        leader = partition.leader
-        if leader is None or leader.pending is not change or self.broker_epoch is None:
-            return
-        item = rpc.AlterPartition(
-            topic_id=partition.topic_id,
-            partition=0,
-            leader_epoch=change.leader_epoch,
-            partition_epoch=change.partition_epoch,
-            isr=[rpc.IsrMember(node_id=n, broker_epoch=e) for n, e in change.members],
-            recovered=change.recovered,
-        )
-        request = rpc.AlterPartitionRequest(node_id=self.node_id, broker_epoch=self.broker_epoch, partitions=[item])
-
-        def answered(reply: Reply) -> None:
-            if partition.leader is not leader or leader.pending is not change:
-                return
-            if reply.error is not None:
-                return  # unknown: asked again below
-            result = reply.answer.partitions[0]
-            if not result.HasField("error"):
-                partition.isr_altered(change, list(result.isr), result.leader_epoch, result.partition_epoch)
-            elif leader.refused(change, result.error.code) is Refusal.RETRY:
-                self.after(RPC_RETRY_MS, self.alter_isr, partition, change)
-
-        self.call(request, answered)
-        self.after(RPC_RETRY_MS, self.alter_isr, partition, change)
-
-    # --- the controller
-
-    def call(self, request: Any, answered: Callable[[Reply], None]) -> None:
-        controller = self.world.controller_id()
-        if controller is None:
-            return
-        self._number += 1
-        self._calls[self._number] = answered
-        self.world.send(self.node_id, controller, Call(self._number, request))
-
-    def heartbeat(self) -> None:
-        if self.broker_epoch is None:
-            self._register()
-            return
-        epoch = self.broker_epoch
-        request = rpc.HeartbeatRequest(
-            node_id=self.node_id,
-            broker_epoch=epoch,
-            metadata_index=self.image.index,
-            want_shutdown=self.stopping,
-            log_ends=self._log_ends(),
-        )
-
-        def answered(reply: Reply) -> None:
-            if reply.error is not None:
-                if reply.error.code in (pb.ERROR_CODE_STALE_BROKER_EPOCH, pb.ERROR_CODE_BROKER_ID_NOT_REGISTERED):
-                    self.broker_epoch = None
-                return
-            self._want_log_ends = list(reply.answer.want_log_ends)
-            self.may_stop = self.may_stop or (self.stopping and reply.answer.should_shutdown)
-
-        self.call(request, answered)
-
-    def _register(self) -> None:
-        request = rpc.RegisterBrokerRequest(
-            cluster_id=b"c" * 16,
-            node_id=self.node_id,
-            directory_id=bytes([self.node_id]) * 16,
-            incarnation_id=(self.node_id * 10**6 + self.incarnation).to_bytes(16),
-            client_address="h:1",
-            replication_address="h:2",
-            control_address="h:3",
-            unclean_stop=self.unclean,
-            min_metadata_version=1,
-            max_metadata_version=1,
-        )
-
-        def answered(reply: Reply) -> None:
-            if reply.error is None:
-                self.broker_epoch = reply.answer.broker_epoch
-                self.unreported_loss = False
-                self._activate()
-
-        self.call(request, answered)
-
-    def _log_ends(self) -> list[rpc.LogEnd]:
-        partition = self.partition
-        if not self._want_log_ends or partition is None or partition.state is None or not self.active:
-            return []
-        latest = partition.log.epochs.latest_epoch
-        return [
-            rpc.LogEnd(
-                topic_id=partition.topic_id,
-                partition=0,
-                last_epoch=-1 if latest is None else latest,
-                log_end_offset=partition.log.log_end_offset,
-                leader_epoch=partition.state.leader_epoch,
-            )
-        ]
-
-    # --- metadata
-
-    def apply(self, image: Image, delta: Delta) -> None:
-        self.image = image
-        if not self.active:
-            self._activate()
+    def _finish(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if not self._made.done():
+            self._made.set_exception(error or RuntimeError("the data plane could not be made"))
+        if error is None:
+            self.ended.set_result(None)
         else:
-            self._place()
+            self.ended.set_exception(node.main.process.cause_of(error))
 
-    def _activate(self) -> None:
-        """Nothing of the metadata counts before the own registration is in it."""
-        own = self.image.brokers.get(self.node_id)
-        if not self.active and own is not None and own.broker_epoch == self.broker_epoch:
-            self.active = True
-            self._place()
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_soon(function, *arguments)
 
-    def _place(self) -> None:
-        partition, state = self.partition, self.image.partition(self.world.topic_id, 0)
-        topic = self.image.topic(self.world.topic_id)
-        if partition is None or state is None or topic is None:
-            return
-        live = {b.node_id: b.broker_epoch for b in self.image.live_brokers()}
-        settings = topic_settings(topic.configs, {}, topic.replication_factor)
-        if settings == partition.settings:
-            settings = partition.settings
-        partition.reconfigure(settings, live, LAG_MS)
-        before = partition.state
-        if state.leader == self.node_id:
-            partition.lead(state, live, LAG_MS)
-            return
-        partition.follow(state)
-        if state.leader != NO_LEADER and (before is None or before.leader_epoch != state.leader_epoch):
-            self.fetch()
+    def submit(self, work: Any) -> "Future[Any]":
+        self._loop.call_soon(lambda: self._loop.create_task(work))
+        return Future()
 
-    # --- messages
+    async def stop(self) -> bool:
+        if self._stop is not None:
+            self.call(self._stop.set)
+            await asyncio.wait([self.ended])
+        return self._clean
 
-    def deliver(self, sender: int, message: object) -> None:
-        match message:
-            case Fetch():
-                self.world.send(self.node_id, sender, self._answer_fetch(sender, message))
-            case FetchAnswer():
-                self._take_fetched(sender, message)
-            case Reply():
-                answered = self._calls.pop(message.number, None)
-                if answered is not None:
-                    answered(message)
-            case _:
-                raise AssertionError(message)
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        plane = self._node.plane = self._make()
+        self._control_loop.call_soon(self._made.set_result, plane)
+        running = asyncio.ensure_future(plane.run())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        ends: list[asyncio.Future[Any]] = [running, stopping, plane.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        await asyncio.wait([running])
+        self._clean = await plane.stop()
+        for future in (plane.failed, running):
+            if future.done() and not future.cancelled() and future.exception() is not None:
+                self._clean = False
+                future.result()
 
-    def fetch(self) -> None:
-        """Asks the leader for what follows the own log; asked again if no answer comes."""
-        partition = self.partition
-        assert partition is not None
-        follower = partition.follower
-        if follower is None or follower.leader == NO_LEADER:
-            return
-        self._ask += 1
-        self.after(100, self._ask_again, self._ask)
-        if self.broker_epoch is None or not self.active:
-            return
-        latest = partition.log.epochs.latest_epoch
-        wanted = ReplicaFetchPartition(
-            topic_id=partition.topic_id,
-            partition=0,
-            current_leader_epoch=follower.leader_epoch,
-            fetch_offset=partition.log.log_end_offset,
-            last_fetched_epoch=-1 if latest is None else latest,
-            log_start_offset=0,
-            synced_end_offset=partition.log.synced_end_offset,
-        )
-        self.world.send(self.node_id, follower.leader, Fetch(self._ask, self.broker_epoch, wanted))
 
-    def _ask_again(self, ask: int) -> None:
-        if self._ask == ask:
-            self.fetch()
+class _NoHttp:
+    def __init__(self, routes: Any, hooks: Any = None) -> None: ...
+    async def start(self, host: str, port: int) -> None: ...
+    async def stop(self) -> None: ...
 
-    def _answer_fetch(self, sender: int, fetch: Fetch) -> FetchAnswer:
-        answer = FetchAnswer(fetch.ask)
-        partition, wanted = self.partition, fetch.wanted
-        assert partition is not None
-        key = sender * 10**9 + fetch.broker_epoch
-        if fetch.ask <= self._asked_by.get(key, 0):
-            answer.error = pb.ERROR_CODE_INVALID_REQUEST  # a stream keeps its order: this one came too late
-            return answer
-        self._asked_by[key] = fetch.ask
-        try:
-            leader = partition.leading(wanted.current_leader_epoch)
-            broker = self.image.brokers.get(sender)
-            current = broker is not None and broker.broker_epoch == fetch.broker_epoch
-            answer.diverging = partition.follower_fetched(sender, wanted, fetch.broker_epoch if current else None)
-            answer.leader_epoch = leader.leader_epoch
-            answer.high_watermark = leader.high_watermark
-            if answer.diverging is None and wanted.fetch_offset < leader.log_end:
-                answer.data = bytes(partition.log.read(wanted.fetch_offset, 1000, leader.log_end, min_one=True).data)
-        except ApiError as error:
-            answer.error = error.code
-        return answer
 
-    def _take_fetched(self, sender: int, answer: FetchAnswer) -> None:
-        partition = self.partition
-        assert partition is not None
-        follower = partition.follower
-        if answer.ask != self._ask or follower is None or follower.leader != sender:
-            return
-        if answer.error or answer.leader_epoch != follower.leader_epoch:
-            self.after(20, self.fetch)
-            return
-        if answer.diverging is not None:
-            partition.diverged(answer.diverging)
-        else:
-            if answer.data:
-                partition.append_from_leader(answer.data, WALL_MS)
-            partition.observe_leader(answer.high_watermark, 0)
-        if answer.data or answer.diverging is not None:
-            self.fetch()
-        else:
-            self._ask += 1  # this answer is used up
-            self.after(self.rng.uniform(2, 15), self.fetch)
+async def _forever(*_: Any) -> None:
+    await asyncio.get_running_loop().create_future()
 
-    # --- clients
 
-    def write(self, value: int) -> Write | None:
-        partition = self.partition
-        assert partition is not None
-        batch = RecordBatchView(records=PAYLOAD, base_timestamp=value, max_timestamp=value)
-        try:
-            appended = partition.append(batch, acks=-1, current_leader_epoch=None, now_ms=WALL_MS)
-        except ApiError:
-            return None
-        future = self.world.loop.create_future()
-        partition.acknowledge(appended, self.clock_ms() + 5000, future)
-        return Write(value, self.node_id, appended.base_offset, appended.leader_epoch, future)
+async def _set_serving(*_: Any) -> None: ...
 
-    def _shrink(self) -> None:
-        if self.partition is not None and self.active:
-            self.partition.shrink_isr()
 
-    def _save_checkpoint(self) -> None:
-        if self.partition is not None:
-            self.checkpoint = self.partition.high_watermark
+def _here() -> Node:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SimLoop)
+    assert isinstance(loop.process, Node)
+    return loop.process
+
+
+class _Os:
+    """The two questions that housekeeping asks of the operating system."""
+
+    path = SimpleNamespace(isdir=lambda path: _exists(_here().disk, path))
+
+    @staticmethod
+    def statvfs(path: str) -> Any:
+        disk = _here().disk
+        free = DISK_BYTES if disk.capacity_bytes is None else 0
+        return SimpleNamespace(f_bavail=free, f_frsize=1, f_blocks=DISK_BYTES)
+
+
+def _exists(disk: Disk, path: str) -> bool:
+    try:
+        disk.listdir(path)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str], strict: bool = True) -> Iterator[None]:
+    """Inside, nodes and clients made in this process live in the simulation."""
+    real_unexpected = node.services.faults.unexpected
+
+    def unexpected(where: str, error: Exception) -> Any:
+        if strict:
+            raise Violation(f"{where} failed with {error!r}") from error
+        return real_unexpected(where, error)
+
+    secrets = SimpleNamespace(token_bytes=rng.randbytes)
+    places: list[tuple[Any, str, Any]] = [
+        (aio, "insecure_channel", lambda target, options=None, **_: SimChannel(net, target)),
+        (aio, "server", lambda *_, **__: SimServer(net)),
+        (node.main, "DataThread", DataLoop),
+        (node.main, "boot_id", lambda: f"{_here().name}-{_here().boot_id}"),
+        (node.main, "secrets", secrets),
+        (node.main.process, "settle", lambda: None),
+        (node.data, "BrokerSettings", partial(BrokerSettings, cleaner_backoff_ms=200)),
+        (node.control, "Quorum", lambda settings, directory, fs, *_: _quorum(log, directory)),
+        (node.control, "HttpServer", _NoHttp),
+        (node.control, "secrets", secrets),
+        (node.data, "trim_when_idle", _forever),
+        (node.services.listener, "add_public_extras", lambda server, services: None),
+        (node.services.listener, "set_serving", _set_serving),
+        (node.broker.housekeeping, "os", _Os),
+        (node.broker.broker, "os", _Os),
+        (node.broker.cleaner, "Pacer", lambda: lambda: None),
+        (ottla.client.producer, "Random", lambda: Random(rng.getrandbits(64))),
+        (node.services.faults, "unexpected", unexpected),
+    ]
+    users = (node.services.produce, node.services.fetch, node.services.produce_stream, node.services.offsets)
+    places += [(user, "unexpected", unexpected) for user in users]
+    with ExitStack() as stack:
+        for place, name, value in places:
+            stack.enter_context(mock.patch.object(place, name, value))
+        yield
+
+
+def _quorum(log: MetadataLog, directory: Any) -> SimQuorum:
+    process = _here()
+    process.quorum = SimQuorum(log, process, directory)
+    return process.quorum

@@ -38,7 +38,10 @@ class Scheduler:
 
     def after(self, delay_ms: float, call: Callable[..., None], *args: Any) -> Timer:
         """Run `call(*args)` in `delay_ms` from now."""
-        timer = Timer()
+        return self.set(Timer(), delay_ms, call, *args)
+
+    def set(self, timer: Timer, delay_ms: float, call: Callable[..., None], *args: Any) -> Timer:
+        """`after` under a timer that is there already: a call that is put off stays the one that can be cancelled."""
         heapq.heappush(self._heap, (self.now_ms + max(0.0, delay_ms), next(self._order), timer, call, args))
         return timer
 

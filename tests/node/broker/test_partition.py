@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -476,9 +477,27 @@ class TestDamage:
         assert refused(lambda: append(damaged, b"x")).code == pb.ERROR_CODE_KAFKA_STORAGE_ERROR
         assert damaged.log.damaged_at == 1, "nothing was cut"
 
+    def test_a_log_whose_damage_was_cut_never_leads_before_it_was_fetched_again(
+        self, damaged: Partition, host: Host, tmp_path: Path
+    ) -> None:
+        """Its ISR membership may be older than the damage: the controller hears of it late, or another one does."""
+        damaged.follow(state(leader=2, epoch=1))
+        damaged.log.close()
+        again = make(host, tmp_path / "log")  # not even a clean restart makes it forget
+        lead(again, epoch=2)
+        assert again.leader is None
+        assert again.offline is not None
+
+    def test_an_operator_may_have_it_lead_all_the_same(self, damaged: Partition) -> None:
+        damaged.follow(state(leader=2, epoch=1))
+        damaged.lead(replace(state(1, epoch=2), recovering=True), BROKERS, 1000)
+        assert damaged.leader is not None
+        assert not damaged.log.refetching
+
     def test_a_follower_fetches_the_damaged_part_again(self, damaged: Partition) -> None:
         damaged.follow(state(leader=2, epoch=1))
         assert (damaged.log.damaged_at, damaged.log.log_end_offset) == (None, 1)
+        damaged.caught_up()
         lead(damaged, epoch=2)
         assert append(damaged, b"0", producer_id=5).duplicate
         assert append(damaged, b"1", producer_id=5, base_sequence=1).base_offset == 1

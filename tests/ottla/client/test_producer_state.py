@@ -116,6 +116,24 @@ def test_nothing_is_sent_without_a_producer_id_except_with_acks_0():
         assert actions.needs_producer_id is (acks != 0)
 
 
+def test_a_batch_that_is_due_does_not_wake_a_producer_that_has_no_id_yet():
+    state = ProducerState(ProducerSettings(delivery_timeout_ms=10_000), Random(1))
+    state.on_metadata("t", TOPIC_ID, [Leader(1, 0)], 0)
+    put(state, b"a", 0)
+    assert state.poll(100).next_poll_ms == 10_000  # not 5, when its lingering was over: the loop would never rest
+
+
+def test_what_waits_behind_a_retry_wakes_nobody():
+    state = state_with(linger_ms=5)
+    first, second = one_by_one(state, 2)
+    answer(state, first, pb.ERROR_CODE_NOT_ENOUGH_REPLICAS, now_ms=1000)
+    first.retry_at_ms = 2000
+    answer(state, second, pb.ERROR_CODE_NOT_ENOUGH_REPLICAS, now_ms=1000)
+    second.retry_at_ms = 1001
+    put(state, b"open", 1000)
+    assert state.poll(1500).next_poll_ms == 2000  # neither the second's retry nor the end of the lingering
+
+
 def test_buffer_memory_counts_until_the_outcome():
     state = state_with(buffer_memory=1024 * 1024)
     batch = one_by_one(state, 1)[0]

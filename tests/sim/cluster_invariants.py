@@ -1,0 +1,540 @@
+"""What must hold after every event: reliability rules 11 to 26 on the replicas that the event touched.
+
+One `Truth` per partition says what was ever committed, as the first replica to call it committed had it. Every
+replica's log is shadowed, batch by batch, so that a check costs what changed and not what there is. What a run of
+`flush=replica` may lose to power (the careful election after `last_known_elr`) is cut out of the truth, counted, and
+allowed only where power was lost.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from node.groups.model import Groups
+from node.groups.shell import OFFSETS_TOPIC, stored_records
+from node.metadata.image import NO_LEADER, Delta, Image
+from ottla.v1.record_pb2 import Records
+from tests.sim.cluster_loop import Process, Violation, World
+from tests.sim.cluster_node import Node
+
+Key = tuple[bytes, int]
+
+
+class Entry(NamedTuple):
+    """A batch in a log. `what` tells it from another one at the same place."""
+
+    base: int
+    next: int
+    epoch: int
+    what: tuple[int, int, int, int, int]
+    producer_id: int
+    producer_epoch: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class Shadow:
+    """What a node's log of a partition holds, as of the last look. It stays while the process is down."""
+
+    log: Any
+    entries: list[Entry]
+    start: int = 0
+    end: int = 0
+    mark: int = 0
+    synced: int = 0
+    leader: Any = None
+    epoch: int = -1
+    damaged: bool = False
+    unsure: bool = False
+    """Its machine lost power: what it still has shows at the next start."""
+
+    def at(self, offset: int) -> int:
+        """Index of the entry that holds `offset`, or of the next one."""
+        low, high = 0, len(self.entries)
+        while low < high:
+            middle = (low + high) // 2
+            if self.entries[middle].next <= offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+@dataclass
+class Truth:
+    """All that is known of a partition."""
+
+    name: str
+    number: int
+    internal: bool
+    compacted: bool
+    flush_ack: bool
+    entries: list[Entry] = field(default_factory=list)
+    end: int = 0
+    payloads: list[list[tuple[bytes | None, bytes | None]]] = field(default_factory=list)
+    appenders: dict[int, tuple[int, int]] = field(default_factory=dict)
+    identity: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    leader: tuple[int, int] = (-1, NO_LEADER)
+    marks: tuple[int, int] = (-1, 0)
+    """The highest (epoch, high watermark) that a client could see."""
+    producers: dict[int, tuple[int, int]] = field(default_factory=dict)
+    trimmed: int = 0
+    cuts: int = 0
+    """How often committed records were lost in an allowed way."""
+    groups: Groups = field(default_factory=Groups)
+    group_epochs: dict[str, int] = field(default_factory=dict)
+    member_epochs: dict[tuple[str, str], int] = field(default_factory=dict)
+    commits: set[tuple[str, Any, int]] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self.number}"
+
+
+class Invariants:
+    """See the module. `after` is called with the process that an event touched."""
+
+    def __init__(self, world: World, nodes: dict[int, Node], counts: Counter[str]) -> None:
+        self.world = world
+        self.nodes = nodes
+        self.counts = counts
+        self.truths: dict[Key, Truth] = {}
+        self.shadows: dict[int, dict[Key, Shadow]] = {n: {} for n in nodes}
+        self.image: Image = Image.EMPTY
+        self.topics_ever: dict[bytes, str] = {}
+        self.deleted: set[bytes] = set()
+        self.lost_power = False
+        self.lost_disk: set[int] = set()
+        """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
+        self.rotten: set[int] = set()
+
+    # --- the metadata
+
+    def on_image(self, image: Image, delta: Delta) -> None:
+        """Every committed metadata entry, once. The drafts check themselves; here is what outlives a draft."""
+        for topic_id in delta.deleted_topics:
+            self.deleted.add(topic_id)
+        for topic_id in delta.created_topics:
+            if topic_id in self.topics_ever:
+                raise Violation(f"25: topic id {topic_id.hex()} came back")
+            self.topics_ever[topic_id] = image.topics[topic_id].name
+        for key in sorted(delta.changed_partitions):
+            before, after = self.image.partition(*key), image.partition(*key)
+            if after is None:
+                continue
+            for node_id in after.isr:
+                broker = image.brokers.get(node_id)
+                if broker is None or broker.fenced:
+                    raise Violation(f"15: {after} has {node_id} in its ISR, which is fenced or unknown")
+            if after.leader != NO_LEADER and after.leader not in after.isr:
+                raise Violation(f"15: {after} has a leader outside of its ISR")
+            if before is not None:
+                self._count_change(before, after)
+        self.image = image
+
+    def _count_change(self, before: Any, after: Any) -> None:
+        counts = self.counts
+        if after.leader != before.leader:
+            counts["elections"] += after.leader != NO_LEADER
+            if before.leader == NO_LEADER and after.leader != NO_LEADER:
+                if after.leader in before.elr:
+                    counts["rare: ELR election"] += 1
+                elif after.leader in before.last_known_elr or after.recovering:
+                    counts["rare: last_known_elr recovery"] += 1
+            counts["leaderless"] += after.leader == NO_LEADER
+        if after.elr and not before.elr:
+            counts["rare: ELR in use"] += 1
+        if len(after.isr) < len(before.isr):
+            counts["ISR shrinks"] += 1
+        elif len(after.isr) > len(before.isr):
+            counts["ISR expansions"] += 1
+
+    # --- after an event
+
+    def after(self, process: Process | None) -> None:
+        if isinstance(process, Node) and process.plane is not None:
+            self.look(process)
+
+    def look(self, node: Node) -> None:
+        shadows = self.shadows[node.node_id]
+        for key, partition in node.plane.broker.partitions.items():
+            shadow = shadows.get(key)
+            log = partition.log
+            if (
+                shadow is None
+                or shadow.log is not log
+                or log.log_end_offset != shadow.end
+                or partition.high_watermark != shadow.mark
+                or log.log_start_offset != shadow.start
+                or partition.leader is not shadow.leader
+                or (log.epochs.latest_epoch or 0) != shadow.epoch
+            ):
+                self._changed(node, key, partition)
+            elif log._durable.end_offset != shadow.synced:
+                shadow.synced = log.synced_end_offset
+
+    def _changed(self, node: Node, key: Key, partition: Any) -> None:
+        truth = self._truth(key, partition)
+        if truth is None:
+            return
+        log = partition.log
+        shadow = self.shadows[node.node_id].get(key)
+        if log.damaged_at is not None or log.failed is not None or partition.offline is not None:
+            if shadow is not None:
+                shadow.damaged = True
+            return
+        if shadow is None or shadow.log is not log:
+            shadow = self._adopt(node, key, truth, shadow, log)
+        start, end = log.log_start_offset, log.log_end_offset
+        if start < shadow.start:
+            shadow.entries.clear()  # the log was restarted further down
+            shadow.end = start
+        if end < shadow.end or (log.epochs.latest_epoch or 0) < shadow.epoch:
+            self.counts["rare: truncation"] += 1
+            while shadow.entries and shadow.entries[-1].next > end:
+                shadow.entries.pop()
+        seen_end = shadow.entries[-1].next if shadow.entries else start
+        if end > seen_end:
+            self._take_new(node, key, truth, shadow, partition, max(seen_end, start), end)
+        shadow.start, shadow.end, shadow.epoch = start, end, log.epochs.latest_epoch or 0
+        shadow.synced = log.synced_end_offset
+        mark, before = partition.high_watermark, shadow.mark
+        if not start <= mark <= end:
+            raise Violation(f"11: {node.name} {truth.label}: start {start}, high watermark {mark}, end {end}")
+        # One event may hold the last commit of a leader and the end of its leadership.
+        leader = partition.leader or shadow.leader
+        if partition.leader is not shadow.leader:
+            shadow.leader = partition.leader
+            if partition.leader is not None and node.active:
+                self._new_leader(node, key, truth, shadow, partition)
+        if mark > before or partition.leader is not None:
+            self._committed(node, key, truth, shadow, partition, leader, before, mark)
+        shadow.mark = mark
+        self._trim(truth, shadow)
+
+    def _truth(self, key: Key, partition: Any) -> Truth | None:
+        truth = self.truths.get(key)
+        if truth is None:
+            topic = self.image.topic(key[0])
+            if topic is None:
+                return None
+            compacted = "compact" in topic.configs.get("cleanup.policy", "")
+            flush_ack = topic.configs.get("flush") == "ack" or topic.internal
+            truth = Truth(topic.name, key[1], topic.internal, compacted, flush_ack)
+            self.truths[key] = truth
+        return truth
+
+    def _adopt(self, node: Node, key: Key, truth: Truth, old: Shadow | None, log: Any) -> Shadow:
+        """A log that was opened: after a start, or anew."""
+        shadow = Shadow(log, [], log.log_start_offset, log.log_start_offset)
+        self.shadows[node.node_id][key] = shadow
+        if old is not None and node.node_id in self.rotten:
+            # Its headers may lie: what it has is what it had, until it is read with its checksums.
+            shadow.entries = [e for e in old.entries if log.log_start_offset <= e.base and e.next <= log.log_end_offset]
+        if old is None or truth.compacted or node.node_id in self.lost_disk or old.damaged:
+            return shadow
+        promised = old.synced if old.unsure else old.end
+        if log.log_end_offset < promised and key[0] not in self.deleted:
+            raise Violation(
+                f"{node.name} {truth.label}: {'synced' if old.unsure else 'written'} to {promised}, after the start "
+                f"its log ends at {log.log_end_offset}"
+            )
+        return shadow
+
+    def _take_new(
+        self, node: Node, key: Key, truth: Truth, shadow: Shadow, partition: Any, start: int, end: int
+    ) -> None:
+        leader = partition.leader
+        for stored in partition.log.scan(start, end):
+            h = stored.header
+            entry = Entry(
+                h.base_offset,
+                h.next_offset,
+                h.leader_epoch,
+                (h.payload_crc, h.base_timestamp, h.producer_id, h.base_sequence, h.last_offset_delta),
+                h.producer_id,
+                h.producer_epoch,
+                h.base_sequence,
+            )
+            if shadow.entries and entry.base < shadow.entries[-1].next:
+                continue
+            if not truth.compacted:
+                known = truth.identity.setdefault((entry.epoch, entry.base), entry.what)
+                if known != entry.what:
+                    raise Violation(
+                        f"14: two batches at offset {entry.base} of epoch {entry.epoch} of {truth.label}: {node.name} "
+                        f"has {entry.what}, another one {known}"
+                    )
+            if leader is not None and shadow.leader is leader and entry.epoch == leader.leader_epoch:
+                holder = truth.appenders.setdefault(entry.epoch, (node.node_id, node.incarnation))
+                if holder[0] != node.node_id:
+                    raise Violation(f"12: {truth.label}: {holder[0]} and {node.name} both append in {entry.epoch}")
+            if shadow.entries and entry.epoch < shadow.entries[-1].epoch:
+                raise Violation(f"20: {node.name} {truth.label}: epoch {entry.epoch} after {shadow.entries[-1].epoch}")
+            shadow.entries.append(entry)
+
+    def _new_leader(self, node: Node, key: Key, truth: Truth, shadow: Shadow, partition: Any) -> None:
+        """Whoever leads a new epoch has everything that was ever committed, or was elected by the careful way."""
+        epoch = partition.leader.leader_epoch
+        if epoch <= truth.leader[0]:
+            if epoch == truth.leader[0] and truth.leader[1] != node.node_id:
+                raise Violation(f"12: {truth.label}: nodes {truth.leader[1]} and {node.name} both lead epoch {epoch}")
+            return
+        truth.leader = (epoch, node.node_id)
+        lost_from = self._lacks(truth, shadow)
+        if lost_from is None:
+            return
+        state = partition.state
+        excuse = (self.lost_power and not truth.flush_ack) or self.lost_disk
+        if not state.recovering or not excuse:
+            raise Violation(
+                f"{node.name} leads {truth.label} in epoch {epoch} with {shadow.end} offsets; {truth.end} were "
+                f"committed, those from {lost_from} on are gone ({'recovering' if state.recovering else 'in sync'})"
+            )
+        self.counts["committed records lost to power, flush=replica"] += truth.end - lost_from
+        self.world.note(f"{truth.label}: records {lost_from} to {truth.end} were lost to power")
+        while truth.entries and truth.entries[-1].next > lost_from:
+            truth.entries.pop()
+            truth.payloads.pop()
+        truth.end = truth.entries[-1].next if truth.entries else truth.trimmed
+        truth.cuts += 1
+        truth.marks = (epoch, 0)
+        self._recount_producers(truth)
+
+    def _lacks(self, truth: Truth, shadow: Shadow) -> int | None:
+        """The first committed offset that a log does not have; compacted logs are judged by their end."""
+        if truth.compacted:
+            return shadow.end if shadow.end < truth.end else None
+        if shadow.end < truth.end:
+            return shadow.end
+        index = shadow.at(shadow.start)
+        first = self._index(truth, shadow.start)
+        for mine, theirs in zip(shadow.entries[index:], truth.entries[first:], strict=False):
+            if mine != theirs:
+                return theirs.base
+        return None
+
+    @staticmethod
+    def _index(truth: Truth, offset: int) -> int:
+        low, high = 0, len(truth.entries)
+        while low < high:
+            middle = (low + high) // 2
+            if truth.entries[middle].next <= offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    # --- what is committed
+
+    def _committed(
+        self,
+        node: Node,
+        key: Key,
+        truth: Truth,
+        shadow: Shadow,
+        partition: Any,
+        leader: Any,
+        before: int,
+        mark: int,
+    ) -> None:
+        if not truth.compacted and mark > before:
+            index = shadow.at(max(before, shadow.start))
+            known = self._index(truth, max(before, shadow.start))
+            while index < len(shadow.entries) and known < len(truth.entries):
+                mine, theirs = shadow.entries[index], truth.entries[known]
+                if mine.next > mark:
+                    break
+                if mine != theirs:
+                    raise Violation(
+                        f"14: {node.name} {truth.label} below its high watermark {mark}: {mine}, not {theirs}"
+                    )
+                index, known = index + 1, known + 1
+        if leader is None:
+            if mark > truth.end and mark > before and not truth.cuts:
+                raise Violation(f"{node.name} {truth.label} follows with mark {mark}, {truth.end} are committed")
+            return
+        if mark > truth.end:
+            self._extend(node, key, truth, shadow, partition, leader, mark)
+        if partition.leader is leader and leader.high_watermark_known and node.active:
+            epoch, seen = truth.marks
+            if leader.leader_epoch >= epoch:
+                if mark < seen:
+                    raise Violation(
+                        f"13: {node.name} shows {truth.label} up to {mark} in epoch {leader.leader_epoch}, {seen} was "
+                        f"seen in {epoch}"
+                    )
+                truth.marks = (leader.leader_epoch, mark)
+
+    def _extend(
+        self, node: Node, key: Key, truth: Truth, shadow: Shadow, partition: Any, leader: Any, mark: int
+    ) -> None:
+        """A leader says that more is committed."""
+        fresh = []
+        for entry in shadow.entries[shadow.at(truth.end) :]:
+            if entry.next > mark:
+                break
+            if entry.base < truth.end:
+                raise Violation(f"19: {truth.label}: {entry} overlaps what is committed up to {truth.end}")
+            if entry.base > truth.end and not truth.compacted:
+                raise Violation(f"19: {truth.label}: a gap from {truth.end} to {entry.base}")
+            self._sequence(truth, entry)
+            fresh.append(entry)
+            truth.end = entry.next
+        truth.entries += fresh
+        if truth.end < mark and not truth.compacted:
+            raise Violation(f"{node.name} {truth.label}: high watermark {mark} is in the middle of a batch")
+        truth.end = mark
+        for entry in fresh:
+            self._payload(truth, partition, entry)
+        if leader.leader_epoch < truth.leader[0]:
+            self._known_to_newest(node, key, truth, fresh)
+        enough = min(partition.settings.min_isr, len(leader.replicas))
+        held = [
+            n for n, shadows in self.shadows.items() if (s := shadows.get(key)) and self._holds(s, fresh[-1:], truth)
+        ]
+        if len(held) < enough and not (self.lost_disk and len(held) + len(self.lost_disk) >= enough):
+            raise Violation(f"17: {truth.label} up to {mark} is committed, but only {held} have it; {enough} must")
+        if leader.pending is not None:
+            self.counts["rare: committed under a maximal ISR"] += 1
+        if leader.leader_epoch != (fresh[-1].epoch if fresh else leader.leader_epoch):
+            self.counts["rare: an earlier epoch's records committed"] += 1
+
+    def _holds(self, shadow: Shadow, last: list[Entry], truth: Truth) -> bool:
+        if not last:
+            return True
+        entry = last[0]
+        if truth.flush_ack and (shadow.synced if shadow.log is not None else 0) < entry.next:
+            return False
+        if truth.compacted:
+            return shadow.end >= entry.next
+        index = shadow.at(entry.base)
+        return index < len(shadow.entries) and shadow.entries[index] == entry
+
+    def _known_to_newest(self, node: Node, key: Key, truth: Truth, fresh: list[Entry]) -> None:
+        """An old leader may still learn that all of its ISR has something: then the new leader has it too."""
+        self.counts["rare: an old leader commits"] += 1
+        newest = self.shadows[truth.leader[1]].get(key)
+        if newest is not None and fresh and not truth.compacted:
+            index = newest.at(fresh[0].base)
+            if newest.entries[index : index + len(fresh)] != fresh:
+                raise Violation(
+                    f"{node.name} commits {truth.label} {fresh} in an old epoch; node {truth.leader[1]}, which leads "
+                    f"{truth.leader[0]}, does not have it"
+                )
+
+    def _sequence(self, truth: Truth, entry: Entry) -> None:
+        """21, 22: numbers of a producer go on without gaps, and its epochs never go back."""
+        if not entry.producer_id:
+            return
+        epoch, expected = truth.producers.get(entry.producer_id, (-1, 0))
+        if entry.producer_epoch < epoch:
+            raise Violation(f"22: {truth.label}: epoch {entry.producer_epoch} of a producer after {epoch}: {entry}")
+        if entry.producer_epoch > epoch:
+            expected = 0
+        if entry.sequence != expected:
+            raise Violation(f"21: {truth.label}: sequence {entry.sequence}, {expected} was due: {entry}")
+        truth.producers[entry.producer_id] = (entry.producer_epoch, expected + entry.next - entry.base)
+
+    def _recount_producers(self, truth: Truth) -> None:
+        truth.producers.clear()
+        for entry in truth.entries:
+            if entry.producer_id:
+                start = entry.sequence + entry.next - entry.base
+                truth.producers[entry.producer_id] = (entry.producer_epoch, start)
+
+    def _payload(self, truth: Truth, partition: Any, entry: Entry) -> None:
+        data = partition.log.read(entry.base, 1, entry.next, min_one=True).data
+        if truth.internal and truth.name == OFFSETS_TOPIC:
+            records = stored_records(data)
+            truth.payloads.append(list(records))
+            for record in records:
+                self._group_record(truth, record)
+            self._owners(truth)
+            return
+        batch_payload = _records_of(data)
+        truth.payloads.append([(r.key if r.HasField("key") else None, r.value) for r in batch_payload])
+
+    def _trim(self, truth: Truth, shadow: Shadow) -> None:
+        truth.trimmed = max(truth.trimmed, shadow.start) if shadow.start <= truth.end else truth.trimmed
+
+    # --- groups: judged by what is committed in the offsets topic
+
+    def _group_record(self, truth: Truth, record: tuple[bytes, bytes | None]) -> None:
+        truth.groups.replay(record)
+        for group_id, group in truth.groups.by_id.items():
+            before = truth.group_epochs.get(group_id, 0)
+            if group.group_epoch < before and group.group_epoch:
+                raise Violation(f"23: group {group_id} went from epoch {before} back to {group.group_epoch}")
+            truth.group_epochs[group_id] = group.group_epoch
+            for at, value in group.offsets.items():
+                truth.commits.add((group_id, at, value.offset))
+
+    def _owners(self, truth: Truth) -> None:
+        for group_id, group in truth.groups.by_id.items():
+            owners: dict[Any, str] = {}
+            for member_id, member in group.members.items():
+                before = truth.member_epochs.get((group_id, member_id), 0)
+                if member.member_epoch < before:
+                    raise Violation(f"23: member {member_id} went from epoch {before} back to {member.member_epoch}")
+                truth.member_epochs[group_id, member_id] = member.member_epoch
+                for at in member.assigned | member.revoking:
+                    if at in owners:
+                        raise Violation(f"23: partition {at[1]} is owned by {owners[at]} and {member_id} of {group_id}")
+                    owners[at] = member_id
+
+    # --- what clients see
+
+    def acknowledged(self, topic: str, partition: int, offset: int, value: bytes) -> None:
+        """acks=all said that a record is at an offset."""
+        truth = self.by_name(topic, partition)
+        if truth is None or offset < 0 or truth.cuts:
+            return
+        found = self.value_at(truth, offset)
+        if offset >= truth.end or found != value:
+            raise Violation(
+                f"17: {value!r} is acknowledged at {truth.label} {offset}; there is {found!r}, end {truth.end}"
+            )
+
+    def consumed(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+        """A consumer was handed a record."""
+        truth = self.by_name(topic, partition)
+        if truth is None or truth.cuts or truth.compacted:
+            return
+        if offset >= truth.end:
+            raise Violation(f"18: a consumer got {truth.label} {offset}, only {truth.end} are committed")
+        found = self.value_at(truth, offset)
+        if found != value:
+            raise Violation(f"18: a consumer got {value!r} at {truth.label} {offset}, the log has {found!r}")
+
+    def by_name(self, topic: str, partition: int) -> Truth | None:
+        topic_id = self.image.names.get(topic)
+        return None if topic_id is None else self.truths.get((topic_id, partition))
+
+    def value_at(self, truth: Truth, offset: int) -> bytes | None:
+        index = self._index(truth, offset)
+        if index >= len(truth.entries) or truth.entries[index].base > offset:
+            return None
+        return truth.payloads[index][offset - truth.entries[index].base][1]
+
+    # --- faults
+
+    def power_lost(self, node: Node) -> None:
+        self.lost_power = True
+        for shadow in self.shadows[node.node_id].values():
+            shadow.unsure = True
+
+    def disk_lost(self, node: Node) -> None:
+        self.lost_disk.add(node.node_id)
+
+    def rotted(self, node: Node) -> None:
+        self.disk_lost(node)
+        self.rotten.add(node.node_id)
+
+
+def _records_of(data: bytes) -> Any:
+    from ottla.protocol.batch import read_batch
+
+    batch = read_batch(data, 0)
+    assert batch is not None
+    return Records.FromString(bytes(batch.payload(data)[1])).records
