@@ -179,7 +179,9 @@ class Invariants:
             return
         log = partition.log
         shadow = self.shadows[node.node_id].get(key)
-        if log.damaged_at is not None or log.failed is not None or partition.offline is not None:
+        if log.failed is not None and shadow is not None:
+            shadow.damaged = True  # it may lose what it had; what it commits with its last breath counts
+        if log.damaged_at is not None:
             if shadow is not None:
                 shadow.damaged = True
             return

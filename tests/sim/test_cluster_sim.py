@@ -10,7 +10,7 @@ from tests.sim.cluster_sim import quiet, run_seed
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [1, 2, 4, 9, 12])
+@pytest.mark.parametrize("seed", [2, 4, 5, 8])
 def test_no_promise_is_broken(seed: int) -> None:
     quiet()
     assert run_seed(seed).counts["acknowledged"] > 0
@@ -22,7 +22,7 @@ def test_one_seed_gives_one_history() -> None:
     traces = []
     for hash_seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.sim.cluster_sim", "--seed", "3"],
+            [sys.executable, "-m", "tests.sim.cluster_sim", "--seed", "4"],
             capture_output=True,
             text=True,
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
