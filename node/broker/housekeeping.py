@@ -102,7 +102,7 @@ class Housekeeping:
         try:
             stats = os.statvfs(broker.directory.path)
             space = Space(stats.f_blocks * stats.f_frsize, stats.f_bavail * stats.f_frsize)
-            if self._guard.look(space, refused=refused):
+            if self._guard.look(space, clock_ms, refused=refused):
                 log.warning(
                     "disk_watermark_passed",
                     full=self._guard.full,
@@ -116,7 +116,10 @@ class Housekeeping:
         except OSError as error:
             log.warning("disk_not_looked_at", error=str(error))
         if held != self._guard.ballast.held:
-            log.warning("ballast_taken_up" if self._guard.ballast.held else "ballast_released")
+            if self._guard.ballast.held:
+                log.info("ballast_taken_up", bytes=self._guard.ballast.size_bytes)
+            else:
+                log.warning("ballast_released", bytes=self._guard.ballast.size_bytes)
         if self._guard.full and clock_ms - self._retained_ms >= FULL_RETENTION_MS:
             self._retain()
 

@@ -15,6 +15,8 @@ LOW_PART: Final = 20
 """The first watermark: less than 256 MiB free, or less than a twentieth of a small disk."""
 EMPTY_PART: Final = 4
 """The second one: a quarter of the first."""
+REFUSED_MS: Final = 1000
+"""How long a write without room counts, whatever the disk says: a quota does not show in its free bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +38,24 @@ class DiskGuard:
         self.ballast = ballast
         self.full = False
         self.free_bytes = 0
+        self._refused_until_ms = 0
 
-    def look(self, space: Space, *, refused: bool = False) -> bool:
+    def look(self, space: Space, now_ms: int, *, refused: bool = False) -> bool:
         """Takes a look at the disk into account; whether `full` changed. `refused`: a write found no room just now.
+        `now_ms` is monotonic.
 
         Between full and not full lies half of the watermark, so that the state does not change with every batch.
         Raises OSError.
         """
         before, low = self.full, space.low_bytes
         self.free_bytes = space.free
+        if refused:
+            self._refused_until_ms = now_ms + REFUSED_MS
         if self.ballast.held and (refused or space.free < low // EMPTY_PART):
             self.ballast.release()
             space = Space(space.total, space.free + self.ballast.size_bytes)
         left = space.free - self.ballast.missing_bytes
-        self.full = refused or left < (low * 3 // 2 if self.full else low)
+        self.full = now_ms < self._refused_until_ms or left < (low * 3 // 2 if self.full else low)
         if not self.full and not self.ballast.held:
             self.ballast.hold()
         return self.full != before
