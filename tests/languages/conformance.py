@@ -23,6 +23,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
 }
 PROGRAMS: Final[dict[str, dict[str, Any]]] = tomllib.loads((HERE / "programs.toml").read_text())
 PATIENCE_S: Final = 60.0
+READY_S: Final = 120.0
 BUILDERS: Final = 2
 TALKS_TO: Final = 1
 """The one node whose address the programs know."""
@@ -261,7 +262,7 @@ class Run:
             # The program's node must live: its partition moves with a controlled stop and start first.
             self.cluster[TALKS_TO].stop()
             self.cluster[TALKS_TO].start()
-            self.cluster.wait_ready()
+            self.cluster.wait_ready(timeout_s=READY_S)
             partition = self.cluster.metadata(TALKS_TO, self.topic).topics[0].partitions[number]
         victim = partition.leader_id
         assert victim != TALKS_TO

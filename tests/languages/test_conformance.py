@@ -17,7 +17,7 @@ RESULTS: dict[tuple[str, str], str] = {}
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     with LocalCluster(tmp_path_factory.mktemp("languages")) as nodes:
-        nodes.start().wait_ready()
+        nodes.start().wait_ready(timeout_s=conformance.READY_S)
         yield nodes
     if os.environ.get("OTTLA_WRITE_DOCS"):
         write_page(ROOT / "docs" / "languages.md")
@@ -47,7 +47,7 @@ def test_conformance(language: str, built: Mapping[str, Future[None]], cluster: 
     RESULTS[language, case] = "fails"
     place = list(conformance.CASES).index(case)
     topic = f"{conformance.PROGRAMS[language]['folder']}-{place}"
-    cluster.wait_ready()
+    cluster.wait_ready(timeout_s=conformance.READY_S)
     other = conformance.next_of(language, [name for name, ready in built.items() if ready.exception() is None])
     conformance.Run(cluster, language, other, topic).carry_out(conformance.CASES[case])
     RESULTS[language, case] = "passes"
