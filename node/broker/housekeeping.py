@@ -38,7 +38,7 @@ class Housekeeping:
         self._retained_ms = 0
         settings = broker.settings
         self._jobs: list[tuple[int, Callable[[], None]]] = [
-            (LAG_CHECK_MS, self._shrink_isrs),
+            (LAG_CHECK_MS, self._check_isrs),
             (settings.retention_check_interval_ms, self._retain),
             (settings.retention_check_interval_ms, broker.retry_offline),
             (PRODUCER_CHECK_MS, self._expire_producers),
@@ -65,9 +65,10 @@ class Housekeeping:
                 checkpoint_ms = clock_ms + broker.settings.high_watermark_checkpoint_interval_ms
                 await self._checkpoint()
 
-    def _shrink_isrs(self) -> None:
+    def _check_isrs(self) -> None:
         for partition in self._broker.partitions.values():
             partition.shrink_isr()
+            partition.take_in()
 
     def _retain(self) -> None:
         self._retained_ms = self._broker.clock_ms()

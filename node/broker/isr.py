@@ -92,9 +92,7 @@ class IsrSender:
         if code == pb.ERROR_CODE_NONE:
             partition.isr_altered(change, list(result.isr), result.leader_epoch, result.partition_epoch)
             return False
-        if partition.leader is None:
-            return False
-        refusal = partition.leader.refused(change, code)
+        refusal = partition.isr_refused(change, code)
         log.info(
             "isr_change_refused",
             partition=partition.name,

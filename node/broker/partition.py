@@ -20,6 +20,7 @@ from node.broker.replica import (
     FollowerReplica,
     IsrChange,
     LeaderReplica,
+    Refusal,
     divergence,
     truncation_offset,
 )
@@ -165,6 +166,7 @@ class Partition:
             now_ms=self._host.clock_ms(),
         ):
             self.committed()
+        self.take_in()
         if to_flush_ack:
             # From now on a member that lost power keeps its place, so what it has must be on disk.
             self._host.sync_soon(self)
@@ -399,6 +401,12 @@ class Partition:
                 log.warning("isr_shrink", partition=self.name, isr=sorted(self.leader.isr), wanted=sorted(change.nodes))
             self._propose(change)
 
+    def take_in(self) -> None:
+        """Called when something has changed that may have kept a follower out when it asked, and from time to time: an
+        idle follower asks once and then waits for data."""
+        if self.leader is not None and self.offline is None:
+            self._propose(self.leader.propose_join(self.watchers, self._host.clock_ms()))
+
     def isr_altered(self, change: IsrChange, isr: list[int], leader_epoch: int, partition_epoch: int) -> None:
         """The controller's answer to a change."""
         if self.leader is None:
@@ -408,14 +416,23 @@ class Partition:
             self.committed()
         self._after_isr_change(before)
 
+    def isr_refused(self, change: IsrChange, code: int) -> Refusal:
+        """The controller's refusal of a change, or its silence; answers what to do with the change."""
+        if self.leader is None:
+            return Refusal.AWAIT_METADATA
+        refusal = self.leader.refused(change, code)
+        if refusal is Refusal.REVERTED and self.leader.recheck(self._host.clock_ms()):
+            self.committed()
+        return refusal
+
     def _after_isr_change(self, before: frozenset[int]) -> None:
         leader = self.leader
         assert leader is not None
-        if leader.isr == before:
-            return
-        log.info("isr_changed", partition=self.name, isr=sorted(leader.isr), before=sorted(before))
-        if not leader.enough_in_sync:
-            self.acks.fail(lambda: refusals.isr_shrank(self.name, leader))
+        if leader.isr != before:
+            log.info("isr_changed", partition=self.name, isr=sorted(leader.isr), before=sorted(before))
+            if not leader.enough_in_sync:
+                self.acks.fail(lambda: refusals.isr_shrank(self.name, leader))
+        self.take_in()
 
     def _propose(self, change: IsrChange | None) -> None:
         if change is not None:

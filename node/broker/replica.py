@@ -217,6 +217,14 @@ class LeaderReplica:
             return None
         return self._propose(self.isr | {node_id})
 
+    def propose_join(self, waiting: Iterable[int], now_ms: int) -> IsrChange | None:
+        """The change that takes in the first of `waiting` that has caught up and has not fallen behind since. These are
+        the followers whose stream is open: what another one had is no sign that it is there."""
+        for node_id in sorted(waiting):
+            if not self._is_late(node_id, now_ms) and (change := self.propose_expand(node_id)) is not None:
+                return change
+        return None
+
     def propose_shrink(self, now_ms: int) -> IsrChange | None:
         """The change that lets go of members that were behind for the whole `replica.lag.time.max.ms`."""
         if self.pending is not None:
@@ -241,13 +249,18 @@ class LeaderReplica:
         return self._advance(now_ms)
 
     def refused(self, change: IsrChange, code: int) -> Refusal:
-        """The controller refused, or nobody answered (any code that is not known to be final)."""
+        """The controller refused, or nobody answered (any code that is not known to be final). After REVERTED the high
+        watermark no longer waits for who was to join: call `recheck`."""
         if self.pending is not change:
             return Refusal.AWAIT_METADATA
         refusal = _REFUSALS.get(code, Refusal.RETRY)
         if refusal is Refusal.REVERTED:
             self._set_isr(self.isr)
         return refusal
+
+    def recheck(self, now_ms: int) -> bool:
+        """Looks again at the high watermark when nothing was fetched or appended. True if it moved."""
+        return self._advance(now_ms)
 
     # --- inside
 
