@@ -55,7 +55,8 @@ PAGE: Final = """\
 Written by `make bench-forwarding` on {date}: {rounds} rounds. In each of them a fresh cluster of three nodes takes
 the same batches through the leaders of its six partitions, and through nodes that do not lead them; who is first
 changes from round to round. A measurement lasts {seconds:g} s after a warm-up of 1 s. Three replicas, acks=all,
-through the public contract's produce stream. Figures are medians, in brackets the lowest and the highest round.
+through the public contract's produce stream. Figures are medians, in brackets the lowest and the highest round: what
+else this machine did weighs on both columns alike, and the ratio is the message.
 Machine: {machine}; client and nodes share its cores. MB are 10^6 bytes of record values.
 
 | MB/s, batches of | through the leader | through another node | ratio of the medians |
