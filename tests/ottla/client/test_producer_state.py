@@ -1,5 +1,6 @@
 """The producer's decisions: single rules first, then whole histories against brokers that obey KIP-98."""
 
+import tracemalloc
 from random import Random
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.broker.producers import ProducerTable
+from ottla.client.encode import record_size_max
 from ottla.client.errors import ConfigError, DeliveryFailed
 from ottla.client.producer_batch import Batch
 from ottla.client.producer_queue import Leader
@@ -142,6 +144,28 @@ def test_buffer_memory_counts_until_the_outcome():
     answer(state, batch)
     assert state.buffered_bytes == 0
     assert state.has_room(1024 * 1024)
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 10_000])
+def test_what_waits_takes_no_more_memory_than_buffer_memory_says(size):
+    bound = 4 * 1024 * 1024
+    state = state_with(buffer_memory=bound)
+    queue = state.topics["t"].queues[0]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        now_ms, needed = 1_700_000_000_000, record_size_max(None, b"x" * size, b"")
+        while state.has_room(needed):
+            now_ms += 1
+            batch, _ = state.open_batch(queue, needed, now_ms, 0)
+            batch.add(None, bytes(size), b"", now_ms, needed)
+            state.buffered_bytes += needed
+            if batch.size_bytes > 120_000:
+                batch.seal(0)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.1 * bound
 
 
 # -- retries -------------------------------------------------------------------------------------------------------
