@@ -20,7 +20,7 @@ from crc32c import crc32c
 
 from node.quorum.wire import peers_from_proto, peers_to_proto, snapshot_from_proto, snapshot_to_proto
 from ottla.internal.v1 import raft_pb2
-from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader, read_batch
+from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader, CorruptBatch, read_batch
 from ottla.v1 import record_pb2
 from raft.effects import Effects, HardState
 from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
@@ -29,6 +29,7 @@ from storage.durable import read_durable, write_durable
 from storage.errors import CorruptFile
 from storage.fs import NO_SPACE, FileSystem, read_file, remove_if_there
 from storage.log import Log
+from storage.segment import INDEX_SUFFIX
 from storage.sync import SyncTicket
 
 log = structlog.get_logger(__name__)
@@ -151,7 +152,27 @@ class QuorumStore:
         )
         index, term = state.get("refetch", (0, 0))
         self._refetch = (index, term)
-        self._log = Log.open(
+        self._log = self._open_log(now_ms, state)
+        try:
+            entries = self._read_entries()
+        except CorruptBatch as error:
+            # Closed cleanly, so it was believed. Read as a whole it tells where it is damaged.
+            log.error("quorum_log_rotten", error=str(error))
+            self._log.close(clean=False)
+            directory = os.path.join(self._path, "log")
+            for name in self._fs.listdir(directory):
+                if name.endswith(INDEX_SUFFIX):
+                    self._fs.unlink(os.path.join(directory, name))
+            self._log = self._open_log(now_ms, state)
+            entries = self._read_entries()
+        if self._log.damaged_at is not None:
+            self._mend(hard_state, entries[-1].term if entries else 0)
+        snapshot, size, data = self._newest_snapshot()
+        return Loaded(hard_state, self._refetch, snapshot, size, data, entries)
+
+    def _open_log(self, now_ms: int, state: dict[str, Any]) -> Log:
+        assert self.formation is not None
+        return Log.open(
             self._fs,
             os.path.join(self._path, "log"),
             self.formation.cluster_id,
@@ -161,11 +182,6 @@ class QuorumStore:
             recovery_point=state.get("recovery_point"),
             complete_is_damage=True,
         )
-        entries = self._read_entries()
-        if self._log.damaged_at is not None:
-            self._mend(hard_state, entries[-1].term if entries else 0)
-        snapshot, size, data = self._newest_snapshot()
-        return Loaded(hard_state, self._refetch, snapshot, size, data, entries)
 
     def _mend(self, hard_state: HardState, last_term: int) -> None:
         """Cut the log before the damage; remember first, durably, how far it may have reached (protocol.md 1)."""
@@ -189,7 +205,7 @@ class QuorumStore:
         entries: list[Entry] = []
         offset, end = self._log.log_start_offset, self._log.log_end_offset
         while offset < end:
-            piece = self._log.read(offset, 4 << 20, end, min_one=True)
+            piece = self._log.read(offset, 4 << 20, end, min_one=True, verify=True)
             at = 0
             while at < len(piece.data):
                 batch = read_batch(piece.data, at)

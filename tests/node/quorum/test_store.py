@@ -139,9 +139,10 @@ def test_everything_comes_back():
     assert (found.snapshot, found.snapshot_data) == (SnapshotMeta(0, 0, VOTERS), None)
 
 
-def test_a_flipped_bit_is_damage_that_is_remembered_over_restarts():
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_flipped_bit_is_damage_that_is_remembered_over_restarts(clean):
     fs, store = opened()
-    store.close(clean=False)
+    store.close(clean=clean)
     (name,) = [name for name in fs.listdir(f"{PATH}/log") if name.endswith(".log")]
     file = fs.open(f"{PATH}/log/{name}")
     size = file.size()
