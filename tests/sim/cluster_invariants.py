@@ -32,6 +32,14 @@ class Entry(NamedTuple):
     sequence: int
 
 
+class Led(NamedTuple):
+    """A leadership that the metadata gave to a node, the last one."""
+
+    leader_epoch: int
+    replicas: tuple[int, ...]
+    pending: None = None
+
+
 @dataclass(slots=True)
 class Shadow:
     """What a node's log of a partition holds, as of the last look. It stays while the process is down."""
@@ -103,6 +111,7 @@ class Invariants:
         self.image: Image = Image.EMPTY
         self.topics_ever: dict[bytes, str] = {}
         self.deleted: set[bytes] = set()
+        self.led: dict[tuple[Key, int], Led] = {}
         self.lost_power = False
         self.lost_disk: set[int] = set()
         """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
@@ -126,6 +135,8 @@ class Invariants:
                 broker = image.brokers.get(node_id)
                 if broker is None or broker.fenced:
                     raise Violation(f"15: {after} has {node_id} in its ISR, which is fenced or unknown")
+            if after.leader != NO_LEADER:
+                self.led[key, after.leader] = Led(after.leader_epoch, after.replicas)
             if after.leader != NO_LEADER and after.leader not in after.isr:
                 raise Violation(f"15: {after} has a leader outside of its ISR")
             if before is not None:
@@ -353,8 +364,13 @@ class Invariants:
                     )
                 index, known = index + 1, known + 1
         if leader is None:
-            if mark > truth.end and mark > before and not truth.cuts:
+            if mark <= truth.end or mark <= before or truth.cuts:
+                return
+            led = self.led.get((key, node.node_id))
+            if led is None:
                 raise Violation(f"{node.name} {truth.label} follows with mark {mark}, {truth.end} are committed")
+            # It led, committed and lost its leadership again, all in the one event in which it heard of it.
+            self._extend(node, key, truth, shadow, partition, led, mark)
             return
         if mark > truth.end:
             self._extend(node, key, truth, shadow, partition, leader, mark)
