@@ -186,7 +186,7 @@ class Invariants:
 
     def _changed(self, node: Node, key: Key, partition: Any) -> None:
         truth = self._truth(key, partition)
-        if truth is None:
+        if truth is None or partition.closed:
             return
         log = partition.log
         shadow = self.shadows[node.node_id].get(key)
