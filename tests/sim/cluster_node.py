@@ -32,6 +32,7 @@ import node.services.produce_stream
 import ottla.client.producer
 from node.broker.settings import BrokerSettings
 from node.config import Settings
+from node.groups.coordinator import Coordinator
 from tests.sim.cluster_disk import Disk
 from tests.sim.cluster_grpc import SimChannel, SimServer
 from tests.sim.cluster_loop import Process, SimLoop, Violation, World
@@ -295,6 +296,18 @@ def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str],
             raise Violation(f"{where} failed with {error!r}") from error
         return real_unexpected(where, error)
 
+    real_commit = Coordinator.commit
+
+    def commit(self: Coordinator, request: Any, wall_ms: int) -> Any:
+        """24: whatever the coordinator thinks, only an owner in its current epoch may have committed."""
+        group = self.group(request.group_id)
+        member = None if group is None else group.members.get(request.member_id)
+        outcome, response = real_commit(self, request, wall_ms)
+        if outcome.records and request.member_id and (member is None or member.member_epoch != request.member_epoch):
+            raise Violation(f"24: member {request.member_id} committed in epoch {request.member_epoch}: {member}")
+        counts["commits accepted"] += bool(outcome.records)
+        return outcome, response
+
     secrets = SimpleNamespace(token_bytes=rng.randbytes)
     places: list[tuple[Any, str, Any]] = [
         (aio, "insecure_channel", lambda target, options=None, **_: SimChannel(net, target)),
@@ -311,6 +324,7 @@ def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str],
         (node.services.listener, "add_public_extras", lambda server, services: None),
         (node.services.listener, "set_serving", _set_serving),
         (node.broker.housekeeping, "os", _Os),
+        (Coordinator, "commit", commit),
         (node.broker.broker, "os", _Os),
         (node.broker.cleaner, "Pacer", lambda: lambda: None),
         (ottla.client.producer, "Random", lambda: Random(rng.getrandbits(64))),
