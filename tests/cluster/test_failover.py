@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from ottla.v1 import data_pb2, record_pb2
-from tests.cluster.harness import LocalCluster, data_stub
+from tests.cluster.harness import LocalCluster, data_stub, eventually
 from tests.cluster.test_data import batch, read_all
 
 pytestmark = pytest.mark.cluster
@@ -150,10 +150,13 @@ def test_a_stream_without_producer_id_never_reorders_over_a_failover(cluster: Lo
     leader = cluster.leader("t", 0)
     via = next(i for i in cluster.nodes if i != leader)
     killed = threading.Event()
+    acknowledged: dict[int, int] = {}
 
     def requests() -> Iterator[data_pb2.ProduceRequest]:
         for number in range(2000):
             if number == 300:
+                # A busy machine answers later; the kill is to come in the middle of answers, not before the first.
+                eventually(lambda: len(acknowledged) >= 200, True, 20)
                 cluster[leader].kill()
                 killed.set()
             yield data_pb2.ProduceRequest(
@@ -169,7 +172,6 @@ def test_a_stream_without_producer_id_never_reorders_over_a_failover(cluster: Lo
             )
             time.sleep(0.001)
 
-    acknowledged: dict[int, int] = {}
     with cluster.channel(via) as channel, contextlib.suppress(grpc.RpcError):
         for message in data_stub(channel).ProduceStream(requests(), timeout=40):
             for response in message.responses:
