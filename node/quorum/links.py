@@ -153,6 +153,8 @@ class Links:
 
     async def _dial(self, node_id: int, address: str) -> None:
         wait_s = _REDIAL_MIN_S
+        this = asyncio.current_task()
+        assert this is not None
         async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
             connect: grpc.aio.StreamStreamMultiCallable[pb.RaftFrame, Any] = channel.stream_stream(
                 f"/{_SERVICE}/Connect",
@@ -167,12 +169,13 @@ class Links:
                 except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError):
                     pass
                 except asyncio.CancelledError:
-                    # grpc cancels the reader of a stream that broke; only a cancel of this task itself ends it.
-                    task = asyncio.current_task()
-                    if self._stopping or (task is not None and task.cancelling()):
-                        raise
+                    # grpc cancels the reader of a stream that broke: that alone is no reason to end.
+                    pass
                 finally:
                     call.cancel()
+                if this.cancelling():
+                    # A cancel of this task itself, which grpc may also have turned into an error of the call.
+                    raise asyncio.CancelledError
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, _REDIAL_MAX_S)
 
