@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from node.quorum.links import Links
+from tests.node.quorum.harness import until
 
 
 class Broken(grpc.RpcError):
@@ -41,7 +42,6 @@ async def test_a_stream_that_grpc_cancelled_is_dialled_again():
 
     links._handshake_out = handshake
     links.dial(2, "127.0.0.1:1")
+    await until(lambda: len(tries) >= 3)
     async with asyncio.timeout(10):
-        while len(tries) < 3:
-            await asyncio.sleep(0.01)
         await links.stop()
