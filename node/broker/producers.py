@@ -85,7 +85,9 @@ class ProducerTable:
             if stored.base_sequence == sequence and stored.last_sequence == header.last_sequence:
                 return stored
         oldest = producer.batches[0].base_sequence
-        if 0 < (oldest - header.last_sequence) % _SEQUENCES < _SEQUENCES // 2:
+        # Nothing lies before an epoch's first batch, however the numbers wrap: "stored" would be a lie.
+        is_first = oldest == 0 and len(producer.batches) < BATCHES_REMEMBERED
+        if not is_first and 0 < (oldest - header.last_sequence) % _SEQUENCES < _SEQUENCES // 2:
             raise ApiError(
                 pb.ERROR_CODE_DUPLICATE_SEQUENCE_NUMBER,
                 f"sequence {sequence} of producer {producer_id} was stored before; only the last {BATCHES_REMEMBERED} "

@@ -81,6 +81,13 @@ def test_an_older_duplicate_is_told_apart_from_a_gap() -> None:
     assert log.refused(header(11)) == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
+def test_nothing_was_stored_before_the_first_batch() -> None:
+    log = Log()
+    log.send(header(0))
+    assert log.refused(header(2**31 - 1)) == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log.refused(header(2**31 - 3, 3)) == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
 def test_a_batch_that_overlaps_a_stored_one_is_out_of_order() -> None:
     log = Log()
     log.send(header(0, 3))
