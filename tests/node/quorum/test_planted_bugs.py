@@ -78,8 +78,8 @@ BUGS = [
     Bug(
         "a snapshot is not synced",
         STORE,
-        "            file.write_at(0, [raw])\n            file.sync()",
-        "            file.write_at(0, [raw])",
+        "                file.write_at(0, [raw])\n                file.sync()",
+        "                file.write_at(0, [raw])",
         "test_store.py",
     ),
     Bug(
@@ -235,6 +235,11 @@ def run_copy(root: Path, bug: Bug | None) -> subprocess.CompletedProcess[str]:
     command += tests
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_every_planted_bug_still_finds_its_place(bug: Bug) -> None:
+    assert (ROOT / bug.file).read_text().count(bug.old) == 1
 
 
 @pytest.mark.long
