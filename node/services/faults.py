@@ -128,6 +128,9 @@ async def _streaming(name: str, metrics: Metrics, context: Context, running: Awa
         await abort(context, error)
     except (grpc.aio.AbortError, asyncio.CancelledError):
         raise
+    except grpc.aio.InternalError:
+        # A message could not be handed over: the client is gone, and gRPC's cancellation has not reached us yet.
+        raise asyncio.CancelledError from None
     except Exception as error:
         metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
         await abort(context, unexpected(name, error))

@@ -1,10 +1,12 @@
 """How a whole call fails: a status that generic tools understand."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import pytest
+import structlog.testing
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -80,3 +82,15 @@ async def test_a_long_wait_is_said_in_full(call: Callable[[Exception], Any], wai
     retry = error_details_pb2.RetryInfo()
     assert rpc_status.from_call(failed).details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == (wait_ms or faults.RETRY_MS)
+
+
+async def test_a_client_that_is_gone_before_an_answer_is_no_fault_of_ours() -> None:
+    metrics = Metrics()
+
+    async def serve(_context: Any) -> None:
+        raise grpc.aio.InternalError  # what a write raises when the cancellation is still on its way
+
+    with structlog.testing.capture_logs() as lines, pytest.raises(asyncio.CancelledError):
+        await faults.stream("Gone", metrics, serve)(None, None)  # type: ignore[arg-type]
+    assert lines == []
+    assert "UNKNOWN_SERVER_ERROR" not in metrics.render().decode()
