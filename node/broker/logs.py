@@ -10,8 +10,9 @@ from node.broker import snapshots
 from node.broker.host import Host
 from node.broker.partition import Partition
 from node.broker.settings import topic_settings
+from ottla.protocol.batch import CorruptBatch
 from storage.directory import Checkpoint, LogDirectory
-from storage.errors import StorageError
+from storage.errors import LogDamaged, StorageError
 from storage.fs import FileSystem
 from storage.log import Log
 
@@ -46,10 +47,25 @@ def open_partition(
         complete_is_damage=directory.same_boot,
     )
     partition = Partition(host, *key, key[0].hex(), records, _BEFORE_METADATA)
-    partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
     if records.damaged_at is None:
-        partition.rebuild_producers(snapshots.load(fs, path, host.clock_ms()))
+        try:
+            partition.rebuild_producers(snapshots.load(fs, path, host.clock_ms()))
+        except CorruptBatch as error:
+            # A start reads no closed segment but for this, and then only the headers.
+            _mark_damage(records, error)
+    partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
     return partition
+
+
+def _mark_damage(records: Log, found: CorruptBatch) -> None:
+    """Finds the first bad batch, so that the log ends there until it is fetched anew. Raises StorageError, OSError."""
+    for suspect in (*[None] * (records.segment_count - 1), records.log_end_offset - 1):
+        run = records.begin_scrub(suspect)
+        if run is not None:
+            run.run(lambda: None)
+            if records.complete_scrub(run):
+                return
+    raise LogDamaged(str(found))
 
 
 def close_partitions(

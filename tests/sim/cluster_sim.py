@@ -300,7 +300,7 @@ def run_seed(seed: int, *, verbose: bool = False) -> ClusterSim:
             print(sim.world.story(400 if verbose else 200))
             traceback.print_exception(error, limit=-6, file=sys.stdout)
             print(f"seed {seed} failed after {sim.events} events at {sim.world.now_ms:.1f} ms: {error}\n{sim.swarm}")
-            print(f"again: python -m tests.sim.cluster_sim --seed {seed} --verbose")
+            print(f"again: make sim SEED={seed}, or python -m tests.sim.cluster_sim --seed {seed} --verbose")
         raise
     return sim
 
@@ -308,15 +308,16 @@ def run_seed(seed: int, *, verbose: bool = False) -> ClusterSim:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Simulates the whole cluster under faults.")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--seeds", default="0:20", help="from:to")
-    parser.add_argument("--minutes", type=float, help="goes on from the first seed for so long")
+    parser.add_argument("--seeds", help="from:to")
+    parser.add_argument("--minutes", type=float, help="for so long, new seeds or from the first of --seeds on")
     parser.add_argument(
         "--keep-going", action="store_true", help="counts failed seeds instead of stopping at the first"
     )
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     quiet()
-    first, last = (options.seed, options.seed + 1) if options.seed is not None else map(int, options.seeds.split(":"))
+    given = options.seeds or ("0:20" if options.minutes is None else f"{int(time.time())}:0")
+    first, last = (options.seed, options.seed + 1) if options.seed is not None else map(int, given.split(":"))
     total: Counter[str] = Counter()
     started = time.process_time()
     began = time.monotonic()
@@ -353,7 +354,8 @@ def main() -> None:
     )
     for name, count in sorted(total.items()):
         print(f"  {name}: {count}")
-    print(f"failed: {failed}")
+    if failed:
+        sys.exit(f"{len(failed)} seeds failed: {failed}")
 
 
 def quiet() -> None:

@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.sim import cluster_sim
+from tests.sim.cluster_loop import Violation
+from tests.sim.cluster_mutants import BUGS, ROOT, Bug, plant
 from tests.sim.cluster_sim import quiet, run_seed
 
 
@@ -32,6 +36,32 @@ def test_one_seed_gives_one_history() -> None:
         traces.append(done.stdout.partition("trace ")[2][:8])
     assert len(traces[0]) == 8
     assert traces[0] == traces[1]
+
+
+def test_a_broken_promise_is_told_with_all_that_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(self: cluster_sim.ClusterSim) -> None:
+        raise Violation("planted")
+
+    monkeypatch.setattr(cluster_sim.Faults, "start", lambda self: broken(self.sim))
+    quiet()
+    with pytest.raises(Violation, match="planted"):
+        run_seed(5)
+    printed = capsys.readouterr().out
+    assert printed.count("\n") > 200
+    assert "seed 5 failed after" in printed
+    assert "make sim SEED=5" in printed
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_the_planted_bugs_can_still_be_planted(bug: Bug, tmp_path: Path) -> None:
+    """The search takes half an hour (`python -m tests.sim.cluster_mutants`); docs/testing.md has its outcome."""
+    copy = tmp_path / bug.file
+    copy.parent.mkdir(parents=True)
+    copy.write_text((ROOT / bug.file).read_text())
+    plant(bug, tmp_path)
+    compile(copy.read_text(), bug.file, "exec")
 
 
 @pytest.mark.long

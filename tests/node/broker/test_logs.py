@@ -1,0 +1,37 @@
+"""Logs that are opened at a start."""
+
+from pathlib import Path
+
+from node.broker import logs
+from node.broker.partition import Partition
+from node.broker.settings import topic_settings
+from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.v1.record_pb2 import Record, Records
+from storage.directory import LogDirectory
+from storage.fs import OsFileSystem
+from storage.log import Log
+from tests.node.broker.test_partition import NOW_MS, TOPIC, Host, append, lead
+
+PAYLOAD = Records(records=[Record(value=b"v")]).SerializeToString()
+
+
+def test_a_bad_header_in_a_closed_segment_is_damage_and_no_end_of_the_node(tmp_path: Path) -> None:
+    """A start reads closed segments for their producers alone: what it then meets must not escape as a bug."""
+    fs, host = OsFileSystem(), Host()
+    directory = LogDirectory.open(fs, str(tmp_path), node_id=1, new_directory_id=bytes(16), boot_id="b")
+    path = directory.log_path(TOPIC, 0)
+    settings = topic_settings({"segment.ms": "1"}, {}, 1)
+    partition = Partition(host, TOPIC, 0, "t", Log.open(fs, path, TOPIC, 0, settings.log, now_ms=NOW_MS), settings)
+    lead(partition)
+    for number in range(4):
+        append(partition, RecordBatchView(records=PAYLOAD).records, now_ms=NOW_MS + 10 * number)
+    assert partition.log.segment_count == 4
+    partition.log.close()
+    second = sorted(Path(path).glob("*.log"))[1]
+    data = bytearray(second.read_bytes())
+    data[10] ^= 0x40  # in the header: the batch's size
+    second.write_bytes(data)
+    opened = logs.open_partition(host, directory, fs, (TOPIC, 0), None, NOW_MS)
+    assert (opened.log.damaged_at, opened.log.log_end_offset) == (1, 1)
+    opened.log.close()
+    directory.close(clean=False)
