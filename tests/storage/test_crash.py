@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from storage.directory import Checkpoint, LogDirectory
 from tests.storage.forgetful import Crashed, ForgetfulFileSystem
-from tests.storage.workload import Life, batches_of, mismatch, open_log
+from tests.storage.workload import IDENTITY, Life, batches_of, mismatch, open_log
 
 SEEDS = range(int(os.environ.get("OTTLA_CRASH_SEEDS", "12")))
 
@@ -59,6 +60,49 @@ def test_a_killed_process_loses_nothing_that_was_appended(seed: int) -> None:
         assert mismatch(log, then) is None or mismatch(log, before) is None, (crash_at, fs.trace[-1])
         if before.base == then.base and then.batches[: len(before.batches)] == before.batches:
             assert log.log_end_offset >= before.end, "an append that was finished is gone"
+
+
+KEY = (IDENTITY, 0)
+
+
+class DirectoryLife(Life):
+    """The same life in a data directory, which keeps the checkpoint: written between any two other writes."""
+
+    directory: LogDirectory | None = None
+    _remembered: int | None = None
+
+    @property
+    def checkpoint(self) -> int | None:
+        return self._remembered
+
+    @checkpoint.setter
+    def checkpoint(self, value: int | None) -> None:
+        if self.directory is not None and value is not None:
+            self.directory.write_checkpoints({KEY: Checkpoint(value, value, 0)})
+        self._remembered = value
+
+
+def _open_directory(fs: ForgetfulFileSystem) -> LogDirectory:
+    return LogDirectory.open(fs, "/data", node_id=1, new_directory_id=bytes(16), boot_id=None)
+
+
+@pytest.mark.parametrize("seed", range(100, 100 + len(SEEDS) // 4))
+def test_checkpoints_and_data_fit_after_a_crash_between_any_two_writes(seed: int) -> None:
+    crash_at = 0
+    while True:
+        crash_at += 1
+        fs = ForgetfulFileSystem(seed, crash_at)
+        life = DirectoryLife(fs, seed, steps=25)
+        with contextlib.suppress(Crashed):
+            life.directory = _open_directory(fs)
+            life.run()
+        after = fs.power_loss()
+        checkpoint = _open_directory(after).read_checkpoints().get(KEY)
+        log = open_log(after, None if checkpoint is None else checkpoint.recovery_point)
+        faults = [mismatch(log, version) for version in life.versions]
+        assert not all(faults), f"crash at operation {crash_at} ({fs.trace[-1]}): {faults}; {life.history[-6:]}"
+        if fs.operations < crash_at:
+            break
 
 
 def test_no_file_stays_open() -> None:
