@@ -86,6 +86,10 @@ sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), s
 quorum: $(BIN)/ottla-dev-ready ## The metadata quorum as real processes with both cores busy: kills, cuts, start orders (half an hour)
 	$(BIN)/python -m pytest -m long -rP tests/cluster/test_quorum.py
 
+.PHONY: promises
+promises: $(BIN)/ottla-dev-ready ## Groups and producers as real processes: kills, freezes, restarts; prints the figures (a quarter of an hour)
+	$(BIN)/python -m pytest -m long -rP tests/cluster/test_group_promises.py
+
 .PHONY: hostile
 hostile: $(BIN)/ottla-dev-ready ## Clients that mean harm, with five times the absurd calls of `make test`
 	OTTLA_FUZZ_CALLS=10000 $(BIN)/python -m pytest -rP --timeout 900 tests/cluster/test_hostile.py

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
@@ -367,6 +368,48 @@ async def test_a_handler_that_blocks_the_loop_is_not_a_dead_member(cluster: Loca
             after = await Admin(client).describe_group("busy")
             assert after.group_epoch == before.group_epoch
             assert [m.member_id for m in after.members] == [m.member_id for m in before.members]
+
+
+async def test_growth_and_new_topics_under_load_skip_nothing_whatever_the_policy(cluster: LocalCluster) -> None:
+    """C22, C23: with `latest`, records written before a partition was discovered would be skipped (KIP-1327)."""
+    async with Client(cluster.bootstrap) as client:
+        admin = Admin(client)
+        await admin.create_topic("grows", partitions=1, replication_factor=3)
+        await fill(client, "grows", range(5))
+        got: dict[TopicPartition, list[int]] = {}
+        async with Consumer(
+            topic_regex="grows.*", group="grows", bootstrap=client, auto_offset_reset="latest"
+        ) as consumer:
+
+            async def read() -> None:
+                async for record in consumer:
+                    got.setdefault(record.topic_partition, []).append(record.offset)
+
+            reading = asyncio.create_task(read())
+            async with asyncio.timeout(20):
+                while not consumer.assignment():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert await consumer.position("grows", 0) == 5, "what was there before is old"
+            written: Counter[TopicPartition] = Counter()
+            async with Producer(client) as producer:
+                for step in range(120):
+                    if step == 30:
+                        await admin.create_partitions("grows", 4)
+                    if step == 60:
+                        await admin.create_topic("grows-too", partitions=2, replication_factor=3)
+                    # At once, before any consumer has heard of them.
+                    for topic, first, last in (("grows", 30, 4), ("grows-too", 60, 2)):
+                        for number in range(last) if step >= first else range(1 if topic == "grows" else 0):
+                            sent = await producer.send_and_wait(topic, b"%d" % step, partition=number)
+                            written[TopicPartition(topic, number)] += 1
+                            assert sent.partition == number
+            async with asyncio.timeout(30):
+                while sum(map(len, got.values())) < written.total():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            reading.cancel()
+        first = {where: 5 if where == ("grows", 0) else 0 for where in written}
+        assert got == {where: list(range(first[where], first[where] + count)) for where, count in written.items()}
+        assert len(written) == 6
 
 
 async def test_misuse_is_named(cluster: LocalCluster) -> None:
