@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 SERVICE: Final = group_pb2.DESCRIPTOR.services_by_name["GroupService"]
 TICK_S: Final = 1.0
+GONE: Final = (grpc.aio.AioRpcError, grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError)
+"""What a write to a client that went away may raise."""
 WAIT_S: Final = 10.0
 LIST_WAIT_S: Final = 3.0
 LAG_WAIT_S: Final = 2.0
@@ -264,11 +266,11 @@ class GroupServices:
                 if listening:
                     try:
                         await context.write(response)
-                    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                    except GONE:
                         listening = False
         except grpc.aio.AioRpcError:
             if listening:
-                with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                with contextlib.suppress(*GONE):
                     await self._lost(node_id, context)
 
     async def _lost(self, node_id: int, context: Context) -> None:

@@ -20,13 +20,14 @@ from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.cluster.absurd import Absurd
 from tests.cluster.harness import LocalCluster, data_stub, eventually
-from tests.cluster.test_data import batch, produce, read_all
+from tests.cluster.test_data import batch, read_all
 
 pytestmark = pytest.mark.cluster
 
 MIB: Final = 2**20
 GROWTH_MAX_BYTES: Final = 300 * MIB
 STREAMS_MAX: Final = 4096
+PATIENCE_S: Final = 60
 FUZZ_CALLS: Final = int(os.environ.get("OTTLA_FUZZ_CALLS", "2000"))
 FUZZ_SEED: Final = int(os.environ.get("OTTLA_FUZZ_SEED", "20250101"))
 AT_ONCE: Final = 16
@@ -41,6 +42,14 @@ def resident(cluster: LocalCluster, node_id: int) -> int:
     process = cluster[node_id].process
     assert process is not None
     return int(psutil.Process(process.pid).memory_info().rss)
+
+
+def goes_on(cluster: LocalCluster, topic: str, partition: int) -> None:
+    """Another client's write is taken, in its turn: on a machine with work for twenty that may be a while."""
+    part = data_pb2.ProducePartition(topic=topic, partition=partition, batch=batch(b"beside"))
+    with grpc.insecure_channel(cluster[1].address(), options=UNLIMITED) as channel:
+        answer = data_stub(channel).Produce(data_pb2.ProduceRequest(partitions=[part]), timeout=PATIENCE_S)
+    assert not answer.partitions[0].HasField("error"), answer.partitions[0].error
 
 
 def open_streams(cluster: LocalCluster, rpc: str) -> int:
@@ -61,13 +70,13 @@ def _nodes_are_well(standing: LocalCluster, topic: str) -> Iterator[None]:
     yield
     for node_id, node in standing.nodes.items():
         assert node.running
-        assert "Traceback" not in node.log()
-        assert "request_failed" not in node.log()
+        failures = [line for line in node.log().splitlines() if "Traceback" in line or "request_failed" in line]
+        assert not failures, "\n".join(line[:4000] for line in failures[:3])
         growth = resident(standing, node_id) - before[node_id]
         print(f"node {node_id}: {before[node_id] / MIB:.0f} MiB resident, grew by {growth / MIB:.0f}")
         assert growth < GROWTH_MAX_BYTES, f"node {node_id} grew by {growth / MIB:.0f} MiB"
     for partition in range(3):
-        assert not produce(standing, 1, topic, partition, b"after").HasField("error")
+        goes_on(standing, topic, partition)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -149,6 +158,7 @@ async def test_streams_that_are_opened_and_left_alone(standing: LocalCluster) ->
         await asyncio.to_thread(eventually, lambda: open_streams(standing, "ProduceStream"), before[1])
 
 
+@pytest.mark.timeout(240)
 def test_ten_thousand_streams_on_one_connection(standing: LocalCluster, topic: str) -> None:
     """A client that heeds no limit is refused what is above it; other connections do not notice; all is given back."""
     before = open_streams(standing, "ProduceStream")
@@ -168,7 +178,7 @@ def test_ten_thousand_streams_on_one_connection(standing: LocalCluster, topic: s
                 refused += head[3] == RST_STREAM
         most = max(most, open_streams(standing, "ProduceStream"))
         assert before < most <= before + STREAMS_MAX
-        assert not produce(standing, 1, topic, 0, b"beside").HasField("error")
+        goes_on(standing, topic, 0)
     eventually(lambda: open_streams(standing, "ProduceStream"), before, 40)
 
 
