@@ -10,8 +10,8 @@ real runs use.
 """
 
 import argparse
-import faulthandler
 import logging
+import signal
 import sys
 import time
 import traceback
@@ -38,6 +38,8 @@ CHAOS_MS: Final = 12_000
 HEAL_MS: Final = 10_000
 FLUSH_MS: Final = 20_000
 NODES: Final = (1, 2, 3, 4)
+CPU_MAX_S: Final = 180.0
+"""What one run of the command line may take; most take 3 to 12 s."""
 
 
 class ClusterSim:
@@ -316,6 +318,7 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     quiet()
+    signal.signal(signal.SIGVTALRM, _endless)
     given = options.seeds or ("0:20" if options.minutes is None else f"{int(time.time())}:0")
     first, last = (options.seed, options.seed + 1) if options.seed is not None else map(int, given.split(":"))
     total: Counter[str] = Counter()
@@ -327,7 +330,7 @@ def main() -> None:
     while seed < last or options.minutes is not None:
         if options.minutes is not None and time.monotonic() - began > options.minutes * 60:
             break
-        faulthandler.dump_traceback_later(300, exit=True)
+        signal.setitimer(signal.ITIMER_VIRTUAL, CPU_MAX_S)
         try:
             sim = run_seed(seed, verbose=options.verbose)
         except Exception:
@@ -356,6 +359,10 @@ def main() -> None:
         print(f"  {name}: {count}")
     if failed:
         sys.exit(f"{len(failed)} seeds failed: {failed}")
+
+
+def _endless(*_: object) -> None:
+    raise Violation(f"a run took more than {CPU_MAX_S} s of CPU: something never ends")
 
 
 def quiet() -> None:
