@@ -132,7 +132,7 @@ def until_acked(cluster: LocalCluster, payload: bytes, timeout_s: float = 20.0) 
 
 
 def test_full_disks_refuse_producers_and_nothing_else_and_it_goes_on_by_itself(small: LocalCluster) -> None:
-    small.start().wait_ready()
+    small.start().wait_ready(timeout_s=60)
     for name in (TOPIC, "doomed"):
         small.create_topic(name, 1, segment_bytes=str(2**20))
     produce(small, 1, "doomed", 0, b"x" * 1000)
@@ -162,7 +162,7 @@ def test_full_disks_refuse_producers_and_nothing_else_and_it_goes_on_by_itself(s
     # A node that dies on a full disk comes back on it.
     small[3].kill()
     small[3].start()
-    small.wait_ready([3])
+    small.wait_ready([3], 60)
 
     # Room again: producers go on without being told.
     for path in others:
