@@ -294,7 +294,7 @@ class Invariants:
                 raise Violation(f"12: {truth.label}: nodes {truth.leader[1]} and {node.name} both lead epoch {epoch}")
             return
         truth.leader = (epoch, node.node_id)
-        lost_from = self._lacks(truth, shadow)
+        lost_from = self._lacks(node, truth, shadow)
         if lost_from is None:
             return
         state = partition.state
@@ -314,9 +314,10 @@ class Invariants:
         truth.marks = (epoch, 0)
         self._recount_producers(truth)
 
-    def _lacks(self, truth: Truth, shadow: Shadow) -> int | None:
-        """The first committed offset that a log does not have; compacted logs are judged by their end."""
-        if truth.compacted:
+    def _lacks(self, node: Node, truth: Truth, shadow: Shadow) -> int | None:
+        """The first committed offset that a log does not have. Compacted logs are judged by their end, and so are those
+        of a disk that rots: what is known of them has gaps."""
+        if truth.compacted or node.node_id in self.rotten:
             return shadow.end if shadow.end < truth.end else None
         if shadow.end < truth.end:
             return shadow.end
@@ -351,7 +352,7 @@ class Invariants:
         before: int,
         mark: int,
     ) -> None:
-        if not truth.compacted and mark > before:
+        if not truth.compacted and mark > before and node.node_id not in self.rotten:
             index = shadow.at(max(before, shadow.start))
             known = self._index(truth, max(before, shadow.start))
             while index < len(shadow.entries) and known < len(truth.entries):
