@@ -194,13 +194,6 @@ BUGS = [
         "if False:",
         "test_quorum.py -k remove_itself",
     ),
-    Bug(
-        "a stop leaves without handing over",
-        DRIVER,
-        "        if transfer and self._raft is not None and self._raft.role is Role.LEADER and not self.failed.done():",
-        "        if False:",
-        "test_quorum.py -k hands_over_first",
-    ),
 ]
 
 
