@@ -175,7 +175,6 @@ class Raft:
             voted_for=hard_state.voted_for if term == hard_state.term else None,
             refetch=refetch,
             durable_voters=hard_state.voters,
-            other_voters=tuple(voter for voter in hard_state.voters if voter not in log.voters),
             now_ms=now_ms,
             commit_index=snapshot.last_index,
             delivered_index=snapshot.last_index,
@@ -342,9 +341,9 @@ class Raft:
         if s.write_from <= last_index:
             effects.append = s.log.slice(s.write_from, last_index)
             s.write_from = last_index + 1
-        if s.hard_state_changed or (s.durable_voters != s.log.voters and s.is_whole):
-            # A log that is not whole may know an old voter set only; the newer one must not be forgotten for it.
-            voters = s.log.voters if s.is_whole else s.durable_voters
+        # A log that is not whole may know old voter sets only; the newer ones must not be forgotten for them.
+        voters = s.log.voters_since(s.commit_index) if s.is_whole else s.durable_voters
+        if s.hard_state_changed or s.durable_voters != voters:
             effects.hard_state = HardState(s.term, s.voted_for, voters)
             s.durable_voters = voters
             s.hard_state_changed = False

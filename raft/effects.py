@@ -30,7 +30,8 @@ class Role(Enum):
 class HardState:
     """What a node must never forget (Raft figure 2): without it, it could vote twice in a term.
 
-    `voters`: the voter set in force, kept beside the log that also holds it, for a damaged log may have lost it.
+    `voters`: everybody in the newest voter set known to be committed or in a later one, kept beside the log that also
+    holds them, for a damaged log may have lost them, and any of them may be the only one with a committed entry.
     """
 
     term: int

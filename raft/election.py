@@ -32,7 +32,7 @@ def stand(s: RaftState) -> None:
 
 def electorate(s: RaftState) -> tuple[PeerId, ...]:
     """Whom to ask for votes."""
-    return s.log.voters if s.is_whole else tuple(dict.fromkeys((*s.log.voters, *s.other_voters)))
+    return (*s.log.voters, *s.other_voters)
 
 
 def become_candidate(s: RaftState, *, transfer: bool) -> None:
@@ -73,7 +73,7 @@ def vote_of(m: PreVoteResponse | VoteResponse) -> Vote:
 
 def conclude(s: RaftState) -> None:
     """Count the votes of the round that is open, and act on a result."""
-    outcome = election_outcome(s.log.voters, s.votes, s.dead, () if s.is_whole else s.other_voters)
+    outcome = election_outcome(s.log.voters, s.votes, s.dead, s.other_voters)
     if outcome is Outcome.WON:
         if s.role is Role.PROSPECTIVE:
             become_candidate(s, transfer=False)

@@ -75,6 +75,12 @@ class RaftLog:
         """The voter set before the one in force; empty if the snapshot no longer knows it."""
         return self._voter_sets[-2][1] if len(self._voter_sets) > 1 else ()
 
+    def voters_since(self, index: int) -> tuple[PeerId, ...]:
+        """Everybody who is in the voter set in force at `index` or in a later one."""
+        at = bisect_right(self._voter_sets, index, key=lambda pair: pair[0])
+        sets = self._voter_sets[max(at - 1, 0) :]
+        return tuple(dict.fromkeys(voter for _, voters in sets for voter in voters))
+
     def term_at(self, index: int) -> int | None:
         """Return the term of the entry at `index`, None if it is compacted away or not there yet."""
         position = index - self.base_index

@@ -52,9 +52,7 @@ class RaftState:
     refetch: tuple[int, int]
     """(index, term) a damaged log reached at most; see `is_whole`."""
     durable_voters: tuple[PeerId, ...]
-    """The voter set in the hard state last written; after damage the log may know only an older one."""
-    other_voters: tuple[PeerId, ...]
-    """Who may vote beside the log's voters, for all that a damaged log knows."""
+    """The voters in the hard state last written: of the newest committed set and all later ones."""
     now_ms: int
     commit_index: int
     delivered_index: int
@@ -122,6 +120,13 @@ class RaftState:
         """
         index, term = self.refetch
         return self.log.last_index >= index or self.log.last_term > term
+
+    @property
+    def other_voters(self) -> tuple[PeerId, ...]:
+        """Who may hold committed entries beside the log's voters, for all that a damaged log knows: while it is fetched
+        again it passes through old voter sets.
+        """
+        return () if self.is_whole else tuple(voter for voter in self.durable_voters if voter not in self.log.voters)
 
     @property
     def leader_is_live(self) -> bool:

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 ended with Ctrl-C.
 """
 
 import errno
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +48,8 @@ def as_text(failure: Failure) -> str:
 
 
 def _as_json(failure: Failure) -> str:
+    import json
+
     return json.dumps({"error": {"code": failure.code, "message": failure.message, "next": failure.next_step}})
 
 

@@ -507,3 +507,48 @@ def test_row_22_a_damaged_log_that_lost_a_voter_change_still_asks_the_voters_it_
         cluster.settle()
     assert cluster.leaders() == [2]
     assert cluster.rafts[1].log.voters == (peer(1), peer(2))
+
+
+def test_row_22_a_damaged_log_that_is_fetched_again_passes_through_old_voter_sets_and_leads_in_none():
+    """Found by simulation: on its way through its own past it was the only voter, and led beside the leader."""
+    cluster = Cluster(3)
+    cluster.crash(1, 2, 3)
+    disk = cluster.disks[1]
+    disk.entries = [Entry(1, 1, EntryKind.NOOP)]
+    disk.hard_state = HardState(2, None, (peer(2),))  # before the damage it knew that 2 is the only voter now
+    cluster.start(1, refetch=(9, 2))
+    past = (
+        Entry(2, 1, EntryKind.VOTERS, voters=(peer(1), peer(3))),
+        Entry(3, 1, EntryKind.VOTERS, voters=(peer(1),)),
+    )
+    cluster.inject(AppendRequest(CLUSTER, peer(2), peer(1), 3, 1, 1, 3, past), at=1)
+    cluster.settle()
+    assert cluster.rafts[1].log.voters == (peer(1),)
+    for _ in range(5):
+        cluster.now_ms += 5000
+        cluster.tick(1)
+        cluster.settle()
+    assert cluster.leaders() == []
+
+
+def test_row_22_voters_are_remembered_beside_the_log_until_the_set_without_them_is_committed():
+    """Found by simulation: a voter that was added and taken out again alone held a committed entry, and after damage it
+    was not asked."""
+    cluster = Cluster(2, observers=1)
+    cluster.elect(1)
+    cluster.settle()
+    cluster.tick(3)
+    cluster.settle()
+    cluster.rafts[1].add_voter(peer(3), cluster.now_ms)
+    cluster.drain(1)
+    cluster.settle()
+    cluster.heartbeat(1)
+    assert set(cluster.disks[1].hard_state.voters) == {peer(1), peer(2), peer(3)}
+    cluster.rafts[1].remove_voter(peer(3), cluster.now_ms)
+    cluster.drain(1)
+    cluster.sync(1)
+    assert cluster.rafts[1].log.voters == (peer(1), peer(2))
+    assert peer(3) in cluster.disks[1].hard_state.voters
+    cluster.settle()
+    cluster.heartbeat(1)
+    assert set(cluster.disks[1].hard_state.voters) == {peer(1), peer(2)}
