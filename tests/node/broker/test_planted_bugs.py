@@ -146,8 +146,22 @@ BUGS = [
     Bug(
         "reads go beyond the high watermark",
         PARTITION,
-        "records.read(offset, max_bytes, end, min_one=min_one)",
-        "records.read(offset, max_bytes, records.log_end_offset, min_one=min_one)",
+        "records.read(offset, max_bytes, end, min_one=min_one, verify=True)",
+        "records.read(offset, max_bytes, records.log_end_offset, min_one=min_one, verify=True)",
+        ONE,
+    ),
+    Bug(
+        "who could not join at once is forgotten",
+        PARTITION,
+        "self._propose(self.leader.propose_join(self.watchers, self._host.clock_ms()))",
+        "pass",
+        ONE,
+    ),
+    Bug(
+        "the mark waits for who was refused",
+        PARTITION,
+        "if refusal is Refusal.REVERTED and self.leader.recheck(",
+        "if False and self.leader.recheck(",
         ONE,
     ),
     Bug(
