@@ -38,7 +38,7 @@ from storage.retention import deletable
 from storage.scrub import ScrubRun
 from storage.segment import Segment, StoredBatch, checked_batches
 from storage.segments import Found, OpenSegments, SegmentList, Slice
-from storage.sync import Durability, SyncTicket
+from storage.sync import Durability, SyncTicket, failure_noted, forget_failure, note_failure
 
 _REFETCH_FILE: Final = "refetch"
 """There while the log lacks what was damaged: written before the damage is cut, removed by `refetched`."""
@@ -121,19 +121,31 @@ class Log:
         )
         log = cls(fs, directory, seed, config, recovered, recovery_point or 0)
         remove_if_there(fs, os.path.join(directory, CLEAN_FILE))
-        log.refetching = _REFETCH_FILE in fs.listdir(directory)
+        names = fs.listdir(directory)
+        log.refetching = _REFETCH_FILE in names
         if not recovered.report.clean and not recovered.fresh:
-            # What a killed process wrote may still be only in the page cache: nothing found here may count as
-            # durable before it is.
-            for segment in log._segments.reaching_beyond(log.synced_end_offset):
-                segment.file.sync()
-                if segment is not log._segments.active:
-                    segment.release()
-            log._sync_directories()
+            log._make_found_durable(again=failure_noted(names))
             if log.damaged_at is None:
                 log._durable.all_until(log.log_end_offset)
                 log._try_write_state()
         return log
+
+    def _make_found_durable(self, *, again: bool) -> None:
+        """What a killed process wrote may still be only in the page cache: nothing that is found may count as durable
+        before it is. `again`: a sync of it has failed, so that the next one saves only what is written anew."""
+        try:
+            for segment in self._segments.reaching_beyond(self.synced_end_offset):
+                if again:
+                    segment.write_again(segment.position_of(self.synced_end_offset))
+                segment.file.sync()
+                if segment is not self._segments.active:
+                    segment.release()
+            self._sync_directories()
+            if again:
+                forget_failure(self._fs, self.directory)
+        except OSError:
+            note_failure(self._fs, self.directory)
+            raise
 
     @property
     def synced_end_offset(self) -> int:
@@ -268,6 +280,7 @@ class Log:
     def _fail(self, error: OSError) -> NoReturn:
         if self.failed is None:
             self.failed = str(error)
+        note_failure(self._fs, self.directory)
         raise LogFailed(f"{self.directory} serves only reads after: {self.failed}") from error
 
     def _check_writable(self) -> None:
@@ -606,7 +619,7 @@ class Log:
         self._check_writable()
         if self._durable.in_flight or (self.synced_end_offset == self.log_end_offset and not self._new_files):
             return None
-        ticket = SyncTicket(self.log_end_offset, [], self._fs, self._unsynced_directories())
+        ticket = SyncTicket(self.log_end_offset, [], self._fs, self.directory, self._unsynced_directories())
         try:
             for segment in self._segments.reaching_beyond(self.synced_end_offset):
                 ticket.files.append(segment.file.dup())

@@ -268,6 +268,12 @@ class Segment:
         # Without the sync, old bytes could come back behind new ones after a crash and pass for their continuation.
         self.file.sync()
 
+    def write_again(self, position: int) -> None:
+        """Puts the same bytes in the same place, from `position` on, so that the next sync writes them. Raises
+        OSError."""
+        for at in range(position, self.size_bytes, _SCAN_BYTES):
+            self.file.write_at(at, [self.file.pread(min(_SCAN_BYTES, self.size_bytes - at), at)])
+
     def write_index(self) -> None:
         """Stores index and summary beside the segment: a cache, so it is neither synced nor needed."""
         data = self.index.encode(self.summary)

@@ -1,10 +1,34 @@
 """What of a log is durable, and making more of it so on another thread, without a lock."""
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from storage.errors import InvariantError
 from storage.fs import File, FileSystem
+
+_UNSYNCED_FILE: Final = "unsynced"
+
+
+def note_failure(fs: FileSystem, directory: str) -> None:
+    """After a failed sync the kernel may count pages as clean that are not on the disk, and then no later sync writes
+    them. As long as they can be read, and so believed, the next to open the log has to know. The note is not synced: it
+    is in the same page cache, and a crash that takes it takes them.
+    """
+    with contextlib.suppress(OSError):
+        fs.open(os.path.join(directory, _UNSYNCED_FILE), create=True).close()
+
+
+def failure_noted(names: Sequence[str]) -> bool:
+    """Whether the log with these files had a failure that `forget_failure` has not followed."""
+    return _UNSYNCED_FILE in names
+
+
+def forget_failure(fs: FileSystem, directory: str) -> None:
+    """Everything was written again and synced. Raises OSError."""
+    fs.unlink(os.path.join(directory, _UNSYNCED_FILE))
 
 
 @dataclass(slots=True)
@@ -13,12 +37,13 @@ class SyncTicket:
 
     The ticket owns duplicates of the descriptors, so the log may roll, trim or delete segments meanwhile. `end_offset`
     (exclusive) is read and lowered on the owner's thread only: a truncation must not let the ticket vouch for the
-    bytes that are written in the place of those it syncs. `directories`: inner ones first.
+    bytes that are written in the place of those it syncs. `directories`: those to sync, inner ones first.
     """
 
     end_offset: int
     files: list[File]
     fs: FileSystem
+    log_directory: str
     directories: Sequence[str]
     error: OSError | None = field(default=None)
     done: bool = field(default=False)
@@ -32,6 +57,8 @@ class SyncTicket:
             for directory in self.directories:
                 self.fs.sync_dir(directory)
         except OSError as error:
+            # Here and not when the log is told: the process may end in between.
+            note_failure(self.fs, self.log_directory)
             self.error = error
             raise
         else:

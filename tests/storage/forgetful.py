@@ -187,10 +187,14 @@ class ForgetfulFile:
         node = self._node
         error = self._fs.step("sync", lambda: None)
         if error:
-            # What Linux does: the error is told once, the pages count as clean, their bytes never reach the disk.
-            node.pending.clear()
+            # What Linux does: the error is told once, the pages count as clean, and no later sync, of any process,
+            # writes their bytes. The length is metadata, which the journal keeps.
+            node.pending = [change for change in node.pending if change[1] is None]
             raise error
-        node.durable = bytes(node.content)
+        synced = bytearray(node.durable)
+        for position, data in node.pending:
+            _apply(synced, position, data, None)
+        node.durable = bytes(synced)
         node.pending.clear()
 
     def dup(self) -> "ForgetfulFile":

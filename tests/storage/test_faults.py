@@ -11,7 +11,7 @@ from storage.errors import DiskFull, InvariantError, LogDamaged, LogFailed
 from storage.fs import read_file
 from storage.log import Log
 from tests.storage.forgetful import ForgetfulFileSystem
-from tests.storage.workload import IDENTITY, batches_of, open_log
+from tests.storage.workload import IDENTITY, Batch, batches_of, open_log
 
 CONFIG = LogConfig(segment_bytes=1000, index_interval_bytes=100)
 FIRST = "/data/log/00000000000000000000.log"
@@ -66,6 +66,54 @@ def test_a_failed_sync_is_never_tried_again_and_vouches_for_nothing() -> None:
         log.begin_sync()
     log.close()
     assert "clean" not in fs.listdir("/data/log")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_failed_sync_did_not_save_is_written_again_by_the_next_start(killed: bool) -> None:
+    """The next sync of the same bytes succeeds, in any process, and saves nothing: the pages count as clean."""
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 2)
+    sync(log)
+    append(log, 8)
+    before = batches_of(log)
+    fs.fail("sync", errno.EIO)
+    ticket = log.begin_sync()
+    assert ticket is not None
+    with pytest.raises(OSError, match="injected"):
+        ticket.run()
+    if not killed:
+        with pytest.raises(LogFailed):
+            log.complete_sync(ticket)
+        log.close()
+    assert_a_start_saves(fs, before)
+
+
+def test_what_the_sync_of_a_start_did_not_save_is_written_again_by_the_next_one() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 2)
+    sync(log)
+    append(log, 8)
+    before = batches_of(log)
+    for _ in range(2):
+        fs = fs.kill()
+        fs.fail("sync", errno.EIO)
+        with pytest.raises(OSError, match="injected"):
+            open_log(fs, 2, CONFIG)
+    assert_a_start_saves(fs, before)
+
+
+def assert_a_start_saves(fs: ForgetfulFileSystem, before: list[Batch]) -> None:
+    """What a start counts as durable outlives the machine."""
+    log = open_log(fs.kill(), 2, CONFIG)
+    assert log.synced_end_offset == len(before)
+    append(log)
+    log.close(clean=False)
+    assert "unsynced" not in fs.listdir("/data/log")
+    for _ in range(20):
+        again = open_log(fs.power_loss(), len(before), CONFIG)
+        assert (again.damaged_at, batches_of(again)[: len(before)]) == (None, before)
 
 
 def test_a_clean_close_that_cannot_sync_leaves_no_clean_marker() -> None:

@@ -130,6 +130,11 @@ def test_after_a_failed_sync_the_next_one_succeeds_and_saves_nothing() -> None:
         file.sync()
     assert file.pread(3, 0) == b"abc"
     assert all(read_file(fs.power_loss(), "/x") == b"" for _ in range(20))
+    file.sync()
+    assert all(read_file(fs.power_loss(), "/x") == b"" for _ in range(20))
+    file.write_at(1, [b"b"])
+    file.sync()
+    assert all(read_file(fs.power_loss(), "/x") == b"\0b" for _ in range(20))
 
 
 def test_a_full_disk_takes_what_fits_and_a_kill_loses_nothing() -> None:

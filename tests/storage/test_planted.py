@@ -87,10 +87,31 @@ BUGS = [
     ),
     Bug(
         "what a killed process wrote counts as durable unsynced",
-        "storage.log:Log.open",
+        "storage.log:Log._make_found_durable",
         "segment.file.sync()",
         "pass",
         POWER,
+    ),
+    Bug(
+        "a start believes a sync that comes after a failed one",
+        "storage.log:Log._make_found_durable",
+        "if again:\n                segment",
+        "if False:\n                segment",
+        lambda: test_faults.test_what_a_failed_sync_did_not_save_is_written_again_by_the_next_start(killed=False),
+    ),
+    Bug(
+        "a failed sync is noted only when the log is told",
+        "storage.sync:SyncTicket.run",
+        "note_failure(self.fs, self.log_directory)",
+        "pass",
+        lambda: test_faults.test_what_a_failed_sync_did_not_save_is_written_again_by_the_next_start(killed=True),
+    ),
+    Bug(
+        "a start whose sync failed is not noted",
+        "storage.log:Log._make_found_durable",
+        "note_failure(self._fs, self.directory)",
+        "pass",
+        test_faults.test_what_the_sync_of_a_start_did_not_save_is_written_again_by_the_next_one,
     ),
     Bug(
         "the clean marker is written although the sync failed",
