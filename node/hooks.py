@@ -6,6 +6,7 @@ with everything that is set:
     POST /hooks?write=ENOSPC           writes, new files and new directories fail; `write=` ends it
     POST /hooks?sync=EIO               syncs fail; what they should have made durable counts as lost
     POST /hooks?sync_ms=500            syncs take longer
+    POST /hooks?path=.*/quorum/.*      the three above are for files and directories whose whole path matches
     POST /hooks?clock_ms=3600000       the wall clock is off by so much
     POST /hooks?drop=Fetch|Raft.*&fail=Produce&share=0.3
                                        of the calls whose method matches, a share is never answered, or refused at once
@@ -42,6 +43,7 @@ class Hooks:
         self.write_errno = 0
         self.sync_errno = 0
         self.sync_ms = 0
+        self.path_pattern: re.Pattern[str] | None = None
         self.clock_ms = 0
         self.drop: re.Pattern[str] | None = None
         self.fail: re.Pattern[str] | None = None
@@ -70,6 +72,7 @@ class Hooks:
             "write": errno.errorcode.get(self.write_errno, ""),
             "sync": errno.errorcode.get(self.sync_errno, ""),
             "sync_ms": self.sync_ms,
+            "path": self.path_pattern.pattern if self.path_pattern else "",
             "clock_ms": self.clock_ms,
             "drop": self.drop.pattern if self.drop else "",
             "fail": self.fail.pattern if self.fail else "",
@@ -77,42 +80,49 @@ class Hooks:
         }
         return Reply(200, json.dumps(found).encode() + b"\n", "application/json")
 
-    def before_write(self) -> None:
+    def before_write(self, path: str) -> None:
         """Raises what a write shall fail with."""
-        if number := self.write_errno:
+        if self._hits(path) and (number := self.write_errno):
             raise OSError(number, f"{errno.errorcode[number]} by a test hook")
 
-    def before_sync(self) -> None:
+    def before_sync(self, path: str) -> None:
         """Takes its time, and raises what a sync shall fail with."""
+        if not self._hits(path):
+            return
         if self.sync_ms:
             time.sleep(self.sync_ms / 1000)
         if number := self.sync_errno:
             raise OSError(number, f"{errno.errorcode[number]} by a test hook")
 
+    def _hits(self, path: str) -> bool:
+        pattern = self.path_pattern
+        return pattern is None or pattern.fullmatch(path) is not None
+
 
 class HookedFile(OsFile):
     """A file whose writes and syncs may fail."""
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_hooks", "_path")
 
-    def __init__(self, fd: int, hooks: Hooks) -> None:
+    def __init__(self, fd: int, hooks: Hooks, path: str) -> None:
         super().__init__(fd)
         self._hooks = hooks
+        self._path = path
 
     def write_at(self, position: int, buffers: Sequence[Buffer]) -> None:
-        self._hooks.before_write()
+        self._hooks.before_write(self._path)
         super().write_at(position, buffers)
 
     def allocate(self, size: int) -> None:
-        self._hooks.before_write()
+        self._hooks.before_write(self._path)
         super().allocate(size)
 
     def sync(self) -> None:
-        self._hooks.before_sync()
+        self._hooks.before_sync(self._path)
         super().sync()
 
     def dup(self) -> Self:
-        return type(self)(os.dup(self._fd), self._hooks)
+        return type(self)(os.dup(self._fd), self._hooks, self._path)
 
 
 class HookedFileSystem(OsFileSystem):
@@ -123,11 +133,11 @@ class HookedFileSystem(OsFileSystem):
 
     def open(self, path: str, *, create: bool = False) -> HookedFile:
         if create:
-            self._hooks.before_write()
-        return HookedFile(self._descriptor(path, create=create), self._hooks)
+            self._hooks.before_write(path)
+        return HookedFile(self._descriptor(path, create=create), self._hooks, path)
 
     def makedirs(self, path: str, *, durable: bool = True) -> None:
-        self._hooks.before_write()
+        self._hooks.before_write(path)
         super().makedirs(path, durable=durable)
 
 
@@ -188,6 +198,7 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "write": ("write_errno", _error),
     "sync": ("sync_errno", _error),
     "sync_ms": ("sync_ms", _milliseconds),
+    "path": ("path_pattern", _pattern),
     "clock_ms": ("clock_ms", lambda text: int(text or "0")),
     "drop": ("drop", _pattern),
     "fail": ("fail", _pattern),

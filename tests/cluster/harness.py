@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class Node:
     paused: bool = False
     starts: int = field(default=0)
     environment: Mapping[str, str] = field(default_factory=dict)
+    flags: Sequence[str] = ()
 
     def address(self, listener: str = "public") -> str:
         return f"127.0.0.1:{self.base_port + _OFFSETS[listener] + self.node_id - 1}"
@@ -57,7 +58,7 @@ class Node:
     def start(self) -> None:
         assert not self.running, f"node {self.node_id} runs already"
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "node"]
+        command = [sys.executable, "-m", "node", *self.flags]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
@@ -105,6 +106,12 @@ class Node:
             return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    def hook(self, query: str) -> None:
+        """Sets a fault (node/hooks.py) in a node that was started with `--test-hooks`; gone with the process."""
+        url = f"http://{self.address('http')}/hooks?{query}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5) as reply:
+            reply.read()
 
     @property
     def ready(self) -> bool:

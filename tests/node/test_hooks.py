@@ -45,6 +45,20 @@ def test_syncs_fail_or_take_their_time(tmp_path: Path) -> None:
     assert time.monotonic() - started >= 0.05
 
 
+def test_one_directory_s_files_fail(tmp_path: Path) -> None:
+    hooks = Hooks()
+    hooks.fs.makedirs(str(tmp_path / "bad"))
+    good, bad = (hooks.fs.open(str(tmp_path / name), create=True) for name in ("good", "bad/file"))
+    hooks.set("sync=EIO&write=EIO&path=.*/bad/.*")
+    good.write_at(0, [b"x"])
+    good.sync()
+    for broken in (lambda: bad.write_at(0, [b"x"]), bad.sync, bad.dup().sync):
+        with pytest.raises(OSError, match="EIO"):
+            broken()
+    hooks.set("path=.*/other/.*")
+    bad.sync()
+
+
 @pytest.mark.parametrize("query", ["write=OUCH", "sync_ms=-1", "sync_ms=x", "share=2", "drop=(", "meteor=1"])
 def test_nonsense_changes_nothing(query: str) -> None:
     hooks = Hooks()
