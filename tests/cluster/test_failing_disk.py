@@ -33,7 +33,7 @@ class Load(threading.Thread):
 
     def __init__(self, cluster: LocalCluster) -> None:
         super().__init__(daemon=True)
-        self._bootstrap = cluster.bootstrap
+        self._nodes = cluster.bootstrap
         self.over = False
         self.offsets: list[int] = []
         self.longest_s = 0.0
@@ -41,7 +41,7 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         try:
-            with Producer(self._bootstrap, linger_ms=0) as producer:
+            with Producer(self._nodes, linger_ms=0) as producer:
                 self._write(producer)
         except BaseException as error:
             self.error = error
@@ -162,13 +162,13 @@ def test_a_node_whose_metadata_log_fails_stops_and_is_back_after_a_start_on_a_di
     assert "EIO by a test hook" in log
     load.wait_for(100)
     assert cluster.controller() != victim
-    create(cluster, "afterwards", via)
+    create(cluster, "afterwards", via, replication_factor=2)
 
     cluster[victim].start()
     cluster.wait_ready([victim], 60)
     eventually(lambda: isr(cluster, via), [1, 2, 3], 60)
-    for topic in ("meanwhile", "afterwards"):
-        eventually(lambda topic=topic: isr(cluster, victim, topic), [1, 2, 3], 30)  # type: ignore[misc]
+    eventually(lambda: isr(cluster, victim, "meanwhile"), [1, 2, 3], 30)
+    assert len(isr(cluster, victim, "afterwards")) == 2
     load.end()
     values = read_all(cluster, victim, TOPIC, until=len(load.offsets))
     assert values == [b"%08d" % number * 2500 for number in range(len(load.offsets))]
@@ -177,12 +177,12 @@ def test_a_node_whose_metadata_log_fails_stops_and_is_back_after_a_start_on_a_di
     print(f"{fault} of {'the leader' if leads else 'a follower'}: topic after {took_s:.2f} s, {len(values)} records")
 
 
-def create(cluster: LocalCluster, topic: str, via: int) -> None:
+def create(cluster: LocalCluster, topic: str, via: int, replication_factor: int = 3) -> None:
     """As a client does it: again until it is there."""
     deadline = time.monotonic() + 20
     while topic not in {found.name for found in cluster.metadata(via).topics}:
         assert time.monotonic() < deadline, f"{topic} was not made"
         try:
-            cluster.create_topic(topic, 1, via=via)
+            cluster.create_topic(topic, 1, replication_factor, via=via)
         except (grpc.RpcError, AssertionError):
             time.sleep(0.1)
