@@ -68,6 +68,7 @@ class Fetcher:
         self._removed: set[Key] = set()
         self._call: grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse] | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._writes_to: object = None  # the call that is written to now: gRPC breaks a call that two write to at once
 
     @property
     def idle(self) -> bool:
@@ -192,8 +193,15 @@ class Fetcher:
     async def _write(
         self, call: "grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse]"
     ) -> None:
-        while self._due or self._removed:
-            await call.write(self._request())
+        if self._writes_to is call:
+            return  # whoever writes to it goes on until nothing is due
+        self._writes_to = call
+        try:
+            while self._due or self._removed:
+                await call.write(self._request())
+        finally:
+            if self._writes_to is call:
+                self._writes_to = None
 
     def _request(self) -> messages.ReplicaFetchRequest:
         due, self._due = self._due, {}

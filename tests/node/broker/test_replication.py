@@ -127,6 +127,26 @@ async def test_group_commit_counts_only_what_every_in_sync_replica_has_synced(tm
         assert receipt.replicas_synced == 3
 
 
+async def test_what_is_synced_is_told_without_breaking_the_stream(tmp_path: Path) -> None:
+    """Two writes at once break a gRPC call: the answer to what came, and the news of the thread that syncs."""
+    async with running(tmp_path) as cluster:
+        cluster.create([1, 2, 3], partitions=8, flush="ack")
+        broker = cluster.nodes[1].broker
+        await cluster.produce(1, batch(b"first"))
+        before = set(broker.streams)
+        for index in range(30):
+            waiting = []
+            for number in range(8):
+                records = batch(b"%d" % index)
+                appended = broker.append(
+                    TOPIC_ID, number, records, acks=-1, current_leader_epoch=None, now_ms=broker.wall_ms()
+                )
+                waiting.append(broker.acknowledged(appended, 5000))
+                await asyncio.sleep(0.0005)
+            await asyncio.gather(*waiting)
+        assert set(broker.streams) == before
+
+
 async def test_clean_stop_and_start_scans_nothing_and_keeps_everything(tmp_path: Path) -> None:
     async with running(tmp_path) as cluster:
         cluster.create([1, 2, 3])
