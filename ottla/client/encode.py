@@ -82,13 +82,15 @@ def record_size_max(key: bytes | None, value: bytes | None, headers: bytes) -> i
 
 
 def encode_partition(
-    topic: str, topic_id: bytes, partition: int, header: "RecordBatchView", payload: bytes
+    topic: str, topic_id: bytes, partition: int, leader_epoch: int, header: "RecordBatchView", payload: bytes
 ) -> list[bytes]:
-    """One element of `ProduceRequest.partitions`. `header` is a batch without its payload."""
+    """One element of `ProduceRequest.partitions`, for the leader in that epoch. `header` is a batch without payload."""
     head = header.SerializeToString()
     field = PAYLOAD_COMPRESSED if header.attributes else PAYLOAD_RECORDS
     payload_prefix = _PAYLOAD_TAGS[field] + varint(len(payload))
-    where = ProducePartitionView(topic=topic, topic_id=topic_id, partition=partition).SerializeToString()
+    where = ProducePartitionView(
+        topic=topic, topic_id=topic_id, partition=partition, current_leader_epoch=leader_epoch
+    ).SerializeToString()
     batch_prefix = b"\x22" + varint(len(head) + len(payload_prefix) + len(payload))
     length = len(where) + len(batch_prefix) + len(head) + len(payload_prefix) + len(payload)
     return [b"\x22" + varint(length) + where + batch_prefix + head + payload_prefix, payload]

@@ -105,7 +105,7 @@ class ProduceStream:
         header = batch.header(state.codec, state.producer_id)
         topic = state.topics.get(batch.topic)
         topic_id = topic.topic_id if topic is not None else b""
-        return encode_partition(batch.topic, topic_id, batch.partition, header, batch.payload or b"")
+        return encode_partition(batch.topic, topic_id, batch.partition, batch.sent_epoch, header, batch.payload or b"")
 
     def _take(self, answer: ProduceStreamResponse) -> bool:
         for response in answer.responses:

@@ -43,6 +43,7 @@ class Batch:
         "receipt",
         "retry_at_ms",
         "sent_as_lowest",
+        "sent_epoch",
         "sent_ms",
         "sent_to",
         "sequence",
@@ -72,6 +73,7 @@ class Batch:
         self.sent_to: int | None = None
         self.sent_ms = 0
         self.sent_as_lowest = False
+        self.sent_epoch = -1
         self.retry_at_ms = 0
         self.maybe_written = False
         # its outcome

@@ -8,6 +8,8 @@ Rules (KIP-98, protocol.md section 9):
   sending the same batch again. At most five batches of a partition are on their way; none is sent before a lower one.
 - OUT_OF_ORDER_SEQUENCE_NUMBER is final only for an attempt that was sent as the lowest unacknowledged one. Then it was
   not stored, nor was anything after it, and the partition goes on in a new producer epoch from sequence 0.
+- Every attempt names the leader's epoch, and only the leader in that epoch may answer: "out of order" from one that was
+  replaced, and has not heard of it, says nothing about what its successor has stored.
 - A new epoch begins only where nothing is on its way and no earlier batch is unresolved, and for one partition alone: a
   failure in one never repeats batches of another (librdkafka 4953).
 """
@@ -176,7 +178,7 @@ class ProducerState:
 
     def _mark_sent(self, queue: Queue, batch: Batch, lowest: bool, now_ms: int) -> Batch:
         batch.attempt += 1
-        batch.sent_to = queue.leader.node_id
+        batch.sent_to, batch.sent_epoch = queue.leader
         batch.sent_ms = now_ms
         batch.sent_as_lowest = lowest
         return batch
@@ -264,7 +266,8 @@ class ProducerState:
             return self._sequence_refused(queue, batch, code, now_ms)
         if not error.retriable:
             return [self._fail(queue, batch, batch.error)]
-        if self._learn_leader(queue, error):
+        self._learn_leader(queue, error)
+        if batch.sent_epoch < queue.leader.epoch:
             batch.retry_at_ms = now_ms
         else:
             self._back_off(batch, now_ms, error.retry_after_ms)
@@ -358,12 +361,10 @@ class ProducerState:
         batch.new_epoch = True
         return []
 
-    def _learn_leader(self, queue: Queue, error: ApiError) -> bool:
-        """Takes a newer leader from an error (KIP-951); True if the retry can go there at once."""
-        if error.leader is None or error.epoch is None or error.epoch <= queue.leader.epoch:
-            return False
-        queue.leader = Leader(error.leader, error.epoch)
-        return True
+    def _learn_leader(self, queue: Queue, error: ApiError) -> None:
+        """Takes a newer leader from an error (KIP-951): a retry can go there at once."""
+        if error.leader is not None and error.epoch is not None and error.epoch > queue.leader.epoch:
+            queue.leader = Leader(error.leader, error.epoch)
 
     def _set_leader(self, queue: Queue, leader: Leader, now_ms: int) -> None:
         former, queue.leader = queue.leader.node_id, leader

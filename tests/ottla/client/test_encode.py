@@ -46,12 +46,13 @@ def test_a_request_parses_as_the_public_message():
     append_record(parts, None, b"", b"", 0)
     payload = b"".join(parts)
     header = RecordBatchView(record_count=2, last_offset_delta=1, producer_id=7, base_sequence=9, payload_crc=5)
-    pieces = encode_partition("topic", b"i" * 16, 3, header, payload)
+    pieces = encode_partition("topic", b"i" * 16, 3, 5, header, payload)
     request = ProduceRequest.FromString(encode_request(11, -1, 5000, "me", pieces + pieces))
     assert (request.request_id, request.acks, request.timeout_ms, request.client_id) == (11, -1, 5000, "me")
     assert len(request.partitions) == 2
     for part in request.partitions:
         assert (part.topic, part.topic_id, part.partition) == ("topic", b"i" * 16, 3)
+        assert part.current_leader_epoch == 5
         assert (part.batch.record_count, part.batch.producer_id, part.batch.base_sequence) == (2, 7, 9)
         first, second = part.batch.records.records
         assert (first.key, first.value, first.timestamp_delta) == (b"k", b"v", 3)
@@ -63,7 +64,7 @@ def test_a_request_parses_as_the_public_message():
 
 def test_compressed_payloads_go_into_their_own_field():
     header = RecordBatchView(attributes=1, record_count=1)
-    pieces = encode_partition("t", b"i" * 16, 0, header, b"not looked at")
+    pieces = encode_partition("t", b"i" * 16, 0, 0, header, b"not looked at")
     batch = ProduceRequest.FromString(encode_request(1, 1, 1, "", pieces)).partitions[0].batch
     assert batch.WhichOneof("payload") == "compressed_records"
     assert batch.compressed_records == b"not looked at"

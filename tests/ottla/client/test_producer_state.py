@@ -200,6 +200,17 @@ def test_a_new_leader_in_the_metadata_ends_what_is_in_flight_to_the_old_one():
     assert not batches[0].is_done
 
 
+def test_every_attempt_is_for_the_leader_in_one_epoch():
+    # A leader that was replaced without knowing it has an older log: its "out of order" must not count.
+    state = state_with()
+    batch = one_by_one(state, 1)[0]
+    assert (batch.sent_to, batch.sent_epoch) == (1, 0)
+    state.on_metadata("t", TOPIC_ID, [Leader(1, 3)], 60)
+    answer(state, batch, pb.ERROR_CODE_FENCED_LEADER_EPOCH, now_ms=61, leader=1, epoch=3)
+    assert [t.batches for t in state.poll(61).transmits] == [[batch]], "at once: the answer is to an older belief"
+    assert (batch.sent_to, batch.sent_epoch) == (1, 3)
+
+
 def test_older_metadata_is_ignored():
     state = state_with()
     state.on_metadata("t", TOPIC_ID, [Leader(2, 5)], 0)
