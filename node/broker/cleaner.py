@@ -161,7 +161,7 @@ class Cleaner:
     async def _reopen_damaged(self) -> None:
         """Once another node leads, a damaged replica opens its log again, cuts the damage and fetches it anew."""
         broker = self._broker
-        self._damaged |= {key for key, partition in broker.partitions.items() if _refused_to_lead(partition)}
+        self._damaged |= {key for key, partition in broker.partitions.items() if _is_damaged(partition)}
         for key in sorted(self._damaged):
             state = broker.image.partition(*key)
             if key not in broker.partitions or state is None:
@@ -171,8 +171,10 @@ class Cleaner:
                 await broker.reopen(key)
 
 
-def _refused_to_lead(partition: Partition) -> bool:
-    return partition.offline is not None and (partition.log.refetching or partition.log.damaged_at is not None)
+def _is_damaged(partition: Partition) -> bool:
+    return partition.offline is not None and (
+        partition.damaged or partition.log.refetching or partition.log.damaged_at is not None
+    )
 
 
 def _usable(partition: Partition) -> bool:

@@ -56,6 +56,8 @@ class Partition:
         self.leader: LeaderReplica | None = None
         self.follower: FollowerReplica | None = None
         self.offline: str | None = None
+        self.damaged = False
+        """Offline because its log is damaged: it is to be opened again once another node leads."""
         self.closed = False
         self.disk_full_at: frozenset[int] = frozenset()
         self.watchers: dict[int, Watcher] = {}
@@ -149,8 +151,11 @@ class Partition:
         damaged_at = self.log.damaged_at
         assert damaged_at is not None
         log.error("damaged_log_refetched", partition=self.name, offset=damaged_at, damage=self.log.recovery.damage)
-        self._truncate(damaged_at)
-        self.rebuild_producers()  # a damaged log was opened without
+        try:
+            self._truncate(damaged_at)
+            self._read_producers()  # a damaged log was opened without
+        except StorageError as error:
+            self.fail(error)  # alone: the other partitions of this node are to follow the metadata
 
     def reconfigure(self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Topic configs or the brokers' states changed."""
@@ -488,9 +493,12 @@ class Partition:
             self.follower.observed(offset, offset)
 
     def _truncate(self, offset: int) -> None:
-        """Cuts the log, then the mark (KAFKA-14704), then what the producers wrote after it."""
+        """Cuts the log, then the mark (KAFKA-14704), then what the producers wrote after it. Raises StorageError."""
         self._host.log_cut(self)
-        self.log.truncate_to(offset)
+        try:
+            self.log.truncate_to(offset)
+        except CorruptBatch as error:
+            raise LogDamaged(str(error)) from None
         self._after_cut()
 
     def _after_cut(self) -> None:
@@ -500,10 +508,17 @@ class Partition:
         if follower is not None and follower.truncated(end):
             log.error("committed_records_truncated", partition=self.name, log_end=end)
         if not self.producers.truncated(end):
+            self._read_producers()
+
+    def _read_producers(self) -> None:
+        """After a cut. Never goes on without them: this replica may lead next. Raises LogDamaged."""
+        try:
             self.rebuild_producers()
+        except CorruptBatch as error:
+            raise LogDamaged(str(error)) from None
 
     def rebuild_producers(self, table: ProducerTable | None = None) -> None:
-        """Replays the log after what `table` (a snapshot) covers, all of it without one."""
+        """Replays the log after what `table` (a snapshot) covers, all of it without one. Raises CorruptBatch."""
         records = self.log
         table = table or ProducerTable()
         if not records.log_start_offset <= table.end_offset <= records.log_end_offset:
@@ -564,6 +579,7 @@ class Partition:
         if self.offline is not None:
             return
         self.offline = str(error)
+        self.damaged = isinstance(error, LogDamaged)
         log.error("partition_offline", partition=self.name, error=str(error))
         self.acks.fail(lambda: refusals.log_failed(self.name))
         self.wake_readers()

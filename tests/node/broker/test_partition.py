@@ -21,7 +21,7 @@ from ottla.protocol.batch import CorruptBatch, crc_seed
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Codec, Record, Records, Segment
-from storage.errors import OffsetsOutOfOrder
+from storage.errors import LogDamaged, OffsetsOutOfOrder
 from storage.fs import OsFile, OsFileSystem
 from storage.log import Log
 
@@ -501,6 +501,47 @@ class TestDamage:
         lead(damaged, epoch=2)
         assert append(damaged, b"0", producer_id=5).duplicate
         assert append(damaged, b"1", producer_id=5, base_sequence=1).base_offset == 1
+
+    def test_a_second_damage_below_the_first_takes_the_partition_offline_alone(
+        self, damaged: Partition, host: Host, tmp_path: Path
+    ) -> None:
+        """What lies below the damage that is known is read for its producers, the first time since the start."""
+        path = next((tmp_path / "log").glob("*.log"))
+        data = bytearray(path.read_bytes())
+        data[10] ^= 0x40  # in the first header: the batch's size
+        path.write_bytes(data)
+        damaged.follow(state(leader=2, epoch=1))
+        assert damaged.offline is not None
+        assert damaged.damaged, "to be opened again"
+        assert len(host.failures) == 1
+
+    def test_a_cut_of_the_damage_that_fails_takes_the_partition_offline_alone(
+        self, damaged: Partition, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(self: OsFile, size: int) -> None:
+            raise OSError(5, "injected")
+
+        monkeypatch.setattr(OsFile, "truncate", broken)
+        damaged.follow(state(leader=2, epoch=1))
+        assert damaged.offline is not None
+        assert len(host.failures) == 1
+
+    def test_damage_met_by_a_truncation_takes_the_partition_offline(
+        self, partition: Partition, host: Host, tmp_path: Path
+    ) -> None:
+        """A cut that takes all remembered batches of a producer reads the log for the earlier ones. Never go on without
+        them: this replica may lead next, and would store a repeated batch again."""
+        lead(partition)
+        append(partition, b"0", producer_id=5)
+        for number in range(5):
+            append(partition, b"x", producer_id=5, base_sequence=1 + number)
+        path = next((tmp_path / "own").glob("*.log"))
+        data = bytearray(path.read_bytes())
+        data[10] ^= 0x40
+        path.write_bytes(data)
+        partition.follow(state(leader=2, epoch=1))
+        with pytest.raises(LogDamaged):
+            partition.diverged((0, 1))
 
 
 class TestLookUp:

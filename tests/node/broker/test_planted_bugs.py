@@ -216,7 +216,7 @@ BUGS = [
     Bug(
         "producers outlive a truncation",
         PARTITION,
-        "        if not self.producers.truncated(end):\n            self.rebuild_producers()",
+        "        if not self.producers.truncated(end):\n            self._read_producers()",
         "        pass",
         ONE,
     ),
