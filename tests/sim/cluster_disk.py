@@ -43,8 +43,18 @@ class Disk(ForgetfulFileSystem):
                     found.append(node)
         return found
 
+    def has_unsynced_writes(self) -> bool:
+        return any(node.pending for node in self.inodes())
+
     def used_bytes(self) -> int:
         return sum(len(node.content) for node in self.inodes())
+
+    def exists(self, path: str) -> bool:
+        try:
+            self.size(path)
+        except OSError:
+            return False
+        return True
 
     def fill(self) -> None:
         """No room for one more byte, until `capacity_bytes` is None again."""

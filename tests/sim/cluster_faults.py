@@ -112,6 +112,7 @@ class Faults:
         """The one node whose disk may be damaged in this run."""
         self._quiet_until_ms = 0.0
         self._looping: dict[str, int] = {}
+        self._controller_died_ms = self._broker_died_ms = float("-inf")
 
     def start(self) -> None:
         self._next()
@@ -168,6 +169,7 @@ class Faults:
             return False
         sim, rng = self.sim, self.rng
         sim.world.note(f"{'power loss' if power else 'kill'} {node.name}")
+        self._count_crash(node)
         if power:
             sim.invariants.power_lost(node)
         node.crash(power=power)
@@ -177,6 +179,19 @@ class Faults:
         wait_ms = rng.choice((20, 200, 1500, 3000)) if down_ms is None else down_ms
         sim.world.scheduler.after(wait_ms, sim.restart, node)
         return True
+
+    def _count_crash(self, node: Node) -> None:
+        counts, now_ms = self.sim.counts, self.sim.world.now_ms
+        counts["nodes crashed"] += 1
+        counts["rare: crashes of a node that was still starting"] += not node.active
+        counts["rare: crashes with unsynced writes"] += node.disk.has_unsynced_writes()
+        is_controller = self.sim.log.leader == node.node_id
+        other_ms = self._broker_died_ms if is_controller else self._controller_died_ms
+        counts["rare: a controller and another broker died within a second"] += now_ms - other_ms <= 1000
+        if is_controller:
+            self._controller_died_ms = now_ms
+        else:
+            self._broker_died_ms = now_ms
 
     def _kill(self) -> bool:
         return self.crash(self._any())
@@ -384,7 +399,8 @@ class Faults:
             if truth is not None:
                 cold = min(log.synced_end_offset, truth.end)
                 found += [segment.path for segment in log._segments.closed() if segment.next_offset <= cold]
-        return found
+        # Of a node that is down these are the files of its last start; its disk may be another one by now.
+        return [path for path in found if node.disk.exists(path)]
 
     def _wipe(self) -> bool:
         node = self._damageable()

@@ -7,6 +7,7 @@ allowed only where power was lost.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -92,7 +93,6 @@ class Truth:
     groups: Groups = field(default_factory=Groups)
     group_epochs: dict[str, int] = field(default_factory=dict)
     member_epochs: dict[tuple[str, str], int] = field(default_factory=dict)
-    commits: set[tuple[str, Any, int]] = field(default_factory=set)
 
     @property
     def label(self) -> str:
@@ -112,6 +112,9 @@ class Invariants:
         self.topics_ever: dict[bytes, str] = {}
         self.deleted: set[bytes] = set()
         self.led: dict[tuple[Key, int], Led] = {}
+        self.looks = 0
+        self.unresolved: Callable[[str, int], int] = lambda topic, number: 0
+        """How many sends to a partition have no outcome yet; for counting only."""
         self.lost_power = False
         self.lost_disk: set[int] = set()
         """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
@@ -128,7 +131,7 @@ class Invariants:
                 raise Violation(f"25: topic id {topic_id.hex()} came back")
             self.topics_ever[topic_id] = image.topics[topic_id].name
         for key in sorted(delta.changed_partitions):
-            before, after = self.image.partition(*key), image.partition(*key)
+            after = image.partition(*key)
             if after is None:
                 continue
             for node_id in after.isr:
@@ -139,22 +142,56 @@ class Invariants:
                 self.led[key, after.leader] = Led(after.leader_epoch, after.replicas)
             if after.leader != NO_LEADER and after.leader not in after.isr:
                 raise Violation(f"15: {after} has a leader outside of its ISR")
+            before = self.image.partition(*key)
             if before is not None:
-                self._count_change(before, after)
+                self._count_change(key, before, after)
+        for node_id in delta.changed_brokers:
+            self._count_registration(self.image.brokers.get(node_id), image.brokers.get(node_id))
         self.image = image
 
-    def _count_change(self, before: Any, after: Any) -> None:
+    def _count_registration(self, before: Any, after: Any) -> None:
+        if before is None or after is None or before.broker_epoch == after.broker_epoch:
+            return
+        self.counts["registrations of restarted brokers"] += 1
+        if after.unclean_stop:
+            self.counts["rare: registrations after an unclean shutdown"] += 1
+        if after.directory_id != before.directory_id:
+            self.counts["rare: registrations with another disk"] += 1
+        if not before.fenced:
+            self.counts["rare: registrations before the old incarnation was fenced"] += 1
+
+    def _count_leader_change(self, key: Key, before: Any) -> None:
+        """A leader is replaced, or goes: what was going on meanwhile?"""
+        truth = self.truths.get(key)
+        shadow = self.shadows.get(before.leader, {}).get(key)
+        if truth is None or shadow is None:
+            return
+        if shadow.end > truth.end:
+            self.counts["rare: leader changes with uncommitted batches"] += 1
+        if self.unresolved(truth.name, truth.number):
+            self.counts["rare: leader changes with sends on their way"] += 1
+        if truth.internal:
+            for group in truth.groups.by_id.values():
+                self.counts["rare: coordinators of a group replaced"] += bool(group.members)
+                self.counts["rare: coordinators replaced while members join or give back"] += group.state in (
+                    "assigning",
+                    "reconciling",
+                )
+
+    def _count_change(self, key: Key, before: Any, after: Any) -> None:
         counts = self.counts
         if after.leader != before.leader:
+            if before.leader != NO_LEADER:
+                self._count_leader_change(key, before)
             counts["elections"] += after.leader != NO_LEADER
             if before.leader == NO_LEADER and after.leader != NO_LEADER:
                 if after.leader in before.elr:
-                    counts["rare: ELR election"] += 1
+                    counts["rare: elections from the ELR"] += 1
                 elif after.leader in before.last_known_elr or after.recovering:
-                    counts["rare: last_known_elr recovery"] += 1
-            counts["leaderless"] += after.leader == NO_LEADER
+                    counts["rare: elections of the most complete log (last known ELR)"] += 1
+            counts["partitions without a leader"] += after.leader == NO_LEADER
         if after.elr and not before.elr:
-            counts["rare: ELR in use"] += 1
+            counts["rare: partitions with an ELR"] += 1
         if len(after.isr) < len(before.isr):
             counts["ISR shrinks"] += 1
         elif len(after.isr) > len(before.isr):
@@ -167,6 +204,7 @@ class Invariants:
             self.look(process)
 
     def look(self, node: Node) -> None:
+        self.looks += 1
         shadows = self.shadows[node.node_id]
         for key, partition in node.plane.broker.partitions.items():
             shadow = shadows.get(key)
@@ -193,17 +231,19 @@ class Invariants:
         if log.failed is not None and shadow is not None:
             shadow.damaged = True  # it may lose what it had; what it commits with its last breath counts
         if log.damaged_at is not None:
-            if shadow is not None:
+            if shadow is not None and not shadow.damaged:
                 shadow.damaged = True
+                self.counts["rare: logs found damaged"] += 1
             return
         if shadow is None or shadow.log is not log:
             shadow = self._adopt(node, key, truth, shadow, log)
         start, end = log.log_start_offset, log.log_end_offset
         if start < shadow.start:
-            shadow.entries.clear()  # the log was restarted further down
+            self.counts["rare: logs begun again further down"] += 1
+            shadow.entries.clear()
             shadow.end = start
         if end < shadow.end or (log.epochs.latest_epoch or 0) < shadow.epoch:
-            self.counts["rare: truncation"] += 1
+            self.counts["rare: truncations of diverging logs"] += 1
             while shadow.entries and shadow.entries[-1].next > end:
                 shadow.entries.pop()
         seen_end = shadow.entries[-1].next if shadow.entries else start
@@ -239,6 +279,7 @@ class Invariants:
 
     def _adopt(self, node: Node, key: Key, truth: Truth, old: Shadow | None, log: Any) -> Shadow:
         """A log that was opened: after a start, or anew."""
+        self.counts["rare: torn tails cut at a start"] += log.recovery.truncated_bytes > 0
         shadow = Shadow(log, [], log.log_start_offset, log.log_start_offset)
         self.shadows[node.node_id][key] = shadow
         if old is not None and node.node_id in self.rotten:
@@ -293,6 +334,7 @@ class Invariants:
             if epoch == truth.leader[0] and truth.leader[1] != node.node_id:
                 raise Violation(f"12: {truth.label}: nodes {truth.leader[1]} and {node.name} both lead epoch {epoch}")
             return
+        self._count_new_leader(node, key, truth, partition)
         truth.leader = (epoch, node.node_id)
         lost_from = self._lacks(node, truth, shadow)
         if lost_from is None:
@@ -304,8 +346,8 @@ class Invariants:
                 f"{node.name} leads {truth.label} in epoch {epoch} with {shadow.end} offsets; {truth.end} were "
                 f"committed, those from {lost_from} on are gone ({'recovering' if state.recovering else 'in sync'})"
             )
-        self.counts["committed records lost to power, flush=replica"] += truth.end - lost_from
-        self.world.note(f"{truth.label}: records {lost_from} to {truth.end} were lost to power")
+        self.counts["committed records lost where that is allowed"] += truth.end - lost_from
+        self.world.note(f"{truth.label}: records {lost_from} to {truth.end} were lost, which is allowed here")
         while truth.entries and truth.entries[-1].next > lost_from:
             truth.entries.pop()
             truth.payloads.pop()
@@ -313,6 +355,16 @@ class Invariants:
         truth.cuts += 1
         truth.marks = (epoch, 0)
         self._recount_producers(truth)
+
+    def _count_new_leader(self, node: Node, key: Key, truth: Truth, partition: Any) -> None:
+        counts = self.counts
+        counts["leaderships begun"] += 1
+        counts["rare: high watermarks withheld by a new leader"] += not partition.leader.high_watermark_known
+        counts["rare: leaderships begun in recovery"] += partition.state.recovering
+        old = self.nodes.get(truth.leader[1])
+        if old is not None and old is not node and old.up:
+            led = old.partitions.get(key)
+            counts["rare: two leaders at once, of different epochs"] += led is not None and led.leader is not None
 
     def _lacks(self, node: Node, truth: Truth, shadow: Shadow) -> int | None:
         """The first committed offset that a log does not have. Compacted logs are judged by their end, and so are those
@@ -415,9 +467,11 @@ class Invariants:
         if len(held) < enough and not (self.lost_disk and len(held) + len(self.lost_disk) >= enough):
             raise Violation(f"17: {truth.label} up to {mark} is committed, but only {held} have it; {enough} must")
         if leader.pending is not None:
-            self.counts["rare: committed under a maximal ISR"] += 1
+            self.counts["rare: commits while an ISR change is on its way"] += 1
+        if len(leader.replicas) > len(held) >= enough:
+            self.counts["rare: commits that not all replicas have"] += 1
         if leader.leader_epoch != (fresh[-1].epoch if fresh else leader.leader_epoch):
-            self.counts["rare: an earlier epoch's records committed"] += 1
+            self.counts["rare: commits of an earlier epoch's records"] += 1
 
     def _holds(self, shadow: Shadow, last: list[Entry], truth: Truth) -> bool:
         if not last:
@@ -432,7 +486,7 @@ class Invariants:
 
     def _known_to_newest(self, node: Node, key: Key, truth: Truth, fresh: list[Entry]) -> None:
         """An old leader may still learn that all of its ISR has something: then the new leader has it too."""
-        self.counts["rare: an old leader commits"] += 1
+        self.counts["rare: commits by a leader that is replaced already"] += 1
         newest = self.shadows[truth.leader[1]].get(key)
         if newest is not None and fresh and not truth.compacted:
             index = newest.at(fresh[0].base)
@@ -450,6 +504,7 @@ class Invariants:
         if entry.producer_epoch < epoch:
             raise Violation(f"22: {truth.label}: epoch {entry.producer_epoch} of a producer after {epoch}: {entry}")
         if entry.producer_epoch > epoch:
+            self.counts["rare: producers that began another epoch"] += epoch >= 0
             expected = 0
         if entry.sequence != expected:
             raise Violation(f"21: {truth.label}: sequence {entry.sequence}, {expected} was due: {entry}")
@@ -486,8 +541,6 @@ class Invariants:
             if group.group_epoch < before and group.group_epoch:
                 raise Violation(f"23: group {group_id} went from epoch {before} back to {group.group_epoch}")
             truth.group_epochs[group_id] = group.group_epoch
-            for at, value in group.offsets.items():
-                truth.commits.add((group_id, at, value.offset))
 
     def _owners(self, truth: Truth) -> None:
         for group_id, group in truth.groups.by_id.items():

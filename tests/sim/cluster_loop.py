@@ -168,7 +168,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         if until_ms > world.scheduler.now_ms:
             world.scheduler.after(until_ms - world.scheduler.now_ms, self.execute, call, *args)
             return
-        world.touched = self.process if self.checked else None
+        if self.checked:
+            if world.touched is not None and world.touched is not self.process:
+                world.after_event(world.touched)  # one event may break both ends of a connection
+            world.touched = self.process
         world.record(self.label, call, args)
         self._running = True
         events._set_running_loop(self)

@@ -22,12 +22,17 @@ ELECTIONS: Final = "node/controller/state/elections.py"
 
 
 class Bug(NamedTuple):
-    """`old` occurs once in `file`; `new` in its place is the bug."""
+    """`old` occurs once in `file`; `new` in its place is the bug, or a part of it: `more` has others."""
 
     name: str
     file: str
     old: str
     new: str
+    more: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def changes(self) -> tuple[tuple[str, str, str], ...]:
+        return ((self.file, self.old, self.new), *self.more)
 
 
 BUGS: Final = [
@@ -65,7 +70,7 @@ BUGS: Final = [
     Bug(
         "producers outlive a truncation",
         PARTITION,
-        "        if not self.producers.truncated(end):\n            self.rebuild_producers()",
+        "        if not self.producers.truncated(end):\n            self._read_producers()",
         "        pass",
     ),
     Bug(
@@ -173,16 +178,173 @@ BUGS: Final = [
         "            if False:\n                raise ApiError(\n                    "
         'pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,\n                    f"this partition',
     ),
+    Bug(
+        "the high watermark ignores a member whose growth is in flight",
+        REPLICA,
+        "self.maximal_isr = self.isr | nodes",
+        "self.maximal_isr = self.isr",
+    ),
+    Bug(
+        "a shrink counts before the controller has made it",
+        REPLICA,
+        "self.maximal_isr = self.isr | nodes",
+        "self.maximal_isr = nodes",
+    ),
+    Bug(
+        "divergence is judged by offsets alone",
+        REPLICA,
+        "if epoch < last_fetched_epoch or end < fetch_offset else None",
+        "if end < fetch_offset else None",
+    ),
+    Bug(
+        "a follower cuts to the leader's end of an epoch it does not have",
+        REPLICA,
+        "return min(end, own_end) if own_epoch == epoch else own_end",
+        "return end",
+    ),
+    Bug(
+        "the mark outlives the truncation",
+        REPLICA,
+        "        self.high_watermark = log_end\n        return True",
+        "        return True",
+    ),
+    Bug(
+        "flush=ack counts what followers have not synced",
+        REPLICA,
+        "end = progress.synced_end if flush_ack else progress.fetch_offset\n            if",
+        "end = progress.fetch_offset\n            if",
+    ),
+    Bug(
+        "reads go beyond the high watermark",
+        PARTITION,
+        "records.read(offset, max_bytes, end, min_one=min_one, verify=True)",
+        "records.read(offset, max_bytes, 2**62, min_one=min_one, verify=True)",
+        ((PARTITION, "if start <= offset < end:\n", "if start <= offset < records.log_end_offset:\n"),),
+    ),
+    Bug(
+        "a diverged position counts",
+        PARTITION,
+        "        if diverging is not None:\n            return diverging\n        if not records",
+        "        if not records",
+    ),
+    Bug(
+        "acknowledged before it is replicated",
+        PARTITION,
+        "elif appended.end_offset <= leader.high_watermark:",
+        "elif appended.end_offset >= 0:",
+    ),
+    Bug(
+        "a leader acknowledges what it wrote in an earlier epoch",
+        PARTITION,
+        "        self.acks.fail(lambda: refusals.leader_changed(self.name, hint))\n",
+        "",
+    ),
+    Bug(
+        "a follower truncates to its own high watermark",
+        PARTITION,
+        "high_watermark=mark)\n        if self.log.damaged_at",
+        "high_watermark=mark)\n        self._truncate(mark)\n        if self.log.damaged_at",
+    ),
+    Bug(
+        "followers do not learn the producers",
+        PARTITION,
+        "self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())\n",
+        "pass\n",
+    ),
+    Bug(
+        "the log start passes the high watermark",
+        PARTITION,
+        "self.log.advance_log_start(min(log_start, follower.high_watermark))",
+        "self.log.advance_log_start(min(log_start, self.log.log_end_offset))",
+    ),
+    Bug(
+        "a stream's broker epoch is not compared",
+        "node/broker/replication.py",
+        "self._broker_epoch if self._is_current() else None",
+        "self._broker_epoch",
+    ),
+    Bug(
+        "a follower answers for what it has not written",
+        "node/broker/fetcher.py",
+        "                fetch_offset=records.log_end_offset,",
+        "                fetch_offset=records.log_end_offset + 1,",
+    ),
+    Bug(
+        "any live replica may lead",
+        ELECTIONS,
+        "    eligible = [n for n in elr if n in live]\n",
+        "    eligible = live\n",
+    ),
+    Bug(
+        "the ELR outlives min ISR",
+        ELECTIONS,
+        "    if len(new_isr) >= enough or not choice.clean:\n",
+        "    if not choice.clean:\n",
+    ),
+    Bug(
+        "a fenced broker stays in the ISR",
+        ELECTIONS,
+        "n in wanted and n not in lost and draft.eligible(n, partition))",
+        "n in wanted and n not in lost)",
+    ),
+    Bug(
+        "an election before all log ends are known",
+        ELECTIONS,
+        "        if all(draft.log_end(n, partition) is not None for n in last_known):\n",
+        "        if any(draft.log_end(n, partition) is not None for n in last_known):\n",
+    ),
+    Bug(
+        "the shortest log wins",
+        ELECTIONS,
+        "    return max(\n        (n for n in partition.replicas if n in candidates),",
+        "    return min(\n        (n for n in partition.replicas if n in candidates),",
+    ),
+    Bug(
+        "ISR changes of an earlier partition epoch count",
+        "node/controller/state/partitions.py",
+        "    if wish.partition_epoch != partition.partition_epoch:\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "ISR changes name members without their broker epoch",
+        "node/controller/state/partitions.py",
+        "broker.broker_epoch != member.broker_epoch:",
+        "False:",
+    ),
+    Bug(
+        "an unclean stop is forgotten",
+        "node/controller/state/brokers.py",
+        "lost_by_flush=request.unclean_stop, wiped=wiped)",
+        "lost_by_flush=False, wiped=wiped)",
+    ),
+    Bug(
+        "a restart keeps its leaderships",
+        "node/controller/state/brokers.py",
+        "    reconsider_all(draft, request.node_id, cause, lost_by_flush",
+        "    0 and reconsider_all(draft, request.node_id, cause, lost_by_flush",
+    ),
+    Bug(
+        "the controller answers before its entry is committed",
+        "node/controller/shell.py",
+        "        committed = self._publisher.image.index\n",
+        "        committed = self._log_end.index\n",
+    ),
+    Bug(
+        "producer ids start over with each controller",
+        "node/metadata/apply.py",
+        "        self._next_producer_id = record.next_producer_id\n",
+        "        pass\n",
+    ),
 ]
 
 
 def plant(bug: Bug, root: Path) -> None:
     """Changes the copy below `root`. Raises ValueError where the line has gone."""
-    path = root / bug.file
-    text = path.read_text()
-    if text.count(bug.old) != 1:
-        raise ValueError(f"{bug.name}: {bug.old!r} is {text.count(bug.old)} times in {bug.file}")
-    path.write_text(text.replace(bug.old, bug.new))
+    for file, old, new in bug.changes:
+        text = (root / file).read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{bug.name}: {old!r} is {text.count(old)} times in {file}")
+        (root / file).write_text(text.replace(old, new))
 
 
 def search(bug: Bug) -> str:

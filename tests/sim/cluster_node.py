@@ -20,6 +20,7 @@ from grpc import aio
 import node.broker.broker
 import node.broker.cleaner
 import node.broker.housekeeping
+import node.broker.refusals
 import node.control
 import node.data
 import node.main
@@ -30,9 +31,13 @@ import node.services.offsets
 import node.services.produce
 import node.services.produce_stream
 import ottla.client.producer
+from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
 from node.config import Settings
 from node.groups.coordinator import Coordinator
+from node.groups.shell import GroupShell
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
 from tests.sim.cluster_disk import Disk
 from tests.sim.cluster_grpc import SimChannel, SimServer
 from tests.sim.cluster_loop import Process, SimLoop, Violation, World
@@ -302,11 +307,35 @@ def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str],
         """24: whatever the coordinator thinks, only an owner in its current epoch may have committed."""
         group = self.group(request.group_id)
         member = None if group is None else group.members.get(request.member_id)
-        outcome, response = real_commit(self, request, wall_ms)
+        try:
+            outcome, response = real_commit(self, request, wall_ms)
+        except ApiError as error:
+            counts[f"rare: commits refused ({pb.ErrorCode.Name(error.code).removeprefix('ERROR_CODE_').lower()})"] += 1
+            raise
+        refused = sum(result.HasField("error") for result in response.offsets)
+        counts["rare: commits refused (not the owner)"] += bool(refused)
         if outcome.records and request.member_id and (member is None or member.member_epoch != request.member_epoch):
             raise Violation(f"24: member {request.member_id} committed in epoch {request.member_epoch}: {member}")
         counts["commits accepted"] += bool(outcome.records)
         return outcome, response
+
+    real_duplicate = Partition._duplicate
+
+    def duplicate(self: Partition, *args: Any) -> Any:
+        counts["rare: repeated batches answered with the stored offset"] += 1
+        return real_duplicate(self, *args)
+
+    real_not_available = node.broker.refusals.offset_not_available
+
+    def not_available(*args: Any) -> Any:
+        counts["rare: reads refused while the mark was withheld"] += 1
+        return real_not_available(*args)
+
+    real_load = GroupShell._load
+
+    def load(self: GroupShell, *args: Any) -> None:
+        counts["rare: groups loaded by a coordinator"] += 1
+        real_load(self, *args)
 
     secrets = SimpleNamespace(token_bytes=rng.randbytes)
     places: list[tuple[Any, str, Any]] = [
@@ -325,6 +354,9 @@ def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str],
         (node.services.listener, "set_serving", _set_serving),
         (node.broker.housekeeping, "os", _Os),
         (Coordinator, "commit", commit),
+        (Partition, "_duplicate", duplicate),
+        (node.broker.refusals, "offset_not_available", not_available),
+        (GroupShell, "_load", load),
         (node.broker.broker, "os", _Os),
         (node.broker.cleaner, "Pacer", lambda: lambda: None),
         (ottla.client.producer, "Random", lambda: Random(rng.getrandbits(64))),

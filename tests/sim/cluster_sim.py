@@ -10,6 +10,7 @@ real runs use.
 """
 
 import argparse
+import json
 import logging
 import signal
 import sys
@@ -63,6 +64,7 @@ class ClusterSim:
         self.healing = False
         self.faults = Faults(self, Random(f"{seed} faults"))
         self.workload = Workload(self, Random(f"{seed} workload"))
+        self.invariants.unresolved = self.workload.sends_on_their_way
         for n in self.nodes.values():
             n.ended = self._ended
             n.sync_ms = self.swarm.sync_ms
@@ -307,6 +309,49 @@ def run_seed(seed: int, *, verbose: bool = False) -> ClusterSim:
     return sim
 
 
+class Totals:
+    """What many runs came to: each count, and in how many seeds it was not 0."""
+
+    def __init__(self, first: int, path: str | None) -> None:
+        self.first = first
+        self.path = path
+        self.seeds: list[int] = []
+        self.failed: list[int] = []
+        self.events = self.looks = self.trace = 0
+        self.counts: Counter[str] = Counter()
+        self.in_seeds: Counter[str] = Counter()
+        self._started_s = time.process_time()
+
+    def add(self, seed: int, sim: ClusterSim) -> None:
+        self.seeds.append(seed)
+        self.events += sim.events
+        self.looks += sim.invariants.looks
+        self.counts.update(sim.counts)
+        self.in_seeds.update(name for name, count in sim.counts.items() if count)
+        self.trace = zlib.crc32(sim.world.trace_hash.to_bytes(4), self.trace)
+
+    @property
+    def line(self) -> str:
+        took_s = time.process_time() - self._started_s
+        return (
+            f"{len(self.seeds)} seeds from {self.first}, {self.events} checked events ({self.looks} looks at a data "
+            f"loop), {took_s:.0f} s of CPU, {self.events / max(took_s, 0.001):.0f} events/s, trace {self.trace:08x}"
+        )
+
+    def save(self) -> None:
+        """For whoever adds up several runs, also one that was stopped."""
+        if self.path is None:
+            return
+        found = vars(self) | {"cpu_s": time.process_time() - self._started_s}
+        with open(self.path, "w") as file:
+            json.dump(found, file, indent=1, sort_keys=True)
+
+    def print(self) -> None:
+        print(self.line)
+        for name, count in sorted(self.counts.items()):
+            print(f"  {name}: {count} in {self.in_seeds[name]} seeds")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Simulates the whole cluster under faults.")
     parser.add_argument("--seed", type=int)
@@ -315,17 +360,15 @@ def main() -> None:
     parser.add_argument(
         "--keep-going", action="store_true", help="counts failed seeds instead of stopping at the first"
     )
+    parser.add_argument("--totals", help="a JSON file with what was counted, written after every seed")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     quiet()
     signal.signal(signal.SIGVTALRM, _endless)
     given = options.seeds or ("0:20" if options.minutes is None else f"{int(time.time())}:0")
     first, last = (options.seed, options.seed + 1) if options.seed is not None else map(int, given.split(":"))
-    total: Counter[str] = Counter()
-    started = time.process_time()
+    totals = Totals(first, options.totals)
     began = time.monotonic()
-    events = done = trace = 0
-    failed: list[int] = []
     seed = first
     while seed < last or options.minutes is not None:
         if options.minutes is not None and time.monotonic() - began > options.minutes * 60:
@@ -334,31 +377,19 @@ def main() -> None:
         try:
             sim = run_seed(seed, verbose=options.verbose)
         except Exception:
-            failed.append(seed)
+            totals.failed.append(seed)
             if not options.keep_going:
                 raise
             sys.stdout.flush()
         else:
-            total.update(sim.counts)
-            events += sim.events
-            done += 1
-            trace = zlib.crc32(sim.world.trace_hash.to_bytes(4), trace)
-            if done % 20 == 0:
-                took_s = time.process_time() - started
-                print(
-                    f"... seed {seed}: {done} runs, {events} events, {events / took_s:.0f}/s, failed {failed}",
-                    flush=True,
-                )
+            totals.add(seed, sim)
+            if len(totals.seeds) % 20 == 0:
+                print(f"... seed {seed}: {totals.line}, failed {totals.failed}", flush=True)
+        totals.save()
         seed += 1
-    took_s = time.process_time() - started
-    print(
-        f"{done} seeds from {first}, {events} checked events, {took_s:.0f} s of CPU, {events / took_s:.0f} events/s, "
-        f"trace {trace:08x}"
-    )
-    for name, count in sorted(total.items()):
-        print(f"  {name}: {count}")
-    if failed:
-        sys.exit(f"{len(failed)} seeds failed: {failed}")
+    totals.print()
+    if totals.failed:
+        sys.exit(f"{len(totals.failed)} seeds failed: {totals.failed}")
 
 
 def _endless(*_: object) -> None:

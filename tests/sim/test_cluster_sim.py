@@ -57,11 +57,13 @@ def test_a_broken_promise_is_told_with_all_that_is_needed(
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_the_planted_bugs_can_still_be_planted(bug: Bug, tmp_path: Path) -> None:
     """The search takes half an hour (`python -m tests.sim.cluster_mutants`); docs/testing.md has its outcome."""
-    copy = tmp_path / bug.file
-    copy.parent.mkdir(parents=True)
-    copy.write_text((ROOT / bug.file).read_text())
+    files = {file for file, _, _ in bug.changes}
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text((ROOT / file).read_text())
     plant(bug, tmp_path)
-    compile(copy.read_text(), bug.file, "exec")
+    for file in files:
+        compile((tmp_path / file).read_text(), file, "exec")
 
 
 @pytest.mark.long
