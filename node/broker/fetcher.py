@@ -45,14 +45,14 @@ class Followers(Protocol):
 
 
 class Followed:
-    """A partition followed here. `asked`: a position was sent and its one answer is still to come, so that no answer
-    is ever taken for that to another position."""
+    """A partition followed here. `asked` is the number of the position whose one answer is still to come, 0: none, so
+    that no answer is ever taken for that to another position, not even where a log was cut and opened again."""
 
     __slots__ = ("asked", "partition", "retry")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
-        self.asked = False
+        self.asked = 0
         self.retry: asyncio.TimerHandle | None = None
 
 
@@ -68,6 +68,7 @@ class Fetcher:
         self._removed: set[Key] = set()
         self._call: grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse] | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._position = 1
         self._writes_to: object = None  # the call that is written to now: gRPC breaks a call that two write to at once
 
     @property
@@ -142,7 +143,7 @@ class Fetcher:
             self._removed.clear()
             self._due = dict(self._followed)
             for followed in self._followed.values():
-                followed.asked = False
+                followed.asked = 0
             first = self._request()
             first.hello.CopyFrom(hello)
             await call.write(first)
@@ -225,9 +226,12 @@ class Fetcher:
                 last_fetched_epoch=-1 if epoch is None else epoch,
                 log_start_offset=partition.kept_log_start,
                 synced_end_offset=records.synced_end_offset,
-                progress_only=followed.asked,
+                progress_only=followed.asked != 0,
+                position=followed.asked or self._position,
             )
-            followed.asked = True
+            if not followed.asked:
+                followed.asked = self._position
+                self._position += 1
         return request
 
     # --- results
@@ -241,9 +245,9 @@ class Fetcher:
         follower = partition.follower
         if follower is None or follower.leader != self.leader_id or partition.closed or partition.offline is not None:
             return
-        if not followed.asked or (result.leader_epoch != follower.leader_epoch and not result.HasField("error")):
-            return  # the answer to a position in an earlier epoch; that in this one is still to come
-        followed.asked = False
+        if result.position != followed.asked:
+            return  # the answer to an earlier position; that to this one is still to come
+        followed.asked = 0
         try:
             if result.HasField("error"):
                 self._refused(followed, result)

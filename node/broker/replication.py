@@ -247,7 +247,9 @@ class FollowerStream:
     ) -> int:
         """Adds one partition's result to `parts`, without copying its batches; returns their size."""
         wanted = position.wanted
-        result = messages.ReplicaFetchResult(topic_id=wanted.topic_id, partition=wanted.partition)
+        result = messages.ReplicaFetchResult(
+            topic_id=wanted.topic_id, partition=wanted.partition, position=wanted.position
+        )
         data = b""
         try:
             partition = position.partition

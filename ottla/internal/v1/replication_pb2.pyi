@@ -256,6 +256,7 @@ class ReplicaFetchPartition(_message.Message):
     LOG_START_OFFSET_FIELD_NUMBER: _builtins.int
     SYNCED_END_OFFSET_FIELD_NUMBER: _builtins.int
     PROGRESS_ONLY_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -272,6 +273,8 @@ class ReplicaFetchPartition(_message.Message):
     """Everything before it is synced on the follower."""
     progress_only: _builtins.bool
     """Only tells how far the follower has synced: an earlier request for the partition still waits for its one answer."""
+    position: _builtins.int
+    """The number of this position on the follower, from 1: its answer repeats it."""
     def __init__(
         self,
         *,
@@ -283,10 +286,11 @@ class ReplicaFetchPartition(_message.Message):
         log_start_offset: _builtins.int = ...,
         synced_end_offset: _builtins.int = ...,
         progress_only: _builtins.bool = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "last_fetched_epoch", b"last_fetched_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "progress_only", b"progress_only", "synced_end_offset", b"synced_end_offset", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "last_fetched_epoch", b"last_fetched_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "position", b"position", "progress_only", b"progress_only", "synced_end_offset", b"synced_end_offset", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,6 +340,7 @@ class ReplicaFetchResult(_message.Message):
     LOG_START_OFFSET_FIELD_NUMBER: _builtins.int
     DIVERGING_EPOCH_FIELD_NUMBER: _builtins.int
     LEADER_EPOCH_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -348,6 +353,8 @@ class ReplicaFetchResult(_message.Message):
     """The leader's log start."""
     leader_epoch: _builtins.int
     """Epoch of the leader."""
+    position: _builtins.int
+    """The number of the position that this answers."""
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """Absent on success."""
@@ -367,10 +374,11 @@ class ReplicaFetchResult(_message.Message):
         log_start_offset: _builtins.int = ...,
         diverging_epoch: _data_pb2.EpochEnd | None = ...,
         leader_epoch: _builtins.int = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["diverging_epoch", b"diverging_epoch", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "diverging_epoch", b"diverging_epoch", "error", b"error", "high_watermark", b"high_watermark", "leader_epoch", b"leader_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "diverging_epoch", b"diverging_epoch", "error", b"error", "high_watermark", b"high_watermark", "leader_epoch", b"leader_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "position", b"position", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

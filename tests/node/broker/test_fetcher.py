@@ -1,0 +1,58 @@
+"""The follower's side of a stream, without the stream: which answer belongs to which position."""
+
+from pathlib import Path
+from typing import Any
+
+from node.broker.fetcher import Fetcher
+from node.broker.partition import Partition
+from node.broker.settings import BrokerSettings
+from ottla.internal.v1.replication_pb2 import ReplicaFetchResult
+from tests.node.broker.test_partition import NOW_MS, TOPIC, Host, append, lead, make, state
+
+
+class Broker:
+    node_id = 1
+    settings = BrokerSettings()
+    disk_full = False
+
+    def wall_ms(self) -> int:
+        return NOW_MS
+
+
+def follower(path: Path) -> Partition:
+    made = make(Host(), path)
+    made.follow(state(leader=2))
+    return made
+
+
+def slice_of(leader: Partition, start: int, end: int) -> bytes:
+    return leader.log.read(start, 2**20, end, min_one=True).data
+
+
+async def test_an_answer_from_before_the_log_was_cut_and_opened_again_leaves_no_hole(tmp_path: Path) -> None:
+    """Damage is cut, in the same leader epoch: the answer to the old position was taken for that to the new one, and
+    what lay between the two was missing for good; this replica led later, and its readers skipped it."""
+    leader = make(Host(), tmp_path / "leader")
+    lead(leader)
+    for value in (b"0", b"1", b"2"):
+        append(leader, value)
+    fetcher: Any = Fetcher(Broker(), 2)  # type: ignore[arg-type]
+    whole = follower(tmp_path / "whole")
+    whole.append_from_leader(slice_of(leader, 0, 2), NOW_MS)
+    fetcher.add(whole)
+    (asked,) = fetcher._request().partitions
+    assert asked.fetch_offset == 2
+    reopened = follower(tmp_path / "reopened")
+    reopened.append_from_leader(slice_of(leader, 0, 1), NOW_MS)
+    fetcher.add(reopened)
+    (asked_again,) = fetcher._request().partitions
+    assert (asked_again.fetch_offset, asked_again.progress_only) == (1, False)
+
+    def answer(position: int, start: int) -> ReplicaFetchResult:
+        return ReplicaFetchResult(topic_id=TOPIC, position=position, batches=slice_of(leader, start, 3))
+
+    fetcher._take(answer(asked.position, 2))
+    assert reopened.log.log_end_offset == 1
+    fetcher._take(answer(asked_again.position, 1))
+    assert reopened.log.log_end_offset == 3
+    assert [batch.header.base_offset for batch in reopened.log.scan(0, 3)] == [0, 1, 2]
