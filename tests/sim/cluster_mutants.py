@@ -86,10 +86,10 @@ BUGS: Final = [
         "own is None:",
     ),
     Bug(
-        "an answer to a position of an earlier epoch counts",
+        "an answer to an earlier position counts",
         "node/broker/fetcher.py",
-        "        if not followed.asked or (result.leader_epoch != follower.leader_epoch and not result.HasField",
-        "        if False and (result.leader_epoch != follower.leader_epoch and not result.HasField",
+        "        if result.position != followed.asked:",
+        "        if False:",
     ),
     Bug(
         "any replica that was ever in sync stays eligible",

@@ -103,6 +103,7 @@ class ClusterSim:
         reader = self.workload.read_all()
         self._until(HEAL_MS, lambda: None if "read" in self.workload.finals else "the final read has not ended")
         reader.end()
+        self._until(HEAL_MS, self._level)
         self._check_end()
 
     def _until(self, limit_ms: float, missing: "object") -> None:
@@ -176,6 +177,17 @@ class ClusterSim:
                 if state.leader == NO_LEADER or len(state.isr) != len(state.replicas):
                     return f"{topic.name}: {state}"
         return None if image.topic_named("s") else "there is no topic s"
+
+    def _level(self) -> str | None:
+        """What was on its way slowly when peace came has arrived: every replica has all that is committed."""
+        for key, truth in self.invariants.truths.items():
+            state = self.log.image.partition(*key)
+            for n in () if state is None else state.replicas:
+                partition = self.nodes[n].partitions.get(key)
+                end = -1 if partition is None else partition.log.log_end_offset
+                if end < truth.end:
+                    return f"{self.nodes[n].name} has {truth.label} up to {end}, {truth.end} are committed: {state}"
+        return self._whole()
 
     def _flushed(self) -> str | None:
         missing = [f"p{n}" for n in range(self.swarm.producers) if f"p{n}" not in self.workload.finals]
