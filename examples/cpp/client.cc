@@ -1,6 +1,7 @@
 // A complete client on generated stubs alone: see ../README.md. Takes one address; any node forwards.
 
 #include <grpcpp/grpcpp.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <deque>
@@ -9,6 +10,7 @@
 #include <future>
 #include <iostream>
 #include <map>
+#include <random>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -119,6 +121,7 @@ class Client {
   // Follows what it is told: stops with what is not in an assignment, starts with what is new.
   void group(const std::string& group, const std::string& topic, int idle_ms) {
     commit_.set_group_id(group);
+    commit_.set_member_id("cpp-" + std::to_string(std::random_device()()) + "-" + std::to_string(getpid()));
     auto last = Clock::now();
     const auto busy = [&] { return Clock::now() - last < milliseconds(idle_ms); };
     while (busy()) {
@@ -198,13 +201,11 @@ class Client {
 
   void follow(const SessionResponse& response, grpc::ClientReaderWriter<SessionRequest, SessionResponse>* stream) {
     if (response.has_error() && !response.error().retriable()) {
-      commit_.clear_member_id();
       commit_.clear_member_epoch();
       positions_.clear();
     }
     if (!response.has_assignment()) return;
     const Assignment& assignment = response.assignment();
-    commit_.set_member_id(assignment.member_id());
     commit_.set_member_epoch(assignment.member_epoch());
     auto before = std::exchange(positions_, {});
     SessionRequest answer;

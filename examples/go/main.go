@@ -122,7 +122,8 @@ func (c *client) consume(topic string, partition int32, offset int64, count int)
 
 // group follows what it is told: stops with what is not in an assignment, starts with what is new.
 func (c *client) group(group, topic string, idle time.Duration) {
-	request := &v1.CommitOffsetsRequest{GroupId: group}
+	id := fmt.Sprintf("go-%d-%d", os.Getpid(), time.Now().UnixNano())
+	request := &v1.CommitOffsetsRequest{GroupId: group, MemberId: id}
 	positions, last := map[int32]int64{}, time.Now()
 	for time.Since(last) < idle {
 		stream, err := c.groups.Session(context.Background())
@@ -144,10 +145,10 @@ func (c *client) group(group, topic string, idle time.Duration) {
 			case <-time.After(time.Millisecond):
 			}
 			if e := news.GetError(); e != nil && !e.Retriable {
-				request.MemberId, request.MemberEpoch, positions = "", 0, nil
+				request.MemberEpoch, positions = 0, nil
 			}
 			if assignment := news.GetAssignment(); assignment != nil {
-				request.MemberId, request.MemberEpoch = assignment.MemberId, assignment.MemberEpoch
+				request.MemberEpoch = assignment.MemberEpoch
 				before, owned := positions, &v1.Owned{AssignmentId: assignment.AssignmentId}
 				positions = map[int32]int64{}
 				for _, given := range assignment.Partitions {

@@ -124,7 +124,7 @@ public final class Client {
         final Map<Integer, Long> positions = new HashMap<>();
         final String group;
         final String topic;
-        String id = "";
+        final String id = UUID.randomUUID().toString();
         int epoch = 0;
         volatile boolean lost = false;
         StreamObserver<SessionRequest> said;
@@ -158,13 +158,11 @@ public final class Client {
         void follow() throws InterruptedException {
             SessionResponse response = told.poll(positions.isEmpty() ? 20 : 1, TimeUnit.MILLISECONDS);
             if (response != null && response.hasError() && !response.getError().getRetriable()) {
-                id = "";
                 epoch = 0;
                 positions.clear();
             }
             if (response != null && response.hasAssignment()) {
                 Assignment assignment = response.getAssignment();
-                id = assignment.getMemberId();
                 epoch = assignment.getMemberEpoch();
                 Map<Integer, Long> before = new HashMap<>(positions);
                 positions.clear();

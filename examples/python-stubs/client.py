@@ -5,6 +5,7 @@ import queue
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 import grpc
@@ -130,7 +131,7 @@ class Client:
         """Joins, and follows what it is told: stop with what is not in an assignment, start with what is new."""
         said: queue.Queue[group_pb2.SessionRequest | None] = queue.Queue()
         told: queue.Queue[group_pb2.SessionResponse] = queue.Queue()
-        member_id, epoch = "", 0
+        member_id, epoch = str(uuid.uuid4()), 0
         positions: dict[int, int] = {}
         last = time.monotonic()
         leaving = False
@@ -138,32 +139,30 @@ class Client:
         def listen() -> None:
             nonlocal said
             while not leaving:
-                said.put(
-                    group_pb2.SessionRequest(
-                        join=group_pb2.Join(group_id=group, topics=[topic], member_id=member_id, member_epoch=epoch)
-                    )
-                )
+                opened: queue.Queue[group_pb2.SessionRequest | None] = queue.Queue()
+                join = group_pb2.Join(group_id=group, topics=[topic], member_id=member_id, member_epoch=epoch)
+                opened.put(group_pb2.SessionRequest(join=join))
+                said = opened  # not before: join is a stream's first word
                 try:
-                    for response in self.groups.Session(iter(said.get, None)):
+                    for response in self.groups.Session(iter(opened.get, None)):
                         told.put(response)
                 except grpc.RpcError as error:
                     if error.code() not in TRANSIENT:
                         raise
                 time.sleep(0.05)
-                said = queue.Queue()
 
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
         while (time.monotonic() - last) * 1000 < idle_ms:
             try:
-                response = told.get(timeout=None if not member_id else 0.001 if positions else 0.2)
+                response = told.get(timeout=0.001 if positions else 0.2)
             except queue.Empty:
                 response = group_pb2.SessionResponse()
             if response.HasField("error") and not response.error.retriable:
-                member_id, epoch, positions = "", 0, {}
+                epoch, positions = 0, {}
             if response.HasField("assignment"):
                 assignment = response.assignment
-                member_id, epoch = assignment.member_id, assignment.member_epoch
+                epoch = assignment.member_epoch
                 positions = {p.partition.partition: start(p, positions) for p in assignment.partitions}
                 owned = [p.partition for p in assignment.partitions]
                 said.put(

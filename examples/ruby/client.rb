@@ -3,6 +3,7 @@
 # A complete client on generated stubs alone: see ../README.md. Takes one address; any node forwards.
 $LOAD_PATH.unshift(ENV.fetch('OTTLA_STUBS', File.join(__dir__, 'gen')))
 require 'optparse'
+require 'securerandom'
 require 'ottla/v1/admin_services_pb'
 require 'ottla/v1/data_services_pb'
 require 'ottla/v1/group_services_pb'
@@ -64,7 +65,7 @@ class Client
   # Follows what it is told: stop with what is not in an assignment, start with what is new.
   def group(group, topic, idle_ms)
     told = Queue.new
-    member = { id: '', epoch: 0 }
+    member = { id: SecureRandom.uuid, epoch: 0 }
     @said = Queue.new
     listener = Thread.new { listen(group, topic, member, told) }
     positions = {}
@@ -156,16 +157,18 @@ class Client
   def listen(group, topic, member, told)
     until @leaving
       join = Join.new(group_id: group, topics: [topic], member_id: member[:id], member_epoch: member[:epoch])
-      said = @said
-      said << SessionRequest.new(join: join)
+      said = Queue.new([SessionRequest.new(join: join)])
+      @said = said
       requests = Enumerator.new { |y| while (message = said.pop) do y << message end }
       begin
-        @groups.session(requests) { |response| told << response }
+        @groups.session(requests) do |response|
+          told << response
+          said << nil if response.message == :error # the call ends when both sides have ended
+        end
       rescue *TRANSIENT
         # as an end of the stream: comes back under its id
       end
       sleep 0.05
-      @said = Queue.new
     end
   end
 
@@ -174,13 +177,13 @@ class Client
 
     response = told.pop
     if response.message == :error && !response.error.retriable
-      member.update(id: '', epoch: 0)
+      member[:epoch] = 0
       return {}
     end
     return positions unless response.message == :assignment
 
     assignment = response.assignment
-    member.update(id: assignment.member_id, epoch: assignment.member_epoch)
+    member[:epoch] = assignment.member_epoch
     owned = assignment.partitions.map(&:partition)
     @said << SessionRequest.new(owned: Owned.new(assignment_id: assignment.assignment_id, partitions: owned))
     assignment.partitions.to_h do |given|

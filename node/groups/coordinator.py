@@ -128,7 +128,8 @@ class Coordinator:
             )
         for name in join.topics:
             check_topic_name(name)
-        for what, text in (("instance_id", join.instance_id), ("client_id", join.client_id)):
+        for what in ("member_id", "instance_id", "client_id"):
+            text = getattr(join, what)
             if len(text) > NAME_MAX:
                 raise ApiError(
                     e.ERROR_CODE_INVALID_REQUEST, f"{what} has {len(text)} characters, {NAME_MAX} are allowed"
@@ -136,11 +137,14 @@ class Coordinator:
         compile_topic_regex(join.topic_regex)
         group = self._groups.by_id.get(join.group_id)
         outcome = Outcome()
-        if join.member_id:
-            member = self._resume(group, join)
+        known = None if group is None else group.members.get(join.member_id)
+        if join.member_id and (join.member_epoch or join.owned):
+            member = _resume(known, join)
+        elif known is not None:
+            member = known  # it joined before, and the answer was lost with its coordinator or its stream (KIP-1082)
         else:
             member = Member(
-                member_id=new_member_id,
+                member_id=join.member_id or new_member_id,
                 instance_id=join.instance_id,
                 client_id=join.client_id,
                 client_host=client_host,
@@ -181,20 +185,6 @@ class Coordinator:
         if not any(push.session == session for push in outcome.pushes):
             self._push_assignment(group, group.members[member.member_id], outcome, "the session was resumed")
         return outcome
-
-    def _resume(self, group: Group | None, join: group_pb2.Join) -> Member:
-        member = None if group is None else group.members.get(join.member_id)
-        if member is None:
-            raise ApiError(
-                e.ERROR_CODE_UNKNOWN_MEMBER_ID,
-                f"group {join.group_id!r} has no member {join.member_id!r}: it left, or was silent for too long",
-            )
-        if join.member_epoch not in (member.member_epoch, member.previous_epoch):
-            raise ApiError(
-                e.ERROR_CODE_FENCED_MEMBER_EPOCH,
-                f"member epoch {join.member_epoch} is not the current one, {member.member_epoch}",
-            )
-        return member
 
     def _take_over_instance(self, group: Group, member: Member, outcome: Outcome) -> Member:
         """Static membership (KIP-345): who comes back under its instance id gets its old place, nothing moves."""
@@ -650,6 +640,20 @@ def compile_topic_regex(pattern: str) -> Callable[[str], bool] | None:
 def _text(error: Exception) -> str:
     detail = error.args[0] if error.args else error
     return detail.decode() if isinstance(detail, bytes) else str(detail)
+
+
+def _resume(member: Member | None, join: group_pb2.Join) -> Member:
+    if member is None:
+        raise ApiError(
+            e.ERROR_CODE_UNKNOWN_MEMBER_ID,
+            f"group {join.group_id!r} has no member {join.member_id!r}: it left, or was silent for too long",
+        )
+    if join.member_epoch not in (member.member_epoch, member.previous_epoch):
+        raise ApiError(
+            e.ERROR_CODE_FENCED_MEMBER_EPOCH,
+            f"member epoch {join.member_epoch} is not the current one, {member.member_epoch}",
+        )
+    return member
 
 
 def _subscription(member: Member) -> tuple[tuple[str, ...], str, str]:

@@ -39,7 +39,8 @@ T = TypeVar("T")
 
 
 class Session:
-    """One member's stream on this node: what it is to be told, in order. A reader that does not keep up is cut off."""
+    """One member's stream on this node: what it is to be told, in order. A reader that does not keep up is cut off.
+    Whoever ends the stream says why: some libraries need an end of the client's side, too, before they notice."""
 
     def __init__(self, session_id: int) -> None:
         self.id = session_id
@@ -52,6 +53,11 @@ class Session:
             self.queue.put_nowait(response)
         except asyncio.QueueFull:
             self.overrun = True
+
+    def end(self, error: ApiError) -> None:
+        """The last word."""
+        self.tell(group_pb2.SessionResponse(error=error.to_proto()))
+        self.tell(None)
 
 
 class Shard:
@@ -211,10 +217,8 @@ class GroupShell:
     def _unload(self, shard: Shard, reason: str) -> None:
         if self._shards.get(shard.partition) is shard:
             del self._shards[shard.partition]
-        moved = ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason).to_proto()
         for session in shard.sessions.values():
-            session.tell(group_pb2.SessionResponse(error=moved))
-            session.tell(None)
+            session.end(ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason))
         shard.sessions.clear()
         shard.coordinator = None
 

@@ -209,7 +209,9 @@ class GroupServices:
             if talking.done():
                 talking.result()
         except ApiError as error:
-            await context.write(group_pb2.SessionResponse(error=error.to_proto()))
+            # As the last word of whoever talks: gRPC breaks a call that two write to at once.
+            session.end(error)
+            await asyncio.wait((talking,), timeout=TICK_S)
         finally:
             self._shell.close_session(shard, session, by_client=by_client)
             talking.cancel()
@@ -227,6 +229,8 @@ class GroupServices:
             if response is None:
                 return
             await context.write(response)
+        slow = ApiError(pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, "the member does not read what it is told")
+        await context.write(group_pb2.SessionResponse(error=slow.to_proto()))
 
     async def _pass_on(self, node_id: int, first: group_pb2.SessionRequest, context: Context) -> None:
         """Carries a session to its coordinator, message by message. The client's end is passed on as a half-close."""

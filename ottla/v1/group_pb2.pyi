@@ -84,9 +84,12 @@ class Join(_message.Message):
     group_id: _builtins.str
     """The group's id, 1 to 255 characters."""
     member_id: _builtins.str
-    """Empty = a new member; the server chooses an id. Else the id from before, to resume after a lost stream."""
+    """The member's id, for as long as its program lives: a UUID or another text of 1 to 255 characters that no other member
+    has. Who joins again under it is the same member, even if the answer to the first join was lost (KIP-1082, contract
+    version 3). Empty = the server chooses an id for a new member, and the first assignment names it.
+    """
     member_epoch: _builtins.int
-    """The member epoch from before, to resume; 0 = a new member."""
+    """The member epoch from before, to resume after a lost stream; 0 = a new member, or one that was never answered."""
     instance_id: _builtins.str
     """A name that survives restarts (static membership, KIP-345); empty = none."""
     topic_regex: _builtins.str
@@ -213,7 +216,9 @@ class SessionResponse(_message.Message):
 
     @_builtins.property
     def error(self) -> _error_pb2.Error:
-        """The session is over; the error says whether to join again, and where."""
+        """The session is over, and this is its last word; the error says whether to join again, and where. End your side of
+        the stream, too: some gRPC libraries wait for it.
+        """
 
     def __init__(
         self,

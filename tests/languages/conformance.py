@@ -25,6 +25,7 @@ PROGRAMS: Final[dict[str, dict[str, Any]]] = tomllib.loads((HERE / "programs.tom
 PATIENCE_S: Final = 60.0
 READY_S: Final = 120.0
 BUILDERS: Final = 2
+OFFSETS_TOPIC: Final = "__consumer_offsets"
 TALKS_TO: Final = 1
 """The one node whose address the programs know."""
 
@@ -142,9 +143,13 @@ class Run:
     topic: str
     started: dict[str, Started] = field(default_factory=dict)
     produced: int = 0
+    group: str = ""
 
     def carry_out(self, case: Mapping[str, Any]) -> None:
         self.cluster.create_topic(self.topic, case.get("partitions", 1), 3)
+        self.group = f"{self.topic}-group"
+        while case.get("coordinated_elsewhere") and self._coordinator() == TALKS_TO:
+            self.group += "-"
         try:
             for step in case["steps"]:
                 self._step(step)
@@ -175,6 +180,8 @@ class Run:
                 self.started[name].end(kill=True)
             case {"kill_leader": partition}:
                 self._kill_leader(partition)
+            case {"stop_coordinator": True}:
+                self._stop_coordinator()
             case {"read": names, "lines": count}:
                 self._until(lambda: len(self._read(names)) >= count, f"{count} lines of {names}")
                 assert len(self._read(names)) == count
@@ -193,7 +200,7 @@ class Run:
                 raise ValueError(f"not a step: {step}")
 
     def _command(self, language: str, arguments: Sequence[str]) -> list[str]:
-        filled = [a.format(topic=self.topic, group=f"{self.topic}-group") for a in arguments]
+        filled = [a.format(topic=self.topic, group=self.group) for a in arguments]
         return [*command_of(language), "--address", self.cluster[TALKS_TO].address(), *filled]
 
     def _run_smallest(self, lines: Sequence[str]) -> None:
@@ -251,10 +258,21 @@ class Run:
         return {line for name in names for line in list(self.started[name].lines)}
 
     def _owners(self) -> list[int]:
-        request = group_pb2.DescribeGroupsRequest(group_ids=[f"{self.topic}-group"])
+        request = group_pb2.DescribeGroupsRequest(group_ids=[self.group])
         with self.cluster.channel(TALKS_TO) as channel:
             described = group_pb2_grpc.GroupServiceStub(channel).DescribeGroups(request, timeout=10).groups[0]
         return sorted(len(member.owned) for member in described.members if described.state == "stable")
+
+    def _coordinator(self) -> int:
+        """The node that leads the group's partition of the offsets topic, which is made with the first group."""
+        partitions = self.cluster.metadata(TALKS_TO, OFFSETS_TOPIC).topics[0].partitions
+        return partitions[partition_for_key(self.group.encode(), len(partitions))].leader_id
+
+    def _stop_coordinator(self) -> None:
+        """A controlled stop of the group's coordinator, which is not the program's own node, and a start."""
+        node = self.cluster[self._coordinator()]
+        node.stop()
+        node.start()
 
     def _kill_leader(self, number: int) -> None:
         partition = self.cluster.metadata(TALKS_TO, self.topic).topics[0].partitions[number]

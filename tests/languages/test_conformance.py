@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import ROOT, LocalCluster, eventually
+from tests.cluster.harness import ROOT, LocalCluster
 from tests.languages import conformance
 
 pytestmark = [pytest.mark.languages, pytest.mark.timeout(900)]
@@ -48,19 +48,9 @@ def test_conformance(language: str, built: Mapping[str, Future[None]], cluster: 
     place = list(conformance.CASES).index(case)
     topic = f"{conformance.PROGRAMS[language]['folder']}-{place}"
     cluster.wait_ready(timeout_s=conformance.READY_S)
-    eventually(lambda: healed(cluster), True, conformance.READY_S)
     other = conformance.next_of(language, [name for name, ready in built.items() if ready.exception() is None])
     conformance.Run(cluster, language, other, topic).carry_out(conformance.CASES[case])
     RESULTS[language, case] = "passes"
-
-
-def healed(cluster: LocalCluster) -> bool:
-    """Whether what the case before broke is whole again: all replicas in sync, the preferred ones lead. A case says
-    itself what breaks in it."""
-    topics = [topic.name for topic in cluster.metadata(conformance.TALKS_TO).topics]
-    found = cluster.metadata(conformance.TALKS_TO, *topics, "__consumer_offsets").topics
-    partitions = [partition for topic in found for partition in topic.partitions]
-    return all(p.leader_id == p.replicas[0] and len(p.isr) == len(p.replicas) for p in partitions)
 
 
 def write_page(path: Path) -> None:

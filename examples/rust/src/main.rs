@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_stream::wrappers::ReceiverStream;
@@ -127,7 +127,9 @@ impl Client {
 
     /// Follows what it is told: stops with what is not in an assignment, starts with what is new.
     async fn group(&self, group: &str, topic: &str, idle: Duration) -> Fallible<()> {
-        let mut commit = CommitOffsetsRequest { group_id: group.into(), ..Default::default() };
+        let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+        let member_id = format!("rust-{}-{started}", std::process::id());
+        let mut commit = CommitOffsetsRequest { group_id: group.into(), member_id, ..Default::default() };
         let (mut positions, mut last) = (BTreeMap::new(), Instant::now());
         'session: while last.elapsed() < idle {
             let (say, hear) = tokio::sync::mpsc::channel(16);
@@ -156,7 +158,7 @@ impl Client {
                 };
                 match news {
                     Some(session_response::Message::Assignment(a)) => {
-                        (commit.member_id, commit.member_epoch) = (a.member_id, a.member_epoch);
+                        commit.member_epoch = a.member_epoch;
                         let before = std::mem::take(&mut positions);
                         for given in &a.partitions {
                             let number = given.partition.as_ref().map_or(0, |tp| tp.partition);
@@ -168,7 +170,7 @@ impl Client {
                         say.send(said(session_request::Message::Owned(owned))).await.ok();
                     }
                     Some(session_response::Message::Error(e)) if !e.retriable => {
-                        (commit.member_id, commit.member_epoch, positions) = (String::new(), 0, BTreeMap::new());
+                        (commit.member_epoch, positions) = (0, BTreeMap::new());
                     }
                     _ => (),
                 }

@@ -8,7 +8,7 @@ from node.groups.coordinator import LOST_CLIENT_GRACE_MS, GroupSettings
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1 import group_pb2
-from tests.node.groups.support import Member, World
+from tests.node.groups.support import GROUP, Member, World
 
 
 def owned(*members: Member) -> list[int]:
@@ -244,6 +244,39 @@ def test_a_member_is_one_stream_at_a_time() -> None:
     assert owned(two) == [0]
 
 
+@pytest.mark.parametrize("moves", [False, True], ids=["the stream was lost", "the coordinator moved"])
+def test_a_join_whose_answer_was_lost_makes_no_second_member(moves: bool) -> None:
+    """KIP-1082: the client names the member, or the one that nobody speaks for keeps partitions until its time-out."""
+    world = World(t=4)
+    one, two = world.join(member_id="one"), world.join(member_id="two", settle=False)
+    two.inbox.clear()
+    if moves:
+        world.move()
+        one.resume()
+    else:
+        two.lose(by_client=False)
+    again = world.join(member_id="two")
+    assert (again.member_id, owned(one, again)) == ("two", [2, 2])
+    group = world.coordinator.group(GROUP)
+    assert group is not None
+    assert group.members.keys() == {"one", "two"}
+    assert world.state == "stable"
+
+
+def test_who_joins_anew_under_its_id_gives_back_nothing_by_that() -> None:
+    world = World(t=4)
+    one = world.join(member_id="one")
+    two = world.join(member_id="two", settle=False)
+    one.inbox.clear()
+    again = world.join(member_id="one", settle=False)
+    two.read()
+    assert owned(two) == [0], "what the first has not confirmed may still be read"
+    again.read()
+    again.confirm()
+    two.read()
+    assert owned(again, two) == [2, 2]
+
+
 def test_only_the_current_and_the_previous_epoch_resume() -> None:
     world = World(t=4)
     one = world.join()
@@ -342,7 +375,8 @@ BAD_JOINS: list[tuple[dict[str, Any], int]] = [
     ({"topic_regex": r"(a)\1"}, pb.ERROR_CODE_INVALID_REGULAR_EXPRESSION),
     ({"instance_id": "i" * 256}, pb.ERROR_CODE_INVALID_REQUEST),
     ({"client_id": "c" * 2_000_000}, pb.ERROR_CODE_INVALID_REQUEST),
-    ({"member_id": "of another group"}, pb.ERROR_CODE_UNKNOWN_MEMBER_ID),
+    ({"member_id": "m" * 256}, pb.ERROR_CODE_INVALID_REQUEST),
+    ({"member_id": "of another group", "member_epoch": 1}, pb.ERROR_CODE_UNKNOWN_MEMBER_ID),
 ]
 
 

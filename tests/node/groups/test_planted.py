@@ -73,7 +73,7 @@ BUGS = [
     ),
     Bug(
         "any epoch resumes a membership",
-        f"{COORDINATOR}._resume",
+        "node.groups.coordinator:_resume",
         "if join.member_epoch not in (member.member_epoch, member.previous_epoch):",
         "if False:",
         test_members.test_only_the_current_and_the_previous_epoch_resume,

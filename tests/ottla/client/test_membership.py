@@ -105,5 +105,5 @@ def test_a_fenced_member_starts_anew_with_nothing() -> None:
     follow(membership, assignment(1, A, B))
     assert membership.fenced() == [A, B]
     request = membership.join_request()
-    assert (request.member_id, request.member_epoch, len(request.owned)) == ("", 0, 0)
+    assert (request.member_id, request.member_epoch, len(request.owned)) == ("m-1", 0, 0)
     assert not membership.may_hand_out(0)
