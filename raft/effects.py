@@ -5,7 +5,8 @@ The shell drains one `Effects` after every input and
    first in, first out);
 2. sends `send_now` and `send_chunks` at once: nothing in them depends on the writes;
 3. once the writes of this and every earlier `Effects` are synced, sends `send_after_sync` and then, if `synced` is set,
-   hands it back with `Raft.persisted`;
+   hands it back with `Raft.persisted`; a message of an older term than the newest that is synced by then is dropped,
+   for what it acknowledges may have been cut again;
 4. loads `load_snapshot`, then applies `apply`, in order, on its own pace.
 A crash in any of it is legal: on disk is a prefix of the writes, and nothing that left the node depends on the rest.
 """
@@ -99,7 +100,8 @@ class Effects:
     send_after_sync: list[Message] = field(default_factory=list)
     snapshot_writes: list[ChunkWrite] = field(default_factory=list)
     drop_log_to: int | None = None
-    """Entries up to this index are covered by a durable snapshot: they may be deleted, whenever it suits."""
+    """Entries up to this index are covered by a durable snapshot: they may be deleted, whenever it suits after the
+    writes before this; those may still put other entries in their place."""
     load_snapshot: SnapshotMeta | None = None
     apply: list[Entry] = field(default_factory=list)
     reads: list[ReadResult] = field(default_factory=list)

@@ -127,8 +127,14 @@ class DiskQueue:
         self._guarded(complete)
 
     def _done(self, batch: Sequence[_Write]) -> None:
-        messages = [message for write in batch for message in write.messages]
         newest = next((write.synced for write in reversed(batch) if write.synced is not None), None)
+        messages = [
+            message
+            for write in batch
+            for message in write.messages
+            # What a write of a newer term in the same sync has overtaken may be true no longer; nobody waits for it.
+            if newest is None or message.term >= newest.term
+        ]
         self._on_synced(messages, newest)
 
     def _guarded(self, call: Callable[[], None]) -> None:

@@ -48,7 +48,7 @@ class Invariants:
             self.fail(3, f"{node.me} speaks in term {message.term}, its disk knows {disk.hard_state.term}")
         if isinstance(message, VoteResponse) and message.granted:
             on_disk = (disk.hard_state.term, disk.hard_state.voted_for)
-            if on_disk != (message.term, message.to) and disk.hard_state.term <= message.term:
+            if on_disk != (message.term, message.to):
                 self.fail(3, f"{node.me} grants {message.to} term {message.term}, its disk says {disk.hard_state}")
             known = self._votes.setdefault((node.me, message.term), message.to)
             if known != message.to:

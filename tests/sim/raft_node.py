@@ -80,8 +80,8 @@ class DiskImage:
         if effects.hard_state is not None:
             self.hard_state = effects.hard_state
 
-    def write_log(self, effects: Effects, *, upto: int = 3, entries: int | None = None) -> None:
-        """The log's part; a crash in the middle leaves fewer than all three writes, or `entries` of the last one."""
+    def write_log(self, effects: Effects, *, upto: int = 4, entries: int | None = None) -> None:
+        """The log's part; a crash in the middle leaves fewer than all writes, or `entries` of the third one."""
         if effects.reset_log is not None and upto > 0:
             self.entries = []
             self.first_index = effects.reset_log.last_index + 1
@@ -92,6 +92,11 @@ class DiskImage:
                 self.first_index = effects.append[0].index
             assert effects.append[0].index == self.last_index + 1, "the core writes a gap"
             self.entries.extend(effects.append[:entries])
+        if effects.drop_log_to is not None and upto > 3:
+            gone = min(effects.drop_log_to - self.first_index + 1, len(self.entries))
+            if gone > 0:
+                del self.entries[:gone]
+                self.first_index += gone
 
 
 class SimNode:
@@ -298,10 +303,9 @@ class SimNode:
             self.applied_state = chain(self.applied_state, entry)
         self.applied.extend(effects.apply)
         self.reads.extend((read.request_id, read.index) for read in effects.reads)
-        if effects.drop_log_to is not None and self.rng.random() < 0.7:
-            self._drop_log_to(effects.drop_log_to)
-        if effects.synced is not None or effects.send_after_sync:
-            self._queue.append(effects)
+        drops = effects.drop_log_to is not None and self.rng.random() < 0.7
+        if effects.synced is not None or effects.send_after_sync or drops:
+            self._queue.append(effects if drops else replace(effects, drop_log_to=None))
             if effects.synced is None and len(self._queue) == 1:
                 self._done(1)
             elif not self._syncing:
@@ -337,7 +341,8 @@ class SimNode:
             newest = effects.synced or newest
         for effects in done:
             for message in effects.send_after_sync:
-                self._send(self.me, message.to, message)
+                if newest is None or message.term >= newest.term:
+                    self._send(self.me, message.to, message)
         if self._queue:
             self._sync()
         if newest is not None:
@@ -379,9 +384,3 @@ class SimNode:
             self.disk.snapshot = self._files[snapshot.meta.last_index] = snapshot
         self.raft.snapshot_stored(snapshot.meta, len(snapshot.data), self.now_ms())
         self.drain()
-
-    def _drop_log_to(self, index: int) -> None:
-        gone = min(index - self.disk.first_index + 1, len(self.disk.entries))
-        if gone > 0:
-            del self.disk.entries[:gone]
-            self.disk.first_index += gone

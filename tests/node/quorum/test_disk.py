@@ -8,7 +8,7 @@ import pytest
 
 from node.quorum.disk import DiskQueue
 from raft.effects import Effects, HardState, Persisted
-from raft.messages import VoteResponse
+from raft.messages import AppendAccepted, VoteResponse
 from raft.model import Entry, EntryKind, PeerId
 
 ONE, TWO = PeerId(1, b"1" * 16), PeerId(2, b"2" * 16)
@@ -129,6 +129,21 @@ async def test_a_failed_sync_ends_everything_and_is_not_tried_again(shell):
     assert len(shell.store.jobs) == 1
 
 
+async def test_an_acknowledgement_leaves_only_while_the_disk_holds_what_it_acknowledges(shell):
+    """Entries of term 1 that a leader of term 2 has cut again, all of it written while one sync ran."""
+    shell.queue.put(vote(1))
+    accepted = append(4)
+    accepted.send_after_sync = [AppendAccepted(b"c" * 16, ONE, TWO, 1, 4)]
+    shell.queue.put(accepted)
+    cut = Effects(truncate_from=4, hard_state=HardState(2, None), synced=Persisted(2, 3))
+    cut.send_after_sync = [AppendAccepted(b"c" * 16, ONE, TWO, 2, 3)]
+    shell.queue.put(cut)
+    await shell.end(0)
+    await shell.end(1)
+    assert shell.sent == [1, 2]
+    assert shell.persisted == [Persisted(1, 0), Persisted(2, 3)]
+
+
 async def test_of_several_votes_in_one_sync_the_newest_is_written(shell):
     shell.queue.put(append(1))
     shell.queue.put(vote(5))
@@ -136,4 +151,4 @@ async def test_of_several_votes_in_one_sync_the_newest_is_written(shell):
     await shell.end(0)
     assert shell.store.hard_states == [None, HardState(6, TWO)]
     await shell.end(1)
-    assert shell.sent == [5, 6]
+    assert shell.sent == [6], "nothing says what the disk no longer says"

@@ -55,6 +55,13 @@ BUGS = [
         "test_disk.py",
     ),
     Bug(
+        "an acknowledgement leaves although its entries were cut again",
+        DISK,
+        "            if newest is None or message.term >= newest.term\n",
+        "",
+        "test_disk.py",
+    ),
+    Bug(
         "term and vote are not synced",
         STORE,
         "            write_durable(self.fs, self.state_path, self.state)\n        except",
