@@ -81,8 +81,10 @@ class Settings(BaseSettings):
     advertised_control: str = ""
     advertised_replication: str = ""
 
-    # The nodes that form the cluster, as id@host:port of their control listeners; empty: this node alone. A node that
-    # is not among them joins as an observer of the cluster it finds there.
+    # The nodes that form the cluster and vote on its metadata, as id@host:port of their control listeners; empty: this
+    # node alone. A node that is not among them only stores and serves partitions (Kafka's `process.roles=broker`): it
+    # follows the metadata of the cluster it finds there, has no vote and never becomes controller. `ottla cluster voter
+    # add` gives it a vote.
     controller_quorum_voters: Annotated[tuple[Voter, ...], NoDecode] = ()
     # Silence of the controller after which a voter stands for election, at least; at most twice as long.
     controller_quorum_election_timeout_ms: Ms = 1000

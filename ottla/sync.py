@@ -347,3 +347,5 @@ class Admin(_Blocking):
     add_voter = _waits_for(admin.Admin.add_voter)
     remove_voter = _waits_for(admin.Admin.remove_voter)
     transfer_leadership = _waits_for(admin.Admin.transfer_leadership)
+    describe_features = _waits_for(admin.Admin.describe_features)
+    finalize_feature = _waits_for(admin.Admin.finalize_feature)

@@ -28,6 +28,7 @@ _ADMIN: Final = (
     "AlterConfigs",
     "DescribeConfigs",
     "ElectLeaders",
+    "DescribeFeatures",
 )
 
 
@@ -81,6 +82,13 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
             return admin.TransferLeadershipResponse(error=_own(error))
         return admin.TransferLeadershipResponse()
 
+    async def finalize(request: admin.FinalizeFeatureRequest, _context: Any) -> admin.FinalizeFeatureResponse:
+        try:
+            answer: admin.FinalizeFeatureResponse = await shell.handle(request)
+        except ApiError as error:
+            return admin.FinalizeFeatureResponse(error=_own(error))
+        return answer
+
     async def delete_records(_request: admin.DeleteRecordsRequest, _context: Any) -> admin.DeleteRecordsResponse:
         raise ApiError(
             pb.ERROR_CODE_INVALID_REQUEST, "DeleteRecords is carried out by partition leaders, not by the controller"
@@ -90,6 +98,7 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
         "AddVoter": add_voter,
         "RemoveVoter": remove_voter,
         "TransferLeadership": transfer,
+        "FinalizeFeature": finalize,
         "DeleteRecords": delete_records,
     }
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from node.controller.state import brokers, leaders, partitions, repair, resource_configs, topics
+from node.controller.state import brokers, features, leaders, partitions, repair, resource_configs, topics
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
 from node.metadata.image import Delta, Image, InvariantError
@@ -94,6 +94,8 @@ _DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
     admin.AlterConfigsRequest: resource_configs.alter_configs,
     admin.DescribeConfigsRequest: resource_configs.describe_configs,
     admin.ElectLeadersRequest: leaders.elect_leaders,
+    admin.DescribeFeaturesRequest: features.describe_features,
+    admin.FinalizeFeatureRequest: features.finalize_feature,
 }
 
 _KNOWN_BY_ALL: Final = (
@@ -102,6 +104,7 @@ _KNOWN_BY_ALL: Final = (
     admin.DeleteTopicsRequest,
     admin.CreatePartitionsRequest,
     admin.AlterConfigsRequest,
+    admin.FinalizeFeatureRequest,
 )
 """These return when every live broker has applied the change, so that the next call at any node sees it."""
 
@@ -174,7 +177,7 @@ class ControllerShell:
         NOT_CONTROLLER where this node does not lead, REQUEST_TIMED_OUT where the outcome is unknown.
         """
         now_ms = self._clock_ms()
-        if isinstance(request, admin.DescribeConfigsRequest):
+        if isinstance(request, admin.DescribeConfigsRequest | admin.DescribeFeaturesRequest):
             await self._quorum.read_barrier()
         answer = await self._decided(partial(self._decide, request, now_ms))
         if answer.changed and isinstance(request, _KNOWN_BY_ALL):
@@ -419,7 +422,7 @@ def _timeout_ms(request: Any) -> int:
 
 def _mark_unfinished(response: Any, error: ApiError) -> None:
     """Sets `error` on every item that succeeded: the caller may go on, but not every node knows of it yet."""
-    if isinstance(response, rpc.EnsureInternalTopicResponse):
+    if isinstance(response, rpc.EnsureInternalTopicResponse | admin.FinalizeFeatureResponse):
         response.error.CopyFrom(error.to_proto())
         return
     items = response.resources if isinstance(response, admin.AlterConfigsResponse) else response.topics
@@ -434,6 +437,8 @@ def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
     for change in changes:
         if change.HasField("broker_change"):
             log.info("broker_changed", node=change.broker_change.node_id, cause=change.broker_change.cause, index=index)
+        elif change.HasField("feature_level"):
+            log.info("feature_finalized", name=change.feature_level.name, level=change.feature_level.level, index=index)
         elif change.HasField("register_broker"):
             node = change.register_broker
             log.info("broker_registered", node=node.node_id, broker_epoch=node.broker_epoch, at=node.client_address)

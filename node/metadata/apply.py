@@ -8,7 +8,17 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from node.metadata.image import FEATURES, Broker, Delta, Image, InvariantError, Partition, Topic, UnsupportedFeature
+from node.metadata.image import (
+    FEATURES,
+    FIRST_METADATA_VERSION,
+    Broker,
+    Delta,
+    Image,
+    InvariantError,
+    Partition,
+    Topic,
+    UnsupportedFeature,
+)
 from ottla.internal.v1 import metadata_pb2 as pb
 
 TOPIC_CONFIG: Final = 2
@@ -153,6 +163,8 @@ class Builder:
             rack=record.rack,
             unclean_stop=record.unclean_stop,
             version=record.version,
+            min_metadata_version=record.min_metadata_version or FIRST_METADATA_VERSION,
+            max_metadata_version=record.max_metadata_version or FIRST_METADATA_VERSION,
         )
         self._changed_brokers.add(record.node_id)
         if before is not None and before.directory_id != record.directory_id:
@@ -409,6 +421,8 @@ def _register_record(broker: Broker) -> pb.RegisterBrokerRecord:
         rack=broker.rack,
         unclean_stop=broker.unclean_stop,
         version=broker.version,
+        min_metadata_version=broker.min_metadata_version,
+        max_metadata_version=broker.max_metadata_version,
     )
 
 

@@ -10,6 +10,8 @@ from typing import ClassVar, Final, Protocol
 
 NO_LEADER: Final = -1
 METADATA_VERSION: Final = "metadata.version"
+FIRST_METADATA_VERSION: Final = 1
+"""Of a new cluster, whatever its build supports: what comes later is used from `FinalizeFeature` on."""
 FEATURES: Final = {METADATA_VERSION: (1, 1)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
@@ -40,6 +42,8 @@ class Broker:
     in_controlled_shutdown: bool = False
     unclean_stop: bool = False
     version: str = ""
+    min_metadata_version: int = FIRST_METADATA_VERSION
+    max_metadata_version: int = FIRST_METADATA_VERSION
 
     @property
     def live(self) -> bool:

@@ -18,7 +18,7 @@ from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
 
 SERVICE: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
-READ_ONLY: Final = frozenset({"DescribeConfigs"})
+READ_ONLY: Final = frozenset({"DescribeConfigs", "DescribeFeatures"})
 AT_LEADERS: Final = frozenset({"DeleteRecords"})
 WAIT_S: Final = 30.0
 MARGIN_S: Final = 0.05

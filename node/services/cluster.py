@@ -16,8 +16,16 @@ from ottla.v1 import cluster_pb2
 TICK_S: Final = 0.5
 ASK_LEADER_S: Final = 1.0
 DESCRIBE_QUORUM: Final = "/ottla.v1.ClusterService/DescribeQuorum"
-CONTRACT_VERSION: Final = 3
-FEATURES: Final = ("produce-stream", "fetch-stream", "send", "receipts", "forwarding", "fetch-by-position-name")
+CONTRACT_VERSION: Final = 4
+FEATURES: Final = (
+    "produce-stream",
+    "fetch-stream",
+    "send",
+    "receipts",
+    "forwarding",
+    "fetch-by-position-name",
+    "finalize-feature",
+)
 
 DescribeQuorum = Callable[[], Awaitable[cluster_pb2.DescribeQuorumResponse]]
 

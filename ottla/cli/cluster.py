@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ottla.cli import voter
+from ottla.cli import features, voter
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Show how the cluster does.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(voter.app, name="voter")
 app.command()(voter.transfer)
+app.command()(features.features)
+app.command()(features.finalize)
 
 
 @app.command()

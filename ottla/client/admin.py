@@ -9,6 +9,7 @@ from grpc import aio
 
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError, from_server
+from ottla.client.feature_admin import FeatureAdmin
 from ottla.client.group_admin import GroupAdmin
 from ottla.client.offsets import list_offsets
 from ottla.client.quorum_admin import QuorumAdmin
@@ -51,7 +52,7 @@ class ConfigValue:
     documentation: str
 
 
-class Admin(GroupAdmin, QuorumAdmin):
+class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 

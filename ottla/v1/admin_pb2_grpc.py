@@ -85,6 +85,16 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.TransferLeadershipResponse.FromString,
                 _registered_method=True)
+        self.DescribeFeatures = channel.unary_unary(
+                '/ottla.v1.AdminService/DescribeFeatures',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.DescribeFeaturesRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeFeaturesResponse.FromString,
+                _registered_method=True)
+        self.FinalizeFeature = channel.unary_unary(
+                '/ottla.v1.AdminService/FinalizeFeature',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -161,6 +171,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeFeatures(self, request, context):
+        """Shows at which level of each feature the cluster is, and which levels its nodes support.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinalizeFeature(self, request, context):
+        """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +237,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.TransferLeadership,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.TransferLeadershipRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.TransferLeadershipResponse.SerializeToString,
+            ),
+            'DescribeFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeFeatures,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeFeaturesRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.DescribeFeaturesResponse.SerializeToString,
+            ),
+            'FinalizeFeature': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinalizeFeature,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +520,60 @@ class AdminService:
             '/ottla.v1.AdminService/TransferLeadership',
             ottla_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.TransferLeadershipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/DescribeFeatures',
+            ottla_dot_v1_dot_admin__pb2.DescribeFeaturesRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.DescribeFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinalizeFeature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/FinalizeFeature',
+            ottla_dot_v1_dot_admin__pb2.FinalizeFeatureRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.FinalizeFeatureResponse.FromString,
             options,
             channel_credentials,
             insecure,

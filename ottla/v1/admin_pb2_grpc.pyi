@@ -53,6 +53,10 @@ class AdminServiceStub:
     """Takes a voter out of the metadata quorum."""
     TransferLeadership: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.TransferLeadershipResponse]
     """Hands the metadata quorum's leadership to another voter."""
+    DescribeFeatures: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeFeaturesRequest, _admin_pb2.DescribeFeaturesResponse]
+    """Shows at which level of each feature the cluster is, and which levels its nodes support."""
+    FinalizeFeature: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FinalizeFeatureRequest, _admin_pb2.FinalizeFeatureResponse]
+    """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -79,6 +83,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes a voter out of the metadata quorum."""
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.TransferLeadershipResponse]  # type: ignore[assignment]
     """Hands the metadata quorum's leadership to another voter."""
+    DescribeFeatures: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeFeaturesRequest, _admin_pb2.DescribeFeaturesResponse]  # type: ignore[assignment]
+    """Shows at which level of each feature the cluster is, and which levels its nodes support."""
+    FinalizeFeature: _aio.UnaryUnaryMultiCallable[_admin_pb2.FinalizeFeatureRequest, _admin_pb2.FinalizeFeatureResponse]  # type: ignore[assignment]
+    """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changing the cluster. Any node takes these; the active controller carries them out."""
@@ -162,5 +170,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.TransferLeadershipResponse, _abc.Awaitable[_admin_pb2.TransferLeadershipResponse]]:
         """Hands the metadata quorum's leadership to another voter."""
+
+    @_abc_1.abstractmethod
+    def DescribeFeatures(
+        self,
+        request: _admin_pb2.DescribeFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DescribeFeaturesResponse, _abc.Awaitable[_admin_pb2.DescribeFeaturesResponse]]:
+        """Shows at which level of each feature the cluster is, and which levels its nodes support."""
+
+    @_abc_1.abstractmethod
+    def FinalizeFeature(
+        self,
+        request: _admin_pb2.FinalizeFeatureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.FinalizeFeatureResponse, _abc.Awaitable[_admin_pb2.FinalizeFeatureResponse]]:
+        """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -40,6 +40,8 @@ class Node:
     starts: int = field(default=0)
     environment: Mapping[str, str] = field(default_factory=dict)
     flags: Sequence[str] = ()
+    sources: Path = ROOT
+    """The build: where its packages are."""
 
     def address(self, listener: str = "public") -> str:
         return f"127.0.0.1:{self.base_port + _OFFSETS[listener] + self.node_id - 1}"
@@ -68,7 +70,7 @@ class Node:
         environ |= self.environment
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+                command, cwd=self.sources, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
             )
         self.starts += 1
 
@@ -179,6 +181,14 @@ class LocalCluster:
             time.sleep(0.02)
         return time.monotonic() - started
 
+    def add_broker(self, node_id: int) -> Node:
+        """One more node, which is not among the voters; not started yet."""
+        pattern = self.nodes[1]
+        directory = pattern.directory.parent / f"node-{node_id}"
+        settings = {**pattern.settings, "node.id": node_id, "data.dir": directory / "data"}
+        self.nodes[node_id] = Node(node_id, pattern.base_port, directory, settings)
+        return self.nodes[node_id]
+
     def tail(self, node_id: int, lines: int = 30) -> str:
         return "\n".join(self.nodes[node_id].log().splitlines()[-lines:])
 
@@ -207,15 +217,25 @@ class LocalCluster:
             return stub.GetMetadata(cluster_pb2.GetMetadataRequest(topics=topics), timeout=5)
 
     def create_topic(
-        self, name: str, partitions: int = 1, replication_factor: int = 3, *, via: int = 1, **configs: str
+        self,
+        name: str,
+        partitions: int = 1,
+        replication_factor: int = 3,
+        *,
+        via: int = 1,
+        replicas: Sequence[int] = (),
+        **configs: str,
     ) -> bytes:
-        """Creates a topic through a node and returns its id. Configs: underscores for dots."""
+        """Creates a topic through a node and returns its id. `replicas`: one partition, with these, the leader first.
+        Configs: underscores for dots.
+        """
         request = admin_pb2.CreateTopicsRequest(
             topics=[
                 admin_pb2.NewTopic(
                     name=name,
-                    num_partitions=partitions,
-                    replication_factor=replication_factor,
+                    num_partitions=None if replicas else partitions,
+                    replication_factor=None if replicas else replication_factor,
+                    assignments=[admin_pb2.ReplicaAssignment(partition=0, replicas=replicas)] if replicas else (),
                     configs={key.replace("_", "."): value for key, value in configs.items()},
                 )
             ]

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from ottla.sync import Consumer, Producer
 from ottla.v1 import cluster_pb2, cluster_pb2_grpc
-from tests.cluster.harness import LocalCluster, Node, eventually
+from tests.cluster.harness import LocalCluster, eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -59,9 +60,7 @@ def test_a_single_node_is_a_cluster(tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_a_fourth_node_joins_as_an_observer_and_takes_partitions(cluster: LocalCluster) -> None:
     cluster.start().wait_ready()
-    directory = cluster[1].directory.parent / "node-4"
-    settings = {**cluster[1].settings, "node.id": 4, "data.dir": directory / "data"}
-    cluster.nodes[4] = Node(4, cluster[1].base_port, directory, settings)
+    cluster.add_broker(4)
     cluster.start([4]).wait_ready([4])
     cluster.create_topic("t", 4, 3)
     assert {cluster.leader("t", number) for number in range(4)} == {1, 2, 3, 4}
@@ -73,6 +72,54 @@ def test_a_fourth_node_joins_as_an_observer_and_takes_partitions(cluster: LocalC
         assert [observer.node_id for observer in quorum.observers] == [4]
         assert all(len(replica.directory_id) == 16 for replica in (*quorum.voters, *quorum.observers))
         assert all(replica.HasField("lag_records") for replica in quorum.voters)
+
+
+def test_a_node_without_a_vote_is_a_broker_like_the_others(cluster: LocalCluster) -> None:
+    """It leads, follows and serves; and it neither votes nor becomes controller, whoever is gone."""
+    cluster.start().wait_ready()
+    broker = cluster.add_broker(4)
+    cluster.start([4]).wait_ready([4])
+    cluster.create_topic("led", replicas=(4, 1, 2))
+    cluster.create_topic("followed", replicas=(1, 2, 4))
+    sent: dict[str, list[bytes]] = {"led": [], "followed": []}
+
+    def send(text: str) -> None:
+        with Producer(broker.address()) as producer:
+            for topic, values in sent.items():
+                values.append(f"{topic} {text}".encode())
+                producer.send(topic, values[-1]).result(20)
+
+    def read(topic: str, via: int) -> list[bytes]:
+        """Until all is there that was sent."""
+        read: list[bytes] = []
+        with Consumer(topic, bootstrap=cluster[via].address()) as consumer:
+            while len(read) < len(sent[topic]) and (records := consumer.poll(timeout_ms=10_000)):
+                read += [record.value or b"" for record in records]
+        return read
+
+    def in_sync() -> list[list[int]]:
+        return [sorted(cluster.metadata(1, topic).topics[0].partitions[0].isr) for topic in sent]
+
+    send("in the beginning")
+    assert [cluster.leader(topic) for topic in sent] == [4, 1]
+    # Killed, its partition moves on; back again, it is in sync and leads.
+    broker.kill()
+    eventually(lambda: cluster.leader("led", via=1) in (1, 2), True)
+    cluster.start([4]).wait_ready([4])
+    eventually(in_sync, [[1, 2, 4], [1, 2, 4]], timeout_s=20)
+    eventually(lambda: cluster.leader("led", via=1), 4, timeout_s=20)
+    send("after a kill")
+    # Without two of three voters there is no controller, however well it does itself; it goes on serving what is there.
+    for voter in (2, 3):
+        cluster[voter].kill()
+    eventually(lambda: cluster.metadata(4).HasField("controller_id"), False, timeout_s=20)
+    assert read("led", 4) == sent["led"]
+    cluster.start([2, 3]).wait_ready([2, 3])
+    assert cluster.controller() in (1, 2, 3)
+    assert "controller_active" not in broker.log()
+    eventually(in_sync, [[1, 2, 4], [1, 2, 4]], timeout_s=20)
+    send("in the end")
+    assert {topic: read(topic, 2) for topic in sent} == sent
 
 
 def test_the_quorum_is_described_without_a_leader_too(cluster: LocalCluster) -> None:

@@ -5,13 +5,12 @@ from typing import Final
 
 from node.controller.state.draft import Contact, Draft, LogEnd, LogEndReport, PartitionKey
 from node.controller.state.elections import reconsider, reconsider_all
-from node.metadata.image import METADATA_VERSION, NO_LEADER, Broker
+from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, NO_LEADER, Broker
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
-FIRST_METADATA_VERSION: Final = 1
 PRODUCER_ID_BLOCK: Final = 1000
 WANT_LOG_ENDS_MAX: Final = 500
 """Partitions asked about in one heartbeat; the others follow with the next one."""
@@ -73,6 +72,8 @@ def register(draft: Draft, request: rpc.RegisterBrokerRequest, cluster_id: bytes
                 rack=request.rack,
                 unclean_stop=request.unclean_stop,
                 version=request.version,
+                min_metadata_version=request.min_metadata_version,
+                max_metadata_version=request.max_metadata_version,
             )
         )
     )
@@ -185,7 +186,8 @@ def _check_registration(draft: Draft, request: rpc.RegisterBrokerRequest, cluste
         raise ApiError(
             pb.ERROR_CODE_UNSUPPORTED_VERSION,
             f"the cluster is at {METADATA_VERSION} {level}, broker {request.node_id} supports "
-            f"{request.min_metadata_version} to {request.max_metadata_version}",
+            f"{request.min_metadata_version} to {request.max_metadata_version}: start the node with a build that "
+            f"supports {METADATA_VERSION} {level}",
         )
 
 

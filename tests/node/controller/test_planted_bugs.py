@@ -168,6 +168,24 @@ BUGS = [
         "        if not broker.fenced or broker.in_controlled_shutdown:\n",
         "        if broker.in_controlled_shutdown:\n",
     ),
+    Bug(
+        "a-level-is-finalized-that-a-node-lacks",
+        f"{STATE}/features.py",
+        "        if not broker.min_metadata_version <= level <= broker.max_metadata_version\n",
+        "        if False\n",
+    ),
+    Bug(
+        "a-level-is-taken-back",
+        f"{STATE}/features.py",
+        "    if level < before:\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "snapshot-forgets-what-a-node-supports",
+        "node/metadata/apply.py",
+        "        max_metadata_version=broker.max_metadata_version,\n",
+        "",
+    ),
 ]
 TESTS = ["tests/node/controller", "tests/node/metadata"]
 SLOW = ["test_planted_bugs.py", "test_lifecycle.py"]

@@ -317,6 +317,19 @@ def test_leadership_is_handed_over(ottla: Ottla) -> None:
     assert refused(ottla, "cluster", "transfer", "--to", "9")["code"] == "VOTER_NOT_FOUND"
 
 
+def test_features_and_their_levels(ottla: Ottla) -> None:
+    (shown,) = answer(ottla, "cluster", "features")
+    assert (shown["feature"], shown["level"]) == ("metadata.version", 1)
+    assert [(n["node_id"], n["min_level"], n["max_level"]) for n in shown["nodes"]] == [(i, 1, 1) for i in (1, 2, 3)]
+    assert re.search(r"metadata\.version +1 +2 +1 to 1 ", ottla("cluster", "features").stdout)
+    done = ottla("cluster", "finalize")
+    assert (done.returncode, done.stdout) == (0, "metadata.version is at 1 already.\n")
+    error = refused(ottla, "cluster", "finalize", "--level", "2", "--dry-run")
+    assert error["code"] == "UNSUPPORTED_VERSION"
+    assert all(f"node {i} " in error["message"] for i in (1, 2, 3))
+    assert refused(ottla, "cluster", "finalize", "--feature", "share.version")["code"] == "UNSUPPORTED_VERSION"
+
+
 @pytest.mark.parametrize("directory", ["xyz", "ab"])
 def test_a_directory_id_that_is_none(ottla: Ottla, directory: str) -> None:
     assert refused(ottla, "cluster", "voter", "add", "1", "--directory", directory)["code"] == "INVALID_VOTER_KEY"

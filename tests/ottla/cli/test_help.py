@@ -18,7 +18,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["verify"],
     *(["topic", verb] for verb in ("create", "list", "describe", "alter", "elect", "delete")),
     *(["group", verb] for verb in ("list", "describe", "reset", "delete")),
-    *(["cluster", verb] for verb in ("status", "quorum", "transfer")),
+    *(["cluster", verb] for verb in ("status", "quorum", "transfer", "features", "finalize")),
     *(["cluster", "voter", verb] for verb in ("add", "remove")),
     ["config", "describe"],
     ["log", "dump"],
