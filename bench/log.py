@@ -4,7 +4,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-import crc32c
+from ottla.protocol.checksum import crc32c
 
 READ_MAX = 1 << 20
 
@@ -18,7 +18,7 @@ class Log:
         self.checksum = 0
 
     def append(self, data: bytes | memoryview) -> None:
-        self.checksum = crc32c.crc32c(data)
+        self.checksum = crc32c(data)
         left = memoryview(data)
         while left:
             left = left[os.write(self._fd, left) :]

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeAlias
 
-import crc32c
 import grpc.aio
 
 from bench.process import START_SECONDS, Running, free_ports, spawn, stop
 from ottla.protocol.batch import varint
+from ottla.protocol.checksum import crc32c
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, record_pb2
 
 ProduceStream: TypeAlias = "grpc.aio.StreamStreamCall[bytes, data_pb2.ProduceStreamResponse]"
@@ -75,7 +75,7 @@ def request_body(partition: int, values: list[bytes]) -> bytes:
     batch = record_pb2.RecordBatch(
         record_count=len(values),
         last_offset_delta=len(values) - 1,
-        payload_crc=crc32c.crc32c(payload.SerializeToString()),
+        payload_crc=crc32c(payload.SerializeToString()),
         records=payload,
     )
     item = data_pb2.ProducePartition(topic=TOPIC, partition=partition, batch=batch)

@@ -10,11 +10,10 @@ import statistics
 import time
 from collections.abc import Callable
 
-from crc32c import crc32c
-
 from bench.storage_ratios import IDENTITY, KIB, bare_read, measure
 from node.broker import codecs
 from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader
+from ottla.protocol.checksum import crc32c
 from ottla.v1.record_pb2 import Record, Records
 from storage.config import LogConfig
 from storage.fs import OsFile, OsFileSystem

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
 
-from crc32c import crc32c
-
 from ottla.protocol.batch import (
     ATTR_CODEC_MASK,
     ATTR_CONTROL,
@@ -34,6 +32,7 @@ from ottla.protocol.batch import (
     CorruptBatch,
     encode_batch,
 )
+from ottla.protocol.checksum import crc32c
 from ottla.v1.record_pb2 import Record, Records
 from storage.config import LogConfig
 from storage.fs import FileSystem, remove_if_there

@@ -9,8 +9,7 @@ import json
 import os
 from typing import Any, Final
 
-from crc32c import crc32c
-
+from ottla.protocol.checksum import crc32c
 from storage.errors import CorruptFile
 from storage.fs import FileSystem, read_file, remove_if_there
 

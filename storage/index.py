@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Final
 
-from crc32c import crc32c
+from ottla.protocol.checksum import crc32c
 
 NO_TIMESTAMP: Final = -1
 _MAGIC: Final = b"OTIX\x00\x00\x00\x02"

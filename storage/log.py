@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from crc32c import crc32c
-
 from ottla.protocol.batch import (
     BatchHeader,
     CorruptBatch,
     crc_seed,
     stamp_batch,
 )
+from ottla.protocol.checksum import crc32c
 from storage.compaction import DEDUPE_BUFFER_BYTES, CompactionRun, CompactionState, plan, swap
 from storage.config import LogConfig
 from storage.durable import DELETED_SUFFIX, remove_directory, write_durable

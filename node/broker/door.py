@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from crc32c import crc32c
 from google.protobuf.message import DecodeError
 
 from node.broker import codecs
@@ -21,6 +20,7 @@ from ottla.protocol.batch import (
     PAYLOAD_RECORDS,
     BatchHeader,
 )
+from ottla.protocol.checksum import crc32c
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Records

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from crc32c import crc32c
-
 from node.broker import codecs
 from ottla.protocol.batch import ATTR_CODEC_MASK, BatchAt, BatchHeader, CorruptBatch, encode_batch, read_batch
+from ottla.protocol.checksum import crc32c
 from ottla.v1.record_pb2 import Codec, Records
 
 EVERY_CODEC = frozenset({Codec.CODEC_GZIP, Codec.CODEC_SNAPPY, Codec.CODEC_LZ4, Codec.CODEC_ZSTD})

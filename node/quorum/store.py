@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from crc32c import crc32c
 
 from node.quorum.wire import peers_from_proto, peers_to_proto, snapshot_from_proto, snapshot_to_proto
 from ottla.internal.v1 import raft_pb2
 from ottla.protocol.batch import PAYLOAD_RECORDS, BatchHeader, CorruptBatch, read_batch
+from ottla.protocol.checksum import crc32c
 from ottla.v1 import record_pb2
 from raft.effects import Effects, HardState
 from raft.model import Entry, EntryKind, PeerId, SnapshotMeta

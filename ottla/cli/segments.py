@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from crc32c import crc32c
 from google.protobuf.message import DecodeError, Message
 
 from ottla.client.codecs import decompress
@@ -28,6 +27,7 @@ from ottla.protocol.batch import (
     read_batch,
     verify_batch,
 )
+from ottla.protocol.checksum import crc32c
 from ottla.v1.record_pb2 import Record, Records
 
 _PARTITION: Final = re.compile(r"([0-9a-f]{32})-(\d+)")

@@ -4,13 +4,12 @@ from array import array
 from asyncio import Future
 from typing import Final
 
-from crc32c import crc32c
-
 from ottla.client.codecs import compress
 from ottla.client.encode import append_record
 from ottla.client.errors import DeliveryFailed
 from ottla.client.records import RecordMetadata
 from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.protocol.checksum import crc32c
 from ottla.v1.data_pb2 import Receipt
 
 NO_RECEIPT: Final = Receipt()

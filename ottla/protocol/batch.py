@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from crc32c import crc32c
+from ottla.protocol.checksum import crc32c
 
 HEADER: Final = struct.Struct("<BIBIBqBiBIBIBIBqBqBqBqBiBiBIBI")
 HEADER_BYTES: Final = HEADER.size
