@@ -305,7 +305,8 @@ class SimNode:
         self.reads.extend((read.request_id, read.index) for read in effects.reads)
         drops = effects.drop_log_to is not None and self.rng.random() < 0.7
         if effects.synced is not None or effects.send_after_sync or drops:
-            self._queue.append(effects if drops else replace(effects, drop_log_to=None))
+            keeps_head = effects.drop_log_to is not None and not drops
+            self._queue.append(replace(effects, drop_log_to=None) if keeps_head else effects)
             if effects.synced is None and len(self._queue) == 1:
                 self._done(1)
             elif not self._syncing:

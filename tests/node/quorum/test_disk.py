@@ -10,6 +10,7 @@ from node.quorum.disk import DiskQueue
 from raft.effects import Effects, HardState, Persisted
 from raft.messages import AppendAccepted, VoteResponse
 from raft.model import Entry, EntryKind, PeerId
+from storage.errors import DiskFull
 
 ONE, TWO = PeerId(1, b"1" * 16), PeerId(2, b"2" * 16)
 
@@ -35,9 +36,14 @@ class Store:
         self.written: list[int] = []
         self.jobs: list[Job] = []
         self.hard_states: list[HardState | None] = []
+        self.full = False
 
     def write(self, effects: Effects, _now_ms: int) -> None:
+        if self.full:
+            raise DiskFull("no space")
         self.written += [entry.index for entry in effects.append]
+        if effects.drop_log_to is not None:
+            self.written.append(-effects.drop_log_to)
 
     def begin_sync(self, hard_state: HardState | None) -> Job:
         self.hard_states.append(hard_state)
@@ -118,6 +124,19 @@ async def test_what_needs_no_sync_of_its_own_still_waits_for_those_before_it(she
     assert shell.sent == []
     await shell.end(0)
     assert shell.sent == [5, 6]
+
+
+async def test_the_head_of_the_log_is_dropped_after_what_was_written_before(shell):
+    """A snapshot may be ahead of the disk: dropped first, a cut that waits would meet the wrong entries."""
+    shell.store.full = True
+    cut = append(32)
+    cut.truncate_from = 32
+    shell.queue.put(cut)
+    shell.queue.put(Effects(drop_log_to=32))
+    assert shell.store.written == []
+    shell.store.full = False
+    await asyncio.sleep(0.5)  # it tries again after 0.2 s
+    assert shell.store.written == [32, -32]
 
 
 async def test_a_failed_sync_ends_everything_and_is_not_tried_again(shell):
