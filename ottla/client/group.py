@@ -1,7 +1,7 @@
 """What a member of a group knows and decides, as a plain state machine (protocol.md section 7; KIP-848's way).
 
 The server assigns, a member follows: it gives back what a new assignment lacks, confirms, and starts with what is new.
-It may hand out records only while the server was heard of within the session time-out. `now_ms` is monotonic.
+It may hand out records only while the server was heard of lately. `now_ms` is monotonic.
 """
 
 import uuid
@@ -16,6 +16,9 @@ from ottla.v1.group_pb2 import Assignment, Join, Owned
 
 REJOIN_CODES = frozenset({pb.ERROR_CODE_UNKNOWN_MEMBER_ID, pb.ERROR_CODE_FENCED_MEMBER_EPOCH})
 """The server took the member out of the group: whatever it owned may have another owner by now."""
+SILENCE_STOPS_MS = 3_000
+"""A tick is due every second. A node takes 3 s at the least to find a connection dead, and 300 ms later the partitions of
+the client behind it are others': by then it must have stopped."""
 
 
 class Gained(NamedTuple):
@@ -68,16 +71,17 @@ class Membership:
 
     def may_hand_out(self, now_ms: int) -> bool:
         """Whether no other member can own what this one owns."""
-        return (
-            not self.needs_proof
-            and self.last_heard_ms is not None
-            and now_ms - self.last_heard_ms < self.session_timeout_ms
-        )
+        return not self.needs_proof and self.last_heard_ms is not None and now_ms - self.last_heard_ms < self.silence_ms
+
+    @property
+    def silence_ms(self) -> int:
+        """For how long nothing may be heard before others may own what this member owns."""
+        return min(SILENCE_STOPS_MS, self.session_timeout_ms)
 
     def heard(self, now_ms: int) -> bool:
         """A word from the server. False if it comes after too long a silence: it may be an old one that waited in a
         buffer, so the coordinator must be asked what holds."""
-        in_time = self.last_heard_ms is None or now_ms - self.last_heard_ms < self.session_timeout_ms
+        in_time = self.last_heard_ms is None or now_ms - self.last_heard_ms < self.silence_ms
         self.needs_proof = self.needs_proof or not in_time
         self.last_heard_ms = now_ms
         return in_time

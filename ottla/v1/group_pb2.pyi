@@ -210,8 +210,8 @@ class SessionResponse(_message.Message):
 
     @_builtins.property
     def tick(self) -> Global___Tick:
-        """Nothing new; at least every 2 s. A member that has had no tick for its session time-out must stop handing out
-        records.
+        """Nothing new; one comes every second. A member that has heard nothing for 3 s must stop handing out records until
+        it knows that it is still one: by an assignment, or by a commit of nothing that is not refused.
         """
 
     @_builtins.property

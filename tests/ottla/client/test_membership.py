@@ -73,18 +73,18 @@ def test_a_namesake_of_a_deleted_topic_is_another_partition() -> None:
 def test_silence_stops_the_hand_out_until_an_assignment_proves_the_membership() -> None:
     membership = member()
     follow(membership, assignment(1, A), now_ms=0)
-    assert membership.heard(9_000)
-    assert membership.may_hand_out(18_999)
-    assert not membership.may_hand_out(19_000)
+    assert membership.heard(2_000)
+    assert membership.may_hand_out(4_999)
+    assert not membership.may_hand_out(5_000)
     # A tick after that may have waited in a buffer while others took over: it proves nothing.
-    assert not membership.heard(19_500)
-    assert not membership.may_hand_out(19_500)
-    assert membership.heard(19_600)
-    assert not membership.may_hand_out(19_600)
-    membership.proven("m-1", 7, 19_650)  # an answer about another epoch
-    assert not membership.may_hand_out(19_650)
-    membership.proven("m-1", 1, 19_650)
-    assert membership.may_hand_out(19_700)
+    assert not membership.heard(5_500)
+    assert not membership.may_hand_out(5_500)
+    assert membership.heard(5_600)
+    assert not membership.may_hand_out(5_600)
+    membership.proven("m-1", 7, 5_650)  # an answer about another epoch
+    assert not membership.may_hand_out(5_650)
+    membership.proven("m-1", 1, 5_650)
+    assert membership.may_hand_out(5_700)
     assert not membership.heard(40_000)
     membership.assigned(assignment(1, A), 40_100)
     assert membership.may_hand_out(40_100)
@@ -94,7 +94,7 @@ def test_a_lost_stream_alone_stops_nothing() -> None:
     membership = member()
     follow(membership, assignment(1, A), now_ms=0)
     membership.connected()
-    assert membership.may_hand_out(5_000)
+    assert membership.may_hand_out(2_500)
     request = membership.join_request()
     assert (request.member_id, request.member_epoch) == ("m-1", 1)
     assert [(p.topic_id, p.partition) for p in request.owned] == [(ID, 0)]

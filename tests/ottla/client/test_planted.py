@@ -179,14 +179,14 @@ BUGS = [
     Bug(
         "a silent member goes on",
         f"{MEMBER}.may_hand_out",
-        "and now_ms - self.last_heard_ms < self.session_timeout_ms",
+        "and now_ms - self.last_heard_ms < self.silence_ms",
         "",
         test_membership.test_silence_stops_the_hand_out_until_an_assignment_proves_the_membership,
     ),
     Bug(
         "an old tick revives a member",
         f"{MEMBER}.heard",
-        "now_ms - self.last_heard_ms < self.session_timeout_ms",
+        "now_ms - self.last_heard_ms < self.silence_ms",
         "True",
         test_membership.test_silence_stops_the_hand_out_until_an_assignment_proves_the_membership,
     ),
