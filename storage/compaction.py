@@ -16,7 +16,7 @@ Rules, as Kafka's cleaner has them (KIP-58, KIP-354, KIP-534):
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
@@ -249,7 +249,7 @@ class CompactionRun:
             if attributes == header.attributes:
                 return header, [data[batch.start : batch.end]]
             payload_field, payload = batch.payload(data)
-            header = replace(header, attributes=attributes, delete_horizon_ms=horizon_ms)
+            header = header._replace(attributes=attributes, delete_horizon_ms=horizon_ms)
             return header, encode_batch(header, self.seed, bytes(payload), payload_field)
         codec = attributes & ATTR_CODEC_MASK if kept else 0
         plain = Records(records=kept).SerializeToString()
@@ -257,8 +257,7 @@ class CompactionRun:
         newest = header.max_timestamp
         if kept and not attributes & ATTR_LOG_APPEND_TIME:
             newest = max(header.base_timestamp + record.timestamp_delta for record in kept)
-        header = replace(
-            header,
+        header = header._replace(
             attributes=attributes & ~ATTR_CODEC_MASK | codec,
             record_count=len(kept),
             max_timestamp=newest,

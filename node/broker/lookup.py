@@ -1,7 +1,5 @@
 """The rare looks into stored batches: for the record of a time, and for readers that know no codec."""
 
-from dataclasses import replace
-
 from node.broker import codecs
 from ottla.protocol.batch import ATTR_CODEC_MASK, BatchAt, BatchHeader, CorruptBatch, encode_batch, read_batch
 from ottla.protocol.checksum import crc32c
@@ -57,7 +55,7 @@ def readable(data: bytes, accept: frozenset[int], seed: int, max_bytes: int) -> 
                 parts, changed = [data[:at]], True
             plain = _plain(data, batch)
             attributes = batch.header.attributes & ~ATTR_CODEC_MASK
-            pieces = encode_batch(replace(batch.header, attributes=attributes, payload_crc=crc32c(plain)), seed, plain)
+            pieces = encode_batch(batch.header._replace(attributes=attributes, payload_crc=crc32c(plain)), seed, plain)
             grown = sum(map(len, pieces))
         if size and size + grown > max_bytes:
             return (b"".join(parts) if changed else data[:at]), batch.header.base_offset

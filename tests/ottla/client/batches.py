@@ -1,7 +1,6 @@
 """Batches and fetch results as a node writes them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from crc32c import crc32c
 
@@ -61,7 +60,7 @@ def stored(
 def control(base_offset: int) -> bytes:
     """A marker batch."""
     header = BatchHeader(base_offset, 0, 1, 0, attributes=0x20, payload_crc=crc32c(b""))
-    raw = b"".join(encode_batch(replace(header), crc_seed(TOPIC_ID, 0), b"", PAYLOAD_CONTROL))
+    raw = b"".join(encode_batch(header, crc_seed(TOPIC_ID, 0), b"", PAYLOAD_CONTROL))
     return raw[read_varint(raw, 1)[1] :]
 
 
