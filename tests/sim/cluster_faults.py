@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from storage.durable import read_durable
+from storage.errors import CorruptFile
 from tests.sim.cluster_net import LinkFaults
-from tests.sim.cluster_node import SESSION_MS, Node
+from tests.sim.cluster_node import DIRECTORY, SESSION_MS, Node
 
 if TYPE_CHECKING:
     from tests.sim.cluster_sim import ClusterSim
@@ -392,12 +394,18 @@ class Faults:
         return node.disk.rot(path, self.rng)
 
     def _segment_files(self, node: Node) -> list[str]:
-        """Closed segments: cold, synced, committed data."""
+        """Closed segments: cold, committed data that the disk has on record as synced. What a flipped bit does to newer
+        data looks like a torn write after a loss of power, and is cut as one (docs/storage-format.md)."""
         found = []
+        try:
+            recorded = read_durable(node.disk, f"{DIRECTORY}/checkpoint") or {}
+        except (OSError, CorruptFile):
+            return []
         for key, partition in node.partitions.items():
             truth, log = self.sim.invariants.truths.get(key), partition.log
             if truth is not None:
-                cold = min(log.synced_end_offset, truth.end)
+                recovery_point = recorded.get(f"{key[0].hex()}-{key[1]}", (0,))[0]
+                cold = min(log.synced_end_offset, recovery_point, truth.end)
                 found += [segment.path for segment in log._segments.closed() if segment.next_offset <= cold]
         # Of a node that is down these are the files of its last start; its disk may be another one by now.
         return [path for path in found if node.disk.exists(path)]

@@ -144,10 +144,25 @@ class Invariants:
                 raise Violation(f"15: {after} has a leader outside of its ISR")
             before = self.image.partition(*key)
             if before is not None:
+                self._joined(key, before, after)
                 self._count_change(key, before, after)
         for node_id in delta.changed_brokers:
             self._count_registration(self.image.brokers.get(node_id), image.brokers.get(node_id))
         self.image = image
+
+    def _joined(self, key: Key, before: Any, after: Any) -> None:
+        """16: who joins the ISR has everything that is committed. Whose disk is damaged may have lost it since, and does
+        not lead before it has it again."""
+        truth = self.truths.get(key)
+        if truth is None or before.leader_epoch != after.leader_epoch or truth.cuts:
+            return
+        for node_id in set(after.isr) - {*before.isr, *self.lost_disk}:
+            shadow = self.shadows[node_id].get(key)
+            if shadow is not None and not shadow.unsure and shadow.end < truth.end:
+                raise Violation(
+                    f"16: node {node_id} joins the ISR of {truth.label} with {shadow.end} offsets, {truth.end} are "
+                    f"committed: {after}"
+                )
 
     def _count_registration(self, before: Any, after: Any) -> None:
         if before is None or after is None or before.broker_epoch == after.broker_epoch:

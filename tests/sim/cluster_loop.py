@@ -12,7 +12,7 @@ import sys
 import time
 import zlib
 from asyncio import events
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -42,6 +42,10 @@ class World:
         self.recent: deque[tuple[float, str, Any, tuple[Any, ...]]] = deque(maxlen=400)
         self.graveyard: list[SimLoop] = []
         self.task_count = 0
+        self.said: Counter[str] = Counter()
+        """Errors in the nodes' logs."""
+        self.bug: str | None = None
+        """One of them that no fault explains."""
         self._hash = 0
         self._instant_ms = -1.0
         self._instant_events = 0
@@ -85,6 +89,8 @@ class World:
         self._instant_events += 1
         if self._instant_events > CALLBACKS_MAX:
             raise Violation(f"time stands still at {self._instant_ms} ms: somebody waits for nothing again and again")
+        if self.bug is not None:
+            raise Violation(self.bug)
         touched, self.touched = self.touched, None
         self.after_event(touched)
 
@@ -131,7 +137,10 @@ class Process:
 class SimTask(asyncio.Task[Any]):
     """A task with a hash that does not depend on its address: sets of tasks keep their order in every run."""
 
-    number = 0
+    def __init__(self, coro: Any, loop: "SimLoop", name: str | None) -> None:
+        # First of all: asyncio puts it into a set, and equal hashes would make that set a list.
+        self.number = loop.world.task_count = loop.world.task_count + 1
+        super().__init__(coro, loop=loop, name=name)
 
     def __hash__(self) -> int:
         return self.number
@@ -239,10 +248,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> "asyncio.Task[Any]":
-        task = SimTask(coro, loop=self, name=name)
-        self.world.task_count += 1
-        task.number = self.world.task_count
-        return task
+        return SimTask(coro, self, name)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """A thread's job: done as a whole when its time has passed, unless the process ends before."""

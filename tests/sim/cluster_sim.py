@@ -10,6 +10,7 @@ real runs use.
 """
 
 import argparse
+import asyncio
 import json
 import logging
 import signal
@@ -28,7 +29,7 @@ from node.metadata.image import NO_LEADER
 from ottla.verify.checker import check
 from tests.sim.cluster_faults import Faults, Swarm
 from tests.sim.cluster_invariants import Invariants, Truth
-from tests.sim.cluster_loop import Violation, World, virtual
+from tests.sim.cluster_loop import SimLoop, Violation, World, virtual
 from tests.sim.cluster_net import Network
 from tests.sim.cluster_node import Node, installed
 from tests.sim.cluster_quorum import MetadataLog
@@ -39,6 +40,17 @@ CHAOS_MS: Final = 12_000
 HEAL_MS: Final = 10_000
 FLUSH_MS: Final = 20_000
 NODES: Final = (1, 2, 3, 4)
+BUGS_SAID: Final = frozenset(
+    {
+        "metadata_not_applied",
+        "background_task_ended",
+        "replica_fetch_failed",
+        "replica_result_failed",
+        "controller_invariant_broken",
+        "controller_decision_failed",
+    }
+)
+"""What a node says where code met what it does not expect."""
 CPU_MAX_S: Final = 180.0
 """What one run of the command line may take; most take 3 to 12 s."""
 
@@ -224,6 +236,7 @@ class ClusterSim:
     # --- the end
 
     def _check_end(self) -> None:
+        self.counts.update({f"said by nodes: {event}": count for event, count in self.world.said.items()})
         for each in self.nodes.values():
             self.invariants.look(each)
         cut = False
@@ -409,10 +422,21 @@ def _endless(*_: object) -> None:
 
 
 def quiet() -> None:
-    """Nodes say nothing: building a log line costs more than most events."""
+    """What nodes say below an error is not even built: a log line costs more than most events. Errors are counted."""
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=True
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        processors=[_note_error],
+        cache_logger_on_first_use=True,
     )
+
+
+def _note_error(logger: object, method: str, said: structlog.typing.EventDict) -> str:
+    loop = asyncio.events._get_running_loop()
+    if isinstance(loop, SimLoop):
+        loop.world.said[said["event"]] += 1
+        if said["event"] in BUGS_SAID and loop.world.bug is None:
+            loop.world.bug = f"{loop.label} says {said}"
+    raise structlog.DropEvent
 
 
 if __name__ == "__main__":
