@@ -151,8 +151,8 @@ class Invariants:
         self.image = image
 
     def _joined(self, key: Key, before: Any, after: Any) -> None:
-        """16: who joins the ISR has everything that is committed. Whose disk is damaged may have lost it since, and does
-        not lead before it has it again."""
+        """16: who joins the ISR has all that is committed. Whose disk is damaged may have lost it since, and will not
+        lead before it has it again."""
         truth = self.truths.get(key)
         if truth is None or before.leader_epoch != after.leader_epoch or truth.cuts:
             return
