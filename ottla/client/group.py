@@ -17,8 +17,8 @@ from ottla.v1.group_pb2 import Assignment, Join, Owned
 REJOIN_CODES = frozenset({pb.ERROR_CODE_UNKNOWN_MEMBER_ID, pb.ERROR_CODE_FENCED_MEMBER_EPOCH})
 """The server took the member out of the group: whatever it owned may have another owner by now."""
 SILENCE_STOPS_MS = 3_000
-"""A tick is due every second. A node takes 3 s at the least to find a connection dead, and 300 ms later the partitions of
-the client behind it are others': by then it must have stopped."""
+"""A tick is due every second. A node takes 3 s at the least to find a connection dead, and 300 ms later others get the
+partitions of the client behind it: by then it must have stopped."""
 
 
 class Gained(NamedTuple):
