@@ -1,18 +1,13 @@
 """Planted bugs: each of these changes to the groups must turn a test red. docs/testing.md lists them."""
 
-import importlib
-import inspect
-import textwrap
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from ottla.protocol.errors import ApiError, InvariantError
 from ottla.v1 import error_pb2 as pb
 from tests.node.groups import test_assign, test_coordinator_random, test_hazards, test_members, test_offsets
+from tests.planted import Bug, listed, plant
 
 COORDINATOR = "node.groups.coordinator:Coordinator"
 GROUPS = "node.groups.model:Groups"
@@ -23,16 +18,6 @@ def schedules() -> None:
     """Random schedules of clients and coordinators, until one shows two owners or a partition without any."""
     for seed in range(25):
         test_coordinator_random.run_schedule(seed)
-
-
-class Bug(NamedTuple):
-    """In `target` (module:name), `old` becomes `new`; `caught_by` must fail then."""
-
-    what: str
-    target: str
-    old: str
-    new: str
-    caught_by: Callable[[], object]
 
 
 BUGS = [
@@ -77,6 +62,20 @@ BUGS = [
         "if join.member_epoch not in (member.member_epoch, member.previous_epoch):",
         "if False:",
         test_members.test_only_the_current_and_the_previous_epoch_resume,
+    ),
+    Bug(
+        "a join whose answer was lost makes a second member",
+        f"{COORDINATOR}.join",
+        "member_id=join.member_id or new_member_id,",
+        "member_id=new_member_id,",
+        partial(test_members.test_a_join_whose_answer_was_lost_makes_no_second_member, True),
+    ),
+    Bug(
+        "who joins anew gives back what it had",
+        f"{COORDINATOR}.join",
+        "elif known is not None:",
+        "elif False:",
+        test_members.test_who_joins_anew_under_its_id_gives_back_nothing_by_that,
     ),
     Bug(
         "a commit of an older epoch is stored",
@@ -200,34 +199,13 @@ BUGS = [
 ]
 
 
-def _plant(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
-    module_name, _, path = bug.target.partition(":")
-    owner: Any = importlib.import_module(module_name)
-    *parents, name = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
-    original = getattr(owner, name)
-    source = textwrap.dedent(inspect.getsource(original))
-    assert source.count(bug.old) == 1, f"{bug.target} does not hold {bug.old!r} once: plant this bug elsewhere"
-    scope: dict[str, Any] = {}
-    exec(compile(source.replace(bug.old, bug.new), bug.target, "exec"), original.__globals__, scope)
-    planted = scope[name]
-    monkeypatch.setattr(owner, name, planted)
-    # Where it was imported by name.
-    for module in (test_assign, test_coordinator_random):
-        if getattr(module, name, None) is original:
-            monkeypatch.setattr(module, name, planted)
-
-
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.what.replace(" ", "-") for bug in BUGS])
 def test_a_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.caught_by()
-    _plant(bug, monkeypatch)
+    plant(bug, monkeypatch, (test_assign, test_coordinator_random))
     with pytest.raises((AssertionError, ApiError, InvariantError, KeyError, pytest.fail.Exception)):
         bug.caught_by()
 
 
 def test_every_planted_bug_is_listed_in_the_documentation() -> None:
-    listed = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
-    section = listed.partition("## Planted bugs: groups")[2].partition("\n## ")[0]
-    assert [line[2:] for line in section.splitlines() if line.startswith("- ")] == [bug.what for bug in BUGS]
+    assert listed("groups") == [bug.what for bug in BUGS]

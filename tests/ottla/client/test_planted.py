@@ -1,16 +1,11 @@
 """Planted bugs: each of these changes to the client must turn a test red. docs/testing.md lists them."""
 
-import importlib
-import inspect
-import textwrap
-from collections.abc import Callable
-from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
 
 import pytest
 
 from tests.ottla.client import test_fetch_state, test_membership, test_producer_state
+from tests.planted import Bug, listed, plant
 
 STATE = "ottla.client.producer_state:ProducerState"
 PARTITION = "ottla.client.fetch_state:PartitionState"
@@ -21,16 +16,6 @@ def histories() -> None:
     """Random lives of a producer, until one shows a loss, a repeat or a changed order."""
     for seed in range(40):
         test_producer_state.run_history(Random(seed), steps=600)
-
-
-class Bug(NamedTuple):
-    """In `target` (module:name), `old` becomes `new`; `caught_by` must fail then."""
-
-    what: str
-    target: str
-    old: str
-    new: str
-    caught_by: Callable[[], None]
 
 
 BUGS = [
@@ -207,29 +192,13 @@ BUGS = [
 ]
 
 
-def _plant(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
-    module_name, _, path = bug.target.partition(":")
-    owner: Any = importlib.import_module(module_name)
-    *parents, name = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
-    original = getattr(owner, name)
-    source = textwrap.dedent(inspect.getsource(original))
-    assert source.count(bug.old) == 1, f"{bug.target} does not hold {bug.old!r} once: plant this bug elsewhere"
-    scope: dict[str, Any] = {}
-    exec(compile(source.replace(bug.old, bug.new), bug.target, "exec"), original.__globals__, scope)
-    monkeypatch.setattr(owner, name, scope[name])
-
-
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.what.replace(" ", "-") for bug in BUGS])
 def test_a_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.caught_by()
-    _plant(bug, monkeypatch)
+    plant(bug, monkeypatch)
     with pytest.raises((AssertionError, StopIteration, KeyError, ValueError, IndexError)):
         bug.caught_by()
 
 
 def test_every_planted_bug_is_listed_in_the_documentation() -> None:
-    listed = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
-    section = listed.partition("## Planted bugs: client")[2].partition("\n## ")[0]
-    assert [line[2:] for line in section.splitlines() if line.startswith("- ")] == [bug.what for bug in BUGS]
+    assert listed("client") == [bug.what for bug in BUGS]
