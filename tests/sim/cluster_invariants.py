@@ -6,9 +6,11 @@ replica's log is shadowed, batch by batch, so that a check costs what changed an
 allowed only where power was lost.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from node.groups.model import Groups
@@ -31,6 +33,9 @@ class Entry(NamedTuple):
     producer_id: int
     producer_epoch: int
     sequence: int
+
+
+_NEXT = attrgetter("next")
 
 
 class Led(NamedTuple):
@@ -59,14 +64,7 @@ class Shadow:
 
     def at(self, offset: int) -> int:
         """Index of the entry that holds `offset`, or of the next one."""
-        low, high = 0, len(self.entries)
-        while low < high:
-            middle = (low + high) // 2
-            if self.entries[middle].next <= offset:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return bisect_right(self.entries, offset, key=_NEXT)
 
 
 @dataclass
@@ -397,14 +395,7 @@ class Invariants:
 
     @staticmethod
     def _index(truth: Truth, offset: int) -> int:
-        low, high = 0, len(truth.entries)
-        while low < high:
-            middle = (low + high) // 2
-            if truth.entries[middle].next <= offset:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return bisect_right(truth.entries, offset, key=_NEXT)
 
     # --- what is committed
 

@@ -270,6 +270,12 @@ BUGS: Final = [
         "                fetch_offset=records.log_end_offset + 1,",
     ),
     Bug(
+        "a producer names no leader epoch",
+        "ottla/client/encode.py",
+        "topic=topic, topic_id=topic_id, partition=partition, current_leader_epoch=leader_epoch",
+        "topic=topic, topic_id=topic_id, partition=partition",
+    ),
+    Bug(
         "any live replica may lead",
         ELECTIONS,
         "    eligible = [n for n in elr if n in live]\n",

@@ -293,7 +293,7 @@ class ClusterSim:
         last = {k: v for batch in truth.payloads for k, v in batch}
         if truth.cuts:
             return
-        for n in replicas:
+        for n in [n for n in replicas if n not in self.invariants.lost_disk]:
             partition = self.nodes[n].partitions[key]
             found: dict[bytes | None, bytes | None] = {}
             for s in partition.log.scan(partition.log.log_start_offset, truth.end):
