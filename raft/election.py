@@ -2,6 +2,8 @@
 KIP-996).
 """
 
+from collections.abc import Iterable
+
 from raft import membership, replication
 from raft.effects import Role
 from raft.messages import (
@@ -18,15 +20,14 @@ from raft.state import RaftState
 
 def stand(s: RaftState) -> None:
     """The election timer ran out: ask first whether an election could be won, without touching the term."""
+    s.named_voters = ()
     if electorate(s) == (s.me,):
         become_candidate(s, transfer=False)
         return
     s.role = Role.PROSPECTIVE
     s.votes = {s.me: own_vote(s)}
     s.restart_election_timer()
-    for voter in electorate(s):
-        if voter != s.me:
-            s.send(PreVoteRequest(s.cluster_id, s.me, voter, s.term, s.log.last_index, s.log.last_term))
+    ask(s, electorate(s))
     conclude(s)
 
 
@@ -48,9 +49,17 @@ def become_candidate(s: RaftState, *, transfer: bool) -> None:
     s.votes = {}
     s.transfer_election = transfer
     s.restart_election_timer()
-    for voter in electorate(s):
-        if voter != s.me:
-            s.send(VoteRequest(s.cluster_id, s.me, voter, s.term, s.log.last_index, s.log.last_term, transfer))
+    ask(s, electorate(s))
+
+
+def ask(s: RaftState, voters: Iterable[PeerId]) -> None:
+    """Ask `voters` for what the round that is open needs."""
+    end = (s.log.last_index, s.log.last_term)
+    for voter in voters:
+        if voter != s.me and s.role is Role.PROSPECTIVE:
+            s.send(PreVoteRequest(s.cluster_id, s.me, voter, s.term, *end))
+        elif voter != s.me:
+            s.send(VoteRequest(s.cluster_id, s.me, voter, s.term, *end, s.transfer_election))
 
 
 def own_vote_persisted(s: RaftState) -> None:
@@ -69,6 +78,18 @@ def vote_of(m: PreVoteResponse | VoteResponse) -> Vote:
     if not m.granted:
         return Vote.NO
     return Vote.IF_ALL if m.if_all else Vote.YES
+
+
+def count(s: RaftState, m: PreVoteResponse | VoteResponse) -> None:
+    """Count an answer, once per voter, however often it arrives. A damaged voter names who else must agree: the log
+    that made them voters may be the one it lost.
+    """
+    if m.granted and m.if_all and m.sender in electorate(s) and len(m.voters) <= s.config.max_observers:
+        named = [voter for voter in m.voters if voter not in electorate(s)]
+        s.named_voters += tuple(named)
+        ask(s, named)
+    s.votes.setdefault(m.sender, vote_of(m))
+    conclude(s)
 
 
 def conclude(s: RaftState) -> None:
@@ -118,7 +139,9 @@ def on_pre_vote_request(s: RaftState, m: PreVoteRequest) -> None:
     10998).
     """
     granted = log_is_up_to_date(s, m.last_log_index, m.last_log_term)
-    s.send(PreVoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole))
+    if not granted:
+        note_that_it_counts(s)
+    s.send(PreVoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole, s.needed_voters))
 
 
 def refuse_pre_vote(s: RaftState, m: PreVoteRequest) -> None:
@@ -134,8 +157,7 @@ def on_pre_vote_at_leader(s: RaftState, m: PreVoteRequest) -> None:
 
 def on_pre_vote_response(s: RaftState, m: PreVoteResponse) -> None:
     """Count it; the first answer of a voter stands."""
-    s.votes.setdefault(m.sender, vote_of(m))
-    conclude(s)
+    count(s, m)
 
 
 def on_vote_request(s: RaftState, m: VoteRequest) -> None:
@@ -143,13 +165,17 @@ def on_vote_request(s: RaftState, m: VoteRequest) -> None:
     5.4.1).
     """
     free = s.voted_for is None or s.voted_for == m.sender
-    granted = free and log_is_up_to_date(s, m.last_log_index, m.last_log_term)
+    complete = log_is_up_to_date(s, m.last_log_index, m.last_log_term)
+    granted = free and complete
+    if not complete:
+        note_that_it_counts(s)
     if granted and s.voted_for is None:
         s.voted_for = m.sender
         s.hard_state_changed = True
     if granted:
         s.restart_election_timer()
-    s.send(VoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole), after_sync=True)
+    response = VoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole, s.needed_voters)
+    s.send(response, after_sync=True)
 
 
 def refuse_vote(s: RaftState, m: VoteRequest) -> None:
@@ -158,9 +184,17 @@ def refuse_vote(s: RaftState, m: VoteRequest) -> None:
 
 
 def on_vote_response(s: RaftState, m: VoteResponse) -> None:
-    """Count it once per voter, however often it arrives."""
-    s.votes.setdefault(m.sender, vote_of(m))
-    conclude(s)
+    """Count it; the first answer of a voter stands."""
+    count(s, m)
+
+
+def note_that_it_counts(s: RaftState) -> None:
+    """This member was asked for its vote by a log less complete than its own: if its log gives it no vote, another one
+    did, and it may have to lead to hand on what it holds.
+    """
+    if not s.may_stand:
+        s.counted_as_voter = True
+        s.restart_election_timer()
 
 
 def on_timeout_now(s: RaftState, m: TimeoutNow) -> None:

@@ -30,10 +30,13 @@ class PreVoteRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class PreVoteResponse(Message):
-    """The answer; `granted` binds nobody. `if_all`: see `raft.quorum.Vote`."""
+    """The answer; `granted` binds nobody. `if_all`: see `raft.quorum.Vote`; `voters` are all that the sender knows of,
+    who may know more of them than the candidate.
+    """
 
     granted: bool
     if_all: bool = False
+    voters: tuple[PeerId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,11 @@ class VoteRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class VoteResponse(Message):
-    """The vote, durable before it is sent. `if_all`: see `raft.quorum.Vote`."""
+    """The vote, durable before it is sent. `if_all`, `voters`: as in `PreVoteResponse`."""
 
     granted: bool
     if_all: bool = False
+    voters: tuple[PeerId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,8 +193,11 @@ def track_observer(s: RaftState, peer: PeerId, last_log_index: int) -> None:
 def advance_commit(s: RaftState) -> None:
     """Commit what a majority of voters has synced, if it is of the own term (Raft 5.4.2, figure 8).
 
-    The own copy counts when it is synced, like any other, and not at all once this leader is out of the voter set.
+    The own copy counts when it is synced, like any other, and not at all once this leader is out of the voter set. A
+    new voter set counts when it is synced: nobody could say whom to ask for what a forgotten one has committed.
     """
+    if s.log.voters_index > max(s.commit_index, s.own_match_index):
+        return
     matches = [s.own_match_index if voter == s.me else s.peers[voter].match_index for voter in s.log.voters]
     index = majority_reached(matches)
     if index <= s.commit_index or s.log.term_at(index) != s.term:

@@ -70,6 +70,10 @@ class RaftState:
     lost_elections: int = 0
     transfer_election: bool = False
     votes: dict[PeerId, Vote] = field(default_factory=dict)
+    named_voters: tuple[PeerId, ...] = ()
+    """Candidate: whom damaged voters named that its own log does not know as voters; see `other_voters`."""
+    counted_as_voter: bool = False
+    """Somebody asked for this member's vote, with a less complete log, although its own log says that it has none."""
     dead: set[PeerId] = field(default_factory=set)
     contacts: tuple[PeerId, ...] = ()
     """Members the shell can reach, from their handshakes: whom an observer asks before it knows any voter."""
@@ -105,10 +109,11 @@ class RaftState:
         """Whether this member takes part in elections as a candidate.
 
         A removal that is not committed may have to be committed by the member it removes: nobody else need hold that
-        entry. It stands then without a vote of its own (Raft dissertation 4.2.2).
+        entry. It stands then without a vote of its own (Raft dissertation 4.2.2). So does one that others count as a
+        voter: the log that says so may be lost, and nobody else may hold what this one helped to commit.
         """
         removal_open = self.log.voters_index > self.commit_index and self.me in self.log.previous_voters
-        return self.is_voter or removal_open
+        return self.is_voter or removal_open or self.counted_as_voter
 
     @property
     def is_whole(self) -> bool:
@@ -123,10 +128,16 @@ class RaftState:
 
     @property
     def other_voters(self) -> tuple[PeerId, ...]:
-        """Who may hold committed entries beside the log's voters, for all that a damaged log knows: while it is fetched
-        again it passes through old voter sets.
+        """Who may hold committed entries beside the log's voters, for all that a damaged log knows, the own one or that
+        of a voter: while it is fetched again it passes through old voter sets.
         """
-        return () if self.is_whole else tuple(voter for voter in self.durable_voters if voter not in self.log.voters)
+        known = (*self.needed_voters, *self.named_voters)
+        return tuple(voter for voter in dict.fromkeys(known) if voter not in self.log.voters)
+
+    @property
+    def needed_voters(self) -> tuple[PeerId, ...]:
+        """Who must agree where this member's vote is to count; empty if its log is whole."""
+        return () if self.is_whole else self.durable_voters
 
     @property
     def leader_is_live(self) -> bool:
@@ -184,8 +195,11 @@ class RaftState:
             self.restart_election_timer()
         if leader is not None and self.leader != leader:
             self.lost_elections = 0
+        if leader is not None:
+            self.counted_as_voter = False
         self.leader = leader
         self.votes.clear()
+        self.named_voters = ()
         self.drop_leader_state()
 
     def drop_leader_state(self) -> None:

@@ -48,19 +48,23 @@ def _entry_from_proto(entry: pb.RaftEntry) -> Entry:
     return Entry(entry.index, entry.term, EntryKind(entry.kind), entry.data, peers_from_proto(entry.voters))
 
 
+def _vote_to_proto(vote: m.PreVoteResponse | m.VoteResponse) -> pb.RaftVoteResponse:
+    return pb.RaftVoteResponse(granted=vote.granted, if_all=vote.if_all, voters=peers_to_proto(vote.voters))
+
+
 _TO_PROTO: Final[dict[type[m.Message], tuple[str, Callable[[Any], _Body]]]] = {
     m.PreVoteRequest: (
         "pre_vote_request",
         lambda x: pb.RaftPreVoteRequest(last_log_index=x.last_log_index, last_log_term=x.last_log_term),
     ),
-    m.PreVoteResponse: ("pre_vote_response", lambda x: pb.RaftVoteResponse(granted=x.granted, if_all=x.if_all)),
+    m.PreVoteResponse: ("pre_vote_response", _vote_to_proto),
     m.VoteRequest: (
         "vote_request",
         lambda x: pb.RaftVoteRequest(
             last_log_index=x.last_log_index, last_log_term=x.last_log_term, transfer=x.transfer
         ),
     ),
-    m.VoteResponse: ("vote_response", lambda x: pb.RaftVoteResponse(granted=x.granted, if_all=x.if_all)),
+    m.VoteResponse: ("vote_response", _vote_to_proto),
     m.AppendRequest: (
         "append_request",
         lambda x: pb.RaftAppendRequest(
@@ -93,9 +97,9 @@ _TO_PROTO: Final[dict[type[m.Message], tuple[str, Callable[[Any], _Body]]]] = {
 
 _FROM_PROTO: Final[dict[str, tuple[type[m.Message], Callable[[_Body], tuple[Any, ...]]]]] = {
     "pre_vote_request": (m.PreVoteRequest, lambda b: (b.last_log_index, b.last_log_term)),
-    "pre_vote_response": (m.PreVoteResponse, lambda b: (b.granted, b.if_all)),
+    "pre_vote_response": (m.PreVoteResponse, lambda b: (b.granted, b.if_all, peers_from_proto(b.voters))),
     "vote_request": (m.VoteRequest, lambda b: (b.last_log_index, b.last_log_term, b.transfer)),
-    "vote_response": (m.VoteResponse, lambda b: (b.granted, b.if_all)),
+    "vote_response": (m.VoteResponse, lambda b: (b.granted, b.if_all, peers_from_proto(b.voters))),
     "append_request": (
         m.AppendRequest,
         lambda b: (

@@ -28,8 +28,8 @@ MUTANTS = (
     Mutant(
         "a vote is sent before it is synced",
         "election.py",
-        "s.send(VoteResponse(s.cluster_id, s.me, m.sender, s.term, granted, not s.is_whole), after_sync=True)",
-        "s.effects.send_now.append(VoteResponse(s.cluster_id, s.me, m.sender, s.term, granted))",
+        "    s.send(response, after_sync=True)\n",
+        "    s.effects.send_now.append(response)\n",
     ),
     Mutant(
         "a vote is not written",
@@ -266,6 +266,30 @@ MUTANTS = (
         "state.py",
         "return self.log.last_index >= index or self.log.last_term > term",
         "return True",
+    ),
+    Mutant(
+        "whom a damaged voter names need not agree",
+        "election.py",
+        "        s.named_voters += tuple(named)\n",
+        "",
+    ),
+    Mutant(
+        "whom a damaged voter names is not asked",
+        "election.py",
+        "        ask(s, named)\n",
+        "",
+    ),
+    Mutant(
+        "who is counted as a voter by others alone does not stand",
+        "election.py",
+        "        s.counted_as_voter = True\n",
+        "",
+    ),
+    Mutant(
+        "a new voter set counts before it is synced",
+        "replication.py",
+        "    if s.log.voters_index > max(s.commit_index, s.own_match_index):\n        return\n",
+        "",
     ),
     Mutant(
         "observers count",

@@ -552,3 +552,73 @@ def test_row_22_voters_are_remembered_beside_the_log_until_the_set_without_them_
     cluster.settle()
     cluster.heartbeat(1)
     assert set(cluster.disks[1].hard_state.voters) == {peer(1), peer(2)}
+
+
+def with_a_voter_that_only_a_damaged_log_knew() -> Cluster:
+    """Leader 1 of voters 1 and 2 lets node 3 vote and commits "a" with it; 2 and 3 know neither of the change. Then
+    the log of 1 loses both.
+    """
+    cluster = Cluster(2, observers=1)
+    cluster.elect(1)
+    cluster.tick(3)
+    cluster.settle()
+    cluster.propose(1, b"a")
+    cluster.settle(without=(2,))
+    cluster.rafts[1].add_voter(peer(3), cluster.now_ms)
+    cluster.drain(1)
+    cluster.drop()
+    cluster.sync(1)
+    cluster.drop()
+    assert cluster.data(1) == [b"a"]
+    assert (cluster.data(2), cluster.data(3)) == ([], [])
+    cluster.crash(1)
+    cluster.disks[1].entries = cluster.disks[1].entries[:1]
+    cluster.start(1, refetch=(3, 1))
+    cluster.now_ms += 5000
+    return cluster
+
+
+def test_row_22_a_damaged_voter_says_who_else_must_agree():
+    """Found by simulation: the candidate asked all voters that it knew, and was elected without a committed entry."""
+    cluster = with_a_voter_that_only_a_damaged_log_knew()
+    for _ in range(5):
+        cluster.tick(2)
+        cluster.settle(without=(3,))
+    assert cluster.leaders() == [], "node 3 may hold more than 1 and 2, and it does"
+
+
+def test_row_22_who_votes_without_knowing_it_stands_where_its_log_is_needed():
+    """Only the damaged log knew that node 3 votes, and only node 3 has what they committed."""
+    cluster = with_a_voter_that_only_a_damaged_log_knew()
+    for _ in range(5):
+        cluster.tick(2)
+        cluster.settle()
+    assert cluster.leaders() == []
+    for _ in range(3):
+        cluster.tick(3)
+        cluster.settle()
+    # It led to hand on what it had: by its own log it has no vote.
+    assert "3 is leader in term" in " ".join(cluster.story)
+    for _ in range(3):
+        for leader in cluster.leaders():
+            cluster.heartbeat(leader)
+    assert cluster.leaders() in ([1], [2])
+    assert [cluster.data(i) for i in (1, 2, 3)] == [[b"a"]] * 3
+
+
+def test_row_22_a_voter_change_counts_once_its_leader_cannot_forget_it():
+    """What is committed by a set that is on no disk is lost with the first damaged one."""
+    cluster = Cluster(2, observers=1)
+    cluster.elect(1)
+    cluster.tick(3)
+    cluster.settle()
+    cluster.propose(1, b"a")
+    cluster.sync(1)
+    cluster.deliver(to(3))
+    cluster.sync(3)
+    cluster.rafts[1].add_voter(peer(3), cluster.now_ms)
+    cluster.drain(1)
+    cluster.deliver(sent_by(3))
+    assert cluster.data(1) == []
+    cluster.sync(1)
+    assert cluster.data(1) == [b"a"]

@@ -86,6 +86,14 @@ NOTICED_BY = {
         "test_hazards.py::test_row_22_a_follower_that_lost_acknowledged_entries_is_refilled",
     "the vote of a damaged voter counts like any other":
         "test_hazards.py::test_row_22_the_vote_of_a_damaged_voter_does_not_make_a_majority",
+    "whom a damaged voter names need not agree":
+        "test_hazards.py::test_row_22_a_damaged_voter_says_who_else_must_agree",
+    "whom a damaged voter names is not asked":
+        "test_hazards.py::test_row_22_who_votes_without_knowing_it_stands_where_its_log_is_needed",
+    "who is counted as a voter by others alone does not stand":
+        "test_hazards.py::test_row_22_who_votes_without_knowing_it_stands_where_its_log_is_needed",
+    "a new voter set counts before it is synced":
+        "test_hazards.py::test_row_22_a_voter_change_counts_once_its_leader_cannot_forget_it",
     "observers count":
         4,
     "half of the voters are a majority":

@@ -14,6 +14,7 @@ FOUND_BUGS = {
     13: "a log compacted further during a snapshot transfer stopped the transfer",
     108: "only a leader whose own removal was open could commit it, and it did not stand",
     209: "a restarted observer waited for voters that were none any more",
+    31150: "a damaged voter's vote made a leader that had not asked a voter which the damaged log alone had known",
     21747: "an acknowledgement left with the sync that cut its entries again",
 }
 """Seeds that failed once, and why. What a seed draws has changed since."""

@@ -525,19 +525,25 @@ class RaftVoteResponse(_message.Message):
 
     GRANTED_FIELD_NUMBER: _builtins.int
     IF_ALL_FIELD_NUMBER: _builtins.int
+    VOTERS_FIELD_NUMBER: _builtins.int
     granted: _builtins.bool
     """Whether the vote is granted."""
     if_all: _builtins.bool
     """The sender's log was damaged: the vote counts only together with every other voter's."""
+    @_builtins.property
+    def voters(self) -> _containers.RepeatedCompositeFieldContainer[Global___RaftPeer]:
+        """With if_all: all voters that the sender knows of."""
+
     def __init__(
         self,
         *,
         granted: _builtins.bool = ...,
         if_all: _builtins.bool = ...,
+        voters: _abc.Iterable[Global___RaftPeer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "if_all", b"if_all"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "if_all", b"if_all", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

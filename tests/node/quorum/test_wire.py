@@ -20,7 +20,8 @@ entries = st.one_of(
 )
 FIELDS = {
     "last_log_index": numbers, "last_log_term": numbers, "granted": st.booleans(), "if_all": st.booleans(),
-    "transfer": st.booleans(), "prev_log_index": numbers, "prev_log_term": numbers, "commit_index": numbers,
+    "voters": voters, "transfer": st.booleans(), "prev_log_index": numbers, "prev_log_term": numbers,
+    "commit_index": numbers,
     "entries": st.lists(entries, max_size=4).map(tuple), "match_index": numbers, "hint_index": numbers,
     "hint_term": numbers, "round": numbers, "snapshot": st.builds(SnapshotMeta, numbers, numbers, voters),
     "size_bytes": numbers, "offset": numbers, "data": st.binary(max_size=50), "last_index": numbers,
