@@ -565,9 +565,10 @@ class Broker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() or self._stopping or self.failed.done():
+        if self._stopping or self.failed.done() or (task.cancelled() and task.cancelling()):
             return
-        error = task.exception() or RuntimeError(f"{task.get_name()} ended")
+        # "Cancelled", and by nobody: so ends whoever waits for a call that is cancelled, and nobody would see it.
+        error = (None if task.cancelled() else task.exception()) or RuntimeError(f"{task.get_name()} ended")
         log.critical("background_task_ended", task=task.get_name(), exc_info=error)
         self.failed.set_exception(error)
 

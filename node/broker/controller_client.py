@@ -1,5 +1,6 @@
 """Calls from the data plane to the active controller, wherever it is."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +71,14 @@ class ControllerClient:
             raise ApiError(
                 pb.ERROR_CODE_NETWORK_EXCEPTION,
                 f"{method} at the controller {self._target} failed with {error.code().name}: {error.details()}",
+            ) from None
+        except asyncio.CancelledError:
+            # Another task has met a new controller and closed the channel, which looks like a cancellation of this one.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise ApiError(
+                pb.ERROR_CODE_NETWORK_EXCEPTION, f"another controller took over while {method} was under way"
             ) from None
         if response.HasField("error"):
             raise ApiError.from_proto(response.error)

@@ -166,6 +166,11 @@ class Fetcher:
             log.info("replica_stream_ended", leader=self.leader_id, code=error.code().name, details=error.details())
         except asyncio.InvalidStateError:
             log.info("replica_stream_ended", leader=self.leader_id)  # a write to a call that is over
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.info("replica_stream_ended", leader=self.leader_id)  # `reconnect` ended the call, not this task
         finally:
             self._call = None
             writer, self._writer = self._writer, None

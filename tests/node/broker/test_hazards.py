@@ -269,3 +269,16 @@ def _lose_tail(cluster: Cluster, node_id: int, *, batches: int) -> None:
     stored = list(broker.partitions[TOPIC_ID, 0].log.scan(0, 2**62))
     path = next(Path(broker.directory.log_path(TOPIC_ID, 0)).glob("*.log"))
     path.write_bytes(path.read_bytes()[: stored[-batches].position])
+
+
+async def test_a_node_that_registers_again_while_it_runs_goes_on_fetching(tmp_path: Path) -> None:
+    """Its streams are opened anew, with the new broker epoch. A call that ends by our own `cancel` looks like the
+    cancellation of the task that reads it: the fetcher ended without a word, and the replica never caught up."""
+    async with running(tmp_path) as cluster:
+        cluster.create([1, 2, 3])
+        await cluster.produce(1, batch(b"a"))
+        await until(lambda: cluster.log(3).log_end_offset == 1)
+        cluster.register(3)
+        await cluster.produce(1, batch(b"b"), acks=1)
+        await until(lambda: cluster.log(3).log_end_offset == 2)
+        await until(lambda: cluster.isr() == (1, 2, 3))
