@@ -485,6 +485,8 @@ class ServerCall:
         except asyncio.CancelledError:
             self._end(Status(grpc.StatusCode.CANCELLED, "the handler was cancelled"))
         except Exception as error:
+            world = self.server.net.world
+            world.bug = world.bug or f"the handler of {self.label} at {self.server.process.name} failed with {error!r}"
             self._end(Status(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}"))
         finally:
             self.server.calls.pop(self, None)
