@@ -563,6 +563,13 @@ class Invariants:
 
     # --- what clients see
 
+    def told(self, group_id: str, member_id: str, member_epoch: int) -> None:
+        """23: a member hears of an epoch when it is committed: what a coordinator merely decided may be undone."""
+        truths = [truth for truth in self.truths.values() if truth.internal and group_id in truth.group_epochs]
+        known = max((truth.member_epochs.get((group_id, member_id), 0) for truth in truths), default=0)
+        if known < member_epoch and not any(truth.cuts for truth in truths):
+            raise Violation(f"23: member {member_id} of {group_id} is told epoch {member_epoch}, committed is {known}")
+
     def acknowledged(self, topic: str, partition: int, offset: int, value: bytes) -> None:
         """acks=all said that a record is at an offset."""
         truth = self.by_name(topic, partition)

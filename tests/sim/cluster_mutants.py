@@ -1,9 +1,10 @@
 """Bugs planted in copies of the sources, for the cluster simulation to find: how many seeds each of them takes.
 
 python -m tests.sim.cluster_mutants            every bug, up to 12 seeds each (half an hour of one core)
-python -m tests.sim.cluster_mutants 3 7        these
+python -m tests.sim.cluster_mutants 3 7 --seeds 40
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -252,10 +253,10 @@ BUGS: Final = [
         "pass\n",
     ),
     Bug(
-        "the log start passes the high watermark",
-        PARTITION,
-        "self.log.advance_log_start(min(log_start, follower.high_watermark))",
-        "self.log.advance_log_start(min(log_start, self.log.log_end_offset))",
+        "out of range without the leader's log start",
+        "node/broker/replication.py",
+        "            if partition is not None:\n                # With an error",
+        "            if partition is None:\n                # With an error",
     ),
     Bug(
         "a stream's broker epoch is not compared",
@@ -353,26 +354,29 @@ def plant(bug: Bug, root: Path) -> None:
         (root / file).write_text(text.replace(old, new))
 
 
-def search(bug: Bug) -> str:
+def search(bug: Bug, seeds_max: int) -> str:
     """Which seed notices it, and as what."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         for part in ("node", "ottla", "raft", "storage", "tests"):
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         plant(bug, root)
-        seeds = f"{FIRST_SEED}:{FIRST_SEED + SEEDS_MAX}"
+        seeds = f"{FIRST_SEED}:{FIRST_SEED + seeds_max}"
         command = [sys.executable, "-m", "tests.sim.cluster_sim", "--seeds", seeds]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     found = re.search(r"seed (\d+) failed after \d+ events at [\d.]+ ms: (.*)", done.stdout)
     if found is None:
-        return "not noticed" if done.returncode == 0 else f"the run broke: {done.stderr[-300:]}"
+        return f"not in {seeds_max} seeds" if done.returncode == 0 else f"the run broke: {done.stderr[-300:]}"
     return f"{int(found[1]) - FIRST_SEED + 1} seeds: {found[2][:110]}"
 
 
 def main() -> None:
-    chosen = [int(number) for number in sys.argv[1:]] or range(len(BUGS))
-    for number in chosen:
-        print(f"{number} | {BUGS[number].name} | {search(BUGS[number])}", flush=True)
+    parser = argparse.ArgumentParser(description="Plants bugs for the cluster simulation to find.")
+    parser.add_argument("numbers", type=int, nargs="*", help="which bugs; all by default")
+    parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many seeds to try at most")
+    options = parser.parse_args()
+    for number in options.numbers or range(len(BUGS)):
+        print(f"{number} | {BUGS[number].name} | {search(BUGS[number], options.seeds)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from node.broker.settings import BrokerSettings
 from node.config import Settings
 from node.groups.coordinator import Coordinator
 from node.groups.shell import GroupShell
+from ottla.client.group import Membership
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.sim.cluster_disk import Disk
@@ -294,8 +295,16 @@ def _exists(disk: Disk, path: str) -> bool:
 
 
 @contextmanager
-def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str], strict: bool = True) -> Iterator[None]:
-    """Inside, nodes and clients made in this process live in the simulation."""
+def installed(
+    net: Network,
+    log: MetadataLog,
+    rng: Random,
+    counts: Counter[str],
+    told: Callable[[str, str, int], None],
+    strict: bool = True,
+) -> Iterator[None]:
+    """Inside, nodes and clients made in this process live in the simulation. `told` hears of every epoch that a member
+    of a group is given."""
     real_unexpected = node.services.faults.unexpected
 
     def unexpected(where: str, error: Exception) -> Any:
@@ -320,6 +329,12 @@ def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str],
             raise Violation(f"24: member {request.member_id} committed in epoch {request.member_epoch}: {member}")
         counts["commits accepted"] += bool(outcome.records)
         return outcome, response
+
+    real_assigned = Membership.assigned
+
+    def assigned(self: Membership, assignment: Any, now_ms: int) -> None:
+        told(self.group_id, assignment.member_id, assignment.member_epoch)
+        real_assigned(self, assignment, now_ms)
 
     real_duplicate = Partition._duplicate
 
@@ -356,6 +371,7 @@ def installed(net: Network, log: MetadataLog, rng: Random, counts: Counter[str],
         (node.services.listener, "set_serving", _set_serving),
         (node.broker.housekeeping, "os", _Os),
         (Coordinator, "commit", commit),
+        (Membership, "assigned", assigned),
         (Partition, "_duplicate", duplicate),
         (node.broker.refusals, "offset_not_available", not_available),
         (GroupShell, "_load", load),

@@ -90,7 +90,7 @@ class ClusterSim:
         partitions = node.services.groups.OFFSETS_PARTITIONS
         node.services.groups.OFFSETS_PARTITIONS = 2  # type: ignore[misc]
         try:
-            with virtual(self.world), installed(self.net, self.log, rng, self.counts):
+            with virtual(self.world), installed(self.net, self.log, rng, self.counts, self.invariants.told):
                 self._run()
         finally:
             node.services.groups.OFFSETS_PARTITIONS = partitions  # type: ignore[misc]

@@ -337,6 +337,7 @@ class Workload:
                 async with Consumer(bootstrap=client, fetch_max_wait_ms=200, request_timeout_ms=1500) as consumer:
                     await consumer.assign([("s", p) for p in range(PARTITIONS)])
                     moved: list[str] = []
+                    sought: set[int] = set()
                     for _ in range(rng.randrange(50, 400)):
                         if self.ending:
                             break
@@ -347,11 +348,18 @@ class Workload:
                             self._check_refusal(error)
                             break
                         self._polled(op, records)
+                        for partition in list(sought):
+                            first = next((r.offset for r in records if r.partition == partition), None)
+                            if first is not None:
+                                sought.discard(partition)
+                                if first:
+                                    raise Violation(f"a reader of s-{partition} sought offset 0 and got {first}")
                         if records:
                             moved = []
                         if rng.random() < 0.01:
                             partition = rng.randrange(PARTITIONS)
                             consumer.seek("s", partition, 0)
+                            sought.add(partition)
                             moved = [*moved, f"s-{partition}"]
                         if rng.random() < 0.2:
                             await self._sleep(50)
