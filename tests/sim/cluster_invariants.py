@@ -410,7 +410,9 @@ class Invariants:
         before: int,
         mark: int,
     ) -> None:
-        if not truth.compacted and mark > before and node.node_id not in self.rotten:
+        # Where an election took records back, a follower may start with a mark from before that.
+        behind = truth.cuts > 0 and partition.leader is None
+        if not truth.compacted and mark > before and node.node_id not in self.rotten and not behind:
             index = shadow.at(max(before, shadow.start))
             known = self._index(truth, max(before, shadow.start))
             while index < len(shadow.entries) and known < len(truth.entries):

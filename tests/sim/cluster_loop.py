@@ -159,9 +159,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.stalled_until_ms = 0.0
         """This loop alone hangs: another one of its process goes on."""
         self._ready: deque[tuple[Callable[..., Any], tuple[Any, ...], Timer]] = deque()
+        self._parked: deque[tuple[Callable[..., Any], tuple[Any, ...], Timer | None]] = deque()
         self._running = False
         self._woken = False
-        self._tasks: list[SimTask] = []
 
     # --- running
 
@@ -173,10 +173,33 @@ class SimLoop(asyncio.AbstractEventLoop):
         if events._get_running_loop() is not None:
             world.scheduler.after(0, self.execute, call, *args)
             return
-        until_ms = max(self.process.frozen_until_ms, self.stalled_until_ms)
-        if until_ms > world.scheduler.now_ms:
-            world.scheduler.after(until_ms - world.scheduler.now_ms, self.execute, call, *args)
+        if self._parked or self._until_ms > world.scheduler.now_ms:
+            if not self._parked:
+                world.scheduler.after(self._until_ms - world.scheduler.now_ms, self.thaw)
+            self._parked.append((call, args, None))
             return
+        self._run(call, args)
+
+    @property
+    def _until_ms(self) -> float:
+        return max(self.process.frozen_until_ms, self.stalled_until_ms)
+
+    def thaw(self) -> None:
+        """What came while the process was frozen, or the loop hung, is met now, in the order in which it came."""
+        if self.dead or not self._parked:
+            return
+        scheduler = self.world.scheduler
+        if self._until_ms > scheduler.now_ms:
+            scheduler.after(self._until_ms - scheduler.now_ms, self.thaw)
+            return
+        call, args, timer = self._parked.popleft()
+        if self._parked:
+            scheduler.after(0, self.thaw)
+        if timer is None or not timer.cancelled:
+            self._run(call, args)
+
+    def _run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        world = self.world
         if self.checked:
             if world.touched is not None and world.touched is not self.process:
                 world.after_event(world.touched)  # one event may break both ends of a connection
@@ -232,11 +255,13 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self.dead:
             return
         scheduler = self.world.scheduler
-        until_ms = max(self.process.frozen_until_ms, self.stalled_until_ms)
+        until_ms = self._until_ms
         if until_ms > scheduler.now_ms:
             scheduler.set(timer, until_ms - scheduler.now_ms, self._due, timer, callback, args)
+        elif self._parked:
+            self._parked.append((callback, args, timer))
         else:
-            self.execute(callback, *args)
+            self._run(callback, args)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
         return self.call_later(when - self.time(), callback, *args)

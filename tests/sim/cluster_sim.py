@@ -163,13 +163,13 @@ class ClusterSim:
         self.faults.healed = True
         self.heals += 1
         self.net.heal()
-        for process in self.workload.processes.values():
+        for process in (*self.workload.processes.values(), *self.nodes.values()):
             process.frozen_until_ms = 0.0
+            for loop in process.loops:
+                loop.stalled_until_ms = 0.0
+                self.world.scheduler.after(0, loop.thaw)
         for each in self.nodes.values():
-            each.frozen_until_ms = 0.0
             each.disk.heal()
-            if each.data_loop is not None:
-                each.data_loop.stalled_until_ms = 0.0
             if not each.up:
                 self.restart(each)
             elif each.broker is not None and each.broker.offline:
