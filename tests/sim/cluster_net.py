@@ -8,13 +8,13 @@ tells.
 """
 
 from bisect import insort
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from tests.sim.cluster_loop import Process, SimLoop, World
+from tests.sim.cluster_loop import Process, SimLoop, Violation, World
 
 KEEPALIVE_MS: Final = 4000.0
 CONNECT_MS: Final = 2000.0
@@ -117,13 +117,15 @@ class Connection:
         self._stalled_since_ms = [0.0, 0.0]
         self._stalled: tuple[list[tuple[int, int, Callable[..., None], Any]], ...] = ([], [])
         self._sent = 0
+        self._was_reset = False
+        self._on_their_way: tuple[deque[int], deque[int]] = (deque(), deque())
         self._writers: tuple[list[Any], list[Any]] = ([], [])
         self._names = ((self.client.name, self.server.name), (self.server.name, self.client.name))
         net.connections[self] = None
 
     def send(self, direction: int, size: int, call: Callable[..., None], args: Any) -> None:
         """`call(*args)` on the other side, later."""
-        if not self.open[1 - direction]:
+        if not self.open[1 - direction] or self._was_reset:
             return
         self.pending_bytes[direction] += size
         net = self.net
@@ -132,6 +134,7 @@ class Connection:
             self.reset("connection reset by peer")
             return
         self._sent += 1
+        self._on_their_way[direction].append(self._sent)
         if self._stalled[direction] or not net.passes(*self._names[direction]):
             self._stall(direction, self._sent, size, call, args)
             return
@@ -167,6 +170,8 @@ class Connection:
             if self.open[1 - direction] or self.open[direction]:
                 self._stall(direction, number, size, call, args)
             return
+        if number != self._on_their_way[direction].popleft():
+            raise Violation(f"a bug of the simulation: what {self._names[direction]} sent came in another order")
         self.pending_bytes[direction] -= size
         if self._writers[direction] and not self.full(direction):
             self._let_write(direction)
@@ -198,7 +203,8 @@ class Connection:
                 self.net.world.scheduler.after(at_ms - now_ms, self._arrive, direction, number, size, call, args)
 
     def reset(self, why: str) -> None:
-        """Both ends lose it, each a moment later, and what is on its way with it."""
+        """Both ends lose it, each a moment later, and what is on its way with it. Nothing sent from now on arrives."""
+        self._was_reset = True
         for side in (TO_SERVER, TO_CLIENT):
             self._later(side, why)
 
