@@ -9,7 +9,7 @@ NOTICED_BY = {
     "a vote is sent before it is synced":
         "test_paper.py::test_figure_2_votes_and_terms_are_on_disk_before_anything_leaves_in_them",
     "a vote is not written":
-        1,
+        2,
     "messages leave in a term that is not on disk":
         "test_paper.py::test_figure_2_votes_and_terms_are_on_disk_before_anything_leaves_in_them",
     "appends are acknowledged before they are synced":
@@ -57,7 +57,7 @@ NOTICED_BY = {
     "conflicting entries stay":
         "test_paper.py::test_5_3_entries_follow_on_and_differing_tails_are_replaced",
     "the entry before the new ones is not compared":
-        11,
+        16,
     "an old leader's appends are taken":
         "test_table.py::test_an_older_term_changes_nothing_and_askers_learn_the_newer_one",
     "a late completion vouches for another term":
