@@ -6,15 +6,18 @@
 import asyncio
 import itertools
 import random
+import re
 import signal
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 
 import ottla.testing
 from ottla import Admin, Client, Consumer, Delivery, Producer
+from ottla.v1 import data_pb2, group_pb2, group_pb2_grpc
 from tests.cluster.group_members import members, until
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -23,6 +26,7 @@ KILLS = 50
 LEADER_KILLS = 100
 BACKLOG = 120
 """Records that wait for their acknowledgement: five batches of some eight on their way, and as many behind them."""
+LAG_LINE = re.compile(r'^ottla_group_lag_seconds\{[^}]*partition="(\d+)"[^}]*\} (\S+)$', re.MULTILINE)
 
 
 @pytest.fixture
@@ -286,3 +290,46 @@ async def test_leader_kills_with_five_batches_in_flight_repeat_lose_and_reorder_
     )
     assert (duplicates, missing, reordered) == (0, 0, 0)
     assert offsets == list(range(sent)), "each is where its acknowledgement says"
+
+
+async def lags(node: ottla.testing.Node) -> dict[int, float]:
+    """What a scrape shows: seconds by partition."""
+    status, body = await node.http("/metrics")
+    assert status == 200
+    return {int(partition): float(seconds) for partition, seconds in LAG_LINE.findall(body)}
+
+
+async def test_the_lag_of_a_thousand_partitions_is_true_and_scraped_at_once(cluster: ottla.testing.Cluster) -> None:
+    partitions, looks = 1_000, 10
+    await create(cluster, "wide", partitions)
+    written_at: dict[int, float] = {}
+    async with Producer(cluster.bootstrap) as producer:
+        waiting = [await producer.send("wide", b"x", partition=number) for number in range(partitions)]
+        for delivery in waiting:
+            stored = await delivery
+            written_at[stored.partition] = time.time()
+    positions = [
+        group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic="wide", partition=number), offset=0)
+        for number in range(partitions)
+    ]
+    async with grpc.aio.insecure_channel(cluster[1].address) as channel:
+        request = group_pb2.CommitOffsetsRequest(group_id="behind", offsets=positions)
+        answer = await group_pb2_grpc.GroupServiceStub(channel).CommitOffsets(request)
+        assert not answer.error.code
+    async with Admin(cluster.bootstrap) as admin:
+        coordinator = cluster[(await admin.describe_group("behind")).coordinator_id]
+    took, wrong = [], []
+    for _ in range(looks):
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        shown = await lags(coordinator)
+        took.append(time.monotonic() - began)
+        now = time.time()
+        assert len(shown) == partitions
+        wrong.append(max(abs(now - written_at[number] - seconds) for number, seconds in shown.items()))
+    print(
+        f"lag of {partitions} partitions in /metrics, {looks} scrapes: {1000 * percentile(took, 0.5):.0f} ms (median),"
+        f" {1000 * max(took):.0f} ms at most; off by {max(wrong):.2f} s at most"
+    )
+    assert max(wrong) < 1
+    assert percentile(took, 0.5) < 0.2
