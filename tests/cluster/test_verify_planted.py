@@ -44,7 +44,13 @@ BUGS = [
         "the high watermark is the leader's log end",
         "lone",
         ("lost-write", "vanished", "wrong-offset", "mark-went-back"),
-        ((REPLICA, "                mark = end\n        self.high", "                pass\n        self.high"),),
+        (
+            (
+                REPLICA,
+                "        for node_id, progress in self._followers.items():\n            end = progress.synced_end if",
+                "        for node_id, progress in ():\n            end = progress.synced_end if",
+            ),
+        ),
     ),
     Bug(
         "reads go beyond the high watermark",
@@ -56,14 +62,14 @@ BUGS = [
         ),
     ),
     Bug(
-        "divergence is judged without epochs",
-        "lone,cut",
+        "nobody is told that its log has left the leader's",
+        "lone",
         ("replicas", "lost-write", "vanished", "inconsistent-offsets", "whole again"),
         (
             (
                 REPLICA,
-                "if epoch < last_fetched_epoch or end < fetch_offset else None",
-                "if end < fetch_offset else None",
+                "    epoch, end = epoch_end\n    return (epoch, end) if",
+                "    epoch, end = epoch_end\n    return None if",
             ),
         ),
     ),
@@ -87,7 +93,7 @@ BUGS = [
     Bug(
         "a follower truncates to its own high watermark",
         "kill-all",
-        ("lost-write", "vanished", "unseen"),
+        ("lost-write", "vanished", "unseen", "inconsistent-offsets", "wrong-offset"),
         (
             (
                 PARTITION,
@@ -99,7 +105,7 @@ BUGS = [
     Bug(
         "a retry takes a new sequence",
         "kill,pause",
-        ("duplicate",),
+        ("duplicate", "aborted-read"),
         (
             (
                 "ottla/client/producer_state.py",
@@ -134,24 +140,6 @@ BUGS = [
                 PRODUCERS,
                 "        producer = self._producers.get(producer_id)\n",
                 "        producer = None\n        return None\n",
-            ),
-        ),
-    ),
-    Bug(
-        "a new leader keeps the epoch of the old one",
-        "kill",
-        ("leaders in epoch", "invariant", "lost-write", "replicas"),
-        (("node/metadata/apply.py", "leader_epoch=before.leader_epoch + 1)", "leader_epoch=before.leader_epoch)"),),
-    ),
-    Bug(
-        "any live replica may lead",
-        "double,lone",
-        ("lost-write", "vanished", "wrong-offset", "inconsistent-offsets"),
-        (
-            (
-                "node/controller/state/elections.py",
-                "    eligible = [n for n in elr if n in live]\n",
-                "    eligible = live\n",
             ),
         ),
     ),
