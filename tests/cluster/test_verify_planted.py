@@ -62,6 +62,12 @@ BUGS = [
         ),
     ),
     Bug(
+        "a repeated batch is answered with the offset of the last one",
+        "kill,pause",
+        ("wrong-offset", "duplicate", "inconsistent-offsets"),
+        ((PRODUCERS, "                return stored\n", "                return last\n"),),
+    ),
+    Bug(
         "nobody is told that its log has left the leader's",
         "lone",
         ("replicas", "lost-write", "vanished", "inconsistent-offsets", "whole again"),
