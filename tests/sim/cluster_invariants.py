@@ -114,6 +114,8 @@ class Invariants:
         self.unresolved: Callable[[str, int], int] = lambda topic, number: 0
         """How many sends to a partition have no outcome yet; for counting only."""
         self.lost_power = False
+        self.powerless: set[int] = set()
+        """Nodes that lost power and have not registered since."""
         self.lost_disk: set[int] = set()
         """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
         self.rotten: set[int] = set()
@@ -218,6 +220,8 @@ class Invariants:
 
     def look(self, node: Node) -> None:
         self.looks += 1
+        if self.powerless and node.active:
+            self.powerless.discard(node.node_id)
         shadows = self.shadows[node.node_id]
         for key, partition in node.plane.broker.partitions.items():
             shadow = shadows.get(key)
@@ -472,7 +476,9 @@ class Invariants:
         held = [
             n for n, shadows in self.shadows.items() if (s := shadows.get(key)) and self._holds(s, fresh[-1:], truth)
         ]
-        if len(held) < enough and not (self.lost_disk and len(held) + len(self.lost_disk) >= enough):
+        # Under flush=replica a member may lose with its power what it has acknowledged, and nobody knows yet.
+        lost = self.lost_disk if truth.flush_ack else self.lost_disk | (self.powerless & set(leader.replicas))
+        if len(held) < enough and len(lost.union(held)) < enough:
             raise Violation(f"17: {truth.label} up to {mark} is committed, but only {held} have it; {enough} must")
         if leader.pending is not None:
             self.counts["rare: commits while an ISR change is on its way"] += 1
@@ -608,6 +614,7 @@ class Invariants:
 
     def power_lost(self, node: Node) -> None:
         self.lost_power = True
+        self.powerless.add(node.node_id)
         for shadow in self.shadows[node.node_id].values():
             shadow.unsure = True
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from tests.sim.cluster_loop import Process, SimLoop, Violation, World
+from tests.sim.cluster_loop import Process, SimLoop, World
 
 KEEPALIVE_MS: Final = 4000.0
 CONNECT_MS: Final = 2000.0
@@ -119,6 +119,7 @@ class Connection:
         self._sent = 0
         self._was_reset = False
         self._on_their_way: tuple[deque[int], deque[int]] = (deque(), deque())
+        self._early: tuple[list[tuple[int, int, Callable[..., None], Any]], ...] = ([], [])
         self._writers: tuple[list[Any], list[Any]] = ([], [])
         self._names = ((self.client.name, self.server.name), (self.server.name, self.client.name))
         net.connections[self] = None
@@ -169,9 +170,17 @@ class Connection:
         if not self.net.passes(*self._names[direction]) or self._stalled[direction]:
             if self.open[1 - direction] or self.open[direction]:
                 self._stall(direction, number, size, call, args)
+            else:
+                self._on_their_way[direction].remove(number)
             return
-        if number != self._on_their_way[direction].popleft():
-            raise Violation(f"a bug of the simulation: what {self._names[direction]} sent came in another order")
+        way, early = self._on_their_way[direction], self._early[direction]
+        if number != way[0]:
+            # One that was sent before it waited for a cut link, and was sent again.
+            insort(early, (number, size, call, args), key=lambda message: message[0])
+            return
+        way.popleft()
+        if early and early[0][0] == way[0]:
+            self.net.world.scheduler.after(0, self._arrive, direction, *early.pop(0))
         self.pending_bytes[direction] -= size
         if self._writers[direction] and not self.full(direction):
             self._let_write(direction)
