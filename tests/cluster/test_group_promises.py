@@ -304,10 +304,12 @@ async def test_the_lag_of_a_thousand_partitions_is_true_and_scraped_at_once(clus
     await create(cluster, "wide", partitions)
     written_at: dict[int, float] = {}
     async with Producer(cluster.bootstrap) as producer:
-        waiting = [await producer.send("wide", b"x", partition=number) for number in range(partitions)]
+        waiting = []
+        for number in range(partitions):
+            written_at[number] = time.time()
+            waiting.append(await producer.send("wide", b"x", partition=number))
         for delivery in waiting:
-            stored = await delivery
-            written_at[stored.partition] = time.time()
+            await delivery
     positions = [
         group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic="wide", partition=number), offset=0)
         for number in range(partitions)
