@@ -12,12 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from ottla.protocol.batch import (
-    BatchHeader,
-    CorruptBatch,
-    crc_seed,
-    stamp_batch,
-)
+from ottla.protocol.batch import BatchHeader, CorruptBatch, crc_seed, stamp_batch
 from ottla.protocol.checksum import crc32c
 from storage.compaction import DEDUPE_BUFFER_BYTES, CompactionRun, CompactionState, plan, swap
 from storage.config import LogConfig
@@ -164,6 +159,11 @@ class Log:
     @property
     def segment_count(self) -> int:
         return len(self._segments)
+
+    @property
+    def active_base_offset(self) -> int:
+        """Where the segment begins that is appended to: another one after each roll."""
+        return self._segments.active.base_offset
 
     # ---- append
 

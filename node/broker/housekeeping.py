@@ -31,7 +31,7 @@ class Housekeeping:
     def __init__(self, broker: "Broker", sync_thread: ThreadPoolExecutor) -> None:
         self._broker = broker
         self._sync_thread = sync_thread
-        self._segments: dict[Partition, int] = {}
+        self._active: dict[Partition, int] = {}
         self._guard = broker.guard
         self._refused = False
         self._checkpoint_wanted = False
@@ -133,6 +133,7 @@ class Housekeeping:
             if partition.offline is None and self._rolled(partition):
                 broker.sync_soon(partition)
                 tables.append((partition.log.directory, partition.producers.snapshot(clock_ms)))
+        self._active = {partition: base for partition, base in self._active.items() if not partition.closed}
         checkpoints = logs.checkpoints(broker.partitions)
         self._checkpoint_wanted = False
 
@@ -153,6 +154,7 @@ class Housekeeping:
                 broker.partitions[key].checkpointed(checkpoint.log_start_offset)
 
     def _rolled(self, partition: Partition) -> bool:
-        count = partition.log.segment_count
-        before, self._segments[partition] = self._segments.get(partition, 1), count
-        return count != before
+        """Since the last look. Not by the number of segments: compaction takes some away."""
+        base = partition.log.active_base_offset
+        before, self._active[partition] = self._active.get(partition, partition.log.log_start_offset), base
+        return base != before

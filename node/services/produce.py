@@ -324,7 +324,7 @@ def place(
     topic: Topic, records: "RecordsToSend", results: list[data_pb2.SendResult], keyless: int
 ) -> dict[int, list[int]]:
     """Which records go to which partition, in order: {partition: record numbers}. `keyless` takes those without a key.
-    A record that names a partition which does not exist gets its error in `results` and goes nowhere."""
+    A record that names a partition or a time which does not exist gets its error in `results` and goes nowhere."""
     placed: dict[int, list[int]] = {}
     count = len(topic.partitions)
     for index, record in enumerate(records):
@@ -334,14 +334,19 @@ def place(
             number = partition_for_key(record.key, count)
         else:
             number = keyless
-        if 0 <= number < count:
-            placed.setdefault(number, []).append(index)
-        else:
+        if not 0 <= number < count:
             error = ApiError(
                 pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
                 f"topic {topic.name!r} has partitions 0 to {count - 1}, not {number}",
             )
             results[index].error.CopyFrom(error.to_proto())
+        elif record.timestamp_ms < 0:
+            error = ApiError(
+                pb.ERROR_CODE_INVALID_TIMESTAMP, f"timestamp_ms {record.timestamp_ms} must not be negative"
+            )
+            results[index].error.CopyFrom(error.to_proto())
+        else:
+            placed.setdefault(number, []).append(index)
     return placed
 
 

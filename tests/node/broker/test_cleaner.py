@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from node.broker import codecs
+from node.broker.cleaner import Pacer
 from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.errors import ApiError
 from ottla.v1.record_pb2 import Record, Records, Segment
@@ -53,6 +55,33 @@ async def test_a_compacted_topic_shrinks_on_every_replica_and_keeps_every_key(tm
         # What is left still replicates: a new replica gets it with its gaps.
         await cluster.produce(1, keyed(b"same", 14))
         assert last_values(cluster, 2)[b"same"][0] == 14
+
+
+async def test_a_roll_is_noticed_however_many_segments_compaction_took_away(tmp_path: Path) -> None:
+    """What was rolled is synced, or it could neither be compacted nor be skipped by the next start's scan."""
+    async with running(tmp_path, 1, FAST) as cluster:
+        cluster.create((1,), cleanup_policy="compact", min_cleanable_dirty_ratio="0.01", segment_bytes=str(2**20))
+        partition = cluster.nodes[1].broker.partitions[TOPIC_ID, 0]
+        rolled, records = cluster.nodes[1].broker._housekeeping._rolled, partition.log
+        for number in range(10):
+            await cluster.produce(1, keyed(b"same", number))
+        count = records.segment_count
+        assert rolled(partition)
+        assert not rolled(partition)
+        ticket = records.begin_sync()
+        assert ticket is not None
+        ticket.run()
+        records.complete_sync(ticket)
+        run = records.begin_compaction(cluster.nodes[1].broker.wall_ms(), records.log_end_offset)
+        assert run is not None
+        run.run(codecs.decompress, codecs.compress, Pacer())
+        records.complete_compaction(run)
+        assert records.segment_count < count
+        number = 10
+        while records.segment_count < count:
+            await cluster.produce(1, keyed(b"same", number))
+            number += 1
+        assert rolled(partition)
 
 
 @pytest.mark.parametrize("at", [40, 5000])

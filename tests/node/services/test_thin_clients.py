@@ -79,6 +79,11 @@ async def test_send_refuses_record_by_record(planes: Planes) -> None:
         planes.create_topic("t", [1])
         bad = await stub.Send(data_pb2.SendRequest(topic="t", acks=7, records=records), timeout=5)
         assert [each.error.code for each in bad.results] == [pb.ERROR_CODE_INVALID_REQUIRED_ACKS] * 2
+        times = [data_pb2.SendRecord(value=b"x", timestamp_ms=at) for at in (-(2**63), 2**40, 2**63 - 1)]
+        late = await stub.Send(data_pb2.SendRequest(topic="t", records=times), timeout=5)
+        assert [each.error.code for each in late.results] == [pb.ERROR_CODE_INVALID_TIMESTAMP] * 3
+        now = await stub.Send(data_pb2.SendRequest(topic="t", records=[times[0], records[0]]), timeout=5)
+        assert [each.error.code for each in now.results] == [pb.ERROR_CODE_INVALID_TIMESTAMP, 0]
 
 
 async def test_an_answer_fits_a_stub_that_was_told_nothing(planes: Planes) -> None:
