@@ -156,7 +156,8 @@ class Invariants:
         truth = self.truths.get(key)
         if truth is None or before.leader_epoch != after.leader_epoch or truth.cuts:
             return
-        for node_id in set(after.isr) - {*before.isr, *self.lost_disk}:
+        excused = self.lost_disk if truth.flush_ack else self.lost_disk | self.powerless
+        for node_id in set(after.isr) - {*before.isr, *excused}:
             shadow = self.shadows[node_id].get(key)
             if shadow is not None and not shadow.unsure and shadow.end < truth.end:
                 raise Violation(
