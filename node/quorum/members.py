@@ -149,6 +149,9 @@ class Members:
             self._dead.discard(peer)
             log.info("quorum_peer_alive", node_id=peer.node_id)
             self._listener.on_alive(peer)
+        if self._bootstrap is None and self._unformed.get(peer.node_id) == peer:
+            # Its hello crossed the forming of the cluster: ours did not say yet that there is one.
+            self._tell_formed((peer,))
         self._form()
 
     def on_lost(self, peer: PeerId) -> None:
@@ -228,9 +231,8 @@ class Members:
         formation = Formation(step.cluster_id, peers_from_proto(step.voters))
         bootstrap = self._bootstrap
         if bootstrap is None:
-            if step.step == pb.RAFT_FORMATION_STEP_PROPOSED and self._store.formation is not None:
-                # It exists already: a proposer that restarted learns that it was formed.
-                self._tell_formation(pb.RAFT_FORMATION_STEP_FORMED, self._store.formation, (peer,))
+            if step.step == pb.RAFT_FORMATION_STEP_PROPOSED:
+                self._tell_formed((peer,))  # a proposer that restarted learns that it exists already
             return
         match step.step:
             case pb.RAFT_FORMATION_STEP_PROPOSED:
@@ -262,7 +264,6 @@ class Members:
         """Every initial voter has synced the proposal: it is a cluster from here on."""
         log.info("quorum_formed", cluster_id=formation.cluster_id.hex(), voters=[str(v) for v in formation.voters])
         if self._enter(formation):
-            self._tell_formation(pb.RAFT_FORMATION_STEP_FORMED, formation, self.links.connected)
             self._listener.on_formed()
 
     def _adopt(self, formation: Formation) -> None:
@@ -281,7 +282,13 @@ class Members:
         except FATAL as error:
             self._listener.on_failure(error)
             return False
+        self._tell_formed([peer for peer in self.links.connected if self._unformed.get(peer.node_id) == peer])
         return True
+
+    def _tell_formed(self, to: Sequence[PeerId]) -> None:
+        """Who is connected and belongs to no cluster learns of this one: voters that wait, and observers."""
+        if self._store.formation is not None:
+            self._tell_formation(pb.RAFT_FORMATION_STEP_FORMED, self._store.formation, to)
 
     def _tell_formation(self, step: pb.RaftFormationStep.ValueType, formation: Formation, to: Sequence[PeerId]) -> None:
         frame = pb.RaftFrame(

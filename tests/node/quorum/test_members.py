@@ -1,15 +1,17 @@
 """Who is dead, and whose words count: the judgements of `node.quorum.members` without a network."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from node.quorum.members import Members
+from node.quorum.store import Formation
 from node.quorum.wire import peer_to_proto
 from ottla.internal.v1 import raft_pb2 as pb
 from raft.model import PeerId
 
-ME, TWO, THREE = (PeerId(i, bytes([i]) * 16) for i in (1, 2, 3))
+ME, TWO, THREE, FOUR = (PeerId(i, bytes([i]) * 16) for i in (1, 2, 3, 4))
 
 
 class Listener:
@@ -36,8 +38,11 @@ class Wire:
     def __init__(self) -> None:
         self.connected: tuple[PeerId, ...] = (TWO, THREE)
         self.sent: list[tuple[int, bool]] = []
+        self.formed: list[tuple[int, bytes]] = []
 
     def send(self, peer: PeerId, frame: pb.RaftFrame) -> None:
+        if frame.formation.step == pb.RAFT_FORMATION_STEP_FORMED:
+            self.formed.append((peer.node_id, frame.formation.cluster_id))
         if frame.HasField("peer_gone"):
             self.sent.append((peer.node_id, frame.peer_gone.gone))
 
@@ -104,3 +109,27 @@ def test_a_message_counts_from_whom_it_names_only(named, counts):
     )
     judge.on_frame(TWO, pb.RaftFrame(message=message))
     assert listener.heard == ([("message", 4)] if counts else [])
+
+
+def test_who_said_hello_before_there_was_a_cluster_is_told_of_it():
+    """Its hello and the forming cross: nothing else would ever tell an observer, its stream stays open."""
+    judge, _, wire = members(3)
+    judge._directory, judge._store = SimpleNamespace(cluster_id=None), SimpleNamespace(formation=None)
+    assert judge.admit(pb.RaftHello(sender=peer_to_proto(FOUR), to_node_id=1)) is None
+    judge._store.formation = Formation(b"c" * 16, (ME, TWO, THREE))
+    judge.on_connected(FOUR)
+    assert wire.formed == [(4, b"c" * 16)]
+    judge.on_connected(TWO)
+    assert wire.formed == [(4, b"c" * 16)], "who said that it belongs to it knows"
+
+
+def test_whoever_enters_a_cluster_tells_those_who_wait():
+    judge, listener, wire = members(3)
+    listener.on_cluster = lambda: None
+    judge._directory = SimpleNamespace(cluster_id=None, set_cluster_id=lambda _: None)
+    judge._store = SimpleNamespace(formation=None)
+    judge.admit(pb.RaftHello(sender=peer_to_proto(FOUR), to_node_id=1))
+    wire.connected = (TWO, THREE, FOUR)
+    judge._store.formation = Formation(b"c" * 16, (ME, TWO, THREE))
+    assert judge._enter(judge._store.formation)
+    assert wire.formed == [(4, b"c" * 16)]
