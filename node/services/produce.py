@@ -339,14 +339,14 @@ def place(
                 pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
                 f"topic {topic.name!r} has partitions 0 to {count - 1}, not {number}",
             )
-            results[index].error.CopyFrom(error.to_proto())
         elif record.timestamp_ms < 0:
             error = ApiError(
                 pb.ERROR_CODE_INVALID_TIMESTAMP, f"timestamp_ms {record.timestamp_ms} must not be negative"
             )
-            results[index].error.CopyFrom(error.to_proto())
         else:
             placed.setdefault(number, []).append(index)
+            continue
+        results[index].error.CopyFrom(error.to_proto())
     return placed
 
 

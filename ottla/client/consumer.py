@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
@@ -80,7 +81,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         self._session: GroupSession | None = None
         if group is not None:
             membership = Membership(
-                group, topics, topic_regex, assignor, group_instance_id, client_id, session_timeout_ms
+                group,
+                topics,
+                topic_regex,
+                assignor,
+                group_instance_id,
+                client_id,
+                session_timeout_ms,
+                member_id=str(uuid.uuid4()),
             )
             self._session = GroupSession(membership, self._client, self._work)
         self._stop_listening: Callable[[], None] = lambda: None

@@ -4,7 +4,6 @@ The server assigns, a member follows: it gives back what a new assignment lacks,
 It may hand out records only while the server was heard of lately. `now_ms` is monotonic.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -43,8 +42,8 @@ class Membership:
     instance_id: str
     client_id: str
     session_timeout_ms: int
-    member_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    """Its own choice, so that joining again after a lost answer makes no second member (KIP-1082)."""
+    member_id: str
+    """The client's own choice, so that joining again after a lost answer makes no second member (KIP-1082)."""
     member_epoch: int = 0
     owned: dict[TopicPartition, bytes] = field(default_factory=dict)
     """What this member reads, with the topic's id."""

@@ -31,7 +31,7 @@ import node.services.listener
 import node.services.offsets
 import node.services.produce
 import node.services.produce_stream
-import ottla.client.group
+import ottla.client.consumer
 import ottla.client.producer
 from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
@@ -377,7 +377,7 @@ def installed(
         (GroupShell, "_load", load),
         (node.broker.broker, "os", _Os),
         (node.broker.cleaner, "Pacer", lambda: lambda: None),
-        (ottla.client.group, "uuid", SimpleNamespace(uuid4=lambda: UUID(bytes=rng.randbytes(16), version=4))),
+        (ottla.client.consumer, "uuid", SimpleNamespace(uuid4=lambda: UUID(bytes=rng.randbytes(16), version=4))),
         (ottla.client.producer, "Random", lambda: Random(rng.getrandbits(64))),
         (node.services.faults, "unexpected", unexpected),
     ]

@@ -10,7 +10,7 @@ ID = b"i" * 16
 
 
 def member() -> Membership:
-    return Membership("g", ("t",), "", "uniform", "", "me", 10_000)
+    return Membership("g", ("t",), "", "uniform", "", "me", 10_000, "m-0")
 
 
 def assignment(epoch: int, *partitions: TopicPartition, topic_id: bytes = ID, **facts: int) -> Assignment:
