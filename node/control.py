@@ -125,6 +125,7 @@ class ControlPlane:
             log_end=self._log_end,
             on_registered=self._on_registered,
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
+            session_timeout_ms=settings.broker_session_timeout_ms,
             rng=random.Random(),
         )
         self._quorum.add_to(self._server)
@@ -308,10 +309,10 @@ class ControlPlane:
 
     @property
     def ready(self) -> bool:
-        """Registered, unfenced, caught up, not on its way out, and the data loop turns."""
+        """Registered, unfenced, caught up, in touch with the controller, not on its way out, the data loop turns."""
         lifecycle = self._lifecycle
         registered = lifecycle.broker_epoch is not None and not lifecycle.fenced and lifecycle.caught_up
-        return registered and self._data_loop_turns and not self._stopping
+        return registered and lifecycle.heard and self._data_loop_turns and not self._stopping
 
     @property
     def _data_loop_turns(self) -> bool:
@@ -356,6 +357,8 @@ class ControlPlane:
             why = "fenced"
         elif not lifecycle.caught_up:
             why = "catching up with the metadata"
+        elif not lifecycle.heard:
+            why = f"the controller, node {leadership.leader_id}, does not answer"
         else:
             why = "the data loop does not turn"
         return Reply(503, f"not ready: {why}\n".encode())

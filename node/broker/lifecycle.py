@@ -8,6 +8,7 @@ The controller is reached by RPC also where it lives in this very process: one p
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +76,7 @@ class BrokerLifecycle:
         log_end: Callable[[bytes, int], LogEnd | None],
         on_registered: Callable[[int], None],
         heartbeat_interval_ms: int = 500,
+        session_timeout_ms: int = 3000,
         rng: random.Random,
     ) -> None:
         self._registration = registration
@@ -84,10 +86,12 @@ class BrokerLifecycle:
         self._log_end = log_end
         self._on_registered = on_registered
         self._interval_s = heartbeat_interval_ms / 1000
+        self._session_s = session_timeout_ms / 1000
         self._rng = rng
         self.broker_epoch: int | None = None
         self.fenced = True
         self.caught_up = False
+        self._session_since_s = -math.inf
         self._want_shutdown = False
         self._may_stop = asyncio.Event()
         self._beat_now = asyncio.Event()
@@ -95,6 +99,13 @@ class BrokerLifecycle:
         self._channel: grpc.aio.Channel | None = None
         self._target = ""
         self._logged_at_s = -LOG_EVERY_S
+
+    @property
+    def heard(self) -> bool:
+        """Whether the controller has answered a heartbeat that left within the session timeout. Where not, it has
+        fenced this broker, which cannot know, or there is no controller that could.
+        """
+        return time.monotonic() - self._session_since_s < self._session_s
 
     def metadata_applied(self) -> None:
         """The data plane has applied newer metadata: say so at once, for someone may wait for it."""
@@ -154,6 +165,7 @@ class BrokerLifecycle:
         if self.broker_epoch is None:
             return
         self._beat_now.clear()
+        sent_s = time.monotonic()
         state = self._plane()
         request = rpc.HeartbeatRequest(
             node_id=self._registration.node_id,
@@ -169,6 +181,7 @@ class BrokerLifecycle:
         if response.fenced != self.fenced:
             log.info("broker_fenced" if response.fenced else "broker_unfenced", controller=self._target)
         self.fenced, self.caught_up = response.fenced, response.caught_up
+        self._session_since_s = sent_s
         asked_before = set(self._want_log_ends)
         self._want_log_ends = [(p.topic_id, p.partition) for p in response.want_log_ends]
         if not asked_before.issuperset(self._want_log_ends):

@@ -38,6 +38,7 @@ def test_wrong_settings_end_with_2_and_a_line_each(solo: LocalCluster) -> None:
 @pytest.mark.parametrize("listener", ["public", "control", "replication", "http"])
 def test_a_taken_port_ends_with_1_and_names_the_listener(solo: LocalCluster, listener: str) -> None:
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of earlier nodes may linger there
         host, port = solo[1].address(listener).split(":")
         taken.bind((host, int(port)))
         taken.listen()

@@ -105,6 +105,7 @@ class Brokers:
             log_end=lambda topic_id, n: self.log_ends.get(node_id),
             on_registered=lambda epoch: self.registered.append((node_id, epoch)),
             heartbeat_interval_ms=100,
+            session_timeout_ms=600,
             rng=random.Random(node_id),
         )
         self.tasks[node_id] = asyncio.ensure_future(lifecycle.run())
@@ -145,6 +146,20 @@ async def test_a_broker_registers_is_unfenced_and_keeps_its_lease(node: Node, br
     assert brokers.registered == [(1, lifecycle.broker_epoch)]
     await asyncio.sleep(1.0)  # longer than the lease of 600 ms
     assert node.live() == [1]
+
+
+async def test_a_broker_that_nobody_answers_knows_that_it_may_be_fenced(node: Node, brokers: Brokers) -> None:
+    lifecycle = brokers.start(1)
+    assert not lifecycle.heard
+    await until(lambda: not lifecycle.fenced)
+    assert lifecycle.heard
+    brokers.controller = None
+    await asyncio.sleep(0.2)
+    assert lifecycle.heard, "the session goes on for 600 ms"
+    await until(lambda: not lifecycle.heard)
+    assert not lifecycle.fenced, "nobody has told it"
+    brokers.controller = node
+    await until(lambda: lifecycle.heard)
 
 
 async def test_a_killed_broker_is_fenced_by_time_and_its_restart_takes_over(node: Node, brokers: Brokers) -> None:
