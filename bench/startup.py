@@ -65,6 +65,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "ottla-pycache"))
+    # With it every round would compile everything anew, which no start of a node does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # What `python -m node` does before its `run` begins.
     node = "from node import process\nprocess.prepare()\nwith process.importing():\n import node.main"
     codes = {"grpc.aio": "import grpc.aio", "node": node}

@@ -14,14 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ottla.protocol.configs import BROKER_KEYS
 from ottla.protocol.errors import ApiError
@@ -55,10 +48,10 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """One field per key: `node_id` is `node.id`. What a key means is said beside it."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # This node's number in the cluster, its own for good; and where it keeps its data.
     node_id: Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -85,7 +78,7 @@ class Settings(BaseSettings):
     # node alone. A node that is not among them only stores and serves partitions (Kafka's `process.roles=broker`): it
     # follows the metadata of the cluster it finds there, has no vote and never becomes controller. `ottla cluster voter
     # add` gives it a vote.
-    controller_quorum_voters: Annotated[tuple[Voter, ...], NoDecode] = ()
+    controller_quorum_voters: tuple[Voter, ...] = ()
     # Silence of the controller after which a voter stands for election, at least; at most twice as long.
     controller_quorum_election_timeout_ms: Ms = 1000
     # A controller that has not heard from a majority for this long resigns.
@@ -188,24 +181,6 @@ class Settings(BaseSettings):
             )
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags arrive as init arguments; the file's values ride along under one name and come last."""
-        flags = dict(init_settings())
-        file_values = flags.pop(_FILE, {})
-        return (
-            InitSettingsSource(settings_cls, flags),
-            env_settings,
-            InitSettingsSource(settings_cls, file_values),
-        )
-
     def listener(self, name: str) -> str:
         """host:port of the listener `public`, `control`, `replication` or `http`."""
         given: str = getattr(self, f"listeners_{name}")
@@ -231,7 +206,6 @@ class Settings(BaseSettings):
         return self.controller_quorum_voters or (Voter(self.node_id, self.advertised("control")),)
 
 
-_FILE: Final = "file_values"
 _PORT_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300}
 
 
@@ -249,18 +223,18 @@ def load(path: Path | None, flags: Iterable[str], environ: Mapping[str, str] = o
     """Reads the settings; `flags` are `key=value`. Raises ConfigError with one line per wrong key."""
     from_file, file_configs = _sort_out(_read_file(path), f"file {path}")
     from_flags, flag_configs = _sort_out(_read_flags(flags), "flag --set")
-    env_configs = {key: environ[_env(key)] for key in BROKER_KEYS if _env(key) in environ}
-    configs = {**file_configs, **env_configs, **flag_configs}
+    from_env, env_configs = _sort_out(_read_environment(environ), "environment")
+    configs = file_configs | env_configs | flag_configs
     for key, text in configs.items():
         try:
             BROKER_KEYS[key].parse(text)
         except ApiError as error:
             raise ConfigError(f"{key}: {error.message}") from None
-    values: dict[str, Any] = {**from_flags, _FILE: from_file}
+    sources = {"flag --set": from_flags, "environment": from_env, f"file {path}": from_file}
     try:
-        return Settings(broker_configs=configs, **values)
+        return Settings.model_validate({**from_file, **from_env, **from_flags, "broker_configs": configs})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, from_flags, from_file, path) for item in error.errors())) from None
+        raise ConfigError("\n".join(_explain(item, sources) for item in error.errors())) from None
 
 
 def unknown_in_environment(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -294,6 +268,11 @@ def _flatten(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, objec
             yield prefix + name, value
 
 
+def _read_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    """An empty variable is none: compose files pass on what is not set as an empty text."""
+    return {key: environ[_env(key)] for key in keys() if environ.get(_env(key))}
+
+
 def _read_flags(flags: Iterable[str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for flag in flags:
@@ -323,7 +302,8 @@ def _sort_out(values: Mapping[str, object], source: str) -> tuple[dict[str, obje
     return settings, configs
 
 
-def _explain(error: Any, from_flags: Mapping[str, object], from_file: Mapping[str, object], path: Path | None) -> str:
+def _explain(error: Any, sources: Mapping[str, Mapping[str, object]]) -> str:
+    """One line for the operator. `sources`: what each gave, the first one wins."""
     message = str(error["msg"]).removeprefix("Value error, ")
     field = str(error["loc"][0]) if error["loc"] else ""
     if not field:
@@ -331,11 +311,8 @@ def _explain(error: Any, from_flags: Mapping[str, object], from_file: Mapping[st
     key = key_of(field)
     if error["type"] == "missing":
         return f"{key} is not set: give it in the config file, as {_env(key)}, or with --set {key}=..."
-    if field in from_flags:
-        source = "flag --set"
-    elif _env(key) in os.environ:
-        source = f"environment {_env(key)}"
-    else:
-        source = f"file {path}" if field in from_file else "default"
+    source = next((name for name, values in sources.items() if field in values), "default")
+    if source == "environment":
+        source += f" {_env(key)}"
     given = f" = {error['input']!r}" if isinstance(error["input"], str | int | float) else ""
     return f"{key}{given} ({source}): {message[:1].lower()}{message[1:]}"

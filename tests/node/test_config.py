@@ -13,14 +13,23 @@ def settings(tmp_path: Path, *flags: str, file: str = "", environ: dict[str, str
     return load(path, flags, environ or {})
 
 
-def test_flags_win_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key, name = "broker.session.timeout.ms", "OTTLA_BROKER_SESSION_TIMEOUT_MS"
+def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
+    key, environ = "broker.session.timeout.ms", {"OTTLA_BROKER_SESSION_TIMEOUT_MS": "5000"}
     file = f"{key} = 4000"
     assert settings(tmp_path).broker_session_timeout_ms == 3000
     assert settings(tmp_path, file=file).broker_session_timeout_ms == 4000
-    monkeypatch.setenv(name, "5000")
-    assert settings(tmp_path, file=file).broker_session_timeout_ms == 5000
-    assert settings(tmp_path, f"{key}=6000", file=file).broker_session_timeout_ms == 6000
+    assert settings(tmp_path, file=file, environ=environ).broker_session_timeout_ms == 5000
+    assert settings(tmp_path, f"{key}=6000", file=file, environ=environ).broker_session_timeout_ms == 6000
+    empty = dict.fromkeys(environ, "")
+    assert settings(tmp_path, file=file, environ=empty).broker_session_timeout_ms == 4000, (
+        "compose passes on unset names so"
+    )
+
+
+def test_a_wrong_value_in_the_environment_is_told_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings(tmp_path, environ={"OTTLA_BASE_PORT": "99999"})
+    assert str(raised.value).startswith("base.port = '99999' (environment OTTLA_BASE_PORT): ")
 
 
 def test_run_time_configs_have_the_same_order(tmp_path: Path) -> None:
