@@ -146,6 +146,25 @@ def library(run: Run) -> str:
     return table(["records/s", *head], rows)
 
 
+def goals(run: Run) -> str:
+    """What this run says of the three goals; only runs on one machine can be compared."""
+    large, ottla = 128 * KIB, batches("ottla", 128 * KIB)
+    send = Case("ottla", "records", 1000, large)
+    measured = {
+        "128 KB batches / bare gRPC pipeline": (run.ratio(ottla, batches("grpc", large), mb_per_s), 0.65),
+        "128 KB batches / NATS JetStream R3": (run.ratio(ottla, batches("nats", large), mb_per_s), 1.0),
+        "`Producer.send`, 1000 B / nats-py `publish`": (
+            run.ratio(send, Case("nats", "publish", 1000, large), records_per_s),
+            10.0,
+        ),
+    }
+    rows = [
+        [what, f"{found:.2f}", f"{goal:g}", "reached" if found >= goal else "MISSED"]
+        for what, (found, goal) in measured.items()
+    ]
+    return table(["ratio", "this run", "goal", ""], rows)
+
+
 def _times(run: Run, case: Case, base: Case) -> str:
     return f"{run.ratio(case, base, records_per_s):.1f}"
 
@@ -178,6 +197,12 @@ before it counts (Ottla's `flush=replica`, NATS' default). MB are 10^6 bytes of 
 - *Ottla*: three nodes, a topic of six partitions, through the public gRPC contract with batches built beforehand.
 
 ![MB/s by system and batch size](benchmarks.png)
+
+## Goals
+
+{goals(run)}
+
+Other machines gave other ratios: [benchmarks-machines.md](benchmarks-machines.md).
 
 ## Throughput
 
