@@ -31,8 +31,10 @@ def produce(cluster: LocalCluster, via: int, topic: str, partition: int, *values
         return data_stub(channel).Produce(request, timeout=10).partitions[0]
 
 
-def read_all(cluster: LocalCluster, via: int, topic: str, partition: int = 0, until: int = 0) -> list[bytes]:
-    """Values from the start of the log to the high watermark."""
+def read_all(
+    cluster: LocalCluster, via: int, topic: str, partition: int = 0, until: int = 0, wait_ms: int = 1000
+) -> list[bytes]:
+    """Values from the start of the log to the high watermark, once that has not moved for `wait_ms`."""
     values: list[bytes] = []
     offset = 0
     deadline = time.monotonic() + 15
@@ -40,7 +42,7 @@ def read_all(cluster: LocalCluster, via: int, topic: str, partition: int = 0, un
         stub = data_stub(channel)
         while True:
             want = data_pb2.FetchPartition(topic=topic, partition=partition, offset=offset)
-            found = stub.Fetch(data_pb2.FetchRequest(partitions=[want], max_wait_ms=1000), timeout=10).partitions[0]
+            found = stub.Fetch(data_pb2.FetchRequest(partitions=[want], max_wait_ms=wait_ms), timeout=10).partitions[0]
             if found.error.retriable and time.monotonic() < deadline:
                 # Leadership may go back to its preferred replica at any time.
                 time.sleep(0.02)
@@ -73,7 +75,7 @@ def test_every_node_serves_every_partition(standing: LocalCluster, via: int) -> 
         result = produce(standing, via, name, partition, b"c")
         assert result.base_offset == 2
         for reader in (1, 2, 3):
-            assert read_all(standing, reader, name, partition) == [b"a", b"b", b"c"]
+            assert read_all(standing, reader, name, partition, wait_ms=0) == [b"a", b"b", b"c"]
 
 
 def test_created_topics_are_known_to_every_node_at_once(standing: LocalCluster) -> None:
