@@ -1,5 +1,7 @@
 """Containers die, freeze and lose the network under load; every acknowledged record is there afterwards."""
 
+import time
+
 import pytest
 
 from tests.chaos.compose import ComposeCluster
@@ -51,6 +53,9 @@ def test_a_container_without_network_is_replaced_and_catches_up(compose: Compose
         victim = compose.leader("cut-off")
         compose[victim].cut_off()
         writer.more(100, 60)
+        deadline = time.monotonic() + 10
+        while compose[victim].ready:
+            assert time.monotonic() < deadline, "a node that nobody answers says that it is ready"
         compose[victim].connect()
         compose.wait_ready([victim])
         writer.more(100, 60)
