@@ -24,6 +24,7 @@ from node.config import Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
 from node.hooks import Hooks
+from node.loops import ControlLoop
 from node.metadata.image import UnsupportedFeature
 from node.services.cluster import build_version
 from ottla.protocol.errors import ApiError
@@ -48,7 +49,7 @@ def run(settings: Settings, *, test_hooks: bool = False) -> int:
         faulthandler.register(signal.SIGUSR1)
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=ControlLoop) as runner:
         return runner.run(_Node(settings, Hooks() if test_hooks else None).run())
 
 
