@@ -37,9 +37,10 @@ from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce
+from node.services.produce import parse as parse_produce
 from node.services.produce_stream import ProduceStreams
 from node.services.view import ClusterView, QuorumView
-from ottla.internal.v1 import replication_pb2, view_pb2
+from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
 from storage.directory import LogDirectory
 from storage.fs import FileSystem
@@ -173,13 +174,12 @@ class DataPlane:
             "OffsetForLeaderEpoch": offsets.offset_for_leader_epoch,
             "InitProducerId": self._init_producer_id,
         }
-        produce_view = view_pb2.ProduceRequestView.FromString
         listener.add_service(
             server,
             DATA,
             data,
             metrics,
-            requests={"Produce": produce_view, "ProduceStream": produce_view},
+            requests={"Produce": parse_produce, "ProduceStream": parse_produce},
             responses={"Fetch": listener.passes, "FetchStream": listener.passes},
         )
         passed_on = self._admin.handlers()

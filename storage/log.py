@@ -9,8 +9,7 @@ undone.
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from ottla.protocol.batch import BatchHeader, CorruptBatch, crc_seed, stamp_batch
 from ottla.protocol.checksum import crc32c
@@ -38,8 +37,7 @@ _REFETCH_FILE: Final = "refetch"
 """There while the log lacks what was damaged: written before the damage is cut, removed by `refetched`."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppendResult:
+class AppendResult(NamedTuple):
     """Where the batches went: offsets inclusive, `size_bytes` as stored."""
 
     base_offset: int
@@ -198,8 +196,8 @@ class Log:
         self.log_end_offset = next_offset
         return AppendResult(base_offset, next_offset - 1, length)
 
-    def append_as_follower(self, data: Buffer, *, now_ms: int) -> AppendResult:
-        """Appends whole stored batches as the leader has them, after checking every one of them.
+    def append_as_follower(self, data: Buffer, *, now_ms: int) -> list[BatchHeader]:
+        """Appends whole stored batches as the leader has them, after checking every one of them; returns their headers.
 
         Offsets go on from the log end (gaps are legal: the leader's log may be compacted) and epochs never go back.
         All or nothing: a slice is written at once, into one segment (which a slice above `segment_bytes` fills beyond
@@ -209,16 +207,16 @@ class Log:
         self._check_writable()
         batches = checked_batches(data, self._seed, self.log_end_offset, self.epochs.latest_epoch)
         if not batches:
-            return AppendResult(self.log_end_offset, self.log_end_offset - 1, 0)
+            return []
         segment = self._segment_for(len(data), now_ms)
         self._write(segment, (data,))
-        for batch in batches:
-            header = batch.header
+        headers = [batch.header for batch in batches]
+        for batch, header in zip(batches, headers, strict=True):
             if self.epochs.assign(header.leader_epoch, header.base_offset):
                 self._state_dirty = True
             segment.note(header.base_offset, header.next_offset, batch.end - batch.start, header.max_timestamp)
         self.log_end_offset = segment.next_offset
-        return AppendResult(batches[0].header.base_offset, self.log_end_offset - 1, len(data))
+        return headers
 
     def _segment_for(self, length: int, now_ms: int) -> Segment:
         """The active segment, rolled first if a batch of `length` bytes does not belong into it any more."""

@@ -4,7 +4,7 @@ import contextlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ottla.protocol.batch import EXTENT_BYTES, CorruptBatch, check_header_crc, read_extent, read_varint, verify_slice
 from storage.index import NO_TIMESTAMP
@@ -16,8 +16,7 @@ OPEN_CLOSED_MAX: Final = 8
 _BASE_OFFSET_AT: Final = 11  # in the header: after format and size, and the field's tag
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Whole stored batches, or none: `base_offset` is the first one's, `next_offset` is where to read on."""
 
     data: bytes

@@ -6,7 +6,7 @@ stored as they are. Python touches single records only in compacted topics, wher
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -44,8 +44,7 @@ class DoorRules:
     keys_required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A batch that may be appended. The header lacks what only the append knows: offset, epoch, size, header CRC."""
 
     header: BatchHeader

@@ -1,7 +1,6 @@
 """What a partition answers, and what it asks of the node it lives on."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from node.broker.replica import IsrChange
 
@@ -13,8 +12,7 @@ WITHHELD: Final = -1
 """A high watermark that a new leader does not show yet (KIP-207)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """What became of a batch. `end_offset` (exclusive) must be committed for acks=all. Times in ms, -1 = the
     producer's own. `duplicate`: it was stored before, by an earlier try, and these are its places."""
 
@@ -30,8 +28,7 @@ class Appended:
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResult:
+class ReadResult(NamedTuple):
     """Committed batches from an offset on. `high_watermark` is -1 while a new leader withholds it; `diverging` (epoch,
     end offset) means that the reader's position was truncated away, and then there is no data."""
 

@@ -30,7 +30,7 @@ from node.metadata.image import NO_LEADER
 from node.metadata.image import Partition as PartitionState
 from ottla.internal.v1.replication_pb2 import ReplicaFetchPartition
 from ottla.internal.v1.view_pb2 import RecordBatchView
-from ottla.protocol.batch import CorruptBatch, read_batch
+from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, StorageError
@@ -447,13 +447,10 @@ class Partition:
 
     def append_from_leader(self, data: bytes, now_ms: int) -> None:
         """Appends a slice of the leader's log, each batch checked. Raises CorruptBatch, StorageError."""
-        self.log.append_as_follower(data, now_ms=now_ms)
-        at = 0
-        while at < len(data):
-            batch = read_batch(data, at)
-            assert batch is not None, "the log has checked the slice"
-            self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())
-            at = batch.end
+        headers = self.log.append_as_follower(data, now_ms=now_ms)
+        clock_ms = self._host.clock_ms()
+        for header in headers:
+            self.producers.appended(header, header.base_offset, clock_ms)
         if self.settings.flush_ack:
             self._host.sync_soon(self)
 

@@ -34,19 +34,27 @@ ACKS_LEADER: Final = 1
 ACKS_ALL: Final = -1
 
 
+Sized = tuple[ProduceRequestView, int]
+
+
+def parse(data: bytes) -> Sized:
+    """A request and its size in bytes: asked for it, protobuf would serialize the request once more."""
+    return ProduceRequestView.FromString(data), len(data)
+
+
 class Producing:
     """One produce request under way: a slot for each of its partitions, filled as results become final."""
 
     __slots__ = ("_left", "_on_done", "_request", "acks", "results", "size_bytes", "timeout_ms")
 
-    def __init__(self, request: ProduceRequestView, on_done: Callable[["Producing"], None]) -> None:
+    def __init__(self, request: ProduceRequestView, size_bytes: int, on_done: Callable[["Producing"], None]) -> None:
         self._request = request
         self._on_done = on_done
         self._left = len(request.partitions)
         self.results: list[data_pb2.ProduceResult | None] = [None] * self._left
         self.acks = request.acks if request.HasField("acks") else ACKS_ALL
         self.timeout_ms = request.timeout_ms or TIMEOUT_MS
-        self.size_bytes = request.ByteSize()
+        self.size_bytes = size_bytes
 
     @property
     def done(self) -> bool:
@@ -224,14 +232,14 @@ class UnaryProduce:
         self._peers = peers
         self._forwarded = forwarded
 
-    async def produce(self, request: ProduceRequestView, context: Context) -> data_pb2.ProduceResponse:
+    async def produce(self, request: Sized, context: Context) -> data_pb2.ProduceResponse:
         """Answers when every batch's acknowledgement holds or has failed."""
-        return (await self._run(request, context)).response()
+        return (await self._run(*request, context)).response()
 
-    async def _run(self, request: ProduceRequestView, context: Context) -> Producing:
+    async def _run(self, request: ProduceRequestView, size_bytes: int, context: Context) -> Producing:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         hops: list[tuple[int, list[int]]] = []
-        running = Producing(request, lambda _: None if finished.done() else finished.set_result(None))
+        running = Producing(request, size_bytes, lambda _: None if finished.done() else finished.set_result(None))
         if running.done:
             return running
         self._producer.start(
@@ -292,7 +300,7 @@ class UnaryProduce:
                 for number, chunk in batches
             ],
         )
-        running = await self._run(produce, context)
+        running = await self._run(produce, produce.ByteSize(), context)
         if acks == ACKS_NONE:
             return data_pb2.SendResponse()
         for (number, chunk), outcome in zip(batches, running.results, strict=True):

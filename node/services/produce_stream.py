@@ -59,7 +59,8 @@ class ProduceStreams:
             message = await context.read()
             if message is grpc.aio.EOF:
                 return
-            running = Producing(message, stream.finished)
+            request, size_bytes = message
+            running = Producing(request, size_bytes, stream.finished)
             stream.started(running)
             if running.done:
                 stream.finished(running)

@@ -8,7 +8,7 @@ Nothing here looks inside a payload, and nothing here does I/O.
 """
 
 import struct
-from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from ottla.protocol.checksum import crc32c
@@ -31,6 +31,7 @@ ATTR_CONTROL: Final = 0x20
 ATTR_DELETE_HORIZON: Final = 0x40
 
 _CRC_AT: Final = HEADER_BYTES - 5  # everything before the tag of header_crc
+_U32: Final = struct.Struct("<I")
 _TAGS: Final = (0x0D, 0x15, 0x19, 0x25, 0x2D, 0x35, 0x3D, 0x41, 0x49, 0x51, 0x59, 0x65, 0x6D, 0x75, 0x7D)
 
 
@@ -77,6 +78,10 @@ class BatchHeader(NamedTuple):
         return (self.base_sequence + self.last_offset_delta) & 0x7FFFFFFF
 
 
+_FIELDS: Final = itemgetter(5, 7, 11, 13, 3, 9, 15, 17, 19, 21, 23, 25, 27)
+"""The fields of a `BatchHeader`, in its order, out of an unpacked `HEADER`."""
+
+
 def crc_seed(topic_id: bytes, partition: int) -> int:
     """What `header_crc` is seeded with, so that a batch of another partition never passes for ours."""
     return int(crc32c(topic_id + struct.pack("<i", partition)))
@@ -121,7 +126,7 @@ def _pack(h: BatchHeader, size_bytes: int, base_offset: int, leader_epoch: int, 
         t[13], payload_crc, t[14], 0,
     )
     # fmt: on
-    return raw[:-4] + struct.pack("<I", crc32c(raw[:_CRC_AT], seed))
+    return raw[:-4] + _U32.pack(crc32c(raw[:_CRC_AT], seed))
 
 
 def decode_header(data: bytes | bytearray | memoryview, at: int = 0) -> BatchHeader:
@@ -133,27 +138,12 @@ def decode_header(data: bytes | bytearray | memoryview, at: int = 0) -> BatchHea
         raise CorruptBatch("header fields are not in their fixed order")
     if v[1] != FORMAT:
         raise CorruptBatch(f"unknown batch format {v[1]:#x}")
-    return BatchHeader(
-        size_bytes=v[3],
-        base_offset=v[5],
-        leader_epoch=v[7],
-        attributes=v[9],
-        record_count=v[11],
-        last_offset_delta=v[13],
-        base_timestamp=v[15],
-        max_timestamp=v[17],
-        delete_horizon_ms=v[19],
-        producer_id=v[21],
-        producer_epoch=v[23],
-        base_sequence=v[25],
-        payload_crc=v[27],
-    )
+    return BatchHeader._make(_FIELDS(v))
 
 
 def check_header_crc(data: bytes | bytearray | memoryview, at: int, seed: int) -> bool:
     """Whether the header at `at` carries the checksum that its own bytes and `seed` give."""
-    stored = struct.unpack_from("<I", data, at + HEADER_BYTES - 4)[0]
-    return bool(stored == crc32c(memoryview(data)[at : at + _CRC_AT], seed))
+    return bool(_U32.unpack_from(data, at + HEADER_BYTES - 4)[0] == crc32c(data[at : at + _CRC_AT], seed))
 
 
 def encode_batch(header: BatchHeader, seed: int, payload: bytes, payload_field: int = PAYLOAD_RECORDS) -> list[bytes]:
@@ -207,8 +197,7 @@ def read_extent(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int
     return v[5], v[5] + v[13] + 1, body - at + size
 
 
-@dataclass(frozen=True, slots=True)
-class BatchAt:
+class BatchAt(NamedTuple):
     """A batch inside a buffer: `start` is its outer tag, `body` its header, `end` the position after it."""
 
     header: BatchHeader

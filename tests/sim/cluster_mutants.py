@@ -249,7 +249,7 @@ BUGS: Final = [
     Bug(
         "followers do not learn the producers",
         PARTITION,
-        "self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())\n",
+        "self.producers.appended(header, header.base_offset, clock_ms)\n",
         "pass\n",
     ),
     Bug(

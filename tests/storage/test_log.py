@@ -97,8 +97,9 @@ def test_a_follower_has_the_leaders_bytes(tmp_path: Path) -> None:
         append(leader, epoch=1 + number // 5, size=number * 10)
     while follower.log_end_offset < 20:
         piece = leader.read(follower.log_end_offset, 600, 20, min_one=True)
-        result = follower.append_as_follower(piece.data, now_ms=1000)
-        assert result.last_offset + 1 == piece.next_offset == follower.log_end_offset
+        headers = follower.append_as_follower(piece.data, now_ms=1000)
+        assert headers[0].base_offset == piece.base_offset
+        assert headers[-1].next_offset == piece.next_offset == follower.log_end_offset
     assert follower.epochs.entries() == leader.epochs.entries() == [(1, 0), (2, 5), (3, 10), (4, 15)]
     assert b"".join(f.read_bytes() for f in sorted((tmp_path / "a/log").glob("*.log"))) == b"".join(
         f.read_bytes() for f in sorted((tmp_path / "b/log").glob("*.log"))

@@ -209,7 +209,7 @@ BUGS = [
     Bug(
         "followers do not learn the producers",
         PARTITION,
-        "self.producers.appended(batch.header, batch.header.base_offset, self._host.clock_ms())\n",
+        "self.producers.appended(header, header.base_offset, clock_ms)\n",
         "pass\n",
         ONE,
     ),
