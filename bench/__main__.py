@@ -30,6 +30,7 @@ def cases() -> list[Case]:
     for record_bytes in (100, 1000):
         found += [Case(system, "records", record_bytes, 128 * KIB) for system in ("nats", "ottla")]
         found += [Case("nats", "publish", record_bytes, 128 * KIB)]
+        found += [Case("ottla", "records", record_bytes, 512 * KIB)]
     found += [Case(system, "end_to_end", 1000, KIB) for system in ("nats", "ottla")]
     return found
 

@@ -127,7 +127,7 @@ async def measure(
     if case.system == "ottla" and case.kind == "records":
         from bench.ottla_client import produce_records
 
-        return outcome(case, await produce_records(ports, case.record_bytes, roles, warm_s, seconds))
+        return outcome(case, await produce_records(ports, case.record_bytes, case.batch_bytes, roles, warm_s, seconds))
     link = await open_link(case, ports)
     if case.kind in ("latency", "end_to_end"):
         return outcome(case, await load.latency(link, batches(case), roles, warm_s, seconds))

@@ -19,15 +19,20 @@ def addresses(ports: list[int]) -> list[str]:
 
 
 async def produce_records(
-    ports: list[int], record_bytes: int, roles: Mapping[str, Sequence[int]], warm_s: float, seconds: float
+    ports: list[int],
+    record_bytes: int,
+    batch_bytes: int,
+    roles: Mapping[str, Sequence[int]],
+    warm_s: float,
+    seconds: float,
 ) -> Measured:
-    """Calls `Producer.send` as fast as it takes records, with its default settings.
+    """Calls `Producer.send` as fast as it takes records, in batches of up to `batch_bytes`; else with its defaults.
 
     Everything sent in the measured time counts, and so does the time until the last of it is acknowledged. Latencies
     are those of one record in `RECORDS_PER_LOOK`.
     """
     values = [os.urandom(record_bytes) for _ in range(64)]
-    async with Producer(addresses(ports)) as producer:
+    async with Producer(addresses(ports), batch_size=batch_bytes) as producer:
         await _send_for(producer, values, warm_s)
         await producer.flush()
         cpu, started = Cpu(roles), time.perf_counter()

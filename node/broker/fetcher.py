@@ -6,16 +6,16 @@ again by itself, it never stops the others (KAFKA-7414).
 
 import asyncio
 import random
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 import structlog
 
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.partition import Partition
+from node.broker.response import Response, read_response
 from node.broker.settings import BrokerSettings
 from ottla.internal.v1 import replication_pb2 as messages
-from ottla.internal.v1.replication_pb2_grpc import ReplicationServiceStub
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -23,8 +23,10 @@ from storage.errors import DiskFull, OffsetsOutOfOrder, StorageError
 
 log = structlog.get_logger(__name__)
 
+FETCH: Final = "/ottla.internal.v1.ReplicationService/Fetch"
 RECONNECT_MS: Final = 20
 RECONNECT_MAX_MS: Final = 500
+FetchCall: TypeAlias = "grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, Response]"
 Key = tuple[bytes, int]
 
 
@@ -66,7 +68,7 @@ class Fetcher:
         self._followed: dict[Key, Followed] = {}
         self._due: dict[Key, Followed] = {}
         self._removed: set[Key] = set()
-        self._call: grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse] | None = None
+        self._call: FetchCall | None = None
         self._writer: asyncio.Task[None] | None = None
         self._position = 1
         self._writes_to: object = None  # the call that is written to now: gRPC breaks a call that two write to at once
@@ -132,7 +134,12 @@ class Fetcher:
         answered = False
         channel = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
         try:
-            call = ReplicationServiceStub(channel).Fetch()
+            open_call: Any = channel.stream_stream(
+                FETCH,
+                request_serializer=messages.ReplicaFetchRequest.SerializeToString,
+                response_deserializer=read_response,
+            )
+            call: FetchCall = open_call()
             hello = messages.ReplicaHello(
                 cluster_id=self._broker.cluster_id() or b"",
                 node_id=self._broker.node_id,
@@ -152,14 +159,14 @@ class Fetcher:
                 self._write_soon()
             while True:
                 response = await call.read()
-                if not isinstance(response, messages.ReplicaFetchResponse):
+                if not isinstance(response, Response):
                     break
                 answered = True
-                if response.HasField("error"):
+                if response.error is not None:
                     log.warning("replica_fetch_refused", leader=self.leader_id, error=response.error.message)
                     return False
-                for result in response.partitions:
-                    self._take(result)
+                for result, batches in response.results:
+                    self._take(result, batches)
                 if self._due and self._writer is None:
                     await self._write(call)
         except grpc.aio.AioRpcError as error:
@@ -185,9 +192,7 @@ class Fetcher:
         if self._call is not None and self._writer is None:
             self._writer = self._loop.create_task(self._write_alone(self._call))
 
-    async def _write_alone(
-        self, call: "grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse]"
-    ) -> None:
+    async def _write_alone(self, call: FetchCall) -> None:
         try:
             await self._write(call)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -196,9 +201,7 @@ class Fetcher:
             if self._call is call:
                 self._writer = None
 
-    async def _write(
-        self, call: "grpc.aio.StreamStreamCall[messages.ReplicaFetchRequest, messages.ReplicaFetchResponse]"
-    ) -> None:
+    async def _write(self, call: FetchCall) -> None:
         if self._writes_to is call:
             return  # whoever writes to it goes on until nothing is due
         self._writes_to = call
@@ -241,7 +244,7 @@ class Fetcher:
 
     # --- results
 
-    def _take(self, result: messages.ReplicaFetchResult) -> None:
+    def _take(self, result: messages.ReplicaFetchResult, batches: bytes | memoryview) -> None:
         key = (result.topic_id, result.partition)
         followed = self._followed.get(key)
         if followed is None:
@@ -261,10 +264,10 @@ class Fetcher:
                 end = result.diverging_epoch
                 partition.diverged((end.leader_epoch, end.end_offset))
             else:
-                if result.batches:
-                    partition.append_from_leader(result.batches, self._broker.wall_ms())
+                if batches:
+                    partition.append_from_leader(batches, self._broker.wall_ms())
                 partition.observe_leader(result.high_watermark, result.log_start_offset)
-                if not result.batches:
+                if not batches:
                     partition.caught_up()
             self._due[key] = followed
         except (CorruptBatch, OffsetsOutOfOrder) as error:

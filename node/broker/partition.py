@@ -445,7 +445,7 @@ class Partition:
 
     # --- as a follower
 
-    def append_from_leader(self, data: bytes, now_ms: int) -> None:
+    def append_from_leader(self, data: bytes | memoryview, now_ms: int) -> None:
         """Appends a slice of the leader's log, each batch checked. Raises CorruptBatch, StorageError."""
         headers = self.log.append_as_follower(data, now_ms=now_ms)
         clock_ms = self._host.clock_ms()

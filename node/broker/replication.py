@@ -11,10 +11,10 @@ import grpc
 import structlog
 
 from node.broker.partition import Partition
+from node.broker.response import result_parts
 from node.broker.settings import BrokerSettings
 from node.metadata.image import Image
 from ottla.internal.v1 import replication_pb2 as messages
-from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
@@ -28,8 +28,6 @@ TURN_MAX_S: Final = 0.005
 MARK_DELAY_S: Final = 0.05
 """How long a new high watermark waits for data to travel with before it goes alone."""
 
-_RESULT_TAG: Final = b"\x0a"  # ReplicaFetchResponse.partitions
-_BATCHES_TAG: Final = b"\x22"  # ReplicaFetchResult.batches
 Context = grpc.aio.ServicerContext[Any, Any]
 Key = tuple[bytes, int]
 
@@ -282,12 +280,7 @@ class FollowerStream:
             result.error.CopyFrom(ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, str(error)).to_proto())
         position.asked = False
         self._marked.pop(position, None)
-        head = result.SerializeToString()
-        if data:
-            prefix = _BATCHES_TAG + varint(len(data))
-            parts += (_RESULT_TAG, varint(len(head) + len(prefix) + len(data)), head, prefix, data)
-        else:
-            parts += (_RESULT_TAG, varint(len(head)), head)
+        parts += result_parts(result, data)
         return len(data)
 
     def close(self) -> None:

@@ -24,8 +24,8 @@ _PAYLOAD_TAGS = {field: varint(field << 3 | 2) for field in (PAYLOAD_RECORDS, PA
 
 @lru_cache(8192)
 def _timestamp_delta(delta: int) -> bytes:
-    """Field 4, sint64; nothing for 0."""
-    return b"\x20" + varint((delta << 1 ^ delta >> 63) & 0xFFFFFFFFFFFFFFFF) if delta else b""
+    """Field 4, sint64; left out for 0."""
+    return b"\x20" + varint((delta << 1 ^ delta >> 63) & 0xFFFFFFFFFFFFFFFF)
 
 
 @lru_cache(8192)
@@ -64,9 +64,14 @@ def append_record(
     parts: list[bytes], key: bytes | None, value: bytes | None, headers: bytes, timestamp_delta: int
 ) -> None:
     """Adds the pieces of one element of `Records.records` to `parts`."""
-    rest = headers + _timestamp_delta(timestamp_delta) if headers else _timestamp_delta(timestamp_delta)
+    rest = _timestamp_delta(timestamp_delta) if timestamp_delta else b""
+    if headers:
+        rest = headers + rest
     if key is None and value is not None:
-        parts += (_prefix_without_key(len(value), len(rest)), value, rest)
+        if rest:
+            parts += (_prefix_without_key(len(value), len(rest)), value, rest)
+        else:
+            parts += (_prefix_without_key(len(value), 0), value)
         return
     head = b"" if key is None else b"\x0a" + _length(len(key)) + key
     if value is None:

@@ -9,20 +9,18 @@ class StickyPartitioner:
     """Stays with one partition until a batch's worth of bytes went there, then picks another: at random, weighted
     against the partitions that have batches waiting, so that a slow leader gets less. Pure but for the given `rng`."""
 
-    __slots__ = ("_batch_size", "_bytes", "_partition", "_rng")
+    __slots__ = ("_batch_size", "_bytes", "_rng", "partition")
 
     def __init__(self, batch_size: int, rng: Random) -> None:
         self._batch_size = batch_size
         self._rng = rng
-        self._partition: int | None = None
+        self.partition = -1  # the current one, -1: none yet
         self._bytes = 0
 
-    def stay(self, size_bytes: int) -> int | None:
-        """The current partition, if a record of that size still belongs there."""
-        if self._partition is None or self._bytes + size_bytes > self._batch_size:
-            return None
+    def stays(self, size_bytes: int) -> bool:
+        """Whether a record of that size still belongs to the current partition; it counts if it does."""
         self._bytes += size_bytes
-        return self._partition
+        return self._bytes <= self._batch_size and self.partition >= 0
 
     def switch(self, size_bytes: int, led: Sequence[bool], batches_waiting: Sequence[int]) -> int:
         """Another partition, for a record of that size. `led` and `batches_waiting` have one item for each partition:
@@ -31,6 +29,6 @@ class StickyPartitioner:
         longest = max(batches_waiting[p] for p in candidates)
         bounds = list(accumulate(longest + 1 - batches_waiting[p] for p in candidates))
         pick = self._rng.randrange(bounds[-1])
-        self._partition = next(p for p, bound in zip(candidates, bounds, strict=True) if pick < bound)
+        self.partition = next(p for p, bound in zip(candidates, bounds, strict=True) if pick < bound)
         self._bytes = size_bytes
-        return self._partition
+        return self.partition

@@ -211,9 +211,9 @@ class Producer:
         """
         if self._life != "open":
             raise Closed(f"the producer is {self._life}. Next: start it, or make a new one")
-        if type(value) is not bytes and value is not None:
+        if value is not None and type(value) is not bytes:
             value = as_bytes("value", value)
-        if type(key) is not bytes and key is not None:
+        if key is not None and type(key) is not bytes:
             key = as_bytes("key", key)
         encoded_headers = encode_headers(headers) if headers else b""
         size = record_size_max(key, value, encoded_headers)
@@ -234,7 +234,11 @@ class Producer:
             timestamp = time.time_ns() // 1_000_000
         elif timestamp < 1:
             raise ConfigError(f"timestamp {timestamp} is not a time in ms after 1970. Next: leave it out for now")
-        batch, is_new = state.open_batch(target.queues[partition], size, timestamp, _now_ms())
+        queue = target.queues[partition]
+        batch = state.open_batch(queue, size)
+        is_new = batch is None
+        if batch is None:
+            batch = state.new_batch(queue, timestamp, _now_ms())
         index = batch.add(key, value, encoded_headers, timestamp, size)
         state.buffered_bytes += size
         if is_new:

@@ -103,8 +103,9 @@ class Batch:
             self.max_timestamp = timestamp
         self.timestamps.append(timestamp)
         self.size_bytes += size_max
-        self.count += 1
-        return self.count - 1
+        index = self.count
+        self.count = index + 1
+        return index
 
     def seal(self, codec: int) -> None:
         """Fixes the bytes: every attempt sends the same."""

@@ -49,6 +49,7 @@ class ProducerState:
         self.topics: dict[str, Topic] = {}
         self.producer_id = 0
         self.first_epoch = 0
+        self.buffer_memory, self.batch_size = settings.buffer_memory, settings.batch_size
         self.buffered_bytes = 0
         self.flushing = 0
         """While above 0, open batches do not linger."""
@@ -65,10 +66,10 @@ class ProducerState:
             return partition_for_key(key, len(queues))
         if len(queues) == 1:
             return 0
-        current = topic.partitioner.stay(size_bytes)
-        if current is not None and queues[current].leader.node_id is not None:
-            return current
-        return topic.partitioner.switch(
+        partitioner = topic.partitioner
+        if partitioner.stays(size_bytes) and queues[partitioner.partition].leader.node_id is not None:
+            return partitioner.partition
+        return partitioner.switch(
             size_bytes,
             [queue.leader.node_id is not None for queue in queues],
             [len(queue.in_flight) + len(queue.waiting) for queue in queues],
@@ -76,22 +77,26 @@ class ProducerState:
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether a record of that size fits into buffer_memory."""
-        return not self.buffered_bytes or self.buffered_bytes + size_bytes <= self.settings.buffer_memory
+        return self.buffered_bytes + size_bytes <= self.buffer_memory
 
-    def open_batch(self, queue: Queue, size_bytes: int, timestamp: int, now_ms: int) -> tuple[Batch, bool]:
-        """The batch that takes the next record of `size_bytes`; the flag says that it is new, so `poll` must be called.
-        The caller adds the record and its size to `buffered_bytes`."""
+    def open_batch(self, queue: Queue, size_bytes: int) -> Batch | None:
+        """The batch that takes the partition's next record of `size_bytes`, None: a new one must. The caller adds the
+        record, and its size to `buffered_bytes`."""
         if queue.waiting:
             batch = queue.waiting[-1]
-            if not batch.is_sealed:
-                if batch.size_bytes + size_bytes <= self.settings.batch_size:
-                    return batch, False
+            if batch.payload is None:
+                if batch.size_bytes + size_bytes <= self.batch_size:
+                    return batch
                 batch.seal(self.codec)
+        return None
+
+    def new_batch(self, queue: Queue, timestamp: int, now_ms: int) -> Batch:
+        """A new batch for the partition's next records, the first of them of that time; `poll` must be called."""
         batch = Batch(queue.topic, queue.partition, now_ms, timestamp)
         self.buffered_bytes += BATCH_OVERHEAD_BYTES
         queue.waiting.append(batch)
         self._active[queue.topic, queue.partition] = queue
-        return batch, True
+        return batch
 
     def outstanding(self) -> list[Batch]:
         """Every batch without an outcome."""

@@ -48,11 +48,11 @@ async def test_an_answer_from_before_the_log_was_cut_and_opened_again_leaves_no_
     (asked_again,) = fetcher._request().partitions
     assert (asked_again.fetch_offset, asked_again.progress_only) == (1, False)
 
-    def answer(position: int, start: int) -> ReplicaFetchResult:
-        return ReplicaFetchResult(topic_id=TOPIC, position=position, batches=slice_of(leader, start, 3))
+    def take(position: int, start: int) -> None:
+        fetcher._take(ReplicaFetchResult(topic_id=TOPIC, position=position), slice_of(leader, start, 3))
 
-    fetcher._take(answer(asked.position, 2))
+    take(asked.position, 2)
     assert reopened.log.log_end_offset == 1
-    fetcher._take(answer(asked_again.position, 1))
+    take(asked_again.position, 1)
     assert reopened.log.log_end_offset == 3
     assert [batch.header.base_offset for batch in reopened.log.scan(0, 3)] == [0, 1, 2]

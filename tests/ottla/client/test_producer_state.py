@@ -31,7 +31,8 @@ def state_with(partitions: int = 1, **changes: object) -> ProducerState:
 
 def put(state: ProducerState, value: bytes, now_ms: int, partition: int = 0) -> Batch:
     size = len(value) + 26
-    batch, _ = state.open_batch(state.topics["t"].queues[partition], size, 1, now_ms)
+    queue = state.topics["t"].queues[partition]
+    batch = state.open_batch(queue, size) or state.new_batch(queue, 1, now_ms)
     batch.add(None, value, b"", 1, size)
     state.buffered_bytes += size
     return batch
@@ -157,7 +158,7 @@ def test_what_waits_takes_no_more_memory_than_buffer_memory_says(size):
         now_ms, needed = 1_700_000_000_000, record_size_max(None, b"x" * size, b"")
         while state.has_room(needed):
             now_ms += 1
-            batch, _ = state.open_batch(queue, needed, now_ms, 0)
+            batch = state.open_batch(queue, needed) or state.new_batch(queue, now_ms, 0)
             batch.add(None, bytes(size), b"", now_ms, needed)
             state.buffered_bytes += needed
             if batch.size_bytes > 120_000:
