@@ -24,15 +24,15 @@ _PAYLOAD_TAGS = {field: varint(field << 3 | 2) for field in (PAYLOAD_RECORDS, PA
 
 @lru_cache(8192)
 def _timestamp_delta(delta: int) -> bytes:
-    """Field 4, sint64; left out for 0."""
-    return b"\x20" + varint((delta << 1 ^ delta >> 63) & 0xFFFFFFFFFFFFFFFF)
+    """Field 4, sint64; nothing for 0."""
+    return b"\x20" + varint((delta << 1 ^ delta >> 63) & 0xFFFFFFFFFFFFFFFF) if delta else b""
 
 
 @lru_cache(8192)
-def _prefix_without_key(value_length: int, rest_length: int) -> bytes:
-    """Everything before the value of a record without a key."""
-    value_tag = b"\x12" + varint(value_length)
-    return b"\x0a" + varint(len(value_tag) + value_length + rest_length) + value_tag
+def _around_value(length: int, timestamp_delta: int) -> tuple[bytes, bytes]:
+    """What a record without key and headers has before its value, and behind it."""
+    value_tag, rest = b"\x12" + varint(length), _timestamp_delta(timestamp_delta)
+    return b"\x0a" + varint(len(value_tag) + length + len(rest)) + value_tag, rest
 
 
 def as_bytes(what: str, value: object) -> bytes:
@@ -64,15 +64,11 @@ def append_record(
     parts: list[bytes], key: bytes | None, value: bytes | None, headers: bytes, timestamp_delta: int
 ) -> None:
     """Adds the pieces of one element of `Records.records` to `parts`."""
-    rest = _timestamp_delta(timestamp_delta) if timestamp_delta else b""
-    if headers:
-        rest = headers + rest
-    if key is None and value is not None:
-        if rest:
-            parts += (_prefix_without_key(len(value), len(rest)), value, rest)
-        else:
-            parts += (_prefix_without_key(len(value), 0), value)
+    if key is None and value is not None and not headers:
+        prefix, rest = _around_value(len(value), timestamp_delta)
+        parts += (prefix, value, rest)
         return
+    rest = headers + _timestamp_delta(timestamp_delta)
     head = b"" if key is None else b"\x0a" + _length(len(key)) + key
     if value is None:
         parts += (b"\x0a" + _length(len(head) + len(rest)) + head, rest)
