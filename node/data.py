@@ -36,8 +36,7 @@ from node.services.groups import GroupServices
 from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.positions import Positions
-from node.services.produce import Producer, UnaryProduce
-from node.services.produce import parse as parse_produce
+from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
 from node.services.view import ClusterView, QuorumView
 from ottla.internal.v1 import replication_pb2
@@ -179,7 +178,7 @@ class DataPlane:
             DATA,
             data,
             metrics,
-            requests={"Produce": parse_produce, "ProduceStream": parse_produce},
+            requests={"Produce": parse_request, "ProduceStream": parse_request},
             responses={"Fetch": listener.passes, "FetchStream": listener.passes},
         )
         passed_on = self._admin.handlers()

@@ -34,10 +34,10 @@ ACKS_LEADER: Final = 1
 ACKS_ALL: Final = -1
 
 
-Sized = tuple[ProduceRequestView, int]
+SizedRequest = tuple[ProduceRequestView, int]
 
 
-def parse(data: bytes) -> Sized:
+def parse_request(data: bytes) -> SizedRequest:
     """A request and its size in bytes: asked for it, protobuf would serialize the request once more."""
     return ProduceRequestView.FromString(data), len(data)
 
@@ -232,7 +232,7 @@ class UnaryProduce:
         self._peers = peers
         self._forwarded = forwarded
 
-    async def produce(self, request: Sized, context: Context) -> data_pb2.ProduceResponse:
+    async def produce(self, request: SizedRequest, context: Context) -> data_pb2.ProduceResponse:
         """Answers when every batch's acknowledgement holds or has failed."""
         return (await self._run(*request, context)).response()
 
