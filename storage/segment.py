@@ -257,8 +257,9 @@ class Segment:
 
     def end_at(self, size_bytes: int, next_offset: int) -> None:
         """Takes what lies behind a batch boundary for absent; the file stays as it is."""
-        self.index.truncate_to(size_bytes)
+        # The end first: an index that must be made anew is made of what lies before it, for the rest may be no batches.
         self.size_bytes, self.next_offset = size_bytes, next_offset
+        self.index.truncate_to(size_bytes)
 
     def cut_file(self, size_bytes: int) -> None:
         """Makes the file that long at most, durably, and drops the stored index, which is not true any more."""

@@ -228,11 +228,12 @@ class SimQuorum:
     def catch_up(self, term: int, leader: int | None) -> None:
         """Everything committed, then who leads."""
         log = self.log
-        if leader == self.node_id and log.leader == self.node_id and term == log.term:
+        if self.leadership.is_self and (leader != self.node_id or term > self.leadership.term):
+            # To lead again it must have stood for election, so it has first heard that its term is over.
+            self._set(Leadership(leader if leader != self.node_id else None, term, False, False))
+        elif leader == self.node_id and log.leader == self.node_id and term == log.term:
             # Its own entries count when they are committed; what an earlier term left is in the list by then.
             self.own.clear()
-        elif self.leadership.is_self and leader != self.node_id:
-            self._set(Leadership(leader, term, False, False))
         while self.applied < log.committed and self.running:
             entry_term, data = log.entries[self.applied]
             self.applied += 1

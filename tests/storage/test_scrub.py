@@ -63,6 +63,20 @@ def test_rot_that_was_found_is_found_again_after_a_restart() -> None:
         assert (log.recovery.clean, log.damaged_at, log.log_end_offset) == (False, 5, 5)
 
 
+def test_rot_is_found_where_the_index_must_be_made_anew_from_the_damaged_file() -> None:
+    fs = ForgetfulFileSystem()
+    log = open_log(fs, None, CONFIG)
+    append(log, 10)
+    assert not scrub(log)
+    damaged = log._segments.closed()[1]
+    damaged.release()
+    fs.unlink("/data/log/00000000000000000004.index")
+    fs.flip_bit("/data/log/00000000000000000004.log", fs.size("/data/log/00000000000000000004.log") // 4 * 8 + 8)
+    assert scrub(log)
+    assert log.damaged_at == log.log_end_offset == 5
+    assert log.read(4, 1000, 5, min_one=True).next_offset == 5
+
+
 def test_the_scrub_goes_round_all_closed_segments() -> None:
     log = open_log(ForgetfulFileSystem(), None, CONFIG)
     assert log.begin_scrub() is None
