@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ottla.client.errors import RequestTimedOut as RequestTimedOut
     from ottla.client.errors import UnknownTopic as UnknownTopic
     from ottla.client.errors import UnsupportedCodec as UnsupportedCodec
-    from ottla.client.producer import Delivery as Delivery
     from ottla.client.producer import Producer as Producer
+    from ottla.client.producer_batch import Delivery as Delivery
     from ottla.client.rebalance import RebalanceListener as RebalanceListener
     from ottla.client.records import ConsumerRecord as ConsumerRecord
     from ottla.client.records import RecordMetadata as RecordMetadata
@@ -46,7 +46,8 @@ _WHERE = {
         "UnknownTopic",
         "UnsupportedCodec",
     ),
-    "producer": ("Delivery", "Producer"),
+    "producer": ("Producer",),
+    "producer_batch": ("Delivery",),
     "rebalance": ("RebalanceListener",),
     "records": ("ConsumerRecord", "RecordMetadata", "TopicPartition"),
 }

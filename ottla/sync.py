@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-from ottla.client import admin, consumer, producer, rebalance
+from ottla.client import admin, consumer, producer, producer_batch, rebalance
 from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
 
 P = ParamSpec("P")
@@ -146,7 +146,7 @@ class Delivery:
 
     __slots__ = ("_delivery", "_producer")
 
-    def __init__(self, owner: "Producer", delivery: producer.Delivery) -> None:
+    def __init__(self, owner: "Producer", delivery: producer_batch.Delivery) -> None:
         self._producer = owner
         self._delivery = delivery
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BATCH_OVERHEAD_BYTES = 256
 """More than header, topic name (249 at most is not typical), id and tags of a batch take in a request."""
 
+RECORD_OVERHEAD_BYTES = 26
+"""What the tags and lengths of a record, its key and its value, and the timestamp's delta take at most."""
+
 _length = lru_cache(8192)(varint)
 _PAYLOAD_TAGS = {field: varint(field << 3 | 2) for field in (PAYLOAD_RECORDS, PAYLOAD_COMPRESSED)}
 
@@ -29,7 +32,7 @@ def _timestamp_delta(delta: int) -> bytes:
 
 
 @lru_cache(8192)
-def _around_value(length: int, timestamp_delta: int) -> tuple[bytes, bytes]:
+def around_value(length: int, timestamp_delta: int) -> tuple[bytes, bytes]:
     """What a record without key and headers has before its value, and behind it."""
     value_tag, rest = b"\x12" + varint(length), _timestamp_delta(timestamp_delta)
     return b"\x0a" + varint(len(value_tag) + length + len(rest)) + value_tag, rest
@@ -65,7 +68,7 @@ def append_record(
 ) -> None:
     """Adds the pieces of one element of `Records.records` to `parts`."""
     if key is None and value is not None and not headers:
-        prefix, rest = _around_value(len(value), timestamp_delta)
+        prefix, rest = around_value(len(value), timestamp_delta)
         parts += (prefix, value, rest)
         return
     rest = headers + _timestamp_delta(timestamp_delta)
@@ -78,8 +81,8 @@ def append_record(
 
 
 def record_size_max(key: bytes | None, value: bytes | None, headers: bytes) -> int:
-    """What the record takes at most, encoded: tags and lengths of itself, key and value, and the timestamp's delta."""
-    return (len(key) if key else 0) + (len(value) if value else 0) + len(headers) + 26
+    """What the record takes at most, encoded."""
+    return (len(key) if key else 0) + (len(value) if value else 0) + len(headers) + RECORD_OVERHEAD_BYTES
 
 
 def encode_partition(

@@ -4,21 +4,39 @@ from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
 
+from ottla.client.producer_batch import Batch
+
 
 class StickyPartitioner:
     """Stays with one partition until a batch's worth of bytes went there, then picks another: at random, weighted
     against the partitions that have batches waiting, so that a slow leader gets less. Pure but for the given `rng`."""
 
-    __slots__ = ("_batch_size", "_bytes", "_rng", "partition")
+    __slots__ = ("_batch_size", "_bytes", "_counted", "_rng", "batch", "limit", "partition")
 
     def __init__(self, batch_size: int, rng: Random) -> None:
         self._batch_size = batch_size
         self._rng = rng
         self.partition = -1  # the current one, -1: none yet
         self._bytes = 0
+        self.batch: Batch | None = None
+        """What the next record may be added to without asking, if it still takes any, up to `limit` bytes."""
+        self.limit = 0
+        self._counted = 0  # bytes of that batch that `_bytes` holds
+
+    def follow(self, batch: Batch) -> None:
+        """A record went to that batch of the current partition; more may follow it without a call of `stays`."""
+        self.batch, self._counted = batch, batch.size_bytes
+        self.limit = min(self._batch_size, batch.size_bytes + self._batch_size - self._bytes)
+
+    def unfollow(self) -> None:
+        """The next record is decided about anew; what went to the batch by then counts, whoever added it."""
+        if self.batch is not None:
+            self._bytes += self.batch.size_bytes - self._counted
+            self.batch = None
 
     def stays(self, size_bytes: int) -> bool:
         """Whether a record of that size still belongs to the current partition; it counts if it does."""
+        self.unfollow()
         self._bytes += size_bytes
         return self._bytes <= self._batch_size and self.partition >= 0
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Literal, Self
 
@@ -21,7 +21,7 @@ from ottla.client.errors import (
     RecordTooLarge,
 )
 from ottla.client.produce_stream import ProduceStream
-from ottla.client.producer_batch import Batch
+from ottla.client.producer_batch import Batch, Delivery
 from ottla.client.producer_queue import Leader, Topic
 from ottla.client.producer_state import ProducerState
 from ottla.client.records import Headers, RecordMetadata
@@ -41,36 +41,6 @@ _FINISH_S: Final = 2.0
 
 def _now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
-
-
-class Delivery:
-    """What becomes of one record: `await` it for its RecordMetadata, or DeliveryFailed."""
-
-    __slots__ = ("_batch", "_index")
-
-    def __init__(self, batch: Batch, index: int) -> None:
-        self._batch = batch
-        self._index = index
-
-    def done(self) -> bool:
-        """Whether the outcome is known."""
-        return self._batch.is_done
-
-    def __await__(self) -> Generator[object, None, RecordMetadata]:
-        batch = self._batch
-        if not batch.is_done:
-            yield from asyncio.shield(_waiter(batch)).__await__()
-        batch.is_observed = True
-        if batch.error is not None:
-            raise batch.error.with_traceback(None)
-        return batch.metadata(self._index)
-
-
-def _waiter(batch: Batch) -> asyncio.Future[None]:
-    """The batch's one future, made when somebody first waits."""
-    if batch.waiter is None:
-        batch.waiter = asyncio.get_running_loop().create_future()
-    return batch.waiter
 
 
 class Producer:
@@ -211,13 +181,21 @@ class Producer:
         """
         if self._life != "open":
             raise Closed(f"the producer is {self._life}. Next: start it, or make a new one")
+        state = self._state
+        if timestamp is None:
+            timestamp = time.time_ns() // 1_000_000
+            if key is None and partition is None and not headers and type(value) is bytes:
+                delivery = state.add_value(topic, value, timestamp)
+                if delivery is not None:
+                    return delivery
+        elif timestamp < 1:
+            raise ConfigError(f"timestamp {timestamp} is not a time in ms after 1970. Next: leave it out for now")
         if value is not None and type(value) is not bytes:
             value = as_bytes("value", value)
         if key is not None and type(key) is not bytes:
             key = as_bytes("key", key)
         encoded_headers = encode_headers(headers) if headers else b""
         size = record_size_max(key, value, encoded_headers)
-        state = self._state
         if size + BATCH_OVERHEAD_BYTES > self.settings.max_request_size:
             raise RecordTooLarge(
                 f"a record of {size} bytes for {topic} is over max_request_size {self.settings.max_request_size}. "
@@ -226,14 +204,11 @@ class Producer:
         if not state.has_room(size):
             await self._wait_for_room(size)
         target = state.topics.get(topic) or await self._use_topic(topic)
+        chosen = key is not None or partition is not None
         if partition is None:
             partition = state.partition_for(target, key, size)
         elif not 0 <= partition < len(target.queues):
             target = await self._use_topic(topic, partition)
-        if timestamp is None:
-            timestamp = time.time_ns() // 1_000_000
-        elif timestamp < 1:
-            raise ConfigError(f"timestamp {timestamp} is not a time in ms after 1970. Next: leave it out for now")
         queue = target.queues[partition]
         batch = state.open_batch(queue, size)
         is_new = batch is None
@@ -241,6 +216,8 @@ class Producer:
             batch = state.new_batch(queue, timestamp, _now_ms())
         index = batch.add(key, value, encoded_headers, timestamp, size)
         state.buffered_bytes += size
+        if not chosen and queue.leader.node_id is not None:
+            target.partitioner.follow(batch)
         if is_new:
             self._wake.set()
             # Once per batch, let the batches before this one leave while the caller makes more.
@@ -268,7 +245,7 @@ class Producer:
         try:
             for batch in self._state.outstanding():
                 if not batch.is_done:
-                    await asyncio.shield(_waiter(batch))
+                    await asyncio.shield(batch.outcome())
         finally:
             self._state.flushing -= 1
         unseen = [batch for batch in self._failures if not batch.is_observed]

@@ -1,7 +1,8 @@
-"""A batch while a producer has it: records in, one outcome out."""
+"""A batch while a producer has it: records in, one outcome out, which each record's Delivery tells."""
 
+import asyncio
 from array import array
-from asyncio import Future
+from collections.abc import Generator
 from typing import Final
 
 from ottla.client.codecs import compress
@@ -19,11 +20,9 @@ class Batch:
     """Records of one partition, in order. Its sequence belongs to it from its first sending to its outcome."""
 
     __slots__ = (
-        "_parts",
         "attempt",
         "base_offset",
         "base_timestamp",
-        "count",
         "created_ms",
         "duplicate",
         "epoch",
@@ -33,10 +32,10 @@ class Batch:
         "is_observed",
         "leader_epoch",
         "log_append_time_ms",
-        "max_timestamp",
         "maybe_written",
         "new_epoch",
         "partition",
+        "parts",
         "payload",
         "payload_crc",
         "receipt",
@@ -56,11 +55,10 @@ class Batch:
         self.topic = topic
         self.partition = partition
         self.created_ms = created_ms
-        self.base_timestamp = self.max_timestamp = base_timestamp
+        self.base_timestamp = base_timestamp
         self.timestamps = array("q")  # a list of ints would take 40 bytes for each record
         self.size_bytes = 0
-        self.count = 0
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
         self.payload: bytes | None = None
         self.payload_crc = 0
         # where it is on its way
@@ -84,7 +82,12 @@ class Batch:
         self.receipt = NO_RECEIPT
         self.duplicate = False
         self.is_observed = False
-        self.waiter: Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many records it holds."""
+        return len(self.timestamps)
 
     @property
     def is_sealed(self) -> bool:
@@ -98,21 +101,23 @@ class Batch:
 
     def add(self, key: bytes | None, value: bytes | None, headers: bytes, timestamp: int, size_max: int) -> int:
         """Takes a record (`size_max` as `record_size_max` gives it); answers its place in the batch."""
-        append_record(self._parts, key, value, headers, timestamp - self.base_timestamp)
-        if timestamp > self.max_timestamp:
-            self.max_timestamp = timestamp
+        append_record(self.parts, key, value, headers, timestamp - self.base_timestamp)
         self.timestamps.append(timestamp)
         self.size_bytes += size_max
-        index = self.count
-        self.count = index + 1
-        return index
+        return len(self.timestamps) - 1
 
     def seal(self, codec: int) -> None:
         """Fixes the bytes: every attempt sends the same."""
-        payload = b"".join(self._parts)
-        self._parts.clear()
+        payload = b"".join(self.parts)
+        self.parts.clear()
         self.payload = compress(codec, payload) if codec else payload
         self.payload_crc = crc32c(self.payload)
+
+    def outcome(self) -> asyncio.Future[None]:
+        """The one future of all who wait until it is done, made when somebody first waits."""
+        if self.waiter is None:
+            self.waiter = asyncio.get_running_loop().create_future()
+        return self.waiter
 
     def metadata(self, index: int) -> RecordMetadata:
         """Where the record at that place went; only for a batch that is done and did not fail."""
@@ -136,9 +141,32 @@ class Batch:
             record_count=self.count,
             last_offset_delta=self.count - 1,
             base_timestamp=self.base_timestamp,
-            max_timestamp=self.max_timestamp,
+            max_timestamp=max(self.timestamps),
             producer_id=producer_id,
             producer_epoch=self.epoch if producer_id else 0,
             base_sequence=self.sequence if producer_id else 0,
             payload_crc=self.payload_crc,
         )
+
+
+class Delivery:
+    """What becomes of one record: `await` it for its RecordMetadata, or DeliveryFailed."""
+
+    __slots__ = ("_batch", "_index")
+
+    def __init__(self, batch: Batch, index: int) -> None:
+        self._batch = batch
+        self._index = index
+
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self._batch.is_done
+
+    def __await__(self) -> Generator[object, None, RecordMetadata]:
+        batch = self._batch
+        if not batch.is_done:
+            yield from asyncio.shield(batch.outcome()).__await__()
+        batch.is_observed = True
+        if batch.error is not None:
+            raise batch.error.with_traceback(None)
+        return batch.metadata(self._index)

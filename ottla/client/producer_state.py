@@ -20,10 +20,10 @@ from random import Random
 from typing import Final
 
 from ottla.client.codecs import codec_named
-from ottla.client.encode import BATCH_OVERHEAD_BYTES
+from ottla.client.encode import BATCH_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, around_value
 from ottla.client.errors import DeliveryFailed
 from ottla.client.partitioner import StickyPartitioner
-from ottla.client.producer_batch import Batch
+from ottla.client.producer_batch import Batch, Delivery
 from ottla.client.producer_queue import NO_LEADER, NOT_WRITTEN, Actions, Leader, Queue, Topic, Transmit
 from ottla.client.settings import ANSWER_GRACE_MS, MAX_IN_FLIGHT, ProducerSettings
 from ottla.protocol.errors import ApiError
@@ -49,7 +49,8 @@ class ProducerState:
         self.topics: dict[str, Topic] = {}
         self.producer_id = 0
         self.first_epoch = 0
-        self.buffer_memory, self.batch_size = settings.buffer_memory, settings.batch_size
+        self.buffer_memory = settings.buffer_memory
+        self.batch_size = min(settings.batch_size, settings.max_request_size - BATCH_OVERHEAD_BYTES)
         self.buffered_bytes = 0
         self.flushing = 0
         """While above 0, open batches do not linger."""
@@ -64,8 +65,6 @@ class ProducerState:
         queues = topic.queues
         if key is not None:
             return partition_for_key(key, len(queues))
-        if len(queues) == 1:
-            return 0
         partitioner = topic.partitioner
         if partitioner.stays(size_bytes) and queues[partitioner.partition].leader.node_id is not None:
             return partitioner.partition
@@ -97,6 +96,31 @@ class ProducerState:
         queue.waiting.append(batch)
         self._active[queue.topic, queue.partition] = queue
         return batch
+
+    def add_value(self, topic_name: str, value: bytes, timestamp: int) -> Delivery | None:
+        """Takes a record that is a value and no more, if it goes where the last one without key of its topic went, as
+        nearly all do. None: it was not taken, and `partition_for` and what follows must decide; here they would decide
+        the same, and take twice the time. Written out in one piece because each call costs a record 60 ns."""
+        topic = self.topics.get(topic_name)
+        if topic is None:
+            return None
+        partitioner = topic.partitioner
+        batch = partitioner.batch
+        if batch is None or batch.payload is not None:
+            return None
+        length = len(value)
+        size_bytes = length + RECORD_OVERHEAD_BYTES
+        filled, buffered = batch.size_bytes + size_bytes, self.buffered_bytes + size_bytes
+        if filled > partitioner.limit or buffered > self.buffer_memory:
+            return None
+        self.buffered_bytes = buffered
+        batch.size_bytes = filled
+        prefix, rest = around_value(length, timestamp - batch.base_timestamp)
+        batch.parts += (prefix, value, rest)
+        timestamps = batch.timestamps
+        index = len(timestamps)
+        timestamps.append(timestamp)
+        return Delivery(batch, index)
 
     def outstanding(self) -> list[Batch]:
         """Every batch without an outcome."""
@@ -299,13 +323,14 @@ class ProducerState:
         once, to the new one; their first attempt counts as unknown."""
         topic = self.topics.get(name)
         if topic is None:
-            topic = Topic(topic_id, [], StickyPartitioner(self.settings.batch_size, self._rng))
+            topic = Topic(topic_id, [], StickyPartitioner(self.batch_size, self._rng))
             self.topics[name] = topic
         elif topic.topic_id != topic_id:
             self._start_over(topic, topic_id, now_ms)
         while len(topic.queues) < len(leaders):
             epoch = self._next_epochs.get(name, self.first_epoch)
             topic.queues.append(Queue(name, len(topic.queues), epoch=epoch))
+        topic.partitioner.unfollow()
         for queue, leader in zip(topic.queues, leaders, strict=False):
             if leader.epoch > queue.leader.epoch or (leader.epoch == queue.leader.epoch and leader != queue.leader):
                 self._set_leader(queue, leader, now_ms)

@@ -15,7 +15,8 @@ from typing import IO, Final
 from ottla.client.admin import Admin
 from ottla.client.consumer import Consumer
 from ottla.client.errors import DeliveryFailed, LogTruncation, OffsetOutOfRange, OttlaError
-from ottla.client.producer import Delivery, Producer
+from ottla.client.producer import Producer
+from ottla.client.producer_batch import Delivery
 from ottla.client.records import TopicPartition
 from ottla.verify.checker import FINAL, TRUNCATED
 from ottla.verify.history import HistoryWriter, Kind, Operation
