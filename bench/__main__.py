@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.cases import Outcome, run_case, start
 from bench.load import KIB, Case
+from bench.page_cache import FullPageCache
 from bench.process import stop
 from bench.report import Run, write
 
@@ -77,8 +78,11 @@ def main() -> None:
     outcomes: dict[Case, list[Outcome]] = {case: [] for case in chosen}
     options.scratch.mkdir(parents=True, exist_ok=True)
     started = time.time()
+    page_cache = FullPageCache(options.scratch)
+    print("filling the page cache, as on a server that has run for a while", file=sys.stderr)
     for number in range(rounds):
         for case in chosen:
+            page_cache.fill()
             found = measure_once(case, options.scratch, warm_s, seconds)
             outcomes[case].append(found)
             print(
