@@ -7,6 +7,7 @@ and how much depends on what ran before. With a full page cache nobody pays.
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import psutil
 
@@ -18,19 +19,18 @@ class FullPageCache:
     """Fills the page cache with a file's holes; each part of the file is read once."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = os.open(directory / "holes", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.ftruncate(self._file, _HOLE_BYTES)
+        self._file = TemporaryFile(dir=directory)  # noqa: SIM115 - open as long as its pages are to be kept
+        self._file.truncate(_HOLE_BYTES)
         self._at = 0
         self._buffer = bytearray(4 << 20)
 
-    def fill(self) -> int:
-        """Reads until that takes no more free memory; the bytes read."""
+    def fill(self) -> None:
+        """Reads until that takes no more free memory."""
         start, free = self._at, psutil.virtual_memory().free
         while self._at - start < psutil.virtual_memory().total:
             end = self._at + _STEP_BYTES
             while self._at < end:
-                self._at += os.preadv(self._file, [self._buffer], self._at % _HOLE_BYTES)
+                self._at += os.preadv(self._file.fileno(), [self._buffer], self._at % _HOLE_BYTES)
             before, free = free, psutil.virtual_memory().free
             if free > before - _STEP_BYTES // 2:
-                break
-        return self._at - start
+                return
