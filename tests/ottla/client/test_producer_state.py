@@ -84,6 +84,15 @@ def test_records_of_one_batch_share_it_until_it_is_full():
     assert put(state, b"a", 0) is put(state, b"b", 0)
 
 
+def test_a_batch_names_its_latest_time_wherever_that_stands():
+    state = state_with()
+    batch = state.new_batch(state.topics["t"].queues[0], 3000, 0)
+    for timestamp in (3000, 9000, 1000):
+        batch.add(None, b"x", b"", timestamp, 27)
+    header = batch.header(0, 1)
+    assert (header.base_timestamp, header.max_timestamp, header.record_count) == (3000, 9000, 3)
+
+
 def test_one_request_carries_one_batch_of_each_partition_and_stays_below_its_limit():
     state = state_with(partitions=3, batch_size=400_000, max_request_size=1_000_000)
     state.flushing += 1

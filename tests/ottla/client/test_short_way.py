@@ -6,7 +6,7 @@ from random import Random
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ottla import OttlaError, Producer, RecordTooLarge
@@ -117,12 +117,13 @@ class Life:
 
     def held(self) -> object:
         return [
-            (batch.partition, batch.size_bytes, batch.count, batch.payload or b"".join(batch.parts))
+            (batch.partition, batch.size_bytes, list(batch.timestamps), batch.payload or b"".join(batch.parts))
             for batch in self.state.outstanding()
         ], self.state.buffered_bytes
 
 
 @given(st.integers(1, 3), st.integers(0, 9), st.lists(EVENTS, max_size=60))
+@example(2, 0, [Lead(0, None, 2), Lead(1, None, 2), Send(10, 20)])
 @settings(max_examples=400, deadline=None)
 def test_the_short_way_decides_what_the_long_way_decides(partitions: int, seed: int, events: list[object]) -> None:
     async def compare() -> None:
