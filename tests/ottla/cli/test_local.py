@@ -12,8 +12,9 @@ from ottla.cli.local import HOST, LISTENERS, LocalCluster, check_ports, free_bas
 
 
 def base() -> int:
-    """A base port of this process's own; nothing here starts a node, so a clash would only fail a bind."""
-    start = 20_000 + os.getpid() % 1000 * 20
+    """A base port of this process's own, with all that belong to it below those that the kernel gives to connections:
+    one of another test's would be in the way."""
+    start = 20_000 + os.getpid() % 600 * 20
     return free_base_port(3, range(start, start + 400, 3))
 
 
