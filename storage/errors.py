@@ -9,7 +9,7 @@ StorageError
   LogDamaged          a batch below the recovery point is bad: appends wait until the owner truncates below it
   DirectoryLocked     another live process owns the directory
   CorruptFile         a small file (state, checkpoint, metadata) does not carry its checksum
-InvariantError        a bug in the caller or here; stops the node (design.md section 5)
+InvariantError        a bug in the caller or here; stops the node
 CorruptBatch          from `ottla.protocol.batch`
 """
 

@@ -96,7 +96,7 @@ class Partition:
         self._leave_epoch(state)
         records = self.log
         if records.damaged_at is not None:
-            # Its end is not the end of what was acknowledged: never lead with the shorter log (reliability.md b.4, 60).
+            # Its end is not the end of what was acknowledged: never lead with the shorter log (invariants.md 2.4, 60).
             self.leader = None
             self.fail(LogDamaged(f"{records.recovery.damage} at offset {records.damaged_at}"))
             return

@@ -2,7 +2,7 @@
 
 Log ends, fetch positions, metadata and `now_ms` come in as plain values; decisions go out as plain values. The rules
 are those of KIP-101 and KIP-279 (truncate by epoch), KIP-497 (ISR through the controller), KIP-841 and KIP-903 (broker
-epochs), KIP-207 (a new leader withholds its high watermark); reliability.md b.3 lists what happens without each.
+epochs), KIP-207 (a new leader withholds its high watermark); invariants.md 2.3 lists what happens without each.
 """
 
 from collections.abc import Iterable, Mapping

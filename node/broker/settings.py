@@ -13,7 +13,7 @@ _CODEC_OF = {name: codec for codec, name in codecs.NAMES.items()}
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """Configs in force for the partitions of one topic. `flush_ack`: only synced records count (features.md, Log)."""
+    """Configs in force for the partitions of one topic. `flush_ack`: only synced records count (docs/storage.md)."""
 
     log: LogConfig
     door: DoorRules

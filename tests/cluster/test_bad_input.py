@@ -1,4 +1,4 @@
-"""Bad input gets a code and a sentence; it ends no node and leaves no trace (reliability.md c.4)."""
+"""Bad input gets a code and a sentence; it ends no node and leaves no trace (invariants.md 3)."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Clients that mean harm: they get refusals or nothing, and everybody else goes on (reliability.md c.4)."""
+"""Clients that mean harm: they get refusals or nothing, and everybody else goes on (invariants.md 3)."""
 
 import asyncio
 import os

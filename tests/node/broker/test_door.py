@@ -1,4 +1,4 @@
-"""What may enter a log (protocol.md section 1, reliability.md c.4 produce)."""
+"""What may enter a log (protocol.md section 1, invariants.md 3 produce)."""
 
 import cramjam
 import pytest

@@ -1,4 +1,4 @@
-"""Failures that lost data elsewhere, one scenario each, with real logs and real replication (reliability.md b.3)."""
+"""Failures that lost data elsewhere, one scenario each, with real logs and real replication (invariants.md 2.3)."""
 
 import asyncio
 from pathlib import Path

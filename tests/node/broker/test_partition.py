@@ -1,4 +1,4 @@
-"""One partition with a real log: what clients and followers see at every boundary (reliability.md b.3)."""
+"""One partition with a real log: what clients and followers see at every boundary (invariants.md 2.3)."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Idempotent producers: by example and against the full history (reliability.md b.5)."""
+"""Idempotent producers: by example and against the full history (invariants.md 2.5)."""
 
 from collections.abc import Iterator
 

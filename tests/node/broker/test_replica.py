@@ -1,4 +1,4 @@
-"""The replica rules by example; each scenario is named for the hazard it stands for (reliability.md b.3)."""
+"""The replica rules by example; each scenario is named for the hazard it stands for (invariants.md 2.3)."""
 
 from collections.abc import Iterable
 from typing import Any

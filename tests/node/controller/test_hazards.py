@@ -1,4 +1,4 @@
-"""Bugs that other controllers really had (reliability b.2, rows 29 to 37), one scenario each."""
+"""Bugs that other controllers really had (invariants.md 2.2, 29 to 37), one scenario each."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What other group coordinators got wrong (reliability.md b.6, 81 to 85), and the invariants 23 and 24 of c.2.
+"""What other group coordinators got wrong (invariants.md 2.6, 81 to 85), and invariants 23 and 24 (invariants.md 1).
 
 79, 80, 82, 84, 85 and 86 need a log and a move of the coordinator: test_shell.py.
 """

@@ -355,7 +355,7 @@ def test_a_second_living_member_with_the_same_instance_id_is_refused() -> None:
     assert owned(one) == [4]
 
 
-# --- settings and bad input (reliability.md c.4) ------------------------------------------------------------------
+# --- settings and bad input (invariants.md 3) ------------------------------------------------------------------
 
 BAD_JOINS: list[tuple[dict[str, Any], int]] = [
     ({"group_id": ""}, pb.ERROR_CODE_INVALID_GROUP_ID),

@@ -1,4 +1,4 @@
-"""Loading, serving and unloading the groups of a partition; what is told to whom, and when (reliability.md b.6)."""
+"""Loading, serving and unloading the groups of a partition; what is told to whom, and when (invariants.md 2.6)."""
 
 import asyncio
 import random

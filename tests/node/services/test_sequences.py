@@ -1,4 +1,4 @@
-"""Sequence numbers through the door (reliability.md c.4, b.5): the right refusal, and nothing in the log."""
+"""Sequence numbers through the door (invariants.md 3, 2.5): the right refusal, and nothing in the log."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
