@@ -1,4 +1,5 @@
-"""make bench: interleaved rounds over all systems, then docs/benchmarks.md, its plot and the raw figures."""
+"""make bench: interleaved rounds over all systems, then docs/benchmarks.md, its plot and the raw figures; with
+--against another checkout, both compared in alternating rounds."""
 
 import argparse
 import asyncio
@@ -11,6 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from bench import against
 from bench.cases import Outcome, run_case, start
 from bench.load import KIB, Case
 from bench.page_cache import FullPageCache
@@ -65,14 +67,23 @@ def measure_once(case: Case, scratch: Path, warm_s: float, seconds: float) -> Ou
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, printed and not written to docs/")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--seconds", type=float, default=4.0, help="length of one measurement, after a warm-up of 1.5 s"
+        "--against", type=Path, metavar="CHECKOUT", help="compare with another folder of this repository, print a table"
     )
-    parser.add_argument("--only", default="", help="only cases whose text holds this, as in 'ottla batches 1000'")
+    parser.add_argument("--rounds", type=int, help="5, with --against 10")
+    parser.add_argument("--seconds", type=float, help="length of one measurement after its warm-up: 4, or 1.5")
+    parser.add_argument(
+        "--case", "--only", dest="only", default="", help="only cases whose text holds this, as in 'batches 1000'"
+    )
+    parser.add_argument("--json", action="store_true", help="with --against: figures and raw outcomes as JSON")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".bench", help="where the systems keep their files")
     options = parser.parse_args()
-    rounds, seconds, warm_s = (1, 1.5, 0.5) if options.quick else (options.rounds, options.seconds, 1.5)
+    if options.against is not None:
+        options.scratch.mkdir(parents=True, exist_ok=True)
+        rounds, seconds = options.rounds or 10, options.seconds or 1.5
+        against.run(options.against, options.only, rounds, seconds, options.scratch.resolve(), options.json)
+        return
+    rounds, seconds, warm_s = (1, 1.5, 0.5) if options.quick else (options.rounds or 5, options.seconds or 4.0, 1.5)
 
     chosen = [case for case in cases() if options.only in str(case)]
     outcomes: dict[Case, list[Outcome]] = {case: [] for case in chosen}
