@@ -1,4 +1,4 @@
-"""The contract, by programs in six languages made from stock stubs. `make languages` also writes docs/languages.md."""
+"""The contract, by seven languages on stock stubs. `make languages` also writes docs/languages.md."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -11,11 +11,13 @@ SHOWN = {
     "cpp": "examples/cpp/smallest.cc",
     "rust": "examples/rust/src/bin/smallest.rs",
     "ruby": "examples/ruby/smallest.rb",
+    "js": "examples/node/smallest.js",
 }
 CLIENTS = {
     "C++": "examples/cpp/client.cc",
     "Go": "examples/go/main.go",
     "Java": "examples/java/Client.java",
+    "Node.js": "examples/node/client.js",
     "Python": "examples/python-stubs/client.py",
     "Ruby": "examples/ruby/client.rb",
     "Rust": "examples/rust/src/main.rs",
