@@ -211,8 +211,7 @@ class ControlPlane:
         """Leaves the quorum and closes the listeners."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._task
+            await asyncio.wait([self._task])  # `_ended` has looked at its outcome
         await self._http.stop()
         # First the quorum: to hand leadership over it needs the streams that this listener carries.
         await self._quorum.stop()

@@ -18,6 +18,7 @@ from node.broker.controller_client import ControllerClient
 from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
 from node.config import Settings
+from node.fail_stop import stop_if_broken
 from node.groups.coordinator import GroupSettings
 from node.groups.shell import GroupShell
 from node.hooks import Hooks
@@ -263,6 +264,7 @@ class DataPlane:
             log.critical("metadata_not_applied", index=image.index, exc_info=error)
             if not self.failed.done():
                 self.failed.set_exception(error)
+            stop_if_broken(error)
 
     def set_quorum(self, quorum: QuorumView) -> None:
         self.view.set_quorum(quorum)

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from node.fail_stop import stop_if_broken
+
 log = structlog.get_logger(__name__)
 
 HEAD_MAX_BYTES: Final = 8192
@@ -104,6 +106,7 @@ class HttpServer:
             try:
                 reply = await route()
             except Exception as error:
+                stop_if_broken(error)
                 log.error("http_failed", path=target.decode("latin-1"), exc_info=error)
                 reply = Reply(500, b"the node's log says what went wrong\n")
         return _render(reply, body=method == b"GET")

@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar
 import structlog
 import uvloop
 
+from node import fail_stop, process
 from node import log as node_log
-from node import process
 from node.config import Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
@@ -49,6 +49,7 @@ def run(settings: Settings, *, test_hooks: bool = False) -> int:
         faulthandler.register(signal.SIGUSR1)
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
+    fail_stop.arm()
     with asyncio.Runner(loop_factory=ControlLoop) as runner:
         return runner.run(_Node(settings, Hooks() if test_hooks else None).run())
 
@@ -63,6 +64,7 @@ class _Node:
     async def run(self) -> int:
         settings = self._settings
         loop = asyncio.get_running_loop()
+        fail_stop.watch(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         try:
@@ -119,6 +121,7 @@ class _Node:
         except Exception as error:
             cause = error
         if cause is not None:
+            fail_stop.stop_if_broken(cause)
             log.critical("node_gives_up", error=str(cause), kind=type(cause).__name__, exc_info=_unless_plain(cause))
         clean = await data.stop()
         await control.stop()
@@ -189,6 +192,7 @@ class DataThread:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main())
         except BaseException as caught:
+            fail_stop.stop_if_broken(caught)
             error = caught
         if not self._made.done():
             self._made.set_exception(error or RuntimeError("the data plane could not be made"))
@@ -204,6 +208,7 @@ class DataThread:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
+        fail_stop.watch(self._loop)
         self._stop = asyncio.Event()
         plane = self._make()
         self._made.set_result(plane)
@@ -212,6 +217,10 @@ class DataThread:
         ends: list[asyncio.Future[Any]] = [running, stopping, plane.failed]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        for future in (plane.failed, running):
+            if future.done() and not future.cancelled() and (error := future.exception()) is not None:
+                # At once: what closes a data plane in order lets it acknowledge what it still can.
+                fail_stop.stop_if_broken(error)
         running.cancel()
         await asyncio.wait([running])
         self._clean = await plane.stop()

@@ -6,6 +6,7 @@ RaftError
 InvariantError           the core contradicts itself: stop the node
 """
 
+from ottla.protocol.invariant import InvariantError as InvariantError
 from raft.model import PeerId
 
 
@@ -28,7 +29,3 @@ class RefusedError(RaftError):
     def __init__(self, message: str, *, retriable: bool) -> None:
         super().__init__(message)
         self.retriable = retriable
-
-
-class InvariantError(AssertionError):
-    """A rule that keeps data safe does not hold in this process's own state. Never caused by a peer's message."""

@@ -9,11 +9,12 @@ StorageError
   LogDamaged          a batch below the recovery point is bad: appends wait until the owner truncates below it
   DirectoryLocked     another live process owns the directory
   CorruptFile         a small file (state, checkpoint, metadata) does not carry its checksum
-InvariantError        a bug in the caller or here; stops the node
+InvariantError        a bug in the caller or here; stops the node (from `ottla.protocol.invariant`)
 CorruptBatch          from `ottla.protocol.batch`
 """
 
 from ottla.protocol.batch import CorruptBatch
+from ottla.protocol.invariant import InvariantError
 
 __all__ = [
     "BatchTooLarge",
@@ -70,7 +71,3 @@ class DirectoryLocked(StorageError):
 
 class CorruptFile(StorageError):
     """A small file does not carry the checksum of its content."""
-
-
-class InvariantError(Exception):
-    """A rule that must always hold does not. Continuing could lose data."""

@@ -28,6 +28,7 @@ from node.broker.settings import BrokerSettings, TopicSettings, topic_settings
 from node.broker.space import DiskGuard
 from node.broker.syncer import Syncer
 from node.broker.waiters import DataWaiter
+from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
 from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import crc_seed
@@ -298,6 +299,7 @@ class Broker:
         self._place(key)
 
     def _not_opened(self, key: Key, checkpoint: Checkpoint | None, error: BaseException) -> None:
+        stop_if_broken(error)
         log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(error))
         self.offline[key] = str(error)
         self._unopened[key] = checkpoint
@@ -571,6 +573,7 @@ class Broker:
         error = (None if task.cancelled() else task.exception()) or RuntimeError(f"{task.get_name()} ended")
         log.critical("background_task_ended", task=task.get_name(), exc_info=error)
         self.failed.set_exception(error)
+        stop_if_broken(error)
 
 
 def _ballast(fs: FileSystem, path: str) -> Ballast:

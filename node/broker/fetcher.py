@@ -15,6 +15,7 @@ from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.partition import Partition
 from node.broker.response import Response, read_response
 from node.broker.settings import BrokerSettings
+from node.fail_stop import stop_if_broken
 from ottla.internal.v1 import replication_pb2 as messages
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
@@ -279,7 +280,8 @@ class Fetcher:
             self._retry_later(key, followed)
         except (StorageError, OSError) as error:
             partition.fail(error)
-        except Exception:
+        except Exception as error:
+            stop_if_broken(error)
             log.exception("replica_result_failed", partition=partition.name, leader=self.leader_id)
             self._retry_later(key, followed)
 

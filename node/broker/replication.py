@@ -13,6 +13,7 @@ import structlog
 from node.broker.partition import Partition
 from node.broker.response import result_parts
 from node.broker.settings import BrokerSettings
+from node.fail_stop import stop_if_broken
 from node.metadata.image import Image
 from ottla.internal.v1 import replication_pb2 as messages
 from ottla.protocol.errors import ApiError
@@ -275,6 +276,7 @@ class FollowerStream:
         except OffsetOutOfRange as error:
             result.error.CopyFrom(ApiError(pb.ERROR_CODE_OFFSET_OUT_OF_RANGE, str(error)).to_proto())
         except Exception as error:
+            stop_if_broken(error)
             # One odd partition must not stop the others (KAFKA-7414).
             log.exception("replica_fetch_failed", topic_id=wanted.topic_id.hex(), partition=wanted.partition)
             result.error.CopyFrom(ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, str(error)).to_proto())

@@ -19,11 +19,13 @@ import structlog
 from node.controller.state import brokers, features, leaders, partitions, repair, resource_configs, topics
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
-from node.metadata.image import Delta, Image, InvariantError
+from node.fail_stop import stop_if_broken
+from node.metadata.image import Delta, Image
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 
@@ -257,10 +259,10 @@ class ControllerShell:
                 _fail(request.future, refused)
             self._step_down()
         except InvariantError as bug:
+            # Nobody is answered: whoever asked learns from the connection that this controller is gone.
             log.error("controller_invariant_broken", exc_info=bug)
             self.failed.set_exception(bug)
-            for request in waiting:
-                _fail(request.future, ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, "the controller stops: see its log"))
+            stop_if_broken(bug)
 
     def _append(self, waiting: list[_Request], term: int) -> None:
         draft, decided = self._draft(waiting)
@@ -305,9 +307,8 @@ class ControllerShell:
                     answer = _Answer(value, draft.next_index, len(draft.records) > made)
                 except ApiError as refused:
                     answer = refused
-                except InvariantError:
-                    raise
                 except Exception as bug:
+                    stop_if_broken(bug)
                     # One request that meets a bug of ours must neither stop the controller nor leave half a decision.
                     log.error("controller_decision_failed", exc_info=bug)
                     _fail(

@@ -35,7 +35,8 @@ from node.groups.model import (
     target_record,
 )
 from ottla.internal.v1 import group_pb2 as records
-from ottla.protocol.errors import ApiError, InvariantError
+from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.protocol.names import check_group_id, check_topic_name
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as e

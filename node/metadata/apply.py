@@ -14,12 +14,12 @@ from node.metadata.image import (
     Broker,
     Delta,
     Image,
-    InvariantError,
     Partition,
     Topic,
     UnsupportedFeature,
 )
 from ottla.internal.v1 import metadata_pb2 as pb
+from ottla.protocol.invariant import InvariantError
 
 TOPIC_CONFIG: Final = 2
 BROKER_CONFIG: Final = 4

@@ -18,10 +18,6 @@ FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
 
 
-class InvariantError(RuntimeError):
-    """The metadata contradicts itself: a bug of ours, never a caller's. It stops the node."""
-
-
 class UnsupportedFeature(RuntimeError):
     """The cluster was finalized at a level of a feature that this build does not know: it must not take part."""
 

@@ -18,6 +18,7 @@ import grpc
 import structlog
 
 from node.config import Settings
+from node.fail_stop import stop_if_broken
 from node.quorum.disk import DiskQueue
 from node.quorum.members import Members
 from node.quorum.snapshots import Snapshots
@@ -388,6 +389,7 @@ class Quorum:
                 self._perform(raft, raft.drain())
             except Exception as error:
                 self._fail(error)
+                stop_if_broken(error)
 
     def _drain(self) -> None:
         """Do what the core wants done after a call that was made directly."""

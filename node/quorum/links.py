@@ -16,6 +16,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from node.fail_stop import stop_if_broken
 from node.quorum.wire import peer_from_proto
 from ottla.internal.v1 import raft_pb2 as pb
 from raft.model import PeerId
@@ -168,6 +169,9 @@ class Links:
                         wait_s = _REDIAL_MIN_S
                 except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError):
                     pass
+                except Exception as error:
+                    stop_if_broken(error)
+                    log.error("quorum_stream_failed", node_id=node_id, address=address, exc_info=error)
                 except asyncio.CancelledError:
                     # grpc cancels the reader of a stream that broke: that alone is no reason to end.
                     pass
@@ -206,6 +210,13 @@ class Links:
 
     async def _serve(self, _requests: Any, context: Any) -> None:
         """Run one stream that another node opened."""
+        try:
+            await self._run_incoming(context)
+        except Exception as error:
+            stop_if_broken(error)  # gRPC would write it down and go on
+            raise
+
+    async def _run_incoming(self, context: Any) -> None:
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 first = await context.read()

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from node.fail_stop import stop_if_broken
 from node.metrics import Metrics
 from ottla.protocol.errors import RULES, ApiError
 from ottla.v1 import error_pb2 as pb
@@ -50,7 +51,8 @@ async def abort(context: Context, error: ApiError) -> NoReturn:
 
 
 def unexpected(where: str, error: Exception) -> ApiError:
-    """A bug of ours, as a client may see it: the details go to the node's log."""
+    """A bug of ours, as a client may see it: the details go to the node's log. A broken invariant ends the node."""
+    stop_if_broken(error)
     log.error("request_failed", rpc=where, exc_info=error)
     return ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"{where} failed with {type(error).__name__}")
 

@@ -11,10 +11,6 @@ from ottla.v1 import error_pb2 as pb
 from ottla.v1.error_pb2 import ErrorCode
 
 
-class InvariantError(AssertionError):
-    """A rule that keeps data was about to be broken by our own code: the node stops. Never raised for remote input."""
-
-
 class Rule(NamedTuple):
     """How a client should treat a code. `grpc_status` is the name of the status when a whole call fails with it."""
 

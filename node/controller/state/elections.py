@@ -13,8 +13,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from node.controller.state.draft import Draft, LogEnd
-from node.metadata.image import NO_LEADER, InvariantError, Partition
+from node.metadata.image import NO_LEADER, Partition
 from ottla.internal.v1 import metadata_pb2 as records
+from ottla.protocol.invariant import InvariantError
 
 
 class _Choice(NamedTuple):

@@ -1,7 +1,8 @@
 """What must hold after every decision (reliability rules 12, 15): checked on each draft before it is appended."""
 
 from node.controller.state.draft import Draft
-from node.metadata.image import NO_LEADER, InvariantError, MetadataView, Partition, Topic
+from node.metadata.image import NO_LEADER, MetadataView, Partition, Topic
+from ottla.protocol.invariant import InvariantError
 
 
 def check_draft(draft: Draft) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from node.controller.state.draft import Draft
-from node.metadata.image import Broker, InvariantError, MetadataView
+from node.metadata.image import Broker, MetadataView
 from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 

@@ -9,11 +9,12 @@ from node.controller.state.draft import Draft
 from node.controller.state.placement import Load
 from node.controller.state.repair import INTERNAL_REPLICATION_FACTOR
 from node.metadata.apply import TOPIC_CONFIG, partition_record
-from node.metadata.image import InvariantError, Partition, Topic
+from node.metadata.image import Partition, Topic
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import configs, names
 from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 

@@ -12,6 +12,7 @@ from node.controller.state.draft import ControllerSettings
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 from tests.node.controller.quorum import MemoryQuorum
@@ -318,7 +319,7 @@ async def test_a_caller_that_went_away_does_not_disturb_the_others(rig: Rig) -> 
     assert requests[0].result().count == requests[2].result().count == 1000
 
 
-async def test_a_broken_invariant_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broken_invariant_stops_the_node_and_answers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
     rig.quorum.become_leader(1)
     await settle()
@@ -326,8 +327,8 @@ async def test_a_broken_invariant_stops_the_node(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(MemoryQuorum, "propose", lambda self, data, term: self.last_index + 7)
     task = asyncio.ensure_future(rig.beat(1))
     await settle()
-    assert refused(task) == "UNKNOWN_SERVER_ERROR"
-    with pytest.raises(RuntimeError, match="appended at"):
+    assert not task.done()
+    with pytest.raises(InvariantError, match="appended at"):
         await rig.shell.failed
 
 

@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 
-from ottla.protocol.errors import ApiError, InvariantError
+from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.v1 import error_pb2 as pb
 from tests.node.groups import test_assign, test_coordinator_random, test_hazards, test_members, test_offsets
 from tests.planted import Bug, listed, plant

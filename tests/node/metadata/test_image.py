@@ -3,9 +3,10 @@
 import pytest
 
 from node.metadata.apply import BROKER_CONFIG, TOPIC_CONFIG, apply, from_snapshot, snapshot_bytes, snapshot_delta
-from node.metadata.image import Delta, Image, InvariantError, UnsupportedFeature
+from node.metadata.image import Delta, Image, UnsupportedFeature
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import metadata_pb2 as pb
+from ottla.protocol.invariant import InvariantError
 
 TOPIC = b"t" * 16
 OTHER = b"u" * 16
