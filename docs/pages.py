@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from node.config import ENV_PREFIX, Settings, key_of
+from node.limits import BOUNDS
 from ottla.protocol.configs import BROKER_KEYS, INT_MAX, LONG_MAX, TOPIC_KEYS, ConfigKey
 from ottla.protocol.errors import RULES, name_of
 
@@ -79,6 +80,17 @@ _TOPIC: Final = """
 """
 
 
+_BOUNDS: Final = """
+## What one request, and all together, may cost
+
+No request of a client may cost the others their second, so each kind of work has a bound. They are checked before any
+work is done; the error says what was asked, the limit and what to do. Settings named here are above.
+
+| what | limit | above it | what to do |
+|---|---|---|---|
+"""
+
+
 def codes() -> dict[int, tuple[str, str]]:
     """Number -> (name, when it happens), in the proto's order, success left out."""
     enum = _ENUM.search(PROTO.read_text())
@@ -113,8 +125,21 @@ def configuration_page() -> str:
     topic = [
         f"| `{name}` | {_default(key)} | {_allowed(key)} | {key.doc} |" for name, key in sorted(TOPIC_KEYS.items())
     ]
+    bounds = [f"| {what} | {limit} | {refusal} | {next_step} |" for what, limit, refusal, next_step in BOUNDS]
     return "".join(
-        [_CONFIGURATION, *_node_settings(), _BROKER, "\n".join(broker), "\n", _TOPIC, "\n".join(topic), "\n"]
+        [
+            _CONFIGURATION,
+            *_node_settings(),
+            _BOUNDS,
+            "\n".join(bounds),
+            "\n",
+            _BROKER,
+            "\n".join(broker),
+            "\n",
+            _TOPIC,
+            "\n".join(topic),
+            "\n",
+        ]
     )
 
 

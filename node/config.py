@@ -120,7 +120,8 @@ class Settings(BaseModel):
     # Static broker configs: defaults of topics, and of the cluster.
     broker_configs: Mapping[str, str] = Field(default_factory=dict)
 
-    # The largest message of a client; above it gRPC itself answers RESOURCE_EXHAUSTED.
+    # The largest message of a client; above it the answer is MESSAGE_TOO_LARGE, above twice of it gRPC's own
+    # RESOURCE_EXHAUSTED.
     socket_request_max_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = 32 * 2**20
     # The most that one Fetch answers with, whatever it asks for.
     fetch_max_bytes: Bytes = 16 * 2**20

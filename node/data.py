@@ -5,6 +5,7 @@ the data loop wants from it goes through callables that are safe to call from an
 """
 
 import asyncio
+import functools
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import grpc
 import structlog
 
+from node import limits
 from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
 from node.broker.replication import ReplicationService
@@ -139,7 +141,9 @@ class DataPlane:
         early, self._early = self._early, None
         for image, delta in early or ():
             self.apply_metadata(image, delta)
-        public = listener.make_server(self._settings.socket_request_max_bytes, self._hooks)
+        public = listener.make_server(
+            self._settings.socket_request_max_bytes, self._hooks, streams_max=limits.CLIENT_STREAMS_MAX
+        )
         self._add_services(public, forwarded=False)
         self._health = listener.add_public_extras(public, PUBLIC)
         await listener.set_serving(self._health, PUBLIC, False)
@@ -160,6 +164,13 @@ class DataPlane:
 
     def _add_services(self, server: grpc.aio.Server, *, forwarded: bool) -> None:
         settings, metrics, view, peers, broker = self._settings, self.metrics, self.view, self._peers, self.broker
+        add = functools.partial(
+            listener.add_service,
+            server,
+            metrics=metrics,
+            records_max_bytes=settings.socket_request_max_bytes,
+            slack=2 if forwarded else 1,
+        )
         producer = Producer(broker, view, metrics)
         unary = UnaryProduce(producer, view, peers, forwarded=forwarded)
         fetcher = Fetcher(broker, view, peers, metrics, fetch_max_bytes=settings.fetch_max_bytes, forwarded=forwarded)
@@ -174,30 +185,25 @@ class DataPlane:
             "OffsetForLeaderEpoch": offsets.offset_for_leader_epoch,
             "InitProducerId": self._init_producer_id,
         }
-        listener.add_service(
-            server,
+        add(
             DATA,
             data,
-            metrics,
             requests={"Produce": parse_request, "ProduceStream": parse_request},
             responses={"Fetch": listener.passes, "FetchStream": listener.passes},
         )
         passed_on = self._admin.handlers()
-        listener.add_service(
-            server,
+        add(
             ADMIN,
             {**passed_on, "DeleteRecords": offsets.delete_records},
-            metrics,
             requests=dict.fromkeys(passed_on, listener.passes),
             responses=dict.fromkeys(passed_on, listener.passes),
         )
         # What a coordinator asks leaders is its own question, not the hop of a call that was passed on to it.
         lookups = Offsets(broker, view, peers, metrics, forwarded=False)
         groups = GroupServices(self._groups, view, peers, lookups, self._lags, self._controller, forwarded=forwarded)
-        listener.add_service(server, GROUPS, groups.handlers(), metrics)
+        add(GROUPS, groups.handlers())
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
-        listener.add_service(
-            server,
+        add(
             CLUSTER,
             {
                 "GetVersion": cluster.get_version,
@@ -205,7 +211,6 @@ class DataPlane:
                 "WatchMetadata": cluster.watch_metadata,
                 "DescribeQuorum": cluster.describe_quorum,
             },
-            metrics,
         )
 
     async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:

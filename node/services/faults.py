@@ -57,11 +57,11 @@ def unexpected(where: str, error: Exception) -> ApiError:
     return ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"{where} failed with {type(error).__name__}")
 
 
-class Malformed:
-    """Stands for a request that is no message of its type, so that it gets an answer like any other bad request."""
+class Refused:
+    """Stands for a request that did not get as far as its handler, so that it is answered like any other bad one."""
 
-    def __init__(self, name: str, size_bytes: int) -> None:
-        self.error = ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"the {size_bytes} bytes of the request are no {name}")
+    def __init__(self, error: ApiError) -> None:
+        self.error = error
 
 
 def unary(
@@ -76,7 +76,7 @@ def unary(
         started = time.perf_counter()
         requests.inc()
         try:
-            if isinstance(request, Malformed):
+            if isinstance(request, Refused):
                 raise request.error
             return await handler(request, context)
         except ApiError as error:
@@ -111,10 +111,15 @@ def server_stream(
     """Wraps a handler of one request that writes its answers through its context."""
 
     async def call(request: Request, context: Context) -> None:
-        await _streaming(name, metrics, context, handler(request, context))
+        running = _refuse(request.error) if isinstance(request, Refused) else handler(request, context)
+        await _streaming(name, metrics, context, running)
 
     metrics.open_streams.labels(rpc=name)
     return call
+
+
+async def _refuse(error: ApiError) -> None:
+    raise error
 
 
 async def _streaming(name: str, metrics: Metrics, context: Context, running: Awaitable[None]) -> None:

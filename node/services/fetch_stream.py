@@ -11,6 +11,7 @@ from typing import Final
 
 import grpc
 
+from node import limits
 from node.metrics import Metrics
 from node.services.faults import Context
 from node.services.fetch import Fetcher, Found, Move, Terms, message_of
@@ -18,9 +19,8 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 
-MESSAGE_MAX_BYTES: Final = 2**20
+MESSAGE_MAX_BYTES: Final = limits.MIB
 RETRY_S: Final = 0.05
-PARTITIONS_MAX: Final = 20_000
 
 PartitionKey = tuple[bytes, str, int]
 
@@ -99,10 +99,10 @@ class _Reader:
             key = _key(position)
             self._forget(key)
             self._positions[key] = position
-        if len(self._positions) > PARTITIONS_MAX:
+        if len(self._positions) > limits.STREAM_POSITIONS_MAX:
             raise ApiError(
                 pb.ERROR_CODE_POLICY_VIOLATION,
-                f"a stream may read {PARTITIONS_MAX} partitions, not {len(self._positions)}",
+                f"a stream may read {limits.STREAM_POSITIONS_MAX} partitions, not {len(self._positions)}",
             )
 
     def _forget(self, key: PartitionKey) -> None:

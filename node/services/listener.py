@@ -5,6 +5,7 @@ and fetch answers leave as bytes; reflection and clients see the typed contract.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -14,13 +15,16 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from node import limits
 from node.hooks import Hooks
 from node.metrics import Metrics
 from node.services import faults
+from node.services.measure import limits_of, measured
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
 
-SEND_MAX_BYTES: Final = 64 * 2**20
-STREAMS_MAX: Final = 4096
-PENDING_MAX: Final = 4 * STREAMS_MAX
+SEND_MAX_BYTES: Final = 64 * limits.MIB
+PENDING_MAX: Final = 4 * limits.NODE_STREAMS_MAX
 """Calls that wait for our loop to take them. Above 1 000 gRPC cancels new ones at random, whoever they are from: the
 streams of one connection, opened while the loop is busy, would fail the calls of everybody else."""
 
@@ -33,14 +37,17 @@ def passes(data: bytes) -> bytes:
     return data
 
 
-def make_server(request_max_bytes: int, hooks: Hooks | None = None) -> grpc.aio.Server:
-    """A server with this project's limits. `request_max_bytes`: above it gRPC itself answers RESOURCE_EXHAUSTED."""
+def make_server(
+    request_max_bytes: int, hooks: Hooks | None = None, *, streams_max: int = limits.NODE_STREAMS_MAX
+) -> grpc.aio.Server:
+    """A server with this project's limits. Far above `request_max_bytes` gRPC itself answers RESOURCE_EXHAUSTED; below
+    that a request that is too large gets words of ours. `streams_max`: calls under way on one connection."""
     return grpc.aio.server(
         interceptors=[hooks.interceptor] if hooks else None,
         options=[
-            ("grpc.max_receive_message_length", request_max_bytes),
+            ("grpc.max_receive_message_length", limits.TRANSPORT_SLACK * request_max_bytes),
             ("grpc.max_send_message_length", SEND_MAX_BYTES),
-            ("grpc.max_concurrent_streams", STREAMS_MAX),
+            ("grpc.max_concurrent_streams", streams_max),
             ("grpc.server.max_pending_requests", PENDING_MAX),
             ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
             # Two nodes on one port must not share it silently.
@@ -73,20 +80,27 @@ def add_service(
     handlers: Mapping[str, Callable[..., Awaitable[Any]]],
     metrics: Metrics,
     *,
+    records_max_bytes: int = 32 * limits.MIB,
+    slack: int = 1,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
-    """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs."""
+    """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
+    requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
+    be a few bytes larger than it was at the door."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
         if handler is None:
             raise ValueError(f"{service.full_name}.{method.name} has no handler")
+        parse = (requests or {}).get(method.name) or _class_of(method.input_type).FromString
+        allowed = limits_of(method, records_max_bytes)
+        allowed = replace(allowed, max_bytes=slack * allowed.max_bytes)
         table[method.name] = _bind(
             method,
             handler,
             metrics,
-            (requests or {}).get(method.name) or _class_of(method.input_type).FromString,
+            measured(parse, method.input_type, method.name, allowed),
             (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString,
         )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, table),))
@@ -113,19 +127,24 @@ def _bind(
         )
     return grpc.unary_stream_rpc_method_handler(
         faults.server_stream(method.name, metrics, handler),
-        request_deserializer=deserialize,
+        request_deserializer=_tolerant(deserialize, method.input_type.full_name),
         response_serializer=serialize,
     )
 
 
 def _tolerant(deserialize: Deserializer, name: str) -> Deserializer:
-    """grpc answers an exception of a deserializer with INTERNAL and logs a stack trace: anybody could fill our log."""
+    """What is refused before the handler is. grpc answers an exception of a deserializer with INTERNAL or UNKNOWN and
+    logs a stack trace: anybody could fill our log. On a stream it is the handler's read that raises."""
 
     def read(data: bytes) -> Any:
         try:
             return deserialize(data)
         except DecodeError:
-            return faults.Malformed(name, len(data))
+            return faults.Refused(
+                ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"the {len(data)} bytes of the request are no {name}")
+            )
+        except ApiError as error:
+            return faults.Refused(error)
 
     return read
 

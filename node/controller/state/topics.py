@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from node import limits
 from node.controller.state import placement
 from node.controller.state.draft import Draft
 from node.controller.state.placement import Load
@@ -18,7 +19,7 @@ from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 
-PARTITIONS_PER_REQUEST_MAX: Final = 10_000
+PARTITIONS_PER_REQUEST_MAX: Final = limits.ITEMS_MAX
 """One request is one log entry, and an entry has a size."""
 
 

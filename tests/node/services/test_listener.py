@@ -4,11 +4,17 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import pytest
+import structlog.testing
 
-from node.services.listener import STREAMS_MAX, make_server
+from node.limits import NODE_STREAMS_MAX as STREAMS_MAX
+from node.metrics import Metrics
+from node.services.listener import add_service, make_server
+from ottla.v1 import cluster_pb2
 from tests.cluster.test_hostile import BEGIN, headers_of_a_call
 
 ECHO = "/test.Service/Echo"
@@ -46,3 +52,48 @@ async def test_streams_of_one_connection_fail_no_call_of_another() -> None:
         flood(hostile)
         assert await asyncio.gather(*others) == [b"0", b"1", b"2", b"3"]
     await server.stop(None)
+
+
+CLUSTER = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
+
+
+@pytest.fixture
+async def clusters() -> AsyncIterator[grpc.aio.Channel]:
+    """A ClusterService that answers everything with nothing."""
+
+    async def answer(_request: Any, _context: Any) -> cluster_pb2.Metadata:
+        return cluster_pb2.Metadata()
+
+    async def watch(_request: Any, context: Any) -> None:
+        await context.write(cluster_pb2.MetadataEvent())
+
+    handlers: dict[str, Any] = {method.name: answer for method in CLUSTER.methods} | {"WatchMetadata": watch}
+    server = make_server(2**20)
+    add_service(server, CLUSTER, handlers, Metrics())
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(None)
+
+
+@pytest.mark.parametrize("method", ["GetMetadata", "WatchMetadata"])
+@pytest.mark.parametrize(
+    ("request_bytes", "said"),
+    [
+        (b"\xff\xff", "INVALID_REQUEST: the 2 bytes of the request are no ottla.v1.GetMetadataRequest"),
+        (b"\x0a\x00" * 10_001, "INVALID_REQUEST: items of "),
+        (b"\x0a" * (2**20 + 1), "MESSAGE_TOO_LARGE: a request of "),
+    ],
+)
+async def test_a_request_that_is_none_is_refused_in_words(
+    clusters: grpc.aio.Channel, method: str, request_bytes: bytes, said: str
+) -> None:
+    path = f"/{CLUSTER.full_name}/{method}"
+    call: Any = clusters.unary_stream if method == "WatchMetadata" else clusters.unary_unary
+    running = call(path)(request_bytes, timeout=10)
+    with structlog.testing.capture_logs() as logged, pytest.raises(grpc.aio.AioRpcError) as raised:
+        await (running.read() if method == "WatchMetadata" else running)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in (raised.value.details() or "")
+    assert logged == []

@@ -1,0 +1,140 @@
+"""Every bound on what a client may ask of a node, in one place: no legal request may cost other clients their second.
+
+Bounds that depend on the machine or that an operator may want to move are settings (`node.config`); the others are
+here, with what the refusal is and what to do about it. docs/configuration.md is written from `BOUNDS`.
+"""
+
+import os
+from typing import Final, NamedTuple
+
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+MIB: Final = 2**20
+
+# Items: what a repeated field of a request holds.
+ITEMS_MAX: Final = 10_000
+STREAM_POSITIONS_MAX: Final = 20_000
+NODE_ITEMS_MAX: Final = 100_000
+"""Of requests between nodes: a node tells of each of its partitions at once when its disk fails."""
+ITEM_PARTS_MAX: Final = 50_000
+"""Elements within a request's items, all together: the assignments of new topics, the changes of configs."""
+AT_ONCE: Final = 200
+"""Items that are worked on between two turns of a loop: some microseconds each."""
+AT_ONCE_BYTES: Final = 4 * MIB
+
+# Bytes of one request, by what it is for. Requests that carry records have the setting socket.request.max.bytes.
+PLAIN_REQUEST_MAX_BYTES: Final = MIB
+POSITIONS_REQUEST_MAX_BYTES: Final = 16 * MIB
+NODE_REQUEST_MAX_BYTES: Final = 64 * MIB
+TRANSPORT_SLACK: Final = 2
+"""gRPC takes this many times a listener's limit, so that a request above the limit gets words of ours."""
+
+# Bytes in flight, all calls of a node together.
+IN_FLIGHT_SHARE: Final = 32
+IN_FLIGHT_MIN_BYTES: Final = 64 * MIB
+IN_FLIGHT_MAX_BYTES: Final = 256 * MIB
+IN_FLIGHT_RETRY_MS: Final = 100
+
+# Waits.
+WAIT_MAX_MS: Final = 60_000
+
+# Calls.
+ADMIN_IN_FLIGHT_MAX: Final = 16
+ADMIN_RETRY_MS: Final = 100
+CLIENT_STREAMS_MAX: Final = 256
+NODE_STREAMS_MAX: Final = 4096
+STOCK_MESSAGE_BYTES: Final = 4 * MIB
+"""What a client of gRPC takes in one message unless it was told otherwise."""
+
+
+class Bound(NamedTuple):
+    """A row of docs/configuration.md."""
+
+    what: str
+    limit: str
+    refusal: str
+    next_step: str
+
+
+BOUNDS: Final = (
+    Bound("items of a request", f"{ITEMS_MAX}", "INVALID_REQUEST", "split the request"),
+    Bound(
+        "elements within the items of a request, together", f"{ITEM_PARTS_MAX}", "INVALID_REQUEST", "split the request"
+    ),
+    Bound("positions of a FetchStream", f"{STREAM_POSITIONS_MAX}", "POLICY_VIOLATION", "open another stream"),
+    Bound(
+        "bytes of a request without records",
+        f"{PLAIN_REQUEST_MAX_BYTES} (1 MiB)",
+        "MESSAGE_TOO_LARGE",
+        "split the request",
+    ),
+    Bound(
+        "bytes of a request that names positions, or of a group's message",
+        f"{POSITIONS_REQUEST_MAX_BYTES} (16 MiB)",
+        "MESSAGE_TOO_LARGE",
+        "split the request",
+    ),
+    Bound(
+        "bytes of a request with records",
+        "`socket.request.max.bytes`; far above it gRPC itself answers RESOURCE_EXHAUSTED",
+        "MESSAGE_TOO_LARGE",
+        "send less at once, or raise the setting",
+    ),
+    Bound(
+        "streams and calls under way at once, per connection of a client",
+        f"{CLIENT_STREAMS_MAX}; gRPC keeps more of them waiting at the client",
+        "none",
+        "open another connection",
+    ),
+)
+
+
+def too_many(what: str, asked: int, limit: int) -> ApiError:
+    """The refusal of a request with more items than one may have. `what` names the request and its items."""
+    return ApiError(
+        pb.ERROR_CODE_INVALID_REQUEST, f"{what}: {asked} or more are too many, {limit} are allowed: split the request"
+    )
+
+
+def too_large(what: str, asked_bytes: int, limit_bytes: int) -> ApiError:
+    """The refusal of a request that has more bytes than one of its kind may have."""
+    return ApiError(
+        pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+        f"a {what} of {asked_bytes} bytes is too large, {limit_bytes} are allowed: send less at once",
+    )
+
+
+def throttled(what: str, limit: str, retry_after_ms: int) -> ApiError:
+    """The refusal of something that would do later."""
+    return ApiError(
+        pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,
+        f"{what}, {limit}: try again in {retry_after_ms} ms",
+        retry_after_ms=retry_after_ms,
+    )
+
+
+def wait_ms(asked_ms: int, default_ms: int) -> int:
+    """The wait that a request gets: 0 asks for the default. Raises INVALID_REQUEST for a negative one."""
+    if asked_ms < 0:
+        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timeout_ms {asked_ms} is negative: 0 or more is allowed")
+    return min(asked_ms or default_ms, WAIT_MAX_MS)
+
+
+def in_flight_bytes(setting: int) -> int:
+    """How many bytes a node may have in flight; 0 goes by the memory that this process may have."""
+    if setting:
+        return setting
+    return max(IN_FLIGHT_MIN_BYTES, min(IN_FLIGHT_MAX_BYTES, memory_bytes() // IN_FLIGHT_SHARE))
+
+
+def memory_bytes() -> int:
+    """Memory that this process may have: its control group's limit, else the machine's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                return min(machine, int(file.read()))
+        except (OSError, ValueError):
+            continue
+    return machine
