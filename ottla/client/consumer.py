@@ -10,12 +10,12 @@ from typing import Literal, Self
 from ottla.client.connection import Client
 from ottla.client.errors import Closed, ConfigError, OttlaError
 from ottla.client.group import Membership
-from ottla.client.group_session import GroupSession, Position
+from ottla.client.group_session import GroupSession
 from ottla.client.group_work import GroupWork
 from ottla.client.offsets import EARLIEST, LATEST
 from ottla.client.reader import Reader
 from ottla.client.rebalance import RebalanceListener
-from ottla.client.records import ConsumerRecord, TopicPartition
+from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.client.settings import ConsumerSettings
 from ottla.client.tasks import Tasks
 from ottla.client.view import ClusterView, TopicInfo
@@ -177,7 +177,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """The next record of the partition is the one at `offset`, or the first after it. What was read ahead is
-        dropped."""
+        dropped; in a group the next commit stores this position."""
         if offset < 0:
             raise ConfigError(f"offset {offset} is negative. Next: use seek_to_beginning or seek_to_end")
         self._reader.state(topic, partition).seek(offset)
@@ -200,12 +200,12 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     async def position(self, topic: str, partition: int) -> int:
         """The offset of the next record of the partition; waits until the reset policy has found one."""
-        state = self._reader.state(topic, partition)
-        while state.position is None:
-            if state.error is not None:
-                raise state.error
+        while (position := (state := self._reader.state(topic, partition)).position) is None:
+            self._check_open()
+            if (error := state.error or self._reader.error) is not None:
+                raise error
             await self._reader.wait_for_news(None)
-        return state.position
+        return position
 
     def pause(self, topic: str, partition: int) -> None:
         """Hands out no records of the partition until `resume`. The others go on."""
@@ -230,9 +230,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         return self._reader.buffered_bytes
 
     async def _seek_to(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        state = self._reader.state(topic, partition)
-        offset = await self._reader.lookup(state.where, timestamp_ms)
-        state.seek(offset)
+        self._check_open()
+        offset = await self._reader.lookup(self._reader.state(topic, partition).where, timestamp_ms)
+        self._reader.state(topic, partition).seek(offset)  # as it is by now: it may have gone to another member
         self._reader.wake.set()
         return offset
 
@@ -242,7 +242,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             if tp not in self._reader.states:
                 state = self._reader.add(tp, topic.topic_id)
                 if not first_time:
-                    state.seek(0)  # a partition that was added later loses nothing, whatever the policy (KIP-1327)
+                    state.begin(0)  # a partition that was added later loses nothing, whatever the policy (KIP-1327)
 
     def _on_view(self, view: ClusterView) -> None:
         if self._session is None:
@@ -267,8 +267,6 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 await asyncio.sleep(0)  # before a record is taken: a cancelled call must not lose one
             record = self._take()
             if record is not None:
-                if self._session is not None:
-                    self._work.hand_out((record,))
                 return record
             if self._life != "open":
                 raise StopAsyncIteration
@@ -290,8 +288,6 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             records: list[ConsumerRecord] = []
             while len(records) < max_records and (record := self._take()) is not None:
                 records.append(record)
-            if self._session is not None:
-                self._work.hand_out(records)
             if records or self._life != "open":
                 return records
             self._reader.raise_errors()
@@ -308,7 +304,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         FENCED_MEMBER_EPOCH where the partitions are another member's by now."""
         session = self._group_session()
         if positions is not None:
-            await session.commit({TopicPartition(*w): Position(offset, None) for w, offset in positions.items()})
+            wanted = {TopicPartition(*w): Position(offset, None) for w, offset in positions.items()}
+            await self._work.commit_these(session, wanted)
             return
         self._work.note_processed()
         await self._work.commit(session)
@@ -316,6 +313,10 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     async def committed(self, topic: str, partition: int) -> int | None:
         """The position that the group has stored; None if there is none."""
         return await self._group_session().committed(TopicPartition(topic, partition))
+
+    def _check_open(self) -> None:
+        if self._life != "open":
+            raise Closed(f"this consumer is {self._life}. Next: use it inside `async with`, or make a new one")
 
     def _group_session(self) -> GroupSession:
         if self._session is None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ottla.client.decode import BatchReader
 from ottla.client.errors import LogTruncation, OffsetOutOfRange, OttlaError, from_server
-from ottla.client.records import ConsumerRecord, TopicPartition
+from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.internal.v1.view_pb2 import FetchResultView
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
@@ -42,7 +42,8 @@ class PartitionState:
     """One partition a consumer reads.
 
     `position` is the next offset the user gets, None until the reset policy has found one; `fetch_offset` is the next
-    one to ask the server for. What lies between is buffered.
+    one to ask the server for. What lies between is buffered. What a group commits is derived from the position, too: a
+    seek moves both. Invariant: `done` is never behind a record that is at work.
     """
 
     where: TopicPartition
@@ -51,6 +52,12 @@ class PartitionState:
     reader: BatchReader = field(init=False)
     position: int | None = None
     position_epoch: int | None = None
+    at_work: set["PartitionState"] = field(default_factory=set)
+    """Those partitions of the consumer, of which the user has records at work; shared by all of them."""
+    work_began: Position | None = None
+    """The position before the first record that is at work."""
+    stored: Position | None = None
+    """What needs no commit: the group has it, or it is where the reset policy began."""
     fetch_offset: int = 0
     fetched_epoch: int | None = None
     leader_epoch: int = -1
@@ -73,10 +80,18 @@ class PartitionState:
 
     # -- where to read ---------------------------------------------------------------------------------------------
 
-    def seek(self, offset: int | None, epoch: int | None = None) -> None:
-        """Moves to an offset; None = wherever the reset policy says. What is buffered is of no use any more."""
+    def seek(self, offset: int) -> None:
+        """The user moves to an offset: records at work count as if they had not been handed out."""
+        self.begin(offset)
+        self.stored = None
+
+    def begin(self, offset: int | None, epoch: int | None = None) -> None:
+        """Starts from an offset that the group has stored, or the reset policy found; None = it must find one. What is
+        buffered is of no use any more."""
         self.position = offset
         self.position_epoch = epoch
+        self.finished()
+        self.stored = self.done
         self.error = None
         self.retry_at_ms = 0
         self.failures = 0
@@ -97,7 +112,7 @@ class PartitionState:
         self.reader = BatchReader(self.where.topic, topic_id, self.where.partition)
         self.leader_epoch = -1
         self.leader_id = None
-        self.seek(None)
+        self.begin(None)
         if self.reset_policy == "none":
             self.error = OffsetOutOfRange(
                 f"topic {self.where.topic} was deleted and created again, so the position is gone and "
@@ -206,7 +221,7 @@ class PartitionState:
             )
             return
         failures = self.failures
-        self.seek(None)
+        self.begin(None)
         self.failures = failures
         self.back_off(now_ms)
 
@@ -232,6 +247,25 @@ class PartitionState:
             return
         self.rewind()
 
+    # -- what is done ----------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> Position | None:
+        """Up to where the user has done everything: before what is at work, else the position."""
+        if self.work_began is not None:
+            return self.work_began
+        return None if self.position is None else Position(self.position, self.position_epoch)
+
+    def to_commit(self) -> Position | None:
+        """What the group should store; None = nothing new."""
+        done = self.done
+        return None if done == self.stored else done
+
+    def finished(self) -> None:
+        """Nothing is at work any more."""
+        self.work_began = None
+        self.at_work.discard(self)
+
     # -- records out -----------------------------------------------------------------------------------------------
 
     def records(self, chunk: Chunk) -> Iterator[ConsumerRecord]:
@@ -246,6 +280,9 @@ class PartitionState:
                 if header.next_offset <= position:
                     continue
                 for record in self.reader.records(batch, header, position):
+                    if self.work_began is None:
+                        self.work_began = Position(self.position or 0, self.position_epoch)
+                        self.at_work.add(self)
                     self.position = record.offset + 1
                     self.position_epoch = record.leader_epoch
                     yield record

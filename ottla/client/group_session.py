@@ -5,14 +5,14 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from grpc import aio
 
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError, from_server
 from ottla.client.group import REJOIN_CODES, Gained, Membership
-from ottla.client.records import TopicPartition
+from ottla.client.records import Position, TopicPartition
 from ottla.client.streams import converse
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -35,13 +35,6 @@ log = logging.getLogger("ottla.group")
 LEAVE_WAIT_S: Final = 2.0
 SILENCE_MAX_MS: Final = 5_000
 _LOOK_S: Final = 0.5
-
-
-class Position(NamedTuple):
-    """The next offset to read, and the epoch of the record before it."""
-
-    offset: int
-    leader_epoch: int | None
 
 
 class Owner(Protocol):
@@ -76,6 +69,7 @@ class GroupSession:
         self._client = client
         self._owner = owner
         self._commit_timeout_ms = commit_timeout_ms
+        self._commits = asyncio.Lock()
         self._outbox: asyncio.Queue[SessionRequest] = asyncio.Queue(maxsize=100)
         self._to_do = asyncio.Event()
         self._carried_out: Assignment | None = None
@@ -188,7 +182,7 @@ class GroupSession:
         membership = self.membership
         member_id, member_epoch, asked_ms = membership.member_id, membership.member_epoch, _now_ms()
         try:
-            await self.commit({})
+            await self._commit({})
         except OttlaError as error:
             log.info("group %s: the membership does not hold (%s); resuming", membership.group_id, error)
             if self._call is not None:
@@ -238,8 +232,12 @@ class GroupSession:
     # -- commits ---------------------------------------------------------------------------------------------------
 
     async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """Stores positions; returns when they are replicated. Raises OttlaError: STALE_MEMBER_EPOCH or
-        FENCED_MEMBER_EPOCH if the partitions are not this member's any more."""
+        """Stores positions, after those of the commits before it; returns when they are replicated. Raises OttlaError:
+        STALE_MEMBER_EPOCH or FENCED_MEMBER_EPOCH if the partitions are not this member's any more."""
+        async with self._commits:
+            await self._commit(positions)
+
+    async def _commit(self, positions: Mapping[TopicPartition, Position]) -> None:
         give_up = time.monotonic() + self._commit_timeout_ms / 1000
         left = dict(positions)
         while True:
@@ -258,7 +256,7 @@ class GroupSession:
                 ],
             )
             answer = await self._client.on_any_node(
-                partial(_commit, request, self._commit_timeout_ms), self._commit_timeout_ms
+                partial(_send_commit, request, self._commit_timeout_ms), self._commit_timeout_ms
             )
             error = answer.error
             if not error.code:
@@ -297,7 +295,7 @@ def _where(partition: WirePartition) -> TopicPartition:
     return TopicPartition(partition.topic, partition.partition)
 
 
-async def _commit(request: CommitOffsetsRequest, timeout_ms: int, channel: aio.Channel) -> CommitOffsetsResponse:
+async def _send_commit(request: CommitOffsetsRequest, timeout_ms: int, channel: aio.Channel) -> CommitOffsetsResponse:
     return await GroupServiceStub(channel).CommitOffsets(request, timeout=timeout_ms / 1000)
 
 

@@ -1,17 +1,18 @@
-"""A group member's work: what was handed out, what is done, what is committed. Between the session and the reader."""
+"""A group member's work: what is at work, what is done, what is committed. Between the session and the reader, whose
+positions are the one truth of it."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from ottla.client.errors import OttlaError
 from ottla.client.group import Gained
-from ottla.client.group_session import GroupSession, Position
+from ottla.client.group_session import GroupSession
 from ottla.client.reader import Reader
 from ottla.client.rebalance import RebalanceListener
-from ottla.client.records import ConsumerRecord, TopicPartition
+from ottla.client.records import Position, TopicPartition
 from ottla.client.settings import ConsumerSettings
 from ottla.client.tasks import Tasks
 
@@ -28,35 +29,37 @@ class GroupWork:
         self._settings = settings
         self._tasks = tasks
         self._listener = listener
-        self._handed_out: dict[TopicPartition, Position] = {}
-        """Behind the records that the user works on right now."""
-        self._processed: dict[TopicPartition, Position] = {}
-        """Behind the records that are done, where not committed yet."""
         self._asked = asyncio.Event()
 
     # -- the user's side -------------------------------------------------------------------------------------------
 
-    def hand_out(self, records: Iterable[ConsumerRecord]) -> None:
-        """These go to the user now."""
-        self._handed_out.update((r.topic_partition, Position(r.offset + 1, r.leader_epoch)) for r in records)
-
     def note_processed(self) -> None:
         """The user asks for more, so what was handed out is done."""
-        self._processed.update(self._handed_out)
-        self._handed_out.clear()
+        for state in list(self._reader.at_work):
+            state.finished()
         self._asked.set()
 
     async def commit(self, session: GroupSession) -> None:
-        """Commits what is processed. Raises OttlaError: then it is tried again with the next commit."""
-        taken, self._processed = self._processed, {}
-        taken = {where: position for where, position in taken.items() if where in self._reader.states}
+        """Commits what is done. Raises OttlaError: then it is tried again with the next commit."""
+        states = list(self._reader.states.values())
+        taken = [(state, position) for state in states if (position := state.to_commit()) is not None]
         if not taken:
             return
-        try:
-            await session.commit(taken)
-        except OttlaError:
-            self._processed = taken | self._processed
-            raise
+        for state, _ in taken:
+            state.stored = None  # until the answer it is not known
+        await session.commit({state.where: position for state, position in taken})
+        for state, position in taken:
+            state.stored = position
+
+    async def commit_these(self, session: GroupSession, positions: Mapping[TopicPartition, Position]) -> None:
+        """Commits what the user says. It holds until the position moves on. Raises OttlaError."""
+        states = [self._reader.states[where] for where in positions if where in self._reader.states]
+        dones = [state.done for state in states]
+        for state in states:
+            state.stored = None
+        await session.commit(positions)
+        for state, done in zip(states, dones, strict=True):
+            state.stored = done
 
     async def commit_or_log(self, session: GroupSession) -> None:
         """Commits what is processed; a failure is no more than logged, since a repeat is not a loss."""
@@ -82,7 +85,7 @@ class GroupWork:
                 self._reader.states[where].rewind()
         self._reader.wake.set()
         give_up = time.monotonic() + self._settings.session_timeout_ms / 1000
-        while any(where in self._handed_out for where in partitions):
+        while any(state.where in partitions for state in self._reader.at_work):
             self._asked.clear()
             try:
                 async with asyncio.timeout(give_up - time.monotonic()):
@@ -94,7 +97,8 @@ class GroupWork:
             await self._tell(self._listener.on_revoked(partitions))
         if not self._settings.enable_auto_commit:
             return {}
-        return {where: self._processed.pop(where) for where in partitions if where in self._processed}
+        states = [self._reader.states[where] for where in partitions if where in self._reader.states]
+        return {state.where: position for state in states if (position := state.to_commit()) is not None}
 
     async def take(self, gained: list[Gained]) -> None:
         """For the session: starts reading."""
@@ -103,9 +107,9 @@ class GroupWork:
             state = self._reader.add(gain.where, gain.topic_id)
             state.held = self._listener is not None
             if gain.offset is not None:
-                state.seek(gain.offset, gain.leader_epoch)
+                state.begin(gain.offset, gain.leader_epoch)
             elif gain.is_new_partition:
-                state.seek(0)
+                state.begin(0)
             states.append(state)
         if self._listener is not None and states:
             await self._tell(self._listener.on_assigned([state.where for state in states]))
@@ -117,8 +121,6 @@ class GroupWork:
     def lose(self, partitions: list[TopicPartition]) -> None:
         """For the session: stops reading at once."""
         for where in partitions:
-            self._handed_out.pop(where, None)
-            self._processed.pop(where, None)
             if where in self._reader.states:
                 self._reader.drop(where)
 

@@ -32,6 +32,8 @@ class Reader:
 
     def __init__(self, client: Client, settings: ConsumerSettings, tasks: Tasks) -> None:
         self.states: dict[TopicPartition, PartitionState] = {}
+        self.at_work: set[PartitionState] = set()
+        """Partitions of which the user has records at work."""
         self.error: OttlaError | None = None
         self.chunk_ended = False
         """Set after the last record of an answer: a moment to let other tasks run."""
@@ -50,13 +52,16 @@ class Reader:
 
     def add(self, where: TopicPartition, topic_id: bytes) -> PartitionState:
         """Reads a partition, from where its reset policy says unless it is sought at once."""
-        state = self.states[where] = PartitionState(where, topic_id, self._settings.auto_offset_reset)
+        state = PartitionState(where, topic_id, self._settings.auto_offset_reset, at_work=self.at_work)
+        self.states[where] = state
         self.follow_leaders(self._client.view, [where])
         return state
 
     def drop(self, where: TopicPartition) -> None:
         """Reads it no longer, and forgets what was buffered."""
-        self.states.pop(where).rewind()
+        state = self.states.pop(where)
+        state.finished()
+        state.rewind()
         self.wake.set()
 
     def state(self, topic: str, partition: int) -> PartitionState:
@@ -215,11 +220,12 @@ class Reader:
         if not lost:
             return
         self._resetting.update(lost)
-        self._tasks.start(self._reset(lost), "ottla-reset")
+        before = {tp: (self.states[tp], self.states[tp].generation) for tp in lost}
+        self._tasks.start(self._reset(before), "ottla-reset")
 
-    async def _reset(self, lost: list[TopicPartition]) -> None:
+    async def _reset(self, before: dict[TopicPartition, tuple[PartitionState, int]]) -> None:
         policy = self._settings.auto_offset_reset
-        generations = {tp: self.states[tp].generation for tp in lost}
+        lost = list(before)
         try:
             found = await self._find_positions(lost, policy)
         except OttlaError as error:
@@ -228,13 +234,12 @@ class Reader:
         finally:
             self._resetting.difference_update(lost)
         now_ms = _now_ms()
-        for tp in lost:
-            state = self.states.get(tp)
-            if state is None or state.position is not None or state.generation != generations[tp]:
+        for tp, (state, generation) in before.items():
+            if self.states.get(tp) is not state or state.position is not None or state.generation != generation:
                 continue  # dropped, or sought by the user in the meantime
             offset = found.get(tp)
             if isinstance(offset, int):
-                state.seek(offset)
+                state.begin(offset)
             elif isinstance(offset, OttlaError) and not offset.retriable:
                 state.error = offset
             else:

@@ -14,6 +14,13 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Position(NamedTuple):
+    """The next offset to read, and the epoch of the record before it."""
+
+    offset: int
+    leader_epoch: int | None
+
+
 class RecordMetadata(NamedTuple):
     """Where a record was stored. `offset` is -1 where it is not known (acks=0, or a repeat the server only remembers
     as stored). `timestamp` is in ms since the epoch. The three after the epoch say how safe the record was when the

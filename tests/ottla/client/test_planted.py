@@ -4,11 +4,12 @@ from random import Random
 
 import pytest
 
-from tests.ottla.client import test_fetch_state, test_membership, test_producer_state
+from tests.ottla.client import test_fetch_state, test_membership, test_positions, test_producer_state
 from tests.planted import Bug, listed, plant
 
 STATE = "ottla.client.producer_state:ProducerState"
 PARTITION = "ottla.client.fetch_state:PartitionState"
+WORK = "ottla.client.group_work:GroupWork"
 MEMBER = "ottla.client.group:Membership"
 
 
@@ -160,6 +161,41 @@ BUGS = [
         "self.rewind()",
         "self.position = self.fetch_offset",
         test_fetch_state.test_damage_is_read_again_and_then_reported,
+    ),
+    Bug(
+        "a commit does not see a seek",
+        f"{PARTITION}.seek",
+        "self.stored = None",
+        "pass",
+        test_positions.test_what_was_sought_back_to_is_what_is_committed,
+    ),
+    Bug(
+        "a seek leaves its record at work",
+        f"{PARTITION}.begin",
+        "self.finished()",
+        "pass",
+        test_positions.test_the_position_is_one_thing_whatever_happens,
+    ),
+    Bug(
+        "auto commit counts the record at work",
+        f"{PARTITION}.to_commit",
+        "done = self.done",
+        "done = Position(self.position, self.position_epoch)",
+        test_positions.test_what_is_at_work_is_not_committed,
+    ),
+    Bug(
+        "a commit that failed counts as made",
+        f"{WORK}.commit",
+        "state.stored = None",
+        "state.stored = state.done",
+        test_positions.test_the_position_is_one_thing_whatever_happens,
+    ),
+    Bug(
+        "a commit overtakes the one before it",
+        "ottla.client.group_session:GroupSession.commit",
+        "async with self._commits:",
+        "if True:",
+        test_positions.test_commits_reach_the_coordinator_in_the_order_in_which_they_were_made,
     ),
     Bug(
         "a silent member goes on",
