@@ -8,13 +8,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Self, TypeVar
 
 import grpc
 from grpc import aio
 
+from ottla.client import arguments
 from ottla.client.errors import Closed, ConfigError, ConnectionFailed, OttlaError, UnknownTopic, from_call, from_server
 from ottla.client.tasks import Tasks
 from ottla.client.view import ClusterView, TopicInfo, updated, view_of
@@ -51,11 +52,17 @@ T = TypeVar("T")
 def bootstrap_addresses(bootstrap: str | Sequence[str] | None) -> list[str]:
     """host:port of some nodes, from a list or a comma-separated text; else from OTTLA_BOOTSTRAP, else this machine."""
     given = bootstrap if bootstrap is not None else os.environ.get("OTTLA_BOOTSTRAP", DEFAULT_BOOTSTRAP)
-    addresses = [a.strip() for a in (given.split(",") if isinstance(given, str) else given)]
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, bytearray)):
+        raise ConfigError(f"bootstrap {given!r} is neither host:port nor a list of them")
+    addresses = [
+        arguments.text("bootstrap", a).strip() for a in (given.split(",") if isinstance(given, str) else given)
+    ]
     for address in addresses:
         host, colon, port = address.rpartition(":")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not colon or not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
             raise ConfigError(f"bootstrap address {address!r} is not host:port, such as {DEFAULT_BOOTSTRAP}")
+    if not addresses:
+        raise ConfigError(f"bootstrap is an empty list. Next: name a node as host:port, such as {DEFAULT_BOOTSTRAP}")
     return addresses
 
 
@@ -72,10 +79,12 @@ class Client:
         client_id: str = "ottla-python",
         connect_timeout_ms: int = 10_000,
     ) -> None:
-        self.client_id = client_id
+        self.client_id = arguments.text("client_id", client_id)
         self.view = ClusterView()
         self._bootstrap = bootstrap_addresses(bootstrap)
-        self._connect_timeout_s = connect_timeout_ms / 1000
+        self._connect_timeout_s = (
+            arguments.whole("connect_timeout_ms", connect_timeout_ms, 1, arguments.INT32_MAX) / 1000
+        )
         self._channels: dict[str, aio.Channel] = {}
         self._home: str | None = None
         self._changed = asyncio.Event()
@@ -133,7 +142,8 @@ class Client:
 
     async def topic(self, name: str, partition: int = 0) -> TopicInfo:
         """A topic by name, that has the partition. One that is not known is waited for, for up to a second: it may have
-        just been created. Raises UnknownTopic, with what the server says (names that are close)."""
+        just been created. Raises UnknownTopic, with what the server says (names that are close), ConfigError."""
+        arguments.topic_name(name)
         give_up = time.monotonic() + TOPIC_WAIT_S
         while (known := self.view.topics.get(name)) is None or not 0 <= partition < len(known.partitions):
             late = time.monotonic() >= give_up

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import Closed, ConfigError, OttlaError
 from ottla.client.group import Membership
@@ -72,7 +73,17 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             raise ConfigError("group_instance_id, topic_regex and rebalance_listener need a group. Next: name one")
         if group is not None and not topics and not topic_regex:
             raise ConfigError(f"group {group!r} needs topics or a topic_regex to share out")
-        self._topics = topics
+        self._topics = tuple(map(arguments.topic_name, topics))
+        for name, text in (
+            ("group", group or "g"),
+            ("group_instance_id", group_instance_id),
+            ("topic_regex", topic_regex),
+        ):
+            arguments.text(name, text)
+        if group == "":
+            raise ConfigError("group '' is empty. Next: name it, or leave it out to read without one")
+        if assignor not in ("uniform", "range"):
+            raise ConfigError(f"assignor {assignor!r} is none of uniform and range")
         self._owns_client = not isinstance(bootstrap, Client)
         self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
         self._tasks = Tasks(self._failed)
@@ -162,7 +173,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
         if self._session is not None:
             raise ConfigError("the group assigns the partitions. Next: leave out the group to choose them yourself")
-        wanted = [TopicPartition(*where) for where in partitions]
+        wanted = [arguments.where(where) for where in partitions]
         topics = {tp.topic: await self._client.topic(*tp) for tp in sorted(wanted)}
         for tp in set(self._reader.states) - set(wanted):
             self._reader.drop(tp)
@@ -178,16 +189,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """The next record of the partition is the one at `offset`, or the first after it. What was read ahead is
         dropped; in a group the next commit stores this position."""
-        if offset < 0:
-            raise ConfigError(f"offset {offset} is negative. Next: use seek_to_beginning or seek_to_end")
+        offset = arguments.offset(offset)
         self._reader.state(topic, partition).seek(offset)
         self._reader.wake.set()
 
     async def seek_to_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Goes to the first record at or after a time in ms since the epoch, or to the end if there is none. Answers
         the offset."""
-        if timestamp_ms < 0:
-            raise ConfigError(f"timestamp_ms {timestamp_ms} is before 1970")
+        timestamp_ms = arguments.whole("timestamp_ms", timestamp_ms, 0, arguments.INT64_MAX)
         return await self._seek_to(topic, partition, timestamp_ms)
 
     async def seek_to_beginning(self, topic: str, partition: int) -> int:
@@ -281,7 +290,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     async def poll(self, *, max_records: int = 500, timeout_ms: int = 1000) -> list[ConsumerRecord]:
         """Up to `max_records` records: at once where there are any, else the first that come within `timeout_ms`; an
         empty list if none did."""
-        give_up = time.monotonic() + timeout_ms / 1000
+        arguments.whole("max_records", max_records, 1, arguments.INT64_MAX)
+        give_up = time.monotonic() + arguments.whole("timeout_ms", timeout_ms, 0, arguments.INT64_MAX) / 1000
         if self._session is not None:
             self._work.note_processed()
         while True:
@@ -304,7 +314,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         FENCED_MEMBER_EPOCH where the partitions are another member's by now."""
         session = self._group_session()
         if positions is not None:
-            wanted = {TopicPartition(*w): Position(offset, None) for w, offset in positions.items()}
+            wanted = {arguments.where(w): Position(arguments.offset(o), None) for w, o in positions.items()}
             await self._work.commit_these(session, wanted)
             return
         self._work.note_processed()
@@ -312,7 +322,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     async def committed(self, topic: str, partition: int) -> int | None:
         """The position that the group has stored; None if there is none."""
-        return await self._group_session().committed(TopicPartition(topic, partition))
+        return await self._group_session().committed(arguments.where((topic, partition)))
 
     def _check_open(self) -> None:
         if self._life != "open":

@@ -7,6 +7,7 @@ and copies once. tests/ottla/client/test_encode.py holds both against each other
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ottla.client import arguments
 from ottla.client.errors import ConfigError
 from ottla.client.records import Headers
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView
@@ -41,7 +42,7 @@ def around_value(length: int, timestamp_delta: int) -> tuple[bytes, bytes]:
 def as_bytes(what: str, value: object) -> bytes:
     """Keys and values as bytes: text as UTF-8, buffers copied, so that the caller may reuse them."""
     if isinstance(value, str):
-        return value.encode()
+        return arguments.utf8(what, value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise ConfigError(
@@ -51,13 +52,13 @@ def as_bytes(what: str, value: object) -> bytes:
 
 
 def encode_headers(headers: Headers) -> bytes:
-    """Field 3 of a record, repeated."""
+    """Field 3 of a record, repeated. Raises ConfigError."""
     out = bytearray()
-    for name, value in headers:
-        name_bytes = as_bytes("header name", name)
+    for name, value in arguments.header_pairs(headers):
+        name_bytes = arguments.text("header name", name).encode()
         header = b"\x0a" + varint(len(name_bytes)) + name_bytes if name_bytes else b""
         if value is not None:
-            value_bytes = as_bytes("header value", value)
+            value_bytes = as_bytes("header", value)
             header += b"\x12" + varint(len(value_bytes)) + value_bytes
         out += b"\x1a" + varint(len(header)) + header
     return bytes(out)

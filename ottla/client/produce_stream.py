@@ -32,11 +32,13 @@ class ProduceStream:
         client: Client,
         state: ProducerState,
         on_result: Callable[[Batch, int, ProduceResult], None],
+        on_unsendable: Callable[[Batch, int, Exception], None],
     ) -> None:
         self.leader_id = leader_id
         self._client = client
         self._state = state
         self._on_result = on_result
+        self._on_unsendable = on_unsendable
         self._outbox: deque[tuple[int, list[Attempt]]] = deque()
         self._has_work = asyncio.Event()
         self._unanswered: dict[int, list[Attempt]] = {}
@@ -84,7 +86,10 @@ class ProduceStream:
                 parts: list[bytes] = []
                 for batch, attempt in attempts:
                     if batch.attempt == attempt and batch.is_sent:
-                        parts += self._encode(batch)
+                        try:
+                            parts += self._encode(batch)
+                        except Exception as error:  # the batch's fault, not the connection's
+                            self._on_unsendable(batch, attempt, error)
                 if not parts:
                     del self._unanswered[request_id]
                     continue

@@ -6,16 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, Literal, Self
+from typing import Final, Literal, NoReturn, Self
 
 from grpc import aio
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.encode import BATCH_OVERHEAD_BYTES, as_bytes, encode_headers, record_size_max
 from ottla.client.errors import (
     BufferFull,
     Closed,
-    ConfigError,
     DeliveryFailed,
     OttlaError,
     RecordTooLarge,
@@ -180,16 +180,19 @@ class Producer:
         max_block_ms, UnknownTopic, RecordTooLarge, ConfigError or Closed: then the record was not taken.
         """
         if self._life != "open":
-            raise Closed(f"the producer is {self._life}. Next: start it, or make a new one")
+            self._refuse()
         state = self._state
         if timestamp is None:
             timestamp = time.time_ns() // 1_000_000
-            if key is None and partition is None and not headers and type(value) is bytes:
+            if key is None and partition is None and not headers and type(value) is bytes and type(topic) is str:
                 delivery = state.add_value(topic, value, timestamp)
                 if delivery is not None:
                     return delivery
-        elif timestamp < 1:
-            raise ConfigError(f"timestamp {timestamp} is not a time in ms after 1970. Next: leave it out for now")
+        else:
+            timestamp = arguments.timestamp("timestamp", timestamp)
+        arguments.topic_name(topic)
+        if partition is not None:
+            partition = arguments.partition(partition)
         if value is not None and type(value) is not bytes:
             value = as_bytes("value", value)
         if key is not None and type(key) is not bytes:
@@ -209,6 +212,8 @@ class Producer:
             partition = state.partition_for(target, key, size)
         elif not 0 <= partition < len(target.queues):
             target = await self._use_topic(topic, partition)
+        if self._life != "open":
+            self._refuse()  # it was closed while this call waited
         queue = target.queues[partition]
         batch = state.open_batch(queue, size)
         is_new = batch is None
@@ -223,6 +228,9 @@ class Producer:
             # Once per batch, let the batches before this one leave while the caller makes more.
             await asyncio.sleep(0)
         return Delivery(batch, index)
+
+    def _refuse(self) -> NoReturn:
+        raise Closed(f"the producer is {self._life}. Next: start it, or make a new one")
 
     async def send_and_wait(
         self,
@@ -309,7 +317,7 @@ class Producer:
     def _stream_to(self, leader_id: int) -> ProduceStream:
         stream = self._streams.get(leader_id)
         if stream is None:
-            stream = ProduceStream(leader_id, self._client, self._state, self._on_result)
+            stream = ProduceStream(leader_id, self._client, self._state, self._on_result, self._on_unsendable)
             self._streams[leader_id] = stream
             self._stream_tasks[leader_id] = self._tasks.start(self._run_stream(stream), f"ottla-produce-{leader_id}")
         return stream
@@ -328,6 +336,11 @@ class Producer:
 
     def _on_result(self, batch: Batch, attempt: int, result: ProduceResult) -> None:
         self._complete(self._state.on_result(batch, attempt, result, _now_ms()))
+        self._wake.set()
+
+    def _on_unsendable(self, batch: Batch, attempt: int, error: Exception) -> None:
+        log.error("a batch can't be encoded", exc_info=error)
+        self._complete(self._state.on_unsendable(batch, attempt, error))
         self._wake.set()
 
     def _complete(self, batches: list[Batch]) -> None:

@@ -40,6 +40,7 @@ class Batch:
         "payload_crc",
         "receipt",
         "retry_at_ms",
+        "seal_error",
         "sent_as_lowest",
         "sent_epoch",
         "sent_ms",
@@ -61,6 +62,7 @@ class Batch:
         self.parts: list[bytes] = []
         self.payload: bytes | None = None
         self.payload_crc = 0
+        self.seal_error: Exception | None = None
         # where it is on its way
         self.sequence = -1
         self.epoch = 0
@@ -107,11 +109,16 @@ class Batch:
         return len(self.timestamps) - 1
 
     def seal(self, codec: int) -> None:
-        """Fixes the bytes: every attempt sends the same."""
-        payload = b"".join(self.parts)
+        """Fixes the bytes: every attempt sends the same. Raises nothing: a batch that can't be encoded has a
+        `seal_error` and fails in its turn, alone."""
+        self.payload = b""
+        try:
+            payload = b"".join(self.parts)
+            self.payload = compress(codec, payload) if codec else payload
+            self.payload_crc = crc32c(self.payload)
+        except Exception as error:
+            self.seal_error = error
         self.parts.clear()
-        self.payload = compress(codec, payload) if codec else payload
-        self.payload_crc = crc32c(self.payload)
 
     def outcome(self) -> asyncio.Future[None]:
         """The one future of all who wait until it is done, made when somebody first waits."""

@@ -156,9 +156,9 @@ class ProducerState:
 
     def _fill_requests(self, now_ms: int, actions: Actions) -> None:
         requests: dict[int, list[tuple[Transmit, int]]] = {}
-        for queue in self._active.values():
+        for queue in list(self._active.values()):
             position = 0
-            while (batch := self._take_next(queue, now_ms)) is not None:
+            while (batch := self._take_next(queue, now_ms, actions)) is not None:
                 # A request holds one batch of a partition: its n-th batch goes into the leader's n-th request or later.
                 leader_id = batch.sent_to or 0
                 size = len(batch.payload or b"") + BATCH_OVERHEAD_BYTES
@@ -173,7 +173,7 @@ class ProducerState:
                 open_requests[position] = (transmit, room - size)
                 position += 1
 
-    def _take_next(self, queue: Queue, now_ms: int) -> Batch | None:
+    def _take_next(self, queue: Queue, now_ms: int, actions: Actions) -> Batch | None:
         """Marks the next batch of the partition as sent, if one may be sent now."""
         if queue.leader.node_id is None:
             return None
@@ -189,6 +189,9 @@ class ProducerState:
             if batch.created_ms + self.settings.linger_ms > now_ms and not self.flushing:
                 return None
             batch.seal(self.codec)
+        if batch.seal_error is not None:
+            actions.completed.append(self._fail(queue, batch, _unsendable(batch, batch.seal_error)))
+            return self._take_next(queue, now_ms, actions)
         if queue.next_needs_epoch:
             if queue.in_flight:
                 return None
@@ -317,6 +320,13 @@ class ProducerState:
             return [self._fail(queue, batch, error)]
         self._unknown(batch, now_ms, back_off=True)
         return []
+
+    def on_unsendable(self, batch: Batch, attempt: int, error: Exception) -> list[Batch]:
+        """An attempt that could not be encoded, and so never left: no later one could be."""
+        queue = self._queue_of(batch, attempt)
+        if queue is None:
+            return []
+        return [self._fail(queue, batch, _unsendable(batch, error))]
 
     def on_metadata(self, name: str, topic_id: bytes, leaders: Sequence[Leader], now_ms: int) -> None:
         """What the cluster says about a topic that is used. Batches on their way to a former leader are sent again at
@@ -463,3 +473,12 @@ class ProducerState:
         if not queue.in_flight and not queue.waiting:
             self._active.pop((queue.topic, queue.partition), None)
         return batch
+
+
+def _unsendable(batch: Batch, error: Exception) -> DeliveryFailed:
+    return DeliveryFailed(
+        f"{batch.topic}-{batch.partition}: a batch of {batch.count} records can't be encoded: {error!r}. "
+        "Next: report this",
+        pb.ERROR_CODE_INVALID_RECORD,
+        maybe_written=batch.maybe_written,
+    )

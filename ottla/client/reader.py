@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import ConfigError, OffsetOutOfRange, OttlaError, UnknownTopic
 from ottla.client.fetch_state import Chunk, PartitionState, credit_bytes
@@ -66,7 +67,7 @@ class Reader:
 
     def state(self, topic: str, partition: int) -> PartitionState:
         """A partition that is read. Raises ConfigError for another one."""
-        state = self.states.get(TopicPartition(topic, partition))
+        state = self.states.get(arguments.where((topic, partition)))
         if state is None:
             raise ConfigError(f"{topic}-{partition} is not read by this consumer. Next: assign it first")
         return state

@@ -1,9 +1,10 @@
 """Settings of producers and consumers, with Kafka's names and checked when made."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
+from ottla.client import arguments
 from ottla.client.codecs import codec_named
 from ottla.client.errors import ConfigError
 
@@ -32,14 +33,9 @@ class ProducerSettings:
     client_id: str = "ottla-python"
 
     def __post_init__(self) -> None:
-        if self.acks not in (-1, 0, 1):
+        if self.acks not in (-1, 0, 1) or not isinstance(self.acks, int) or isinstance(self.acks, bool):
             raise ConfigError(f"acks {self.acks!r} is none of all (-1), 1 and 0")
-        for name in ("batch_size", "buffer_memory", "max_request_size", "request_timeout_ms", "retry_backoff_ms"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("linger_ms", "max_block_ms"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} {getattr(self, name)} must not be negative")
+        _check_types(self, at_least_0=("linger_ms", "max_block_ms"))
         if self.delivery_timeout_ms < self.linger_ms + self.request_timeout_ms:
             raise ConfigError(
                 f"delivery_timeout_ms {self.delivery_timeout_ms} must be at least linger_ms {self.linger_ms} + "
@@ -78,20 +74,24 @@ class ConsumerSettings:
     session_timeout_ms: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in (
-            "auto_commit_interval_ms",
-            "session_timeout_ms",
-            "fetch_min_bytes",
-            "fetch_max_bytes",
-            "max_partition_fetch_bytes",
-            "request_timeout_ms",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} must be at least 1")
-        if self.fetch_max_wait_ms < 0:
-            raise ConfigError(f"fetch_max_wait_ms {self.fetch_max_wait_ms} must not be negative")
+        _check_types(self, at_least_0=("fetch_max_wait_ms",))
         if self.auto_offset_reset not in ("earliest", "latest", "none"):
             reset_duration_ms(self.auto_offset_reset)
+
+
+def _check_types(settings: ProducerSettings | ConsumerSettings, at_least_0: tuple[str, ...]) -> None:
+    """Each setting has the type of its default; numbers are 1 to 2^31-1, or may be 0."""
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if each.name == "acks":
+            continue
+        if isinstance(each.default, bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{each.name} {value!r} is neither True nor False")
+        elif isinstance(each.default, int):
+            arguments.whole(each.name, value, 0 if each.name in at_least_0 else 1, arguments.INT32_MAX)
+        else:
+            arguments.text(each.name, value)
 
 
 def reset_duration_ms(policy: str) -> int:

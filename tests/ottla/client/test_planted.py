@@ -1,10 +1,11 @@
 """Planted bugs: each of these changes to the client must turn a test red. docs/testing.md lists them."""
 
+import asyncio
 from random import Random
 
 import pytest
 
-from tests.ottla.client import test_fetch_state, test_membership, test_positions, test_producer_state
+from tests.ottla.client import test_arguments, test_fetch_state, test_membership, test_positions, test_producer_state
 from tests.planted import Bug, listed, plant
 
 STATE = "ottla.client.producer_state:ProducerState"
@@ -17,6 +18,11 @@ def histories() -> None:
     """Random lives of a producer, until one shows a loss, a repeat or a changed order."""
     for seed in range(40):
         test_producer_state.run_history(Random(seed), steps=600)
+
+
+def planted_seal() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        test_arguments.test_a_batch_that_can_not_be_sealed_fails_alone(patch)
 
 
 BUGS = [
@@ -198,6 +204,29 @@ BUGS = [
         test_positions.test_commits_reach_the_coordinator_in_the_order_in_which_they_were_made,
     ),
     Bug(
+        "what can't be encoded is sent again for ever",
+        f"{STATE}.on_unsendable",
+        "[self._fail(queue, batch, _unsendable(batch, error))]",
+        "self.on_unknown(batch, attempt, 0)",
+        test_arguments.test_an_attempt_that_can_not_be_encoded_is_no_lost_connection,
+    ),
+    Bug(
+        "a batch that can't be sealed is sent",
+        f"{STATE}._take_next",
+        "batch.seal_error is not None",
+        "False",
+        planted_seal,
+    ),
+    Bug(
+        "a float is taken for a time",
+        "ottla.client.arguments:timestamp",
+        "whole(what, value, -INT64_MAX - 1, INT64_MAX)",
+        "value",
+        lambda: asyncio.run(
+            test_arguments.test_a_bad_record_is_refused_whole("timestamp", {"timestamp": 1.5, "partition": 0})
+        ),
+    ),
+    Bug(
         "a silent member goes on",
         f"{MEMBER}.may_hand_out",
         "and now_ms - self.last_heard_ms < self.silence_ms",
@@ -232,7 +261,9 @@ BUGS = [
 def test_a_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.caught_by()
     plant(bug, monkeypatch)
-    with pytest.raises((AssertionError, StopIteration, KeyError, ValueError, IndexError)):
+    with pytest.raises(
+        (AssertionError, StopIteration, KeyError, ValueError, IndexError, TypeError, pytest.fail.Exception)
+    ):
         bug.caught_by()
 
 
