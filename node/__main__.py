@@ -12,6 +12,7 @@ from node import process
 
 
 def main() -> int:
+    process.hold_standard_streams()
     parser = argparse.ArgumentParser(prog="python -m node", description="Runs one Ottla node.")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with Kafka's dotted names")
     parser.add_argument(

@@ -49,6 +49,7 @@ log = structlog.get_logger(__name__)
 TURN_S: Final = 0.1
 LOOK_S: Final = 0.5
 VIEW_EVERY_TURNS: Final = 2
+METRICS_AGE_MS: Final = 100
 NO_EPOCH: Final = -1
 VOTER_CHANGE_S: Final = 15.0
 """The controller itself waits up to 10 s for an observer that lags."""
@@ -93,6 +94,9 @@ class ControlPlane:
         self._contact_ms = 0
         self._waiting = Waiting(0, 0, 0)
         self._group_lags: tuple[LagSample, ...] = ()
+        self._rendering = asyncio.Lock()
+        self._rendered = b""
+        self._rendered_ms = -METRICS_AGE_MS
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, data: "DataThread") -> None:
@@ -363,6 +367,14 @@ class ControlPlane:
         return Reply(503, f"not ready: {why}\n".encode())
 
     async def _metrics(self) -> Reply:
+        """Made once for all who ask at a time: many scrapers must not hold the loop that heartbeats need."""
+        async with self._rendering:
+            if _now_ms() - self._rendered_ms >= METRICS_AGE_MS:
+                self._rendered = await self._render()
+                self._rendered_ms = _now_ms()
+        return Reply(200, self._rendered, "text/plain; version=0.0.4; charset=utf-8")
+
+    async def _render(self) -> bytes:
         # What only the data loop knows is asked of it, but not waited for where it hangs.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
@@ -373,7 +385,7 @@ class ControlPlane:
             async with asyncio.timeout(LOOK_S):
                 lags = self._data.submit(self._plane.group_lags(LOOK_S / 2))
                 self._group_lags = await asyncio.wrap_future(lags)
-        return Reply(200, self._plane.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+        return self._plane.metrics.render()
 
     def _gauges(self) -> dict[str, tuple[str, float | dict[str, float]]]:
         """What the committed image says of this node's partitions, and what the controller knows of leases."""

@@ -100,7 +100,7 @@ class DataPlane:
             ),
             defaults=settings.broker_configs,
             controller_address=self.view.controller_address,
-            on_damage=self.metrics.damage_found,
+            on_damage=lambda file, offset: self.metrics.damage_found(),
         )
         if hooks is not None:
             self.broker.wall_skew_ms = lambda: hooks.clock_ms

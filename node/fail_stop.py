@@ -15,16 +15,20 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from node import log as node_log
 from ottla.protocol.invariant import InvariantError
 
 log = structlog.get_logger(__name__)
 
 EXIT_BROKEN: Final = 1
+LAST_LINE_S: Final = 0.2
+"""For the log's reader to take the line that says why; it is a matter of microseconds unless that one is stuck."""
 
 
 def _end_process(error: BaseException) -> None:
     try:
         log.critical("node_gives_up", error=str(error), kind=type(error).__name__, exc_info=error)
+        node_log.flush(LAST_LINE_S)
     finally:
         os._exit(EXIT_BROKEN)
 

@@ -1,7 +1,10 @@
-"""A small HTTP/1.1 server for /healthz, /readyz and /metrics. It knows GET and HEAD and closes after each answer."""
+"""A small HTTP/1.1 server for /healthz, /readyz and /metrics. It knows GET and HEAD and closes after each answer.
+
+Whoever asks gets an answer, however many others hold connections: with too many of them the one goes that has sent no
+whole request for longest. A request has a deadline, from the first byte of the connection to the last of the answer.
+"""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, Protocol
 
@@ -12,7 +15,8 @@ from node.fail_stop import stop_if_broken
 log = structlog.get_logger(__name__)
 
 HEAD_MAX_BYTES: Final = 8192
-READ_TIMEOUT_S: Final = 5.0
+REQUEST_S: Final = 5.0
+"""From the connection to the end of the request's head, and from there to the end of the answer."""
 CONNECTIONS_MAX: Final = 64
 _REASONS: Final = {
     200: "OK",
@@ -51,7 +55,9 @@ class HttpServer:
         self._routes = routes
         self._posted = posted
         self._server: asyncio.Server | None = None
+        # Both in the order in which they came.
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._asking: dict[asyncio.StreamWriter, None] = {}
 
     async def start(self, host: str, port: int) -> None:
         """Raises OSError that names the listener where the address cannot be had."""
@@ -72,21 +78,33 @@ class HttpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._open) >= CONNECTIONS_MAX:
+            self._drop_oldest()
         self._open[task] = writer
+        self._asking[writer] = None
         try:
-            if len(self._open) <= CONNECTIONS_MAX:
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    head = await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(REQUEST_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            self._asking.pop(writer, None)
+            async with asyncio.timeout(REQUEST_S):
                 writer.write(await self._answer(head))
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    await writer.drain()
+                writer.close()
+                await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            del self._open[task]
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            self._open.pop(task, None)
+            self._asking.pop(writer, None)
+            writer.transport.abort()
+
+    def _drop_oldest(self) -> None:
+        """Of those that have not asked yet; else of those that do not take their answer."""
+        for task, writer in self._open.items():
+            if not self._asking or writer in self._asking:
+                del self._open[task]
+                self._asking.pop(writer, None)
+                writer.transport.abort()
+                return
 
     async def _answer(self, head: bytes) -> bytes:
         parts = head.split(b"\r\n", 1)[0].split(b" ")

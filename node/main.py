@@ -1,7 +1,9 @@
 """One node as one process: the control loop in the main thread, the data loop in another; signals and supervision.
 
-SIGTERM or SIGINT: leaderships move away first, for at most `controlled.shutdown.timeout.ms`, then everything is closed
-cleanly; a second signal ends the process at once. A core task that ends by itself ends the node, and one line says why.
+SIGTERM, SIGINT or SIGHUP: leaderships move away first, for at most `controlled.shutdown.timeout.ms`, then everything is
+closed cleanly; a second signal ends the process at once, unless it is SIGHUP, which a closed terminal sends more than
+once. What whoever started the node has it ignore (`nohup`) it ignores. A core task that ends by itself ends the node,
+and one line says why.
 """
 
 import asyncio
@@ -50,8 +52,11 @@ def run(settings: Settings, *, test_hooks: bool = False) -> int:
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
     fail_stop.arm()
-    with asyncio.Runner(loop_factory=ControlLoop) as runner:
-        return runner.run(_Node(settings, Hooks() if test_hooks else None).run())
+    try:
+        with asyncio.Runner(loop_factory=ControlLoop) as runner:
+            return runner.run(_Node(settings, Hooks() if test_hooks else None).run())
+    finally:
+        node_log.flush()
 
 
 class _Node:
@@ -65,8 +70,9 @@ class _Node:
         settings = self._settings
         loop = asyncio.get_running_loop()
         fail_stop.watch(loop)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, number)
         try:
             directory = LogDirectory.open(
                 self._fs,
@@ -143,7 +149,10 @@ class _Node:
 
     def _on_signal(self, number: int) -> None:
         if self._signalled.is_set():
+            if number == signal.SIGHUP:
+                return
             log.warning("stopped_at_once", signal=signal.Signals(number).name)
+            node_log.flush(0.2)
             os._exit(128 + number)
         log.info("signal", signal=signal.Signals(number).name)
         self._signalled.set()

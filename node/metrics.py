@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from node.log import lines_lost
 from node.process import BusyMeter
 from ottla.protocol.errors import name_of
+from ottla.v1 import error_pb2
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LAG_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5)
@@ -47,10 +49,10 @@ class Metrics:
         self.isr_expands = Counter("ottla_isr_expands", "Replicas that came back into it.", registry=self.registry)
         self.damage = Counter(
             "ottla_damage_found",
-            "Bad batches found on the disk: the segment file, and the offset of the first one in it.",
-            ["file", "offset"],
+            "Segments with bad batches found on the disk; the node's log names file and offset.",
             registry=self.registry,
         )
+        self.registry.register(_LinesLost())
         self.loop_lag_seconds = Histogram(
             "ottla_event_loop_lag_seconds",
             "How late a timer of the loop fires.",
@@ -59,11 +61,18 @@ class Metrics:
             registry=self.registry,
         )
 
+    def served(self, rpc: str) -> None:
+        """Called for each RPC of the node. Its counters are there from the start: to Prometheus the first step of one
+        that begins with 1 is none. Of errors that holds for what is a bug; others are too many."""
+        self.requests.labels(rpc=rpc)
+        self.forwarded.labels(rpc=rpc)
+        self.errors.labels(rpc=rpc, error=name_of(error_pb2.ERROR_CODE_UNKNOWN_SERVER_ERROR))
+
     def refused(self, rpc: str, code: int) -> None:
         self.errors.labels(rpc=rpc, error=name_of(code)).inc()
 
-    def damage_found(self, file: str, offset: int) -> None:
-        self.damage.labels(file=file, offset=str(offset)).inc()
+    def damage_found(self) -> None:
+        self.damage.inc()
 
     def add_gauges(self, read: Callable[[], Mapping[str, tuple[str, float | dict[str, float]]]]) -> None:
         """Renders what `read` returns: name -> (help, value, or values by node id)."""
@@ -75,6 +84,15 @@ class Metrics:
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _LinesLost(Collector):
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "ottla_log_lines_lost",
+            "Lines of the node's log that could not be written: nobody reads, or the disk is full.",
+            value=lines_lost(),
+        )
 
 
 class _Gauges(Collector):

@@ -36,10 +36,24 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
 
+def hold_standard_streams() -> None:
+    """Call first of all: a descriptor 0, 1 or 2 that was closed would become that of a log or a connection, and what is
+    meant for stderr would be written into it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
+
+
 def prepare() -> None:
-    """Call first, before grpc is imported and before a thread starts. An operator's own environment wins."""
+    """Call early, before grpc is imported and before a thread starts. An operator's own environment wins."""
     for name, value in (GRPC_ENVIRONMENT | IMPORT_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
+    _raise_open_files()
     libc = _glibc()
     if libc is None:
         return

@@ -9,6 +9,7 @@ import grpc
 from ottla.internal.v1 import controller_pb2 as messages
 from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.protocol.errors import ApiError
+from ottla.protocol.proxy import PROXY_OPTION
 from ottla.v1 import error_pb2 as pb
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 2.0
 NODE_CHANNEL_OPTIONS: Final[list[tuple[str, Any]]] = [
+    PROXY_OPTION,
     # Channels to one target share a TCP connection otherwise, and control calls would queue behind data.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),

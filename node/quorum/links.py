@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from node.fail_stop import stop_if_broken
 from node.quorum.wire import peer_from_proto
 from ottla.internal.v1 import raft_pb2 as pb
+from ottla.protocol.proxy import PROXY_OPTION
 from raft.model import PeerId
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,7 @@ _QUEUE_FRAMES: Final = 512
 """Frames that wait for one slow peer; more are dropped, as a network would."""
 
 CHANNEL_OPTIONS: Final = (
+    PROXY_OPTION,
     # Channels to one target share a connection otherwise, and heartbeats would queue behind data.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 20),

@@ -96,6 +96,7 @@ def add_service(
         parse = (requests or {}).get(method.name) or _class_of(method.input_type).FromString
         allowed = limits_of(method, records_max_bytes)
         allowed = replace(allowed, max_bytes=slack * allowed.max_bytes)
+        metrics.served(method.name)
         table[method.name] = _bind(
             method,
             handler,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ottla.cli import streams
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
@@ -59,6 +60,8 @@ def consume(
     from ottla.cli.connect import run
     from ottla.cli.format import json_line, line_maker
 
+    if "stdout" in streams.closed:
+        raise Failure("INVALID_REQUEST", "standard output is closed", "give the records somewhere to go: > FILE")
     if offset is not None and (partition is None or from_beginning):
         raise Failure(
             "INVALID_REQUEST",

@@ -1,6 +1,6 @@
 """`ottla dev`: a cluster on this machine, for trying things out."""
 
-import sys
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -30,18 +30,20 @@ def dev(
 ) -> None:
     """Start a cluster on this machine and run it until Ctrl-C."""
     from ottla.cli.local import LocalCluster, end_as_with_ctrl_c
+    from ottla.cli.output import tell
 
     end_as_with_ctrl_c()
     try:
         with LocalCluster(nodes, data_dir, base_port, _SETTINGS) as cluster:
             started = time.monotonic()
             cluster.start()
-            print(f"Starting {nodes} {'node' if nodes == 1 else 'nodes'}, data in {data_dir} ...", file=sys.stderr)
+            tell(f"Starting {nodes} {'node' if nodes == 1 else 'nodes'}, data in {data_dir} ...")
             cluster.wait_ready(_START_S)
-            _print_json(cluster) if as_json else _print_words(cluster, time.monotonic() - started)
+            with contextlib.suppress(OSError):  # nobody reads it: no reason to end
+                _print_json(cluster) if as_json else _print_words(cluster, time.monotonic() - started)
             _watch(cluster)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        tell("Stopped.")
 
 
 def _print_words(cluster: "LocalCluster", seconds: float) -> None:
@@ -80,10 +82,12 @@ def _print_json(cluster: "LocalCluster") -> None:
 
 def _watch(cluster: "LocalCluster") -> None:
     """Until Ctrl-C. A node that ends is told and left alone: to kill one and start it by hand is what this is for."""
+    from ottla.cli.output import tell
+
     told: set[int] = set()
     while True:
         for node in cluster.nodes:
             if node.node_id not in told and not node.running:
                 told.add(node.node_id)
-                print(f"node {node.node_id} ended, see {node.log}; start it again: {node.command}", file=sys.stderr)
+                tell(f"node {node.node_id} ended, see {node.log}; start it again: {node.command}")
         time.sleep(_LOOK_EVERY_S)

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 ended with Ctrl-C.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -38,7 +39,8 @@ class Commands(typer.core.TyperGroup):
             if failure is None or os.environ.get(_DEBUG):
                 raise
             as_json = ctx.meta.get(AS_JSON, False)
-            print(_as_json(failure) if as_json else as_text(failure), file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print(_as_json(failure) if as_json else as_text(failure), file=sys.stderr)
             raise typer.Exit(1) from error
 
 
@@ -65,6 +67,9 @@ def explain(error: Exception) -> Failure | None:
         if error.errno == errno.EPIPE:
             return None
         return Failure("OS_ERROR", _os_message(error), "check the path, its rights and the space on the disk")
+    if isinstance(error, UnicodeEncodeError):
+        # An argument with other bytes; Python carries them in half characters.
+        return Failure("INVALID_REQUEST", f"{error.object!a} is not UTF-8", "names are UTF-8 text: write it so")
     # A cause of these two kinds was raised by code that has imported them: no import happens for its own sake.
     errors = sys.modules.get("ottla.protocol.errors")
     if errors is not None and isinstance(error, errors.ApiError):

@@ -1,5 +1,6 @@
 """A cluster of node processes on this machine, on loopback only: for `ottla dev` and for the demo."""
 
+import http.client
 import json
 import os
 import shlex
@@ -8,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,11 +70,19 @@ class LocalNode:
 
     def ready(self) -> bool:
         """Whether /readyz says yes: registered, unfenced, caught up."""
+        return self.ask("GET", "/readyz", 1) == 200
+
+    def ask(self, method: str, path: str, timeout_s: float) -> int | None:
+        """The status that the HTTP listener answers with; None without an answer. Never through a proxy, whatever the
+        environment says: this is loopback."""
+        connection = http.client.HTTPConnection(HOST, self.port + LISTENERS["http"], timeout=timeout_s)
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self.port + LISTENERS['http']}/readyz", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
+            connection.request(method, path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
 
     def last_log_lines(self) -> str:
         try:
@@ -219,9 +226,22 @@ class LocalCluster:
 
 
 def end_as_with_ctrl_c() -> None:
-    """Lets SIGTERM and SIGHUP end this program as Ctrl-C does: in order, with every node stopped."""
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, lambda *_: signal.raise_signal(signal.SIGINT))
+    """Lets SIGTERM and SIGHUP end this program as Ctrl-C does: in order, with every node stopped. Also where a shell
+    has started it in the background and so without SIGINT. What `nohup` has it ignore it ignores."""
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _end)
+
+
+def _end(number: int, _: object) -> None:
+    if number == signal.SIGHUP:
+        # A closed terminal sends more than one, and a second Ctrl-C would mean: at once.
+        signal.signal(number, signal.SIG_IGN)
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    if callable(on_ctrl_c):
+        on_ctrl_c(number, None)  # asyncio's, or the one that raises
+        return
+    raise KeyboardInterrupt
 
 
 def check_ports(node_id: int, port: int) -> None:

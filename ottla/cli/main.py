@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ottla.cli import cluster, config, consume, dev, group, log, produce, topic, verify
+from ottla.cli import cluster, config, consume, dev, group, log, produce, streams, topic, verify
 from ottla.cli.failure import Commands, Failure
 
 app = typer.Typer(
@@ -70,4 +70,5 @@ app.add_typer(log.app, name="log")
 
 def main() -> None:
     """The console script."""
+    streams.settle()
     app()

@@ -1,5 +1,6 @@
 """Printing answers: a plain table for people, one JSON document for programs."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -20,5 +21,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 
 def tell(text: str) -> None:
-    """A word to the person at the terminal, beside the data on standard output."""
-    print(text, file=sys.stderr, flush=True)
+    """A word to the person at the terminal, beside the data on standard output; what nobody can read ends nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

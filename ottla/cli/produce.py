@@ -1,10 +1,10 @@
 """`ottla produce`: a record a line, from a file or standard input."""
 
-import sys
+import select
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -38,9 +38,10 @@ def produce(
     if separator == b"":
         raise Failure("INVALID_REQUEST", "--key-separator is empty", "name at least one character")
     if file is None:
-        records = run(_produce(bootstrap, topic, sys.stdin.buffer, None, separator))
+        with open(0, "rb", buffering=0, closefd=False) as source:
+            records = run(_produce(bootstrap, topic, source, None, separator))
     else:
-        with file.open("rb") as source:
+        with file.open("rb", buffering=0) as source:
             records = run(_produce(bootstrap, topic, source, file.stat().st_size, separator))
     if as_json:
         print_json({"topic": topic, "records": records})
@@ -49,7 +50,7 @@ def produce(
 
 
 async def _produce(
-    bootstrap: str, topic: str, source: BinaryIO, size_bytes: int | None, separator: bytes | None
+    bootstrap: str, topic: str, source: IO[bytes], size_bytes: int | None, separator: bytes | None
 ) -> int:
     """Sends every line; returns how many records were acknowledged, which is all of them."""
     from ottla import Producer
@@ -59,7 +60,7 @@ async def _produce(
 
     deliveries: deque[Delivery] = deque()
     sent = acknowledged = 0
-    interactive = source is sys.stdin.buffer and sys.stdin.isatty()
+    interactive = source.isatty()
     try:
         async with connection(bootstrap) as client, Producer(client) as producer:
             with Progress("sent", size_bytes, hidden=interactive) as progress:
@@ -105,7 +106,7 @@ def split(line: bytes, separator: bytes | None, number: int) -> tuple[bytes | No
     return key, value
 
 
-async def lines_of(source: BinaryIO) -> AsyncIterator[tuple[list[bytes], int]]:
+async def lines_of(source: IO[bytes]) -> AsyncIterator[tuple[list[bytes], int]]:
     """Whole lines as they come, without their newlines, and how many bytes they took."""
     rest = b""
     while chunk := await _read(source):
@@ -121,8 +122,9 @@ async def lines_of(source: BinaryIO) -> AsyncIterator[tuple[list[bytes], int]]:
         yield [rest], 0
 
 
-async def _read(source: BinaryIO) -> bytes:
-    """What is there, at least a byte; empty at the end. In a daemon thread: Ctrl-C must not wait for a next line."""
+async def _read(source: IO[bytes]) -> bytes:
+    """What is there, at least a byte; empty at the end. In a daemon thread: Ctrl-C must not wait for a next line.
+    `source` has no buffer: Python aborts where its end finds a thread that holds the lock of one."""
     import asyncio
     import threading
 
@@ -140,7 +142,9 @@ async def _read(source: BinaryIO) -> bytes:
     def read() -> None:
         data, error = b"", None
         try:
-            data = source.read1(_READ_BYTES)  # type: ignore[attr-defined]
+            # None: somebody has made the descriptor a non-blocking one, and nothing is there.
+            while (data := source.read(_READ_BYTES)) is None:
+                select.select([source], [], [])
         except OSError as failed:
             error = failed
         if not loop.is_closed():

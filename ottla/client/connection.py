@@ -19,6 +19,7 @@ from ottla.client import arguments
 from ottla.client.errors import Closed, ConfigError, ConnectionFailed, OttlaError, UnknownTopic, from_call, from_server
 from ottla.client.tasks import Tasks
 from ottla.client.view import ClusterView, TopicInfo, updated, view_of
+from ottla.protocol.proxy import PROXY_OPTION
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.cluster_pb2 import GetMetadataRequest, Metadata, MetadataEvent
 from ottla.v1.cluster_pb2_grpc import ClusterServiceStub
@@ -33,6 +34,7 @@ TOPIC_WAIT_S: Final = 1.0
 MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 
 CHANNEL_OPTIONS: Final = (
+    PROXY_OPTION,
     ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
     ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
     # Found dead 13 s after it fell silent. ping_timeout_ms governs, not keepalive_timeout_ms alone.

@@ -3,12 +3,11 @@
 import random
 import shutil
 import signal
-import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ottla.cli.local import HOST, LISTENERS, LocalCluster, LocalNode, free_base_port
+from ottla.cli.local import LISTENERS, LocalCluster, LocalNode, free_base_port
 from ottla.verify.digest import digests_in
 from ottla.verify.links import Link, Links
 from ottla.verify.target import Disk
@@ -101,9 +100,8 @@ class LocalTarget:
     def disk(self, node: int, state: Disk) -> None:
         if not self.running(node):
             return  # its next start has no faults
-        url = f"http://{HOST}:{self._node(node).port + LISTENERS['http']}/hooks?{HOOKS[state]}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5) as answer:
-            answer.read()
+        if self._node(node).ask("POST", f"/hooks?{HOOKS[state]}", 5) != 200:
+            raise OSError(f"the hooks of node {node} do not answer")
 
     def wipe(self, node: int) -> None:
         shutil.rmtree(self.directory / f"node-{node}")

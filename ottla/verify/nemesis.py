@@ -17,6 +17,7 @@ import grpc
 from ottla.client.admin import Admin
 from ottla.client.errors import OttlaError
 from ottla.client.view import ClusterView
+from ottla.protocol.proxy import PROXY_OPTION
 from ottla.v1 import cluster_pb2, cluster_pb2_grpc
 from ottla.verify.links import Link
 from ottla.verify.target import Target
@@ -39,7 +40,7 @@ FAULTS: Final[dict[str, str]] = {
 NEEDS_THREE: Final = frozenset(FAULTS) - {"kill", "kill-all", "stop", "pause", "disk-full", "disk-slow"}
 WHOLE_S: Final = 60.0
 _LOOK_S: Final = 0.05
-_CHANNEL_OPTIONS: Final = [("grpc.use_local_subchannel_pool", 1)]
+_CHANNEL_OPTIONS: Final = [PROXY_OPTION, ("grpc.use_local_subchannel_pool", 1)]
 _CALM_S: Final = (0.5, 1.5)
 _DOWN_S: Final = (0.2, 2.0)
 

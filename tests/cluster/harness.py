@@ -57,12 +57,15 @@ class Node:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def command(self) -> list[str]:
+        """What starts it."""
+        settings = [argument for key, value in self.settings.items() for argument in ("--set", f"{key}={value}")]
+        return [sys.executable, "-m", "node", *self.flags, *settings]
+
     def start(self) -> None:
         assert not self.running, f"node {self.node_id} runs already"
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "node", *self.flags]
-        for key, value in self.settings.items():
-            command += ["--set", f"{key}={value}"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
         if environ.pop("PYTHONDONTWRITEBYTECODE", None):
             # Compiling a hundred modules at each start would be most of its time.
@@ -70,7 +73,7 @@ class Node:
         environ |= self.environment
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
-                command, cwd=self.sources, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+                self.command, cwd=self.sources, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
             )
         self.starts += 1
 

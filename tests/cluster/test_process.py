@@ -1,6 +1,10 @@
 """The process itself: exit codes, signals, memory, what it says where it cannot start."""
 
+import os
+import shlex
+import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,3 +154,35 @@ def test_metrics_and_health_over_http(solo: LocalCluster) -> None:
     assert float(found["ottla_produced_bytes_total"]) > 1000
     assert float(found['ottla_request_seconds_count{rpc="Produce"}']) == 1
     assert float(found['ottla_broker_lease_age_seconds{node="1"}']) < 2
+
+
+def test_the_log_s_reader_may_go(solo: LocalCluster) -> None:
+    """A log shipper that restarts, `| head`: the lines are lost and counted, the node serves on."""
+    reading, writing = os.pipe()
+    with subprocess.Popen(solo[1].command, stderr=writing, stdout=writing) as process:
+        os.close(writing)
+        eventually(lambda: solo[1].http("/readyz")[0], 200, 30)
+        os.close(reading)
+        solo.create_topic("after", 1, 1)
+        assert produce(solo, 1, "after", 0, b"x").base_offset == 0
+        eventually(lambda: "\nottla_log_lines_lost_total 0.0\n" not in solo[1].http("/metrics")[1], True)
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_closed_terminal_stops_a_node_cleanly(solo: LocalCluster) -> None:
+    solo.start().wait_ready()
+    solo[1].signal(signal.SIGHUP)
+    solo[1].signal(signal.SIGHUP)
+    assert ended(solo[1]) == 0
+    assert "event=stopped clean=true" in solo[1].log()
+
+
+def test_a_node_starts_without_standard_streams(solo: LocalCluster) -> None:
+    command = shlex.join(solo[1].command)
+    with subprocess.Popen(["bash", "-c", f"exec {command} <&- >&- 2>&-"]) as process:
+        eventually(lambda: solo[1].http("/readyz")[0], 200, 30)
+        solo.create_topic("mute", 1, 1)
+        assert produce(solo, 1, "mute", 0, b"x").base_offset == 0
+        process.terminate()
+        assert process.wait(20) == 0

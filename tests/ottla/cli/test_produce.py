@@ -34,7 +34,7 @@ async def test_lines_are_found_wherever_a_read_ends(data: bytes, lines: list[byt
 async def test_a_line_is_there_before_the_input_ends() -> None:
     """Typed lines must go out as they are typed."""
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as sink:
+    with os.fdopen(reading, "rb", buffering=0) as source, os.fdopen(writing, "wb", buffering=0) as sink:
         found = lines_of(source)
         sink.write(b"first\nsec")
         assert await asyncio.wait_for(anext(found), 5) == ([b"first"], 9)
@@ -44,7 +44,7 @@ async def test_a_line_is_there_before_the_input_ends() -> None:
 
 async def test_waiting_for_input_can_be_cancelled_at_once() -> None:
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb"):
+    with os.fdopen(reading, "rb", buffering=0) as source, os.fdopen(writing, "wb"):
         waiting = asyncio.ensure_future(anext(lines_of(source)))
         await asyncio.sleep(0.05)
         started = time.monotonic()
