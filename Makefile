@@ -50,6 +50,10 @@ fix: $(BIN)/ottla-dev-ready ## Rewrite what ruff can format and mend, and the ge
 proto: $(BIN)/ottla-dev-ready ## Generate ottla/v1 and ottla/internal/v1 from proto/
 	@proto/generate $(BIN) .
 
+.PHONY: kafka
+kafka: $(BIN)/ottla-dev-ready ## Generate node/kafka/messages from node/kafka/schema/table.txt
+	$(BIN)/python -m node.kafka.schema.generate
+
 .PHONY: up
 up: ## Three nodes in containers, on 127.0.0.1:9092 to 9094
 	docker compose up -d --build --wait

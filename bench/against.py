@@ -147,7 +147,7 @@ def measure(
     found: dict[Case | None, dict[str, list[Outcome]]] = {case: {each: [] for each in checkouts} for case in chosen}
     page_cache = FullPageCache(scratch)
     for number in range(rounds):
-        order = list(checkouts) if number % 2 == 0 else list(reversed(checkouts))
+        order = list(checkouts)[:: 1 if number % 2 == 0 else -1]
         for case in chosen:
             for each in order:
                 page_cache.fill()

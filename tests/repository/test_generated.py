@@ -1,10 +1,12 @@
-"""The committed Python code is what proto/ generates."""
+"""The committed Python code is what proto/ and the table of Kafka's messages generate."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from node.kafka.schema.generate import MESSAGES, write
 
 
 def generated(root: Path) -> dict[str, bytes]:
@@ -32,3 +34,12 @@ def test_every_proto_file_is_generated(repository: Path, fresh: dict[str, bytes]
     }
     assert protos
     assert {f"{name}_pb2.py" for name in map(str, protos)} <= fresh.keys()
+
+
+def test_kafkas_messages_are_fresh(tmp_path: Path) -> None:
+    write(tmp_path)
+    committed, fresh = (
+        {path.name: path.read_text() for path in folder.glob("*.py")} for folder in (MESSAGES, tmp_path)
+    )
+    stale = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
+    assert not stale, f"run `make kafka` and commit: {', '.join(stale)}"

@@ -9,6 +9,8 @@ import pytest
 # A path of somebody's own machine: a home or work directory written out in full. (/root/.cache is the image's own.)
 MACHINE_PATH = re.compile(rb"(?<![\w.~$}])/(?:work|farm|root(?!/\.cache)|home/[a-z]\w*|Users/\w+)/")
 THIRD_PARTY = re.compile(r"(?:^|/)(?:LICENSE$|.*_pb2(?:_grpc)?\.pyi?$)")
+# As long as the protocol is wide.
+GENERATED = "node/kafka/messages/"
 # 100 to 350 is the aim and 500 the length to think at; a file of this many holds more than one idea.
 TOO_MANY_LINES = 700
 
@@ -54,7 +56,7 @@ def test_the_search_for_machine_paths(line: bytes, found: bool) -> None:
 
 def test_modules_stay_short(tracked: dict[str, bytes]) -> None:
     long = {name: content.count(b"\n") for name, content in tracked.items() if name.endswith(".py")}
-    long = {name: lines for name, lines in long.items() if lines > TOO_MANY_LINES}
+    long = {name: lines for name, lines in long.items() if lines > TOO_MANY_LINES and not name.startswith(GENERATED)}
     assert not long, "is each of these still one idea?"
 
 
