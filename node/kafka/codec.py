@@ -14,7 +14,7 @@ API_VERSIONS: Final = 18
 _HEAD: Final = Struct(">hhih")
 
 Read = Callable[[Buffer, int], tuple[Message, int]]
-Write = Callable[[Message, Callable[[bytes], None]], None]
+Write = Callable[[Message, Callable[[Buffer], None]], None]
 
 
 class RequestHead(NamedTuple):
@@ -80,7 +80,12 @@ def response_head(key: int, version: int, correlation_id: int) -> bytes:
     return correlation_id.to_bytes(4, "big", signed=True) + tags
 
 
-def write_body(key: int, version: int, response: Message) -> bytes:
-    parts: list[bytes] = []
+def write_parts(key: int, version: int, response: Message) -> list[Buffer]:
+    """The body in parts, so that records need not be copied."""
+    parts: list[Buffer] = []
     codec(key).write[version](response, parts.append)
-    return b"".join(parts)
+    return parts
+
+
+def write_body(key: int, version: int, response: Message) -> bytes:
+    return b"".join(write_parts(key, version, response))
