@@ -54,11 +54,12 @@ def read_head(frame: Buffer) -> RequestHead:
         if length < -1 or end > len(frame):
             raise MalformedRequest(f"a client id of {length} bytes")
         client_id = None if length == -1 else str(frame[_HEAD.size : end], "utf-8", "replace")
-        known = key in APIS and APIS[key].low <= version <= APIS[key].high
-        body = skip_tags(frame, end) if known and version >= APIS[key].flexible else end
+        api = APIS.get(key)
+        if api is not None and api.flexible <= version <= api.high:
+            end = skip_tags(frame, end) if frame[end] else end + 1
     except (struct.error, IndexError) as error:
         raise MalformedRequest("the request ends in its head") from error
-    return RequestHead(key, version, correlation_id, client_id, body)
+    return RequestHead(key, version, correlation_id, client_id, end)
 
 
 def read_body(frame: Buffer, head: RequestHead) -> Message:

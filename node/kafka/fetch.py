@@ -4,7 +4,7 @@ handed on as the slices that they came in."""
 from collections.abc import Callable, Sequence
 from functools import partial
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from node.kafka.produce import Endpoint, Leader, endpoint_tags, leader_bytes
 from node.kafka.wire import (
@@ -177,8 +177,12 @@ class _Reader:
             self.p = skip_tags(self.b, self.p) if self.b[self.p] else self.p + 1
 
 
-def _since(structs: dict[int, Struct], version: int) -> Struct:
-    return structs[max(first for first in structs if first <= version)]
+_T = TypeVar("_T")
+
+
+def _since(by_version: dict[int, _T], version: int) -> _T:
+    """What holds for a version, of what is named by the version that began with it."""
+    return by_version[max(first for first in by_version if first <= version)]
 
 
 def _read(version: int, partition: Struct, b: Buffer, p: int) -> tuple[FetchRequest, int]:
@@ -195,12 +199,7 @@ def _read(version: int, partition: Struct, b: Buffer, p: int) -> tuple[FetchRequ
     reader = _Reader(b, p, version >= 12)
     for _ in range(reader.count("topics", 3)):
         name, topic_id = reader.topic(version)
-        partitions = []
-        for _ in range(reader.count("partitions", partition.size)):
-            found = partition.unpack_from(b, reader.p)
-            reader.p += partition.size
-            partitions.append(_partition(version, found))
-            reader.tags()
+        partitions = _partitions(reader, version, partition)
         m.topics.append(TopicToFetch(name, topic_id, partitions))
         reader.tags()
     if version >= 7:
@@ -211,17 +210,40 @@ def _read(version: int, partition: Struct, b: Buffer, p: int) -> tuple[FetchRequ
     return m, reader.p
 
 
-def _partition(version: int, found: Sequence[int]) -> PartitionToFetch:
-    if version >= 12:
-        return PartitionToFetch._make(found)
-    if version >= 9:
-        partition, epoch, offset, start, most = found
-        return PartitionToFetch(partition, epoch, offset, -1, start, most)
-    if version >= 5:
-        partition, offset, start, most = found
-        return PartitionToFetch(partition, -1, offset, -1, start, most)
+def _partitions(reader: _Reader, version: int, partition: Struct) -> list[PartitionToFetch]:
+    count, b, size, unpack = reader.count("partitions", partition.size), reader.b, partition.size, partition.unpack_from
+    make, p = _since(_MAKE, version), reader.p
+    found = []
+    for _ in range(count):
+        found.append(make(unpack(b, p)))
+        p += size
+        if version >= 12:
+            p = skip_tags(b, p) if b[p] else p + 1
+    reader.p = p
+    return found
+
+
+def _of_v4(found: tuple[int, int, int]) -> PartitionToFetch:
     partition, offset, most = found
     return PartitionToFetch(partition, -1, offset, -1, -1, most)
+
+
+def _of_v5(found: tuple[int, int, int, int]) -> PartitionToFetch:
+    partition, offset, start, most = found
+    return PartitionToFetch(partition, -1, offset, -1, start, most)
+
+
+def _of_v9(found: tuple[int, int, int, int, int]) -> PartitionToFetch:
+    partition, epoch, offset, start, most = found
+    return PartitionToFetch(partition, epoch, offset, -1, start, most)
+
+
+_MAKE: Final[dict[int, Callable[[Any], PartitionToFetch]]] = {
+    4: _of_v4,
+    5: _of_v5,
+    9: _of_v9,
+    12: PartitionToFetch._make,
+}
 
 
 def _forgotten(version: int, reader: _Reader) -> list[ForgottenTopic]:
@@ -251,12 +273,17 @@ def _write(version: int, m: FetchResponse, w: Callable[[Buffer], None]) -> None:
             w(compact_string(topic.name) if flexible else string(topic.name))
         w(write_uvarint(len(topic.partitions) + 1) if flexible else INT32.pack(len(topic.partitions)))
         for each in topic.partitions:
-            size = sum(map(len, each.records)) if each.records else 0
-            w(_flexible_prefix(each, size) if flexible else _legacy_prefix(version, each, size))
-            for part in each.records:
+            partition, error, mark, stable, start, records, aborted, diverging, leader, preferred = each
+            size = sum(map(len, records)) if records else 0
+            if flexible and aborted is None:
+                w(_FLEXIBLE.pack(partition, error, mark, stable, start, 0, preferred))
+                w(write_uvarint(size + 1))
+            else:
+                w(_flexible_prefix(each, size) if flexible else _legacy_prefix(version, each, size))
+            for part in records:
                 w(part)
             if flexible:
-                w(_tags(each))
+                w(b"\0" if diverging is None and leader is None else _tags(each))
         if flexible:
             w(b"\0")
     if flexible:
@@ -268,12 +295,10 @@ _V11: Final = Struct(">ihqqqiii")
 
 
 def _flexible_prefix(each: Fetched, size: int) -> bytes:
-    """Everything before a partition's records."""
-    if each.aborted is None or not each.aborted:
-        count = 0 if each.aborted is None else 1
-        return _FLEXIBLE.pack(*each[:5], count, each.preferred_read_replica) + write_uvarint(size + 1)
-    parts = [_PREFIX[5].pack(*each[:5]), write_uvarint(len(each.aborted) + 1)]
-    parts += [_ABORTED.pack(*one) + b"\0" for one in each.aborted]
+    """Everything before a partition's records, with what was aborted among them."""
+    aborted = each.aborted or ()
+    parts = [_PREFIX[5].pack(*each[:5]), write_uvarint(len(aborted) + 1)]
+    parts += [_ABORTED.pack(*one) + b"\0" for one in aborted]
     return b"".join([*parts, INT32.pack(each.preferred_read_replica), write_uvarint(size + 1)])
 
 
@@ -290,8 +315,6 @@ def _legacy_prefix(version: int, each: Fetched, size: int) -> bytes:
 
 
 def _tags(each: Fetched) -> bytes:
-    if each.diverging_epoch is None and each.current_leader is None:
-        return b"\0"
     found = []
     if each.diverging_epoch is not None:
         found.append((0, _EPOCH_END.pack(*each.diverging_epoch, 0)))

@@ -6,7 +6,7 @@ costs some microseconds.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from struct import Struct
+from struct import Struct, pack
 from typing import Final
 
 from node.kafka.messages.metadata import MetadataResponse, MetadataResponsePartition, MetadataResponseTopic
@@ -99,34 +99,27 @@ def _count(flexible: bool, count: int) -> bytes:
 
 
 @cache
-def _fused(flexible: bool, with_epoch: bool, lengths: tuple[int, ...]) -> Struct:
-    """A partition with so many replicas of each kind, as one struct."""
-    length = "B" if flexible else "i"
-    arrays = "".join(f"{length}{count}i" for count in lengths)
-    return Struct(f">hii{'i' if with_epoch else ''}{arrays}{'B' if flexible else ''}")
+def _fused(replicas: int, isr: int, offline: int) -> Struct:
+    """A partition of a flexible version with so many of each, as one struct."""
+    return Struct(f">hiiiB{replicas}iB{isr}iB{offline}iB")
 
 
 def _partition_bytes(version: int, m: MetadataResponsePartition) -> bytes:
-    flexible = version >= FLEXIBLE
-    arrays = [m.replica_nodes, m.isr_nodes, m.offline_replicas][: 3 if version >= 5 else 2]
-    more = 1 if flexible else 0
-    if max(map(len, arrays)) > _FUSED_MOST:
-        return _long_partition_bytes(version, m, arrays)
-    values = [m.error_code, m.partition_index, m.leader_id]
-    if version >= 7:
-        values.append(m.leader_epoch)
-    for array in arrays:
-        values += (len(array) + more, *array)
-    if flexible:
-        values.append(0)
-    return _fused(flexible, version >= 7, tuple(map(len, arrays))).pack(*values)
+    replicas, isr, offline = m.replica_nodes, m.isr_nodes, m.offline_replicas
+    r, i, o = len(replicas), len(isr), len(offline)
+    if version < FLEXIBLE or r > _FUSED_MOST or i > _FUSED_MOST or o > _FUSED_MOST:
+        return _any_partition_bytes(version, m)
+    return _fused(r, i, o).pack(
+        m.error_code, m.partition_index, m.leader_id, m.leader_epoch,
+        r + 1, *replicas, i + 1, *isr, o + 1, *offline, 0,
+    )  # fmt: skip
 
 
-def _long_partition_bytes(version: int, m: MetadataResponsePartition, arrays: Sequence[Sequence[int]]) -> bytes:
+def _any_partition_bytes(version: int, m: MetadataResponsePartition) -> bytes:
     flexible = version >= FLEXIBLE
     parts = [INT16.pack(m.error_code), INT32.pack(m.partition_index), INT32.pack(m.leader_id)]
     if version >= 7:
         parts.append(INT32.pack(m.leader_epoch))
-    for array in arrays:
-        parts += (_count(flexible, len(array)), *map(INT32.pack, array))
+    for array in [m.replica_nodes, m.isr_nodes, m.offline_replicas][: 3 if version >= 5 else 2]:
+        parts += (_count(flexible, len(array)), pack(f">{len(array)}i", *array))
     return b"".join([*parts, b"\0"] if flexible else parts)

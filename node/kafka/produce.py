@@ -151,14 +151,20 @@ def _read_flexible(version: int, b: Buffer, p: int) -> tuple[ProduceRequest, int
     """From version 9 on."""
     view, end = memoryview(b), len(b)
     transactional_id = None
-    n, p = uvarint(b, p)
+    n = b[p]
+    p += 1
+    if n > 127:
+        n, p = uvarint(b, p - 1)
     if n:
         if p + n - 1 > end:
             raise refuse_length("transactional_id", n - 1)
         transactional_id = str(view[p : p + n - 1], "utf-8")
         p += n - 1
     acks, timeout_ms = _HEAD.unpack_from(b, p)
-    count, p = uvarint(b, p + 6)
+    count = b[p + 6]
+    p += 7
+    if count > 127:
+        count, p = uvarint(b, p - 1)
     if count == 0 or count - 1 > (end - p) // 3:
         raise refuse_length("topic_data", count - 1)
     topics = []
@@ -168,18 +174,27 @@ def _read_flexible(version: int, b: Buffer, p: int) -> tuple[ProduceRequest, int
             topic_id = bytes(view[p : p + 16])
             p += 16
         else:
-            n, p = uvarint(b, p)
+            n = b[p]
+            p += 1
+            if n > 127:
+                n, p = uvarint(b, p - 1)
             if n == 0 or p + n - 1 > end:
                 raise refuse_length("name", n - 1)
             name = str(view[p : p + n - 1], "utf-8")
             p += n - 1
-        several, p = uvarint(b, p)
+        several = b[p]
+        p += 1
+        if several > 127:
+            several, p = uvarint(b, p - 1)
         if several == 0 or several - 1 > most_batches(end - p, 6):
             raise refuse_length("partition_data", several - 1)
         partitions: list[tuple[int, memoryview | None]] = []
         for _ in range(several - 1):
             (index,) = _INDEX.unpack_from(b, p)
-            n, p = uvarint(b, p + 4)
+            n = b[p + 4]
+            p += 5
+            if n > 127:
+                n, p = uvarint(b, p - 1)
             if p + n - 1 > end:
                 raise refuse_length("records", n - 1)
             partitions.append((index, view[p : p + n - 1] if n else None))

@@ -185,14 +185,16 @@ def test_fetch_responses(version: int) -> None:
                     each["snapshot_id"] = {"end_offset": -1, "epoch": -1}  # never written
         response = fetch.FetchResponse(
             [
-                fetch.TopicFetched(topic.get("topic", ""), topic.get("topic_id", NO_ID), [*map(fetched, topic["partitions"])])
+                fetch.TopicFetched(
+                    topic.get("topic", ""), topic.get("topic_id", NO_ID), list(map(fetched, topic["partitions"]))
+                )
                 for topic in tree["responses"]
             ],
             tree.get("error_code", 0),
             tree.get("session_id", 0),
             tree["throttle_time_ms"],
             [produce.Endpoint(**each) for each in tree.get("node_endpoints", ())],
-        )  # fmt: skip
+        )
         found = kio_parse(cls, codec.write_body(1, version, response))
         assert renamed(from_kio(found), FETCH.response, cls, version) == tree
 
