@@ -40,7 +40,7 @@ from storage.index import SegmentSummary
 from storage.pace import Pace, no_pace
 from storage.segment import CLEANED_SUFFIX, Segment
 
-Codec = Callable[[int, bytes], bytes]
+Codec = Callable[[int, bytes], bytes | memoryview]
 """(codec number, payload) -> payload, compressed or decompressed."""
 
 DEDUPE_BUFFER_BYTES: Final = 16 * 1024 * 1024
@@ -253,7 +253,7 @@ class CompactionRun:
             return header, encode_batch(header, self.seed, bytes(payload), payload_field)
         codec = attributes & ATTR_CODEC_MASK if kept else 0
         plain = Records(records=kept).SerializeToString()
-        stored = compress(codec, plain) if codec else plain
+        stored = bytes(compress(codec, plain)) if codec else plain
         newest = header.max_timestamp
         if kept and not attributes & ATTR_LOG_APPEND_TIME:
             newest = max(header.base_timestamp + record.timestamp_delta for record in kept)
@@ -340,7 +340,7 @@ def _records(data: bytes, batch: BatchAt, decompress: Codec) -> "list[Record] | 
         return None
     plain = bytes(payload)
     if payload_field == PAYLOAD_COMPRESSED:
-        plain = decompress(batch.header.codec, plain)
+        plain = bytes(decompress(batch.header.codec, plain))
     return list(Records.FromString(plain).records)
 
 

@@ -5,11 +5,12 @@ from typing import Any, Final
 import cramjam
 
 from ottla.protocol.errors import ApiError
+from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Codec
 
-DECOMPRESSED_MAX_BYTES: Final = 32 * 1024 * 1024
-"""The largest payload after decompression: as much as the largest message, so it can be sent on uncompressed."""
+STORED_MAX_BYTES: Final = PLAIN_MAX_BYTES + 5 * RECORDS_MAX
+"""The largest plain payload of a batch in a log: compaction gives each record an offset delta of its own."""
 
 _FIRST_GUESS: Final = 64 * 1024
 _STREAMS: Final[dict[int, Any]] = {
@@ -27,49 +28,58 @@ NAMES: Final = {
 """Codec number -> the value of the topic config `compression.type`."""
 
 
-def compress(codec: int, payload: bytes) -> bytes:
+def compress(codec: int, payload: bytes | bytearray | memoryview) -> bytes:
     """The payload compressed with one of the known codecs (not CODEC_NONE)."""
     if codec == Codec.CODEC_SNAPPY:
         return bytes(cramjam.snappy.compress_raw(payload))
     return bytes(_STREAMS[codec].compress(payload))
 
 
-def decompress(codec: int, payload: bytes) -> bytes:
+def decompress(codec: int, payload: bytes | memoryview, plain_max: int = STORED_MAX_BYTES) -> memoryview:
     """The plain payload. Raises ApiError: UNSUPPORTED_COMPRESSION_TYPE, INVALID_RECORD (damaged), MESSAGE_TOO_LARGE."""
+    plain = decompress_within(codec, payload, plain_max)
+    if plain is None:
+        raise ApiError(
+            pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+            f"the {len(payload)} bytes of the payload decompress to more than {plain_max} bytes; send fewer records "
+            "in one batch",
+        )
+    return plain
+
+
+def decompress_within(codec: int, payload: bytes | memoryview, plain_max: int) -> memoryview | None:
+    """The plain payload, or None if it has more than `plain_max` bytes; no more memory than that is ever filled. Raises
+    ApiError: UNSUPPORTED_COMPRESSION_TYPE, INVALID_RECORD (damaged)."""
     if codec == Codec.CODEC_SNAPPY:
-        return _snappy(payload)
+        return _snappy(payload, plain_max)
     stream = _STREAMS.get(codec)
     if stream is None:
         known = ", ".join(NAMES[known] for known in sorted(NAMES))
         raise ApiError(pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE, f"there is no codec {codec}; known are {known}")
-    room = min(max(_FIRST_GUESS, 4 * len(payload)), DECOMPRESSED_MAX_BYTES)
+    room = min(max(_FIRST_GUESS, 4 * len(payload)), plain_max)
     while True:
         plain = bytearray(room)
         try:
-            length = stream.decompress_into(payload, plain)
-            return bytes(memoryview(plain)[:length])
+            return memoryview(plain)[: stream.decompress_into(payload, plain)]
         except cramjam.DecompressionError as error:
             if "whole buffer" not in str(error):
                 raise _damaged(codec, error) from None
-        if room == DECOMPRESSED_MAX_BYTES:
-            raise _too_large()
-        room = min(4 * room, DECOMPRESSED_MAX_BYTES)
+        del plain  # before there is a larger one
+        if room == plain_max:
+            return None
+        room = min(4 * room, plain_max)
 
 
-def _snappy(payload: bytes) -> bytes:
+def _snappy(payload: bytes | memoryview, plain_max: int) -> memoryview | None:
     try:
-        if cramjam.snappy.decompress_raw_len(payload) > DECOMPRESSED_MAX_BYTES:
-            raise _too_large()
-        return bytes(cramjam.snappy.decompress_raw(payload))
+        length = cramjam.snappy.decompress_raw_len(payload)
+        if length > plain_max:
+            return None
+        plain = bytearray(length)
+        return memoryview(plain)[: cramjam.snappy.decompress_raw_into(payload, plain)]
     except cramjam.DecompressionError as error:
         raise _damaged(Codec.CODEC_SNAPPY, error) from None
 
 
 def _damaged(codec: int, error: Exception) -> ApiError:
     return ApiError(pb.ERROR_CODE_INVALID_RECORD, f"the payload does not decompress with {NAMES[codec]}: {error}")  # type: ignore[index]
-
-
-def _too_large() -> ApiError:
-    return ApiError(
-        pb.ERROR_CODE_MESSAGE_TOO_LARGE, f"the payload decompresses to more than {DECOMPRESSED_MAX_BYTES} bytes"
-    )

@@ -1,35 +1,42 @@
-"""The door: what a producer's batch must be before it may enter the log (protocol.md section 1).
+"""The door: what a producer's batch must be before it may enter the log (docs/protocols.md section 1).
 
-Each payload is checked once, in C: bounded decompression, a typed parse, a checksum. Then the producer's bytes are
-stored as they are. Python touches single records only in compacted topics, where each needs a key.
+Each payload is looked at once: bounded decompression, one walk over its records, a checksum. Then the producer's bytes
+are stored as they are. Whatever the header says is checked or made anew: a log holds nothing that only a client says.
+
+A small request may ask for much work, so that is bounded twice: by what a batch may unfold to at all, and by what is
+done on the event loop (`OnLoop`); what needs more raises `Heavy` and is admitted in a thread.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from google.protobuf.message import DecodeError
-
 from node.broker import codecs
 from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.protocol import records
 from ottla.protocol.batch import (
     ATTR_CODEC_MASK,
     ATTR_LOG_APPEND_TIME,
-    HEADER_BYTES,
     PAYLOAD_COMPRESSED,
     PAYLOAD_RECORDS,
     BatchHeader,
+    stored_bytes,
 )
 from ottla.protocol.checksum import crc32c
 from ottla.protocol.errors import ApiError
+from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
+from ottla.protocol.walk import NO_KEY, WRONG_OFFSET, Malformed, Plain
 from ottla.v1 import error_pb2 as pb
-from ottla.v1.record_pb2 import Records
 
 _PRODUCER_BITS: Final = ATTR_CODEC_MASK | ATTR_LOG_APPEND_TIME
-_PREFIX_BYTES_MAX: Final = 12
-"""Outer tag and length, payload tag and length: what a batch needs beside header and payload, at most."""
+_INT64_MAX: Final = (1 << 63) - 1
+_INT64_MIN: Final = -(1 << 63)
+EPOCH_MAX: Final = (1 << 15) - 1
+"""The largest producer epoch, Kafka's: a batch can be told to clients that know 16 bits of it."""
 
-_ERRORS_NAMED_MAX: Final = 100
+LOOP_PLAIN_BYTES: Final = 1024 * 1024
+_LOOP_FREE_BYTES: Final = 64 * 1024
+_LOOP_UNFOLDING: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +57,63 @@ class Admitted(NamedTuple):
     header: BatchHeader
     payload: bytes
     payload_field: int
+    rules: DoorRules
 
 
 class InvalidRecords(ApiError):
-    """INVALID_RECORD that names the records at fault: (index in the batch, what is wrong with it) (KIP-467)."""
+    """A refusal that names the records at fault: (index in the batch, what is wrong with it) (KIP-467)."""
 
-    def __init__(self, message: str, record_errors: Sequence[tuple[int, str]]) -> None:
-        super().__init__(pb.ERROR_CODE_INVALID_RECORD, message)
+    def __init__(
+        self, message: str, record_errors: Sequence[tuple[int, str]], code: int = pb.ERROR_CODE_INVALID_RECORD
+    ) -> None:
+        super().__init__(code, message)
         self.record_errors = list(record_errors)
 
 
-def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int) -> Admitted:
-    """Checks a produced batch. `now_ms` is wall-clock time. Raises ApiError: INVALID_RECORD, MESSAGE_TOO_LARGE,
-    INVALID_TIMESTAMP or UNSUPPORTED_COMPRESSION_TYPE, with what was wrong. Without side effects."""
+class Heavy(Exception):
+    """The batch needs more work than there is room for on the loop: admit it in a thread."""
+
+
+class OnLoop:
+    """How much of one request may be looked at on the event loop: plain bytes to be unfolded, records to be walked."""
+
+    __slots__ = ("plain_bytes", "records")
+
+    def __init__(
+        self, plain_bytes: int = LOOP_PLAIN_BYTES, records: int = 200_000 if records.HELPED else 10_000
+    ) -> None:
+        self.plain_bytes = plain_bytes
+        self.records = records
+
+    def unfold(self, codec: int, payload: bytes) -> memoryview:
+        """The plain payload. What unfolds to much more than was sent is not for the loop: it costs its sender little.
+        Raises Heavy, ApiError."""
+        room = min(self.plain_bytes, _LOOP_FREE_BYTES + _LOOP_UNFOLDING * len(payload))
+        plain = codecs.decompress_within(codec, payload, room) if room > 0 else None
+        self.plain_bytes -= room if plain is None else len(plain)
+        if plain is None:
+            raise Heavy
+        return plain
+
+    def fold(self, plain_bytes: int) -> None:
+        """Makes sure that so much may be compressed. Raises Heavy."""
+        if plain_bytes > self.plain_bytes:
+            raise Heavy
+        self.plain_bytes -= plain_bytes
+
+    def walked(self, count: int) -> None:
+        """Takes note of records. Raises Heavy if there were more than there was room for."""
+        if count > self.records:
+            raise Heavy
+        self.records -= count
+
+
+def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop | None = None) -> Admitted:
+    """Checks a produced batch. `now_ms` is wall-clock time, `on_loop` None: this is a thread. Without side effects.
+
+    Raises ApiError with what was wrong: INVALID_RECORD, INVALID_TIMESTAMP, MESSAGE_TOO_LARGE, CORRUPT_MESSAGE or
+    UNSUPPORTED_COMPRESSION_TYPE; and Heavy, if there is `on_loop`.
+    """
     attributes = batch.attributes
     if attributes & ~_PRODUCER_BITS:
         raise _invalid(
@@ -70,35 +121,36 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int) -> Admitted:
         )
     codec = attributes & ATTR_CODEC_MASK
     payload, payload_field = _payload(batch, codec)
-    size = HEADER_BYTES + _PREFIX_BYTES_MAX + len(payload)
-    if size > rules.max_message_bytes:
-        raise ApiError(
-            pb.ERROR_CODE_MESSAGE_TOO_LARGE,
-            f"the batch has {size} bytes, max.message.bytes of the topic is {rules.max_message_bytes}",
-        )
-    plain = payload if codec == 0 else codecs.decompress(codec, payload)
-    count = _parse(plain, rules)
+    _check_size(payload_field, len(payload), rules)
+    try:
+        if codec == 0:
+            plain: Plain = payload
+        elif on_loop is None:
+            plain = codecs.decompress(codec, payload, PLAIN_MAX_BYTES)
+        else:
+            plain = on_loop.unfold(codec, payload)
+        count, base_timestamp, max_timestamp = _look(batch, plain, rules, now_ms, on_loop)
+    except ApiError:
+        # What is wrong with it may have happened on the way: then it is to be sent again.
+        _check_crc(batch, payload)
+        raise
     if batch.record_count not in (0, count) or batch.last_offset_delta not in (0, count - 1):
         raise _invalid(
             f"record_count {batch.record_count} and last_offset_delta {batch.last_offset_delta} do not fit the "
             f"{count} records of the payload"
         )
-    base_timestamp, max_timestamp = _times(batch, rules, now_ms)
     payload_crc = batch.payload_crc  # checked by the append, which needs the checksum anyway
     if rules.compression_codec is not None and rules.compression_codec != codec:
-        if payload_crc not in (0, crc32c(payload)):
-            raise _invalid(f"payload_crc {payload_crc:#010x} is not that of the {len(payload)} payload bytes")
+        _check_crc(batch, payload)
         codec, payload_crc = rules.compression_codec, 0
-        payload, payload_field = (
-            (codecs.compress(codec, plain), PAYLOAD_COMPRESSED) if codec else (plain, PAYLOAD_RECORDS)
-        )
-    producer_id, producer_epoch, base_sequence = batch.producer_id, batch.producer_epoch, batch.base_sequence
-    if producer_id <= 0:
-        if producer_id < 0:
-            raise _invalid(f"producer_id {producer_id}: ids start at 1, 0 means none")
-        producer_epoch = base_sequence = 0
-    elif producer_epoch < 0 or base_sequence < 0:
-        raise _invalid(f"producer_epoch {producer_epoch} and base_sequence {base_sequence} must not be negative")
+        if codec:
+            if on_loop is not None:
+                on_loop.fold(len(plain))
+            payload, payload_field = codecs.compress(codec, plain), PAYLOAD_COMPRESSED
+        else:
+            _check_size(PAYLOAD_RECORDS, len(plain), rules)
+            payload, payload_field = bytes(plain), PAYLOAD_RECORDS
+    producer_id, producer_epoch, base_sequence = _producer(batch)
     header = BatchHeader(
         base_offset=0,
         leader_epoch=0,
@@ -112,7 +164,42 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int) -> Admitted:
         base_sequence=base_sequence,
         payload_crc=payload_crc,
     )
-    return Admitted(header, payload, payload_field)
+    return Admitted(header, payload, payload_field, rules)
+
+
+def _producer(batch: RecordBatchView) -> tuple[int, int, int]:
+    """(producer id, epoch, base sequence); without an id the others mean nothing."""
+    producer_id, epoch, sequence = batch.producer_id, batch.producer_epoch, batch.base_sequence
+    if producer_id == 0:
+        return 0, 0, 0
+    if producer_id < 0:
+        raise _invalid(f"producer_id {producer_id}: ids start at 1, 0 means none")
+    if not 0 <= epoch <= EPOCH_MAX or sequence < 0:
+        raise _invalid(
+            f"producer_epoch {epoch} must be 0 to {EPOCH_MAX} and base_sequence {sequence} must not be negative"
+        )
+    return producer_id, epoch, sequence
+
+
+def _check_size(payload_field: int, payload_bytes: int, rules: DoorRules) -> None:
+    size = stored_bytes(payload_field, payload_bytes)
+    if size > rules.max_message_bytes:
+        raise ApiError(
+            pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+            f"the batch has {size} bytes, max.message.bytes of the topic is {rules.max_message_bytes}",
+        )
+
+
+def _check_crc(batch: RecordBatchView, payload: bytes) -> None:
+    if batch.payload_crc not in (0, crc32c(payload)):
+        raise corrupt(batch.payload_crc, len(payload))
+
+
+def corrupt(payload_crc: int, payload_bytes: int) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_CORRUPT_MESSAGE,
+        f"payload_crc {payload_crc:#010x} is not that of the {payload_bytes} payload bytes that arrived",
+    )
 
 
 def _payload(batch: RecordBatchView, codec: int) -> tuple[bytes, int]:
@@ -130,48 +217,81 @@ def _payload(batch: RecordBatchView, codec: int) -> tuple[bytes, int]:
     raise _invalid(f"a producer may not send a payload of kind {kind}")
 
 
-def _parse(plain: bytes, rules: DoorRules) -> int:
+def _look(
+    batch: RecordBatchView, plain: Plain, rules: DoorRules, now_ms: int, on_loop: OnLoop | None
+) -> tuple[int, int, int]:
+    """One walk over the records: (count, base timestamp, max timestamp)."""
+    count_max = RECORDS_MAX if on_loop is None else min(RECORDS_MAX, max(on_loop.records, 0))
     try:
-        records = Records.FromString(plain).records
-    except DecodeError:
-        raise _invalid(f"the {len(plain)} payload bytes are not a Records message") from None
-    if not records:
+        count, lowest, highest, faulty, faults = records.walk(
+            plain, count_max, _INT64_MIN, _INT64_MAX, rules.keys_required
+        )
+    except Malformed as error:
+        raise _invalid(f"the {len(plain)} bytes of plain payload are not a Records message: {error}") from None
+    if on_loop is not None:
+        on_loop.walked(count)
+    if count > RECORDS_MAX:
+        raise ApiError(
+            pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+            f"the batch has more than {RECORDS_MAX} records; send fewer in one batch",
+        )
+    if not count:
         raise _invalid("the batch has no records")
-    if rules.keys_required:
-        keyless = [index for index, record in enumerate(records) if not record.HasField("key")]
-        if keyless:
-            raise InvalidRecords(
-                f"{len(keyless)} of {len(records)} records have no key, the first is number {keyless[0]}; a compacted "
-                "topic keeps the last record of each key",
-                [(index, "it has no key") for index in keyless[:_ERRORS_NAMED_MAX]],
-            )
-    return len(records)
-
-
-def _times(batch: RecordBatchView, rules: DoorRules, now_ms: int) -> tuple[int, int]:
-    """(base, max) timestamp; 0 means not given. Header times are authoritative, records are not looked at."""
+    if faulty:
+        raise _faulty(count, faulty, faults)
     if rules.log_append_time:
-        return now_ms, now_ms
-    base = batch.base_timestamp or batch.max_timestamp or now_ms
-    latest = batch.max_timestamp or max(base, now_ms)
-    if base < 0 or latest < base:
-        raise ApiError(
-            pb.ERROR_CODE_INVALID_TIMESTAMP,
-            f"base_timestamp {base} and max_timestamp {latest} must not be negative, nor the second below the first",
+        return count, now_ms, now_ms
+    base = batch.base_timestamp
+    if base == 0:
+        # What only says when its latest record was says when all were. What says nothing is of now.
+        base = batch.max_timestamp - highest if batch.max_timestamp else now_ms
+    earliest = max(0, now_ms - rules.timestamp_before_max_ms)
+    latest = min(_INT64_MAX, now_ms + rules.timestamp_after_max_ms)
+    if not 0 <= base <= _INT64_MAX:
+        raise ApiError(pb.ERROR_CODE_INVALID_TIMESTAMP, f"base_timestamp {base} must not be negative")
+    if base + lowest < earliest or base + highest > latest:
+        raise _mistimed(plain, base, earliest, latest, rules, now_ms)
+    return count, base, base + highest
+
+
+def _faulty(count: int, faulty: int, faults: Sequence[tuple[int, int]]) -> InvalidRecords:
+    texts = {
+        NO_KEY: "it has no key",
+        WRONG_OFFSET: "its offset_delta is not its place in the batch",
+    }
+    index, kind = faults[0]
+    rule = (
+        "a compacted topic keeps the last record of each key"
+        if kind == NO_KEY
+        else "leave offset_delta out: offsets are the leader's"
+    )
+    return InvalidRecords(
+        f"{faulty} of {count} records are refused, the first is number {index}: {texts[kind]}; {rule}",
+        [(index, texts[kind]) for index, kind in faults],
+    )
+
+
+def _mistimed(plain: Plain, base: int, earliest: int, latest: int, rules: DoorRules, now_ms: int) -> InvalidRecords:
+    """Names the records whose time is out of bounds: a second walk, for those who need it."""
+    bounds = (max(earliest - base, _INT64_MIN), min(latest - base, _INT64_MAX))
+    count, _, _, faulty, faults = records.walk(plain, RECORDS_MAX, *bounds, False)
+    first = faults[0][0]
+    found = records.find(plain, first, _INT64_MIN)
+    at = base + (found[3] if found is not None else 0)
+    if at < 0 or at > _INT64_MAX:
+        rule = "times are 0 to 2^63 - 1"
+    elif at > latest:
+        rule = (
+            f"that is {at - now_ms} ms ahead of the leader's clock; message.timestamp.after.max.ms is "
+            f"{rules.timestamp_after_max_ms}"
         )
-    if latest - now_ms > rules.timestamp_after_max_ms:
-        raise ApiError(
-            pb.ERROR_CODE_INVALID_TIMESTAMP,
-            f"max_timestamp {latest} is {latest - now_ms} ms ahead of the leader's clock; "
-            f"message.timestamp.after.max.ms is {rules.timestamp_after_max_ms}",
-        )
-    if now_ms - base > rules.timestamp_before_max_ms:
-        raise ApiError(
-            pb.ERROR_CODE_INVALID_TIMESTAMP,
-            f"base_timestamp {base} is {now_ms - base} ms old; "
-            f"message.timestamp.before.max.ms is {rules.timestamp_before_max_ms}",
-        )
-    return base, latest
+    else:
+        rule = f"that is {now_ms - at} ms old; message.timestamp.before.max.ms is {rules.timestamp_before_max_ms}"
+    return InvalidRecords(
+        f"{faulty} of {count} records have a timestamp out of bounds, the first is number {first} of {at} ms: {rule}",
+        [(index, "its timestamp is out of bounds") for index, _ in faults],
+        pb.ERROR_CODE_INVALID_TIMESTAMP,
+    )
 
 
 def _invalid(message: str) -> ApiError:

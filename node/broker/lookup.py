@@ -79,4 +79,4 @@ def _batch(data: bytes, at: int) -> BatchAt:
 def _plain(data: bytes, batch: BatchAt) -> bytes:
     _, payload = batch.payload(data)
     codec = batch.header.codec
-    return bytes(payload) if codec == Codec.CODEC_NONE else codecs.decompress(codec, bytes(payload))
+    return bytes(payload) if codec == Codec.CODEC_NONE else bytes(codecs.decompress(codec, payload))

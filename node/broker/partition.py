@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import structlog
 
 from node.broker import refusals
-from node.broker.door import admit
+from node.broker.door import Admitted, OnLoop, admit, corrupt
 from node.broker.host import ACKS_ALL, WITHHELD, Appended, Host, ReadResult, Watcher
 from node.broker.lookup import record_at
 from node.broker.producers import ProducerTable, StoredBatch
@@ -190,14 +190,25 @@ class Partition:
             raise refusals.other_epoch(self.name, leader.leader_epoch, current_leader_epoch, self._leader_hint())
         return leader
 
-    def append(self, batch: RecordBatchView, *, acks: int, current_leader_epoch: int | None, now_ms: int) -> Appended:
-        """Checks and appends a producer's batch. Raises ApiError; nothing is appended then."""
+    def append(
+        self,
+        batch: RecordBatchView,
+        *,
+        acks: int,
+        current_leader_epoch: int | None,
+        now_ms: int,
+        on_loop: OnLoop | None = None,
+        admitted: Admitted | None = None,
+    ) -> Appended:
+        """Checks and appends a producer's batch. `admitted`: what a thread made of it, if the rules of the topic are
+        still the same. Raises ApiError, or Heavy if there is not so much room `on_loop`; nothing is appended then."""
         leader = self.leading(current_leader_epoch)
         if acks == ACKS_ALL and not leader.enough_in_sync:
             raise refusals.not_enough_replicas(self.name, leader)
         if self.disk_full_at:
             raise refusals.disks_full(self.name, self.disk_full_at)
-        admitted = admit(batch, self.settings.door, now_ms)
+        if admitted is None or admitted.rules is not self.settings.door:
+            admitted = admit(batch, self.settings.door, now_ms, on_loop)
         header = admitted.header
         if header.producer_id:
             stored = self.producers.check(header)
@@ -207,8 +218,8 @@ class Partition:
             result = self.log.append_as_leader(
                 header, admitted.payload, admitted.payload_field, leader_epoch=leader.leader_epoch, now_ms=now_ms
             )
-        except CorruptBatch as error:
-            raise ApiError(pb.ERROR_CODE_INVALID_RECORD, str(error)) from None
+        except CorruptBatch:
+            raise corrupt(header.payload_crc, len(admitted.payload)) from None
         except BatchTooLarge as error:
             raise ApiError(pb.ERROR_CODE_MESSAGE_TOO_LARGE, str(error)) from None
         except StorageError as error:

@@ -85,9 +85,9 @@ class ProducerTable:
             if stored.base_sequence == sequence and stored.last_sequence == header.last_sequence:
                 return stored
         oldest = producer.batches[0].base_sequence
-        # Nothing lies before an epoch's first batch, however the numbers wrap: "stored" would be a lie.
-        is_first = oldest == 0 and len(producer.batches) < BATCHES_REMEMBERED
-        if not is_first and 0 < (oldest - header.last_sequence) % _SEQUENCES < _SEQUENCES // 2:
+        # "Stored" must never be said of what is not. An epoch starts at 0 here, so numbers below the oldest remembered
+        # one were used; but one that is more than half of all numbers away may as well lie ahead, past the wrap.
+        if sequence <= header.last_sequence < oldest and oldest - header.last_sequence < _SEQUENCES // 2:
             raise ApiError(
                 pb.ERROR_CODE_DUPLICATE_SEQUENCE_NUMBER,
                 f"sequence {sequence} of producer {producer_id} was stored before; only the last {BATCHES_REMEMBERED} "

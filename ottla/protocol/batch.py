@@ -174,6 +174,17 @@ def stamp_batch(
     return b"".join((b"\x0a", varint(size), head, payload_prefix))
 
 
+def stored_bytes(payload_field: int, payload_bytes: int) -> int:
+    """How many bytes a batch with such a payload has in the log, its outer tag and length included: what
+    max.message.bytes limits."""
+    size = HEADER_BYTES + _varint_bytes(payload_field << 3 | 2) + _varint_bytes(payload_bytes) + payload_bytes
+    return 1 + _varint_bytes(size) + size
+
+
+def _varint_bytes(value: int) -> int:
+    return (value.bit_length() + 6) // 7 or 1
+
+
 _EXTENT: Final = struct.Struct("<BIBIBqBiBIBIBI")
 EXTENT_BYTES: Final = 11 + _EXTENT.size
 """What `read_extent` may need to see of a batch, its tag and the longest length prefix included."""

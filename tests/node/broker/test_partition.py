@@ -224,7 +224,7 @@ class TestAppend:
 
     def test_a_wrong_payload_checksum_is_refused(self, partition: Partition) -> None:
         lead(partition)
-        assert refused(lambda: append(partition, b"a", payload_crc=1)).code == pb.ERROR_CODE_INVALID_RECORD
+        assert refused(lambda: append(partition, b"a", payload_crc=1)).code == pb.ERROR_CODE_CORRUPT_MESSAGE
         assert partition.log.log_end_offset == 0
 
     def test_a_refused_batch_leaves_no_trace_in_the_producer_table(self, partition: Partition) -> None:

@@ -19,6 +19,7 @@ PRODUCERS = "node/broker/producers.py"
 STREAMS = "node/broker/replication.py"
 FETCHER = "node/broker/fetcher.py"
 BROKER = "node/broker/broker.py"
+DOOR = "node/broker/door.py"
 
 
 class Bug(NamedTuple):
@@ -36,6 +37,7 @@ RULES = "test_replica.py"
 ONE = "test_partition.py"
 SEQUENCES = "test_producers.py"
 HAZARDS = "test_hazards.py"
+DOORS = "test_door.py"
 
 BUGS = [
     Bug(
@@ -234,6 +236,49 @@ BUGS = [
         "expected = (last.last_sequence + 1) % _SEQUENCES",
         "expected = last.last_sequence % _SEQUENCES",
         SEQUENCES,
+    ),
+    Bug(
+        "a sequence far ahead is called stored",
+        PRODUCERS,
+        "if sequence <= header.last_sequence < oldest and oldest - header.last_sequence < _SEQUENCES // 2:",
+        "if 0 < (oldest - header.last_sequence) % _SEQUENCES < _SEQUENCES // 2:",
+        SEQUENCES,
+    ),
+    Bug(
+        "a wrong offset delta is stored",
+        DOOR,
+        "    if faulty:\n        raise _faulty",
+        "    if False:\n        raise _faulty",
+        DOORS,
+    ),
+    Bug(
+        "no record's time is looked at",
+        DOOR,
+        "if base + lowest < earliest or base + highest > latest:",
+        "if False:",
+        DOORS,
+    ),
+    Bug(
+        "the header's latest time is believed",
+        DOOR,
+        "return count, base, base + highest",
+        "return count, base, batch.max_timestamp",
+        DOORS,
+    ),
+    Bug("records are not counted", DOOR, "if count > RECORDS_MAX:", "if False:", DOORS),
+    Bug(
+        "the plain size is not bounded",
+        DOOR,
+        "codecs.decompress(codec, payload, PLAIN_MAX_BYTES)",
+        "codecs.decompress(codec, payload)",
+        DOORS,
+    ),
+    Bug(
+        "what was damaged on the way is refused for good",
+        DOOR,
+        "        _check_crc(batch, payload)\n        raise\n",
+        "        raise\n",
+        DOORS,
     ),
     Bug(
         "a stream's broker epoch is not compared",

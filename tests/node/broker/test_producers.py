@@ -88,6 +88,29 @@ def test_nothing_was_stored_before_the_first_batch() -> None:
     assert log.refused(header(2**31 - 3, 3)) == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
+@pytest.mark.parametrize("ahead", [2**30 - 1, 2**30, 2**30 + 1, 2**31 - 20, 2**31 - 10])
+@pytest.mark.parametrize("start", [0, 50, 2**30, 2**31 - 30])
+def test_nothing_ahead_is_ever_called_stored(start: int, ahead: int) -> None:
+    # Told "stored before", a producer drops the batch: that must be true.
+    log = Log()
+    log.table.appended(header(0, 2), 0, 0)
+    log.table.appended(header(start, 10), 2, 0)
+    for at in range(5):
+        log.table.appended(header((start + 10 + at) % 2**31), 12 + at, 0)
+    sequence = (start + 15 + ahead) % 2**31
+    known = 0 <= start + 10 - (sequence + 3) < 2**30  # used in this epoch: it started at 0
+    batch = header(sequence, 3)
+    wanted = pb.ERROR_CODE_DUPLICATE_SEQUENCE_NUMBER if known else pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log.refused(batch) == wanted
+
+
+def test_a_batch_whose_numbers_wrap_is_not_behind() -> None:
+    log = Log()
+    for index in range(10):
+        log.send(header(index))
+    assert log.refused(header(2**31 - 3, 5)) == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
 def test_a_batch_that_overlaps_a_stored_one_is_out_of_order() -> None:
     log = Log()
     log.send(header(0, 3))
