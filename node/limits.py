@@ -8,6 +8,7 @@ import os
 from typing import Final, NamedTuple
 
 from ottla.protocol.errors import ApiError
+from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
 from ottla.v1 import error_pb2 as pb
 
 MIB: Final = 2**20
@@ -80,6 +81,10 @@ BOUNDS: Final = (
         "`socket.request.max.bytes`; far above it gRPC itself answers RESOURCE_EXHAUSTED",
         "MESSAGE_TOO_LARGE",
         "send less at once, or raise the setting",
+    ),
+    Bound("records of a batch", f"{RECORDS_MAX}", "MESSAGE_TOO_LARGE", "split the batch"),
+    Bound(
+        "bytes of a batch after decompression", f"{PLAIN_MAX_BYTES} (32 MiB)", "MESSAGE_TOO_LARGE", "split the batch"
     ),
     Bound(
         "streams and calls under way at once, per connection of a client",

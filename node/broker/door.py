@@ -1,4 +1,4 @@
-"""The door: what a producer's batch must be before it may enter the log (docs/protocols.md section 1).
+"""The door: what a producer's batch must be before it may enter the log (docs/protocol.md section 1).
 
 Each payload is looked at once: bounded decompression, one walk over its records, a checksum. Then the producer's bytes
 are stored as they are. Whatever the header says is checked or made anew: a log holds nothing that only a client says.
