@@ -17,6 +17,8 @@ class Disk(ForgetfulFileSystem):
         super().__init__(seed)
         self.trace = _Nothing()  # type: ignore[assignment]
         self.slow_ms = 0.0
+        self.hung_until_ms: dict[str, float] = {}
+        """Directories of logs whose syncs do not come back before."""
 
     def power_loss(self, crash_at: int | None = None) -> "Disk":
         after = Disk(self.rng.randrange(2**32))
@@ -70,6 +72,21 @@ class Disk(ForgetfulFileSystem):
         self._fail.clear()
         self.capacity_bytes = None
         self.slow_ms = 0.0
+        self.hung_until_ms.clear()
+        for node in self.inodes():
+            node.failing = False
+
+    def lose(self, directory: str) -> None:
+        """Whatever touches the files that are in it fails with EIO."""
+        for node in self._directory(directory).entries.values():
+            if isinstance(node, _Inode):
+                node.failing = True
+
+    def remove(self, directory: str) -> None:
+        """Somebody else deletes it; who has its files open goes on writing to them."""
+        parent, name = self._parent(directory)
+        parent.entries.pop(name)
+        parent.durable.pop(name, None)
 
     def rot(self, path: str, rng: Random) -> bool:
         """Flips a bit in the cold part of a file; False where there is none."""

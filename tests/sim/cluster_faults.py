@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from storage.durable import read_durable
 from storage.errors import CorruptFile
 from tests.sim.cluster_net import LinkFaults
-from tests.sim.cluster_node import DIRECTORY, SESSION_MS, Node
+from tests.sim.cluster_node import DIRECTORY, LAG_MS, SESSION_MS, Node
 
 if TYPE_CHECKING:
     from tests.sim.cluster_sim import ClusterSim
@@ -40,6 +40,8 @@ KINDS: Final = (
     "slow disk",
     "disk full",
     "disk error",
+    "log lost",
+    "syncs of a log hang",
     "rot",
     "wipe",
     "clock jump",
@@ -49,6 +51,7 @@ KINDS: Final = (
     "freeze client",
     "cut client",
     "move coordinator",
+    "producers pause",
 )
 
 
@@ -79,7 +82,7 @@ class Swarm:
         for kind in ("kill leader", "freeze leader", "isolate leader"):
             if not kinds:
                 kinds[kind] = 1.0
-        damage = kinds.keys() & {"wipe", "rot", "disk error"}
+        damage = kinds.keys() & {"wipe", "rot", "disk error", "log lost"}
         if damage and flush == "replica":
             kinds.pop("power", None)
             kinds.pop("power of all", None)
@@ -366,7 +369,7 @@ class Faults:
     def _room_again(self, node: Node) -> None:
         node.disk.capacity_bytes = None
 
-    def _damageable(self) -> Node | None:
+    def _damageable(self) -> Node:
         """Without a good copy elsewhere no verdict means anything, so it is one node per run."""
         if self.victim is None:
             self.victim = self._any()
@@ -374,17 +377,41 @@ class Faults:
 
     def _disk_error(self) -> bool:
         node = self._damageable()
-        if node is None or not node.up or node.plane is None:
+        if not node.up or node.plane is None:
             return False
         self.sim.invariants.disk_lost(node)
         operation = node.disk.fail_next(self.rng)
         self.sim.world.note(f"the next {operation} of {node.name} fails")
         return True
 
+    def _log_lost(self) -> bool:
+        """One partition on one node: its directory is deleted, or its part of the disk fails."""
+        node = self._damageable()
+        keys = [key for key in node.partitions if key in self.sim.invariants.truths]
+        if not node.up or not keys:
+            return False
+        directory = node.partitions[self.rng.choice(sorted(keys))].log.directory
+        if not _is_there(node, directory):
+            return False
+        self.sim.invariants.disk_lost(node)
+        gone = self.rng.random() < 0.5
+        self.sim.world.note(f"{directory} of {node.name} {'is deleted' if gone else 'fails'}")
+        (node.disk.remove if gone else node.disk.lose)(directory)
+        return True
+
+    def _syncs_of_a_log_hang(self) -> bool:
+        node = self._any()
+        keys = [key for key in node.partitions if key in self.sim.invariants.truths]
+        if not node.up or not keys:
+            return False
+        directory = node.partitions[self.rng.choice(sorted(keys))].log.directory
+        time_ms = self.rng.choice((LAG_MS // 2, 3 * LAG_MS, 6 * LAG_MS))
+        self.sim.world.note(f"syncs of {directory} on {node.name} hang for {time_ms} ms")
+        node.disk.hung_until_ms[directory] = self.sim.world.now_ms + time_ms
+        return True
+
     def _rot(self) -> bool:
         node = self._damageable()
-        if node is None:
-            return False
         paths = self._segment_files(node)
         if not paths:
             return False
@@ -412,7 +439,7 @@ class Faults:
 
     def _wipe(self) -> bool:
         node = self._damageable()
-        if node is None or not node.up:
+        if not node.up:
             return False
         self.sim.invariants.disk_lost(node)
         self.crash(node, power=False, down_ms=self.rng.choice((200, 1500)))
@@ -424,6 +451,12 @@ class Faults:
 
     def _client(self) -> str:
         return self.rng.choice([name for name in self.sim.workload.processes if name != "admin"])
+
+    def _producers_pause(self) -> None:
+        """Nothing is written: what only the next write would mend shows."""
+        time_ms = self.rng.choice((1000, 2500, 4000))
+        self.sim.world.note(f"producers pause for {time_ms} ms")
+        self.sim.workload.paused_until_ms = self.sim.world.now_ms + time_ms
 
     def _kill_client(self) -> None:
         name = self._client()
@@ -446,3 +479,11 @@ class Faults:
         if members:
             self.sim.workload.kill(self.rng.choice(members))
         return self.crash(self._leader("__consumer_offsets"))
+
+
+def _is_there(node: Node, directory: str) -> bool:
+    try:
+        node.disk.listdir(directory)
+    except OSError:
+        return False
+    return True

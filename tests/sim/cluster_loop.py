@@ -114,7 +114,7 @@ class Process:
         self.frozen_until_ms = 0.0
         self.wall_offset_ms = 0
         self.loops: list[SimLoop] = []
-        self.job_delay_ms: Callable[[], float] = lambda: 0.1
+        self.job_delay_ms: Callable[[Callable[..., Any]], float] = lambda job: 0.1
 
     @property
     def frozen(self) -> bool:
@@ -289,7 +289,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             else:
                 future.set_result(result)
 
-        self.world.scheduler.after(self.process.job_delay_ms(), self.execute, job)
+        self.world.scheduler.after(self.process.job_delay_ms(func), self.execute, job)
         return future
 
     def get_debug(self) -> bool:

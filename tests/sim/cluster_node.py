@@ -101,10 +101,11 @@ class Node(Process):
         self.sync_ms = 0.3
         self.job_delay_ms = self._job_delay_ms
 
-    def _job_delay_ms(self) -> float:
-        if self.disk.slow_ms:
-            return 0.05 + self.rng.expovariate(1 / self.disk.slow_ms)
-        return 0.05 + self.rng.expovariate(1 / self.sync_ms)
+    def _job_delay_ms(self, job: Callable[..., Any]) -> float:
+        ticket = getattr(job, "__self__", None)
+        hung_until_ms = self.disk.hung_until_ms.get(getattr(ticket, "log_directory", ""), 0.0)
+        waits_ms = max(0.0, hung_until_ms - self.world.now_ms)
+        return waits_ms + 0.05 + self.rng.expovariate(1 / (self.disk.slow_ms or self.sync_ms))
 
     # --- life
 

@@ -29,6 +29,7 @@ from node.metadata.image import NO_LEADER
 from ottla.verify.checker import check
 from tests.sim.cluster_faults import Faults, Swarm
 from tests.sim.cluster_invariants import Invariants, Truth
+from tests.sim.cluster_liveness import Liveness
 from tests.sim.cluster_loop import SimLoop, Violation, World, virtual
 from tests.sim.cluster_net import Network
 from tests.sim.cluster_node import Node, installed
@@ -72,6 +73,7 @@ class ClusterSim:
         self.invariants = Invariants(self.world, self.nodes, self.counts)
         self.log.on_image = self.invariants.on_image
         self.world.after_event = self.invariants.after
+        self.liveness = Liveness(self.world, self.nodes)
         self.heals = 0
         self.healing = False
         self.faults = Faults(self, Random(f"{seed} faults"))
@@ -101,6 +103,7 @@ class ClusterSim:
         self.log.start()
         for each in self.nodes.values():
             each.start()
+        self.liveness.start()
         world.run_until(CALM_MS)
         self.workload.start()
         world.run_until(2 * CALM_MS)

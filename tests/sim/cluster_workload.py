@@ -69,6 +69,7 @@ class Workload:
         self.last_of_key: dict[bytes, int] = {}
         self.processes: dict[str, ClientProcess] = {}
         self.writing = True
+        self.paused_until_ms = 0.0
         self.ending = False
         self.finals: dict[str, int] = {}
         self.unresolved: Counter[tuple[str, int]] = Counter()
@@ -143,6 +144,10 @@ class Workload:
 
     async def _sleep(self, mean_ms: float) -> None:
         await asyncio.sleep(self.rng.expovariate(1 / mean_ms) / 1000)
+
+    async def _pause(self) -> None:
+        if self.paused_until_ms > self.sim.world.now_ms and self.writing:
+            await asyncio.sleep((self.paused_until_ms - self.sim.world.now_ms) / 1000)
 
     async def _forever(self) -> None:
         await asyncio.get_running_loop().create_future()
@@ -255,6 +260,7 @@ class Workload:
                         pending.add(task)
                         task.add_done_callback(pending.discard)
                     await self._sleep(plan.send_ms)
+                    await self._pause()
                 while pending:
                     await asyncio.wait(pending)
         self.finals[name] = 1
@@ -302,6 +308,7 @@ class Workload:
             await producer.send("w", f"{name}-{self._values}")
             self.counts["sent with acks 0 or 1"] += 1
             await self._sleep(self.sim.swarm.send_ms * 2)
+            await self._pause()
 
     async def _produce_other(self, name: str, topic: str) -> None:
         async with Client(BOOTSTRAP, connect_timeout_ms=60_000) as client:
@@ -309,6 +316,7 @@ class Workload:
                 async with self._producer(client) as producer:
                     while self.writing:
                         await self._sleep(self.sim.swarm.send_ms * 2)
+                        await self._pause()
                         await self._send_other(producer, name, topic)
             except OttlaError as error:
                 self.counts[f"send on {topic}: {type(error).__name__}"] += 1

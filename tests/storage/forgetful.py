@@ -30,6 +30,7 @@ class _Inode:
     # Not synced: (position, bytes) of a write, (size, None) of a truncation; in order.
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
     locked: bool = False
+    failing: bool = False
 
     def units(self) -> list[tuple[int, int]]:
         """The smallest things that may be lost one by one: (number of the change, number of its sector)."""
@@ -145,6 +146,8 @@ class ForgetfulFile:
     def _node(self) -> _Inode:
         if self._inode is None:
             raise OSError(errno.EBADF, "the file is closed")
+        if self._inode.failing:
+            raise OSError(errno.EIO, "injected error of this file")
         return self._inode
 
     def write_at(self, position: int, buffers: Sequence[Buffer]) -> None:

@@ -1,0 +1,88 @@
+"""What must happen in time, whatever else goes wrong: looked at many times a second, on every node that runs.
+
+Judged by what a leader knows itself, so that no fault of the network or of another node excuses it: nothing may wait for
+an event that need not come.
+"""
+
+from typing import Any, Final
+
+from tests.sim.cluster_loop import Violation, World
+from tests.sim.cluster_node import LAG_MS, Node
+
+LOOK_MS: Final = 50
+SLACK_MS: Final = 250
+Key = tuple[bytes, int]
+
+
+class Liveness:
+    """See the module. A node that was frozen or whose loop hung gets its time anew."""
+
+    def __init__(self, world: World, nodes: dict[int, Node]) -> None:
+        self._world = world
+        self._nodes = nodes
+        self._marks: dict[tuple[int, Key], tuple[Any, float]] = {}
+        self._members: dict[tuple[int, Key, int], tuple[Any, int, float]] = {}
+
+    def start(self) -> None:
+        self._world.scheduler.after(LOOK_MS, self._look)
+
+    def _look(self) -> None:
+        self._world.scheduler.after(LOOK_MS, self._look)
+        for node in self._nodes.values():
+            loop = node.data_loop
+            runs = node.active and not node.frozen and loop is not None and loop.stalled_until_ms <= self._world.now_ms
+            for key, partition in node.partitions.items():
+                leader = partition.leader if runs and partition.offline is None and not partition.closed else None
+                self._mark(node, key, partition, leader)
+                for node_id in partition.state.replicas if partition.state is not None else ():
+                    self._member(node, key, partition, leader, node_id)
+
+    def _mark(self, node: Node, key: Key, partition: Any, leader: Any) -> None:
+        """The high watermark reaches what all of the ISR has within the lag time, though nobody writes or fetches."""
+        if leader is None or leader.pending is not None or leader.high_watermark >= _held_by_isr(leader):
+            self._marks.pop((node.node_id, key), None)
+            return
+        what = (leader, leader.high_watermark)
+        known, since_ms = self._marks.get((node.node_id, key), (None, 0.0))
+        if known != what:
+            self._marks[node.node_id, key] = (what, self._world.now_ms)
+        elif self._world.now_ms - since_ms > LAG_MS + SLACK_MS:
+            raise Violation(
+                f"{node.name}: the high watermark of {partition.name} stays at {leader.high_watermark}, all of the ISR "
+                f"{sorted(leader.isr)} has had {_held_by_isr(leader)} for {self._world.now_ms - since_ms:.0f} ms"
+            )
+
+    def _member(self, node: Node, key: Key, partition: Any, leader: Any, node_id: int) -> None:
+        """Who does not have what the leader had, under flush=ack synced, is out of the ISR within twice the lag time."""
+        at = (node.node_id, key, node_id)
+        if (
+            leader is None
+            or leader.pending is not None
+            or node_id not in leader.isr - {leader.node_id}
+            or not leader.isr <= leader.brokers.keys()
+        ):
+            self._members.pop(at, None)
+            return
+        what = (leader, leader.flush_ack)
+        known, wanted, since_ms = self._members.get(at, (None, 0, 0.0))
+        end = _end(leader, node_id)
+        if known != what or end >= wanted:
+            self._members[at] = (what, leader.log_end, self._world.now_ms)
+        elif self._world.now_ms - since_ms > 2 * LAG_MS + SLACK_MS:
+            raise Violation(
+                f"{node.name}: {node_id} is in the ISR of {partition.name} with {end} of {wanted} "
+                f"{'synced' if leader.flush_ack else 'fetched'} after {self._world.now_ms - since_ms:.0f} ms"
+            )
+
+
+def _end(leader: Any, node_id: int) -> int:
+    if node_id == leader.node_id:
+        return int(leader.synced_end if leader.flush_ack else leader.log_end)
+    progress = leader.progress(node_id)
+    end = None if progress is None else progress.synced_end if leader.flush_ack else progress.fetch_offset
+    return -1 if end is None else int(end)
+
+
+def _held_by_isr(leader: Any) -> int:
+    """-1 where the ISR is too small for the mark to move."""
+    return min(_end(leader, n) for n in leader.isr) if leader.enough_in_sync else -1
