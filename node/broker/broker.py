@@ -26,7 +26,7 @@ from node.broker.replica import IsrChange
 from node.broker.replication import FollowerStream
 from node.broker.settings import BrokerSettings, TopicSettings, topic_settings
 from node.broker.space import DiskGuard
-from node.broker.syncer import Syncer
+from node.broker.syncer import SYNCS_MAX, Syncer
 from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
@@ -108,9 +108,10 @@ class Broker:
         """Opens and recovers every log in the directory, then starts the background work. Raises OSError."""
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        self._sync_thread = ThreadPoolExecutor(1, "log-sync")
-        self._syncer = Syncer(self._sync_thread)
-        self._housekeeping = Housekeeping(self, self._sync_thread)
+        self._sync_threads = ThreadPoolExecutor(SYNCS_MAX, "log-sync")
+        self._checkpoint_thread = ThreadPoolExecutor(1, "checkpoint")
+        self._syncer = Syncer(self._sync_threads)
+        self._housekeeping = Housekeeping(self, self._checkpoint_thread)
         self._cleaner = Cleaner(self)
         checkpoints = self.directory.read_checkpoints()
         with ThreadPoolExecutor(RECOVERY_THREADS, "log-recovery") as threads:
@@ -128,6 +129,7 @@ class Broker:
                     self._not_opened(key, checkpoints.get(key), opened)
         self._spawn(self._isr.run(), "isr-sender")
         self._spawn(self._housekeeping.run(), "housekeeping")
+        self._spawn(self._housekeeping.checkpoints(), "checkpoints")
         self._spawn(self._cleaner.run(), "cleaner")
 
     async def stop(self) -> bool:
@@ -140,11 +142,12 @@ class Broker:
         for stream in list(self.streams):
             stream.close()
         await self._controller.close()
+        await self._syncer.stop()
         remembered = logs.checkpoints(self.partitions)
         for partition in self.partitions.values():
             partition.close(f"node {self.node_id} is stopping", pb.ERROR_CODE_NETWORK_EXCEPTION)
         clean = await self._loop.run_in_executor(
-            self._sync_thread,
+            self._checkpoint_thread,
             logs.close_partitions,
             self.directory,
             self.fs,
@@ -152,7 +155,8 @@ class Broker:
             remembered,
             self.clock_ms(),
         )
-        self._sync_thread.shutdown()
+        self._sync_threads.shutdown()
+        self._checkpoint_thread.shutdown()
         return clean and not self.offline
 
     @property
@@ -484,6 +488,9 @@ class Broker:
 
     def clock_ms(self) -> int:
         return time.monotonic_ns() // 1_000_000
+
+    def call_in(self, delay_ms: int, call: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(delay_ms / 1000, call)
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self.wall_skew_ms()

@@ -1,5 +1,7 @@
 """What a partition answers, and what it asks of the node it lives on."""
 
+from asyncio import TimerHandle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from node.broker.replica import IsrChange
@@ -57,6 +59,9 @@ class Host(Protocol):
 
     def clock_ms(self) -> int:
         """Monotonic time."""
+
+    def call_in(self, delay_ms: int, call: Callable[[], None]) -> TimerHandle:
+        """Calls once that time has passed, on the data loop."""
 
     def sync_soon(self, partition: "Partition") -> None:
         """The log has bytes that must become durable; `Partition.synced` follows."""

@@ -1,4 +1,4 @@
-"""What has to happen from time to time: time-outs, lagging replicas, checkpoints, retention, full disks."""
+"""What has to happen from time to time: time-outs, checkpoints, retention, full disks."""
 
 import asyncio
 import os
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TICK_MS: Final = 100
-LAG_CHECK_MS: Final = 1000
 PRODUCER_CHECK_MS: Final = 60_000
 FULL_RETENTION_MS: Final = 1000
 """How often a full disk is looked at for what may go: nobody can produce meanwhile."""
 
 
 class Housekeeping:
-    """One task of the broker's; what blocks goes to the sync thread."""
+    """Two tasks of the broker's: `run` never waits for the disk, `checkpoints` does, on a thread of its own."""
 
-    def __init__(self, broker: "Broker", sync_thread: ThreadPoolExecutor) -> None:
+    def __init__(self, broker: "Broker", thread: ThreadPoolExecutor) -> None:
         self._broker = broker
-        self._sync_thread = sync_thread
+        self._thread = thread
         self._active: dict[Partition, int] = {}
         self._guard = broker.guard
         self._refused = False
@@ -38,7 +37,6 @@ class Housekeeping:
         self._retained_ms = 0
         settings = broker.settings
         self._jobs: list[tuple[int, Callable[[], None]]] = [
-            (LAG_CHECK_MS, self._check_isrs),
             (settings.retention_check_interval_ms, self._retain),
             (settings.retention_check_interval_ms, broker.retry_offline),
             (PRODUCER_CHECK_MS, self._expire_producers),
@@ -49,7 +47,6 @@ class Housekeeping:
         broker = self._broker
         clock_ms = broker.clock_ms()
         due_ms = [clock_ms + interval_ms for interval_ms, _ in self._jobs]
-        checkpoint_ms = clock_ms
         while True:
             await asyncio.sleep(TICK_MS / 1000)
             clock_ms = broker.clock_ms()
@@ -61,14 +58,17 @@ class Housekeeping:
                 if clock_ms >= due_ms[index]:
                     due_ms[index] = clock_ms + interval_ms
                     job()
-            if clock_ms >= checkpoint_ms or self._checkpoint_wanted:
-                checkpoint_ms = clock_ms + broker.settings.high_watermark_checkpoint_interval_ms
-                await self._checkpoint()
 
-    def _check_isrs(self) -> None:
-        for partition in self._broker.partitions.values():
-            partition.shrink_isr()
-            partition.take_in()
+    async def checkpoints(self) -> None:
+        """Ends only by cancellation."""
+        broker = self._broker
+        due_ms = broker.clock_ms()
+        while True:
+            await asyncio.sleep(TICK_MS / 1000)
+            clock_ms = broker.clock_ms()
+            if clock_ms >= due_ms or self._checkpoint_wanted:
+                due_ms = clock_ms + broker.settings.high_watermark_checkpoint_interval_ms
+                await self._checkpoint()
 
     def _retain(self) -> None:
         self._retained_ms = self._broker.clock_ms()
@@ -144,7 +144,7 @@ class Housekeeping:
             broker.directory.write_checkpoints(checkpoints)
 
         try:
-            await asyncio.get_running_loop().run_in_executor(self._sync_thread, write)
+            await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except OSError as error:
             # Only time is lost: the next start scans more.
             log.warning("checkpoint_not_written", error=str(error))

@@ -68,6 +68,7 @@ class Partition:
         self._uncommitted: deque[tuple[int, int]] = deque()
         self._checkpointed_high_watermark = 0
         self._kept_log_start = records.log_start_offset
+        self._deadline: asyncio.TimerHandle | None = None
 
     @property
     def name(self) -> str:
@@ -125,6 +126,7 @@ class Partition:
         if self.settings.flush_ack and records.synced_end_offset < records.log_end_offset:
             self._host.sync_soon(self)
         self._propose(self.leader.propose_recovered())
+        self._arm(self.leader)
 
     def follow(self, state: PartitionState) -> None:
         """Follows the epoch's leader, or waits for one to be elected."""
@@ -160,6 +162,7 @@ class Partition:
     def reconfigure(self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Topic configs or the brokers' states changed."""
         to_flush_ack = settings.flush_ack and not self.settings.flush_ack
+        self._disarm()  # a time may have become shorter
         if settings is not self.settings:
             self.settings = settings
             self.log.update_config(settings.log)
@@ -172,6 +175,8 @@ class Partition:
         ):
             self.committed()
         self.take_in()
+        if self.leader is not None:
+            self._arm(self.leader)
         if to_flush_ack:
             # From now on a member that lost power keeps its place, so what it has must be on disk.
             self._host.sync_soon(self)
@@ -232,6 +237,8 @@ class Partition:
             self.committed()
         if self.settings.flush_ack:
             self._host.sync_soon(self)
+        if self._deadline is None:
+            self._arm(leader)
         for watcher in self.watchers.values():
             watcher.grew(self)
         return Appended(
@@ -407,19 +414,44 @@ class Partition:
             self.committed()
         if node_id not in leader.maximal_isr:
             self._propose(leader.propose_expand(node_id))
+        if self._deadline is None:
+            self._arm(leader)
         return None
 
-    def shrink_isr(self) -> None:
-        """Called from time to time: lets go of members that lag."""
-        if self.leader is not None and self.offline is None:
-            change = self.leader.propose_shrink(self._host.clock_ms())
-            if change is not None:
-                log.warning("isr_shrink", partition=self.name, isr=sorted(self.leader.isr), wanted=sorted(change.nodes))
-            self._propose(change)
+    def _arm(self, leader: LeaderReplica) -> None:
+        """What only time changes is looked at when its time has come, though nothing else happens."""
+        if self._deadline is None and self.offline is None:
+            now_ms = self._host.clock_ms()
+            deadline_ms = leader.deadline_ms(now_ms)
+            if deadline_ms is not None:
+                self._deadline = self._host.call_in(max(deadline_ms - now_ms, 0), self._time_has_come)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _time_has_come(self) -> None:
+        self._deadline = None
+        leader = self.leader
+        if leader is None or self.offline is not None:
+            return
+        if leader.recheck(self._host.clock_ms()):
+            self.committed()
+        self._shrink_isr(leader)
+        self.take_in()
+        self._arm(leader)
+
+    def _shrink_isr(self, leader: LeaderReplica) -> None:
+        """Lets go of members that lag."""
+        change = leader.propose_shrink(self._host.clock_ms())
+        if change is not None:
+            log.warning("isr_shrink", partition=self.name, isr=sorted(leader.isr), wanted=sorted(change.nodes))
+        self._propose(change)
 
     def take_in(self) -> None:
-        """Called when something has changed that may have kept a follower out when it asked, and from time to time: an
-        idle follower asks once and then waits for data."""
+        """Called when something has changed that may have kept a follower out when it asked: an idle follower asks once
+        and then waits for data."""
         if self.leader is not None and self.offline is None:
             self._propose(self.leader.propose_join(self.watchers, self._host.clock_ms()))
 
@@ -436,9 +468,13 @@ class Partition:
         """The controller's refusal of a change, or its silence; answers what to do with the change."""
         if self.leader is None:
             return Refusal.AWAIT_METADATA
-        refusal = self.leader.refused(change, code)
-        if refusal is Refusal.REVERTED and self.leader.recheck(self._host.clock_ms()):
-            self.committed()
+        now_ms = self._host.clock_ms()
+        refusal = self.leader.refused(change, code, now_ms)
+        if refusal is Refusal.REVERTED:
+            if self.leader.recheck(now_ms):
+                self.committed()
+            self._disarm()
+            self._arm(self.leader)
         return refusal
 
     def _after_isr_change(self, before: frozenset[int]) -> None:
@@ -449,6 +485,7 @@ class Partition:
             if not leader.enough_in_sync:
                 self.acks.fail(lambda: refusals.isr_shrank(self.name, leader))
         self.take_in()
+        self._arm(leader)
 
     def _propose(self, change: IsrChange | None) -> None:
         if change is not None:
@@ -596,6 +633,7 @@ class Partition:
     def close(self, message: str, code: int) -> None:
         """Ends all waiting; the caller closes or deletes the log."""
         self.closed = True
+        self._disarm()
         self.leader = None
         self.follower = None
         self.acks.fail(lambda: ApiError(code, message))

@@ -5,12 +5,20 @@ are those of KIP-101 and KIP-279 (truncate by epoch), KIP-497 (ISR through the c
 epochs), KIP-207 (a new leader withholds its high watermark); invariants.md 2.3 lists what happens without each.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from node.metadata.image import Partition as PartitionState
 from ottla.v1 import error_pb2 as pb
+
+
+RETRY_MS: Final = 1000
+"""When an ISR change that was due and could not be proposed, or was refused, is looked at again."""
+_SAMPLES: Final = 8
+"""How finely it is known since when a follower is behind: this part of the lag time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,8 @@ class Progress:
     broker_epoch: int | None = None
     fetch_offset: int | None = None
     synced_end: int | None = None
-    last_fetch_ms: int = 0
-    leader_end_at_fetch: int = 0
+    ahead: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=2 * _SAMPLES))
+    """What it did not have when it fetched: (the leader's log end, when), from the oldest on."""
 
 
 class LeaderReplica:
@@ -74,6 +82,7 @@ class LeaderReplica:
 
     __slots__ = (
         "_followers",
+        "_retry_ms",
         "brokers",
         "epoch_start",
         "flush_ack",
@@ -117,6 +126,8 @@ class LeaderReplica:
         self.lag_time_max_ms = lag_time_max_ms
         self.brokers = brokers
         self._followers: dict[int, Progress] = {}
+        self._retry_ms: int | None = None
+        self.isr = frozenset()
         self._take(state, now_ms)
         self._advance(now_ms)
 
@@ -152,13 +163,27 @@ class LeaderReplica:
     def progress(self, node_id: int) -> Progress | None:
         return self._followers.get(node_id)
 
+    def deadline_ms(self, now_ms: int) -> int | None:
+        """When time alone changes something, at the earliest: a member is late, the mark no longer waits for a follower
+        that kept pace, a refused change is due again. Whoever drives this calls `recheck` and proposes anew then; until
+        then, and with None for ever, nothing changes without an event."""
+        due = [] if self._retry_ms is None else [self._retry_ms]
+        for node_id, progress in self._followers.items():
+            if node_id in self.isr:
+                if self.pending is None and self._end(progress) != self.log_end:
+                    late_ms = progress.caught_up_ms + self.lag_time_max_ms + 1
+                    due.append(late_ms if late_ms > now_ms else now_ms + RETRY_MS)
+            elif self._joins_soon(node_id, progress, now_ms):
+                due.append(progress.caught_up_ms + self.lag_time_max_ms + 1)
+        return min(due, default=None)
+
     # --- events; each answers whether the high watermark moved
 
     def appended(self, log_end: int, now_ms: int) -> bool:
         """The own log grew. A follower that had everything up to now was caught up until this moment."""
         before, self.log_end = self.log_end, log_end
         for progress in self._followers.values():
-            if progress.fetch_offset == before:
+            if self._end(progress) == before:
                 progress.caught_up_ms = now_ms
         return self._advance(now_ms)
 
@@ -174,15 +199,9 @@ class LeaderReplica:
         if progress is None or fetch_offset > self.log_end:
             return False
         progress.broker_epoch = broker_epoch
-        if fetch_offset >= self.log_end:
-            progress.caught_up_ms = now_ms
-        elif progress.fetch_offset is not None and fetch_offset >= progress.leader_end_at_fetch:
-            # It keeps pace: it now has all that there was when it last asked.
-            progress.caught_up_ms = max(progress.caught_up_ms, progress.last_fetch_ms)
         progress.fetch_offset = fetch_offset
         progress.synced_end = min(synced_end, fetch_offset)
-        progress.last_fetch_ms = now_ms
-        progress.leader_end_at_fetch = self.log_end
+        self._note_pace(progress, now_ms)
         return self._advance(now_ms)
 
     def metadata(self, state: PartitionState, now_ms: int) -> bool:
@@ -245,21 +264,24 @@ class LeaderReplica:
             return False
         self.partition_epoch = partition_epoch
         self.recovering = False
-        self._set_isr(frozenset(isr))
+        self._set_isr(frozenset(isr), now_ms)
         return self._advance(now_ms)
 
-    def refused(self, change: IsrChange, code: int) -> Refusal:
+    def refused(self, change: IsrChange, code: int, now_ms: int) -> Refusal:
         """The controller refused, or nobody answered (any code that is not known to be final). After REVERTED the high
         watermark no longer waits for who was to join: call `recheck`."""
         if self.pending is not change:
             return Refusal.AWAIT_METADATA
         refusal = _REFUSALS.get(code, Refusal.RETRY)
         if refusal is Refusal.REVERTED:
-            self._set_isr(self.isr)
+            self._set_isr(self.isr, now_ms)
+            self._retry_ms = now_ms + RETRY_MS
         return refusal
 
     def recheck(self, now_ms: int) -> bool:
         """Looks again at the high watermark when nothing was fetched or appended. True if it moved."""
+        if self._retry_ms is not None and self._retry_ms <= now_ms:
+            self._retry_ms = None
         return self._advance(now_ms)
 
     # --- inside
@@ -275,9 +297,14 @@ class LeaderReplica:
                 # Members start with a full lag time; the others have yet to show that they are caught up.
                 grace = now_ms if node_id in state.isr else now_ms - self.lag_time_max_ms - 1
                 self._followers[node_id] = Progress(caught_up_ms=grace)
-        self._set_isr(frozenset(state.isr))
+        self._set_isr(frozenset(state.isr), now_ms)
 
-    def _set_isr(self, isr: frozenset[int]) -> None:
+    def _set_isr(self, isr: frozenset[int], now_ms: int) -> None:
+        for node_id in self.isr - isr:
+            if (gone := self._followers.get(node_id)) is not None:
+                # Nothing waits for it before it has shown again that it keeps pace: what put it out need not be known.
+                gone.caught_up_ms = min(gone.caught_up_ms, now_ms - self.lag_time_max_ms - 1)
+                gone.ahead.clear()
         self.isr = isr
         self.maximal_isr = isr
         self.pending = None
@@ -294,11 +321,29 @@ class LeaderReplica:
         self.maximal_isr = self.isr | nodes
         return self.pending
 
+    def _end(self, progress: Progress) -> int | None:
+        """Up to where a follower counts: under `flush_ack` what it wrote and has not synced does not."""
+        return progress.synced_end if self.flush_ack else progress.fetch_offset
+
+    def _note_pace(self, progress: Progress, now_ms: int) -> None:
+        """It was caught up when the leader had no more than it has now. A follower that is always a sync or a fetch
+        behind never has all that there is, so what there was is remembered for a while."""
+        end, ahead = self._end(progress), progress.ahead
+        assert end is not None
+        if end >= self.log_end:
+            progress.caught_up_ms = now_ms
+            ahead.clear()
+            return
+        while ahead and ahead[0][0] <= end:
+            progress.caught_up_ms = max(progress.caught_up_ms, ahead.popleft()[1])
+        if not ahead or now_ms - ahead[-1][1] >= self.lag_time_max_ms // _SAMPLES:
+            ahead.append((self.log_end, now_ms))
+
     def _is_late(self, node_id: int, now_ms: int) -> bool:
         progress = self._followers.get(node_id)
         if progress is None:
             return False
-        return progress.fetch_offset != self.log_end and now_ms - progress.caught_up_ms > self.lag_time_max_ms
+        return self._end(progress) != self.log_end and now_ms - progress.caught_up_ms > self.lag_time_max_ms
 
     def _joins_soon(self, node_id: int, progress: Progress, now_ms: int) -> bool:
         """Outside of the ISR but keeping pace: waiting for it lets it reach the high watermark under constant load."""
@@ -316,7 +361,7 @@ class LeaderReplica:
         if mark <= self.high_watermark:
             return False
         for node_id, progress in self._followers.items():
-            end = progress.synced_end if flush_ack else progress.fetch_offset
+            end = self._end(progress)
             if end is not None and end >= mark:
                 continue
             if node_id in self.maximal_isr or self._joins_soon(node_id, progress, now_ms):

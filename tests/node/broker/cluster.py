@@ -99,7 +99,8 @@ class Node:
         for partition in broker.partitions.values():
             partition.close("killed", pb.ERROR_CODE_NETWORK_EXCEPTION)
             partition.log.close(clean=False)
-        broker._sync_thread.shutdown()
+        broker._sync_threads.shutdown()
+        broker._checkpoint_thread.shutdown()
         broker.directory.close(clean=False)
 
     async def stop(self) -> bool:

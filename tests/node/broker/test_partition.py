@@ -1,10 +1,11 @@
 """One partition with a real log: what clients and followers see at every boundary (invariants.md 2.3)."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -38,12 +39,17 @@ class Host:
     def __init__(self) -> None:
         self.now_ms = 0
         self.wanted_syncs: list[Partition] = []
+        self.deadlines: list[tuple[int, Callable[[], None]]] = []
         self.changes: list[IsrChange] = []
         self.failures: list[Exception] = []
         self.cuts = 0
 
     def clock_ms(self) -> int:
         return self.now_ms
+
+    def call_in(self, delay_ms: int, call: Callable[[], None]) -> asyncio.TimerHandle:
+        self.deadlines.append((self.now_ms + delay_ms, call))
+        return Mock()
 
     def sync_soon(self, partition: Partition) -> None:
         self.wanted_syncs.append(partition)

@@ -324,7 +324,7 @@ class TestIsr:
         fetched(replica, 3, 0)
         change = replica.propose_expand(3)
         assert change is not None
-        assert replica.refused(change, code) is expected
+        assert replica.refused(change, code, 0) is expected
         assert replica.maximal_isr == maximal
         assert (replica.pending is None) == (expected is Refusal.REVERTED)
 
@@ -347,7 +347,7 @@ class TestIsr:
         replica.metadata(state((1, 3), partition_epoch=5), 0)
         assert not replica.altered(change, (1, 2, 3), 0, 6, 0)
         assert replica.isr == {1, 3}
-        assert replica.refused(change, pb.ERROR_CODE_INELIGIBLE_REPLICA) is Refusal.AWAIT_METADATA
+        assert replica.refused(change, pb.ERROR_CODE_INELIGIBLE_REPLICA, 0) is Refusal.AWAIT_METADATA
 
     def test_older_metadata_changes_nothing(self) -> None:
         replica = leader(state((1, 2, 3), partition_epoch=4))

@@ -267,7 +267,7 @@ class World:
         if code == 0:
             leader.altered(change, state.isr, state.leader_epoch, state.partition_epoch, self.now_ms)
         else:
-            leader.refused(change, code)
+            leader.refused(change, code, self.now_ms)
 
     # --- the schedule
 
