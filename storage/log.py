@@ -122,6 +122,13 @@ class Log:
                 log._try_write_state()
         return log
 
+    @staticmethod
+    def mark_lost(fs: FileSystem, directory: str) -> None:
+        """Before a log is made anew in the place of one whose directory is gone: it lacks what that one had
+        acknowledged, until `refetched`. Raises OSError."""
+        fs.makedirs(directory)
+        write_durable(fs, os.path.join(directory, _REFETCH_FILE), {"from": 0})
+
     def _make_found_durable(self, *, again: bool) -> None:
         """What a killed process wrote may still be only in the page cache: nothing that is found may count as durable
         before it is. `again`: a sync of it has failed, so that the next one saves only what is written anew."""

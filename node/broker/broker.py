@@ -86,6 +86,8 @@ class Broker:
         self.directory = directory
         self._open_segments = OpenSegments(OPEN_SEGMENTS_MAX)
         self._unopened: dict[Key, Checkpoint | None] = {}
+        self._gone: set[Key] = set()
+        """Logs that were here before the start: remembered, but somebody has deleted their directories."""
         self.fs = fs
         self.wall_skew_ms: Callable[[], int] = lambda: 0
         self._defaults = defaults
@@ -127,6 +129,9 @@ class Broker:
                     self._take(key, opened)
                 else:
                     self._not_opened(key, checkpoints.get(key), opened)
+        for key in checkpoints.keys() - self.partitions.keys() - self._unopened.keys():
+            self._unopened[key] = checkpoints[key]
+            self._gone.add(key)
         self._spawn(self._isr.run(), "isr-sender")
         self._spawn(self._housekeeping.run(), "housekeeping")
         self._spawn(self._housekeeping.checkpoints(), "checkpoints")
@@ -143,7 +148,7 @@ class Broker:
             stream.close()
         await self._controller.close()
         await self._syncer.stop()
-        remembered = logs.checkpoints(self.partitions)
+        remembered = self.checkpoints()
         for partition in self.partitions.values():
             partition.close(f"node {self.node_id} is stopping", pb.ERROR_CODE_NETWORK_EXCEPTION)
         clean = await self._loop.run_in_executor(
@@ -212,6 +217,8 @@ class Broker:
         for key in sorted(self.partitions):
             if self.image.partition(*key) is None:
                 self._remove(key)
+        for key in [key for key in self._unopened if self.image.partition(*key) is None]:
+            self._forget(key)  # its topic was deleted while this node was down
         self._reconfigure()
         for topic in self.image.all_topics():
             for state in topic.partitions:
@@ -227,6 +234,7 @@ class Broker:
         if topic is None or state is None or self.node_id not in state.replicas:
             if key in self.partitions:
                 self._remove(key)
+            self._forget(key)
             return
         partition = self.partitions.get(key)
         if partition is None:
@@ -252,6 +260,10 @@ class Broker:
         if key in self.offline:
             return None
         try:
+            if key in self._gone:
+                log.error("log_gone", topic=topic.name, partition=key[1], then="it is fetched again from its leader")
+                Log.mark_lost(self.fs, self.directory.log_path(*key))
+                self._forget(key)
             if key in self._unopened:
                 # It is there, so what is remembered of it decides what is a torn tail and what is damage.
                 partition = self._reopened(key, self._unopened[key])
@@ -307,6 +319,16 @@ class Broker:
         log.error("log_not_opened", topic_id=key[0].hex(), partition=key[1], error=str(error))
         self.offline[key] = str(error)
         self._unopened[key] = checkpoint
+
+    def _forget(self, key: Key) -> None:
+        self._unopened.pop(key, None)
+        self._gone.discard(key)
+        self.offline.pop(key, None)
+
+    def checkpoints(self) -> dict[Key, Checkpoint]:
+        """What to remember of each log now; of those that could not be opened what was remembered before."""
+        remembered = {key: checkpoint for key, checkpoint in self._unopened.items() if checkpoint is not None}
+        return remembered | logs.checkpoints(self.partitions)
 
     def _remove(self, key: Key) -> None:
         """The topic was deleted, or the replica moved away."""

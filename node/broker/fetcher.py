@@ -267,9 +267,9 @@ class Fetcher:
             else:
                 if batches:
                     partition.append_from_leader(batches, self._broker.wall_ms())
-                partition.observe_leader(result.high_watermark, result.log_start_offset)
-                if not batches:
-                    partition.caught_up()
+                deleted = result.deleted_before if result.HasField("deleted_before") else result.log_start_offset
+                has_all = not batches or 0 < result.log_end_offset <= partition.log.log_end_offset
+                partition.observe_leader(result.high_watermark, deleted, has_all=has_all)
             self._due[key] = followed
         except (CorruptBatch, OffsetsOutOfOrder) as error:
             # Refused as a whole: nothing of it is in the log. It is fetched again.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from node.broker import logs, snapshots
+from node.broker import snapshots
 from node.broker.partition import Partition
 from node.broker.space import Space
 from storage.errors import StorageError
@@ -134,7 +134,7 @@ class Housekeeping:
                 broker.sync_soon(partition)
                 tables.append((partition.log.directory, partition.producers.snapshot(clock_ms)))
         self._active = {partition: base for partition, base in self._active.items() if not partition.closed}
-        checkpoints = logs.checkpoints(broker.partitions)
+        checkpoints = broker.checkpoints()
         self._checkpoint_wanted = False
 
         def write() -> None:

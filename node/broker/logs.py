@@ -94,6 +94,8 @@ def close_partitions(
         directory.write_checkpoints(
             {
                 key: Checkpoint(partitions[key].log.recovery_point, old.high_watermark, old.log_start_offset)
+                if key in partitions
+                else old
                 for key, old in remembered.items()
             }
         )

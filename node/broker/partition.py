@@ -68,6 +68,9 @@ class Partition:
         self._uncommitted: deque[tuple[int, int]] = deque()
         self._checkpointed_high_watermark = 0
         self._kept_log_start = records.log_start_offset
+        self.deleted_before = records.log_start_offset
+        """While this node leads: up to where records were deleted on request, or before it led. A clock has no part in
+        it, so followers do the same; what retention took since, each decides for itself."""
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
@@ -122,6 +125,7 @@ class Partition:
         )
         self.follower = None
         self.follower_log_starts.clear()
+        self.deleted_before = records.log_start_offset
         log.info("leading", partition=self.name, epoch=state.leader_epoch, log_end=records.log_end_offset)
         if self.settings.flush_ack and records.synced_end_offset < records.log_end_offset:
             self._host.sync_soon(self)
@@ -352,6 +356,7 @@ class Partition:
         target = leader.high_watermark if before == -1 else before
         if not 0 <= target <= leader.high_watermark:
             raise refusals.out_of_range(f"records of {self.name} to delete", before, 0, leader.high_watermark)
+        self.deleted_before = max(self.deleted_before, target)
         if self.log.advance_log_start(target):
             self._tell_marks()
             self._host.checkpoint_soon()
@@ -502,17 +507,15 @@ class Partition:
         if self.settings.flush_ack:
             self._host.sync_soon(self)
 
-    def observe_leader(self, high_watermark: int, log_start: int) -> None:
-        """The leader's marks, as far as the own log reaches: log start <= high watermark <= log end (KAFKA-9491)."""
+    def observe_leader(self, high_watermark: int, deleted_before: int, *, has_all: bool) -> None:
+        """The leader's marks, as far as the own log reaches: log start <= high watermark <= log end (KAFKA-9491).
+        `deleted_before`: no more is dropped here on a leader's word. `has_all`: its log has no more than this one."""
         follower = self.follower
         assert follower is not None
         follower.observed(high_watermark, self.log.log_end_offset)
-        if self.log.advance_log_start(min(log_start, follower.high_watermark)):
+        if self.log.advance_log_start(min(deleted_before, follower.high_watermark)):
             self._host.checkpoint_soon()
-
-    def caught_up(self) -> None:
-        """The leader had nothing more: all of its log is here, whatever was once damaged, too."""
-        if self.log.refetching:
+        if self.log.refetching and has_all:  # whatever was once damaged, too
             log.info("damage_refetched", partition=self.name, log_end=self.log.log_end_offset)
             self.log.refetched()
 

@@ -262,6 +262,8 @@ class FollowerStream:
             result.leader_epoch = leader.leader_epoch
             result.high_watermark = position.known_mark = leader.high_watermark
             result.log_start_offset = position.known_start = partition.log.log_start_offset
+            result.log_end_offset = leader.log_end
+            result.deleted_before = partition.deleted_before
             if news is not None:
                 result.diverging_epoch.CopyFrom(data_pb2.EpochEnd(leader_epoch=news[0], end_offset=news[1]))
             else:

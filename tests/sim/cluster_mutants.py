@@ -212,7 +212,7 @@ BUGS: Final = [
     Bug(
         "flush=ack counts what followers have not synced",
         REPLICA,
-        "end = progress.synced_end if flush_ack else progress.fetch_offset\n            if",
+        "end = self._end(progress)\n            if",
         "end = progress.fetch_offset\n            if",
     ),
     Bug(

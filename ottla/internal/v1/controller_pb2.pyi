@@ -129,6 +129,8 @@ class HeartbeatRequest(_message.Message):
     OFFLINE_DIRECTORIES_FIELD_NUMBER: _builtins.int
     OFFLINE_PARTITIONS_FIELD_NUMBER: _builtins.int
     LOG_ENDS_FIELD_NUMBER: _builtins.int
+    WALL_MS_FIELD_NUMBER: _builtins.int
+    DISK_FULL_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The broker's id."""
     broker_epoch: _builtins.int
@@ -141,6 +143,10 @@ class HeartbeatRequest(_message.Message):
     """Whether it wants to stop: the controller moves its leaderships first."""
     data_loop_age_ms: _builtins.int
     """How long ago the data loop last turned, in milliseconds: a wedged one must not look alive."""
+    wall_ms: _builtins.int
+    """The broker's wall clock when it sent this, in milliseconds since the epoch."""
+    disk_full: _builtins.bool
+    """Its disk has no room for producers: it belongs in no ISR that is large enough without it."""
     @_builtins.property
     def offline_directories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Log directories that failed since the start."""
@@ -165,12 +171,16 @@ class HeartbeatRequest(_message.Message):
         offline_directories: _abc.Iterable[_builtins.bytes] | None = ...,
         offline_partitions: _abc.Iterable[Global___PartitionId] | None = ...,
         log_ends: _abc.Iterable[Global___LogEnd] | None = ...,
+        wall_ms: _builtins.int | None = ...,
+        disk_full: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_wall_ms", b"_wall_ms", "wall_ms", b"wall_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "data_loop_age_ms", b"data_loop_age_ms", "log_ends", b"log_ends", "metadata_index", b"metadata_index", "node_id", b"node_id", "offline_directories", b"offline_directories", "offline_partitions", b"offline_partitions", "want_fence", b"want_fence", "want_shutdown", b"want_shutdown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wall_ms", b"_wall_ms", "broker_epoch", b"broker_epoch", "data_loop_age_ms", b"data_loop_age_ms", "disk_full", b"disk_full", "log_ends", b"log_ends", "metadata_index", b"metadata_index", "node_id", b"node_id", "offline_directories", b"offline_directories", "offline_partitions", b"offline_partitions", "wall_ms", b"wall_ms", "want_fence", b"want_fence", "want_shutdown", b"want_shutdown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__wall_ms: _TypeAlias = _typing.Literal["wall_ms"]  # noqa: Y015
+    _WhichOneofArgType__wall_ms: _TypeAlias = _typing.Literal["_wall_ms", b"_wall_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wall_ms) -> _WhichOneofReturnType__wall_ms | None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
 
@@ -249,12 +259,15 @@ class HeartbeatResponse(_message.Message):
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     SHOULD_SHUTDOWN_FIELD_NUMBER: _builtins.int
     WANT_LOG_ENDS_FIELD_NUMBER: _builtins.int
+    CLOCK_AHEAD_MS_FIELD_NUMBER: _builtins.int
     fenced: _builtins.bool
     """Whether the broker is fenced."""
     caught_up: _builtins.bool
     """Whether its metadata is close enough to the end."""
     should_shutdown: _builtins.bool
     """Whether it may stop now."""
+    clock_ahead_ms: _builtins.int
+    """How far its wall clock is ahead of the middle one of the cluster's; absent = too few brokers were heard of."""
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """Absent on success."""
@@ -271,12 +284,15 @@ class HeartbeatResponse(_message.Message):
         caught_up: _builtins.bool = ...,
         should_shutdown: _builtins.bool = ...,
         want_log_ends: _abc.Iterable[Global___PartitionId] | None = ...,
+        clock_ahead_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead_ms", b"_clock_ahead_ms", "clock_ahead_ms", b"clock_ahead_ms", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "error", b"error", "fenced", b"fenced", "should_shutdown", b"should_shutdown", "want_log_ends", b"want_log_ends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead_ms", b"_clock_ahead_ms", "caught_up", b"caught_up", "clock_ahead_ms", b"clock_ahead_ms", "error", b"error", "fenced", b"fenced", "should_shutdown", b"should_shutdown", "want_log_ends", b"want_log_ends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clock_ahead_ms: _TypeAlias = _typing.Literal["clock_ahead_ms"]  # noqa: Y015
+    _WhichOneofArgType__clock_ahead_ms: _TypeAlias = _typing.Literal["_clock_ahead_ms", b"_clock_ahead_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_ahead_ms) -> _WhichOneofReturnType__clock_ahead_ms | None: ...
 
 Global___HeartbeatResponse: _TypeAlias = HeartbeatResponse  # noqa: Y015
 

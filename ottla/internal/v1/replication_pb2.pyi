@@ -341,6 +341,8 @@ class ReplicaFetchResult(_message.Message):
     DIVERGING_EPOCH_FIELD_NUMBER: _builtins.int
     LEADER_EPOCH_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    LOG_END_OFFSET_FIELD_NUMBER: _builtins.int
+    DELETED_BEFORE_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -355,6 +357,12 @@ class ReplicaFetchResult(_message.Message):
     """Epoch of the leader."""
     position: _builtins.int
     """The number of the position that this answers."""
+    log_end_offset: _builtins.int
+    """Where the leader's log ended when it answered: who has as much has everything."""
+    deleted_before: _builtins.int
+    """Up to where records were deleted on request, or before this leadership. What lies between this and the log start
+    went by retention, which a follower decides for itself. Absent = the log start.
+    """
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """Absent on success."""
@@ -375,11 +383,15 @@ class ReplicaFetchResult(_message.Message):
         diverging_epoch: _data_pb2.EpochEnd | None = ...,
         leader_epoch: _builtins.int = ...,
         position: _builtins.int = ...,
+        log_end_offset: _builtins.int = ...,
+        deleted_before: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["diverging_epoch", b"diverging_epoch", "error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deleted_before", b"_deleted_before", "deleted_before", b"deleted_before", "diverging_epoch", b"diverging_epoch", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "diverging_epoch", b"diverging_epoch", "error", b"error", "high_watermark", b"high_watermark", "leader_epoch", b"leader_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "position", b"position", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deleted_before", b"_deleted_before", "batches", b"batches", "deleted_before", b"deleted_before", "diverging_epoch", b"diverging_epoch", "error", b"error", "high_watermark", b"high_watermark", "leader_epoch", b"leader_epoch", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "partition", b"partition", "position", b"position", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__deleted_before: _TypeAlias = _typing.Literal["deleted_before"]  # noqa: Y015
+    _WhichOneofArgType__deleted_before: _TypeAlias = _typing.Literal["_deleted_before", b"_deleted_before"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deleted_before) -> _WhichOneofReturnType__deleted_before | None: ...
 
 Global___ReplicaFetchResult: _TypeAlias = ReplicaFetchResult  # noqa: Y015

@@ -1,6 +1,7 @@
 """Failures that lost data elsewhere, one scenario each, with real logs and real replication (invariants.md 2.3)."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -281,4 +282,27 @@ async def test_a_node_that_registers_again_while_it_runs_goes_on_fetching(tmp_pa
         cluster.register(3)
         await cluster.produce(1, batch(b"b"), acks=1)
         await until(lambda: cluster.log(3).log_end_offset == 2)
+        await until(lambda: cluster.isr() == (1, 2, 3))
+
+
+@pytest.mark.parametrize("led", [False, True])
+async def test_a_log_whose_directory_was_deleted_leads_nothing_before_it_was_fetched_again(
+    tmp_path: Path, led: bool
+) -> None:
+    async with running(tmp_path) as cluster:
+        cluster.create([1, 2, 3])
+        await cluster.produce(1, batch(b"a"))
+        await until(lambda: cluster.mark(3) == 1)
+        cluster.nodes[3].broker.checkpoint_soon()
+        await asyncio.sleep(0.3)
+        await cluster.nodes[3].kill()
+        shutil.rmtree(cluster.log(3).directory)
+        if led:
+            cluster.change(leader=3, isr=(3,))
+        await cluster.nodes[3].start()
+        cluster.register(3)
+        if led:
+            await until(lambda: cluster.nodes[3].broker.offline_partitions() == [(TOPIC_ID, 0)])
+            return
+        await until(lambda: cluster.log(3).log_end_offset == 1 and not cluster.log(3).refetching)
         await until(lambda: cluster.isr() == (1, 2, 3))

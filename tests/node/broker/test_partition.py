@@ -51,6 +51,15 @@ class Host:
         self.deadlines.append((self.now_ms + delay_ms, call))
         return Mock()
 
+    def until(self, now_ms: int) -> None:
+        """Time passes, and nothing else happens."""
+        while self.deadlines and (due := min(at for at, _ in self.deadlines)) <= now_ms:
+            self.now_ms = max(self.now_ms, due)
+            call = next(call for at, call in self.deadlines if at == due)
+            self.deadlines.remove((due, call))
+            call()
+        self.now_ms = now_ms
+
     def sync_soon(self, partition: Partition) -> None:
         self.wanted_syncs.append(partition)
 
@@ -394,15 +403,15 @@ class TestFollowing:
         # KAFKA-9491: out of range on the new leader.
         partition.follow(state(leader=2))
         partition.append_from_leader(self.slice(ahead, 0), NOW_MS)
-        partition.observe_leader(1, 2)
+        partition.observe_leader(1, 2, has_all=False)
         assert (partition.log.log_start_offset, partition.high_watermark) == (1, 1)
-        partition.observe_leader(3, 2)
+        partition.observe_leader(3, 2, has_all=False)
         assert (partition.log.log_start_offset, partition.high_watermark) == (2, 3)
 
     def test_the_mark_never_passes_the_own_log_end(self, partition: Partition, ahead: Partition) -> None:
         partition.follow(state(leader=2))
         partition.append_from_leader(self.slice(ahead, 0), NOW_MS)
-        partition.observe_leader(99, 0)
+        partition.observe_leader(99, 0, has_all=False)
         assert partition.high_watermark == 3
 
     def test_a_diverging_answer_cuts_log_mark_and_producers(self, partition: Partition, host: Host) -> None:
@@ -503,7 +512,7 @@ class TestDamage:
     def test_a_follower_fetches_the_damaged_part_again(self, damaged: Partition) -> None:
         damaged.follow(state(leader=2, epoch=1))
         assert (damaged.log.damaged_at, damaged.log.log_end_offset) == (None, 1)
-        damaged.caught_up()
+        damaged.observe_leader(0, 0, has_all=True)
         lead(damaged, epoch=2)
         assert append(damaged, b"0", producer_id=5).duplicate
         assert append(damaged, b"1", producer_id=5, base_sequence=1).base_offset == 1
@@ -661,7 +670,7 @@ class TestJoining:
     def test_after_a_refusal(self, host: Host, partition: Partition) -> None:
         self.waiting(partition, BROKERS)
         partition.isr_refused(host.changes[0], pb.ERROR_CODE_INELIGIBLE_REPLICA)
-        partition.take_in()
+        host.until(1000)
         assert [change.nodes for change in host.changes] == [{1, 2}, {1, 2}]
 
     def test_a_refusal_ends_the_wait_for_who_was_to_join(self, host: Host, partition: Partition) -> None:
@@ -674,6 +683,22 @@ class TestJoining:
         assert partition.high_watermark == 0, "the third is about to be a member"
         host.now_ms = 5000
         assert partition.isr_refused(host.changes[0], pb.ERROR_CODE_INELIGIBLE_REPLICA) is Refusal.REVERTED
+        assert partition.high_watermark == 1
+
+    def test_a_follower_that_goes_silent_holds_up_the_mark_for_the_lag_time(
+        self, host: Host, partition: Partition
+    ) -> None:
+        three = PartitionState(TOPIC, 0, (1, 2, 3), (), (1, 2, 3), leader=1, leader_epoch=0)
+        partition.lead(three, BROKERS | {3: 13}, 1000)
+        for node_id, broker_epoch in ((2, 12), (3, 13)):
+            partition.follower_fetched(node_id, ReplicaFetchPartition(last_fetched_epoch=-1), broker_epoch)
+        append(partition, b"x")
+        partition.follower_fetched(2, ReplicaFetchPartition(fetch_offset=1, last_fetched_epoch=0), 12)
+        host.until(1000)
+        assert host.changes == []
+        host.until(1001)
+        assert [change.nodes for change in host.changes] == [{1, 2}]
+        partition.isr_altered(host.changes[0], [1, 2], 0, 1)
         assert partition.high_watermark == 1
 
     def test_not_whose_stream_has_ended(self, host: Host, partition: Partition) -> None:

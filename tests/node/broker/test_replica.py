@@ -107,6 +107,35 @@ class TestHighWatermark:
         assert replica.high_watermark == 11
         assert replica.propose_expand(3) is not None
 
+    def test_waits_no_longer_for_a_member_that_has_left(self) -> None:
+        # KAFKA-13091: acks=all hung until somebody wrote again.
+        replica = leader()
+        for node in (2, 3):
+            fetched(replica, node, 0, 0)
+        replica.appended(10, 1)
+        fetched(replica, 2, 10, 2)
+        assert replica.high_watermark == 0
+        assert replica.metadata(state((1, 2), partition_epoch=1), 3), "the controller let go of 3: its log failed"
+        assert replica.high_watermark == 10
+        fetched(replica, 3, 10, 4)
+        replica.appended(12, 5)
+        fetched(replica, 2, 12, 6)
+        assert replica.high_watermark == 10, "it keeps pace again"
+
+    def test_time_alone_ends_the_waiting_and_the_deadline_says_when(self) -> None:
+        replica = leader(state((1, 2)))
+        replica.appended(10, 0)
+        fetched(replica, 2, 10, 0)
+        fetched(replica, 3, 10, 5)
+        replica.appended(12, 7)
+        fetched(replica, 2, 12, 8)
+        deadline_ms = replica.deadline_ms(8)
+        assert deadline_ms == 7 + LAG_MS + 1
+        assert not replica.recheck(deadline_ms - 1)
+        assert replica.recheck(deadline_ms)
+        assert replica.high_watermark == 12
+        assert replica.deadline_ms(deadline_ms) is None
+
     def test_does_not_wait_for_a_stopping_follower_outside_of_the_isr(self) -> None:
         # KAFKA-15021: the mark waited for a replica that had stopped fetching.
         replica = leader(state((1, 2)), brokers={1: 11, 2: 12})
@@ -474,3 +503,29 @@ def _table(log: list[int]) -> EpochTable:
     for offset, epoch in enumerate(log):
         epochs.assign(epoch, offset)
     return epochs
+
+
+class TestPaceUnderFlushAck:
+    """Late means that the synced end was behind for the lag time: a member may lose power and keep its place."""
+
+    def test_a_member_whose_syncs_do_not_come_back_leaves(self) -> None:
+        replica = leader(flush_ack=True)
+        for now_ms in range(0, 3 * LAG_MS, 100):
+            replica.appended(now_ms // 100 + 1, now_ms)
+            fetched(replica, 2, replica.log_end, now_ms)
+            fetched(replica, 3, replica.log_end, now_ms, synced=0)
+            if (change := replica.propose_shrink(now_ms)) is not None:
+                break
+        assert change is not None
+        assert change.nodes == {1, 2}
+        assert LAG_MS < now_ms <= LAG_MS + 200
+        assert replica.propose_join([3], now_ms) is None
+
+    def test_a_member_that_is_always_a_sync_behind_stays(self) -> None:
+        # Under constant load its synced end is never the log's: what counts is for how long.
+        replica = leader(flush_ack=True)
+        for now_ms in range(0, 20 * LAG_MS, 10):
+            replica.appended(now_ms + 1, now_ms)
+            fetched(replica, 2, replica.log_end, now_ms, synced=max(0, now_ms - LAG_MS // 2))
+            fetched(replica, 3, replica.log_end, now_ms, synced=max(0, now_ms // 200 * 200 - 200))
+            assert replica.propose_shrink(now_ms) is None, now_ms

@@ -4,6 +4,7 @@ Messages are delayed, reordered, duplicated and lost; nodes restart, stop fetchi
 `check` compares each high watermark with what every possible next leader has.
 """
 
+import copy
 import random
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -268,6 +269,7 @@ class World:
             leader.altered(change, state.isr, state.leader_epoch, state.partition_epoch, self.now_ms)
         else:
             leader.refused(change, code, self.now_ms)
+            leader.recheck(self.now_ms)
 
     # --- the schedule
 
@@ -296,6 +298,21 @@ class World:
         elif draw < 0.99:
             self.restart(replica.node_id)
         self.check()
+        if rng.random() < 0.02:
+            self.check_deadlines(replica)
+
+    def check_deadlines(self, replica: Replica) -> None:
+        """Before its deadline time alone changes nothing; at it, what is due is done at the first look."""
+        if replica.leader is None:
+            return
+        leader = copy.deepcopy(replica.leader)
+        leader.recheck(self.now_ms)  # as its driver would have done
+        leader.propose_shrink(self.now_ms)
+        deadline_ms = leader.deadline_ms(self.now_ms)
+        later_ms = self.now_ms + 100 * LAG_MS if deadline_ms is None else deadline_ms - 1
+        assert later_ms >= self.now_ms, f"the deadline {deadline_ms} is over at {self.now_ms}"
+        assert not leader.recheck(later_ms), f"time moved the mark before the deadline {deadline_ms}"
+        assert leader.propose_shrink(later_ms) is None, f"a member is late before the deadline {deadline_ms}"
 
     def deliver(self) -> None:
         del self.messages[:-30]
