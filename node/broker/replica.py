@@ -14,7 +14,6 @@ from typing import Final
 from node.metadata.image import Partition as PartitionState
 from ottla.v1 import error_pb2 as pb
 
-
 RETRY_MS: Final = 1000
 """When an ISR change that was due and could not be proposed, or was refused, is looked at again."""
 _SAMPLES: Final = 8

@@ -1,7 +1,7 @@
 """What must happen in time, whatever else goes wrong: looked at many times a second, on every node that runs.
 
-Judged by what a leader knows itself, so that no fault of the network or of another node excuses it: nothing may wait for
-an event that need not come.
+Judged by what a leader knows itself, so that no fault of the network or of another node excuses it: nothing may wait
+for an event that need not come.
 """
 
 from typing import Any, Final
@@ -53,7 +53,7 @@ class Liveness:
             )
 
     def _member(self, node: Node, key: Key, partition: Any, leader: Any, node_id: int) -> None:
-        """Who does not have what the leader had, under flush=ack synced, is out of the ISR within twice the lag time."""
+        """Who lacks what the leader had (under flush=ack: has not synced it) is out of the ISR in twice the lag time."""
         at = (node.node_id, key, node_id)
         if (
             leader is None
