@@ -53,7 +53,7 @@ class Liveness:
             )
 
     def _member(self, node: Node, key: Key, partition: Any, leader: Any, node_id: int) -> None:
-        """Who lacks what the leader had (under flush=ack: has not synced it) is out of the ISR in twice the lag time."""
+        """Who lacks what the leader had (under flush=ack: has not synced it) leaves the ISR in twice the lag time."""
         at = (node.node_id, key, node_id)
         if (
             leader is None
