@@ -9,7 +9,7 @@ undone.
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from ottla.protocol.batch import BatchHeader, CorruptBatch, crc_seed, stamp_batch
 from ottla.protocol.checksum import crc32c
@@ -26,15 +26,12 @@ from storage.errors import (
     OffsetOutOfRange,
 )
 from storage.fs import NO_SPACE, Buffer, FileSystem, remove_if_there
-from storage.recovery import CLEAN_FILE, LogState, Recovered, recover, write_clean_marker
+from storage.recovery import CLEAN_FILE, REFETCH_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.retention import deletable
 from storage.scrub import ScrubRun
 from storage.segment import Segment, StoredBatch, checked_batches
 from storage.segments import Found, OpenSegments, SegmentList, Slice
 from storage.sync import Durability, SyncTicket, failure_noted, forget_failure, note_failure
-
-_REFETCH_FILE: Final = "refetch"
-"""There while the log lacks what was damaged: written before the damage is cut, removed by `refetched`."""
 
 
 class AppendResult(NamedTuple):
@@ -114,20 +111,13 @@ class Log:
         log = cls(fs, directory, seed, config, recovered, recovery_point or 0)
         remove_if_there(fs, os.path.join(directory, CLEAN_FILE))
         names = fs.listdir(directory)
-        log.refetching = _REFETCH_FILE in names
+        log.refetching = REFETCH_FILE in names
         if not recovered.report.clean and not recovered.fresh:
             log._make_found_durable(again=failure_noted(names))
             if log.damaged_at is None:
                 log._durable.all_until(log.log_end_offset)
                 log._try_write_state()
         return log
-
-    @staticmethod
-    def mark_lost(fs: FileSystem, directory: str) -> None:
-        """Before a log is made anew in the place of one whose directory is gone: it lacks what that one had
-        acknowledged, until `refetched`. Raises OSError."""
-        fs.makedirs(directory)
-        write_durable(fs, os.path.join(directory, _REFETCH_FILE), {"from": 0})
 
     def _make_found_durable(self, *, again: bool) -> None:
         """What a killed process wrote may still be only in the page cache: nothing that is found may count as durable
@@ -398,7 +388,7 @@ class Log:
         if self.damaged_at is None or self.refetching:
             return
         try:
-            write_durable(self._fs, os.path.join(self.directory, _REFETCH_FILE), {"from": self.damaged_at})
+            write_durable(self._fs, os.path.join(self.directory, REFETCH_FILE), {"from": self.damaged_at})
         except OSError as error:
             self._refuse(error)
         self.refetching = True
@@ -406,7 +396,7 @@ class Log:
     def refetched(self) -> None:
         """The owner has everything again that was cut as damaged. Raises LogFailed, DiskFull."""
         try:
-            remove_if_there(self._fs, os.path.join(self.directory, _REFETCH_FILE))
+            remove_if_there(self._fs, os.path.join(self.directory, REFETCH_FILE))
         except OSError as error:
             self._refuse(error)
         self.refetching = False

@@ -24,7 +24,16 @@ from storage.segment import CLEANED_SUFFIX, IncompleteBatch, Segment
 
 STATE_FILE: Final = "state"
 CLEAN_FILE: Final = "clean"
+REFETCH_FILE: Final = "refetch"
+"""There while the log lacks what it once had: written before damage is cut, removed by `Log.refetched`."""
 _SEGMENT_NAME: Final = re.compile(r"([0-9]{20})\.log")
+
+
+def mark_lost(fs: FileSystem, directory: str) -> None:
+    """Before a log is made anew in the place of one whose directory is gone: it lacks what that one had acknowledged.
+    Raises OSError."""
+    fs.makedirs(directory)
+    write_durable(fs, os.path.join(directory, REFETCH_FILE), {"from": 0})
 
 
 @dataclass(frozen=True, slots=True)

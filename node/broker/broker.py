@@ -41,6 +41,7 @@ from storage.directory import Checkpoint, LogDirectory
 from storage.errors import StorageError
 from storage.fs import FileSystem
 from storage.log import Log
+from storage.recovery import mark_lost
 from storage.segments import OpenSegments
 
 log = structlog.get_logger(__name__)
@@ -262,7 +263,7 @@ class Broker:
         try:
             if key in self._gone:
                 log.error("log_gone", topic=topic.name, partition=key[1], then="it is fetched again from its leader")
-                Log.mark_lost(self.fs, self.directory.log_path(*key))
+                mark_lost(self.fs, self.directory.log_path(*key))
                 self._forget(key)
             if key in self._unopened:
                 # It is there, so what is remembered of it decides what is a torn tail and what is damage.

@@ -1,18 +1,17 @@
 """One partition with a real log: what clients and followers see at every boundary (invariants.md 2.3)."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
 from node.broker import codecs, lookup
 from node.broker.host import WITHHELD
 from node.broker.partition import Partition
-from node.broker.replica import IsrChange, Refusal
+from node.broker.replica import Refusal
 from node.broker.settings import topic_settings
 from node.broker.waiters import DataWaiter
 from node.metadata.image import Partition as PartitionState
@@ -25,65 +24,11 @@ from ottla.v1.record_pb2 import Codec, Record, Records, Segment
 from storage.errors import LogDamaged, OffsetsOutOfOrder
 from storage.fs import OsFile, OsFileSystem
 from storage.log import Log
+from tests.node.broker.host import Host
 
 TOPIC = bytes([3] * 16)
 NOW_MS = 1_700_000_000_000
 BROKERS = {1: 11, 2: 12}
-
-
-class Host:
-    """Node 1, with a clock that stands still."""
-
-    node_id = 1
-
-    def __init__(self) -> None:
-        self.now_ms = 0
-        self.wanted_syncs: list[Partition] = []
-        self.deadlines: list[tuple[int, Callable[[], None]]] = []
-        self.changes: list[IsrChange] = []
-        self.failures: list[Exception] = []
-        self.cuts = 0
-
-    def clock_ms(self) -> int:
-        return self.now_ms
-
-    def call_in(self, delay_ms: int, call: Callable[[], None]) -> asyncio.TimerHandle:
-        self.deadlines.append((self.now_ms + delay_ms, call))
-        return Mock()
-
-    def until(self, now_ms: int) -> None:
-        """Time passes, and nothing else happens."""
-        while self.deadlines and (due := min(at for at, _ in self.deadlines)) <= now_ms:
-            self.now_ms = max(self.now_ms, due)
-            call = next(call for at, call in self.deadlines if at == due)
-            self.deadlines.remove((due, call))
-            call()
-        self.now_ms = now_ms
-
-    def sync_soon(self, partition: Partition) -> None:
-        self.wanted_syncs.append(partition)
-
-    def position_moved(self, partition: Partition) -> None:
-        pass
-
-    def alter_isr(self, partition: Partition, change: IsrChange) -> None:
-        self.changes.append(change)
-
-    def suspect(self, partition: Partition, offset: int) -> None: ...
-
-    def checkpoint_soon(self) -> None: ...
-
-    def no_space(self) -> None:
-        self.full = True
-
-    def log_cut(self, partition: Partition) -> None:
-        self.cuts += 1
-
-    def log_failed(self, partition: Partition, error: Exception) -> None:
-        self.failures.append(error)
-
-    def address_of(self, node_id: int) -> str:
-        return f"host-{node_id}:9092"
 
 
 @pytest.fixture
