@@ -66,6 +66,7 @@ MAX_TERM = (1 << 31) - 2
 """A term is stored as a leader epoch, in 32 bits."""
 MAX_TERM_JUMP = 1 << 20
 """Two weeks of an election per second: one absurd message must not use up the terms of the cluster."""
+MAX_LOSS = (1 << 62) - 1
 
 
 def ignored(s: RaftState, m: Message) -> None:
@@ -153,14 +154,12 @@ class Raft:
         snapshot_size_bytes: int,
         entries: Sequence[Entry],
         now_ms: int,
-        refetch: tuple[int, int] = (0, 0),
     ) -> None:
         """Start from what is durable; drain once afterwards.
 
         `snapshot` with last_index 0 is the formation: the first voter set. `entries` are those found on disk, wherever
-        they start; `log_was_dropped` says whether the newest snapshot made them worthless. `refetch`: damage was
-        found in the log, whose intact head is `entries`; it reached this (index, term) at most. Raises InvariantError
-        if entries are missing behind the snapshot.
+        they start; `log_was_dropped` says whether the newest snapshot made them worthless. With `hard_state.refetch`
+        they are the intact head of a damaged log. Raises InvariantError if entries are missing behind the snapshot.
         """
         log = RaftLog(snapshot, entries)
         self.log_was_dropped = bool(entries) and not reconcile(snapshot, entries)
@@ -173,7 +172,7 @@ class Raft:
             log=log,
             term=term,
             voted_for=hard_state.voted_for if term == hard_state.term else None,
-            refetch=refetch,
+            refetch=hard_state.refetch,
             durable_voters=hard_state.voters,
             now_ms=now_ms,
             commit_index=snapshot.last_index,
@@ -183,6 +182,8 @@ class Raft:
             write_from=log.last_index + 1,
             hard_state_changed=term != hard_state.term,
         )
+        if not self._s.is_whole:
+            self._s.loss = randint(1, MAX_LOSS)
         self._s.restart_election_timer()
         if log.voters == (me,):
             # Nobody else could lead: waiting for silence would only delay the start (KAFKA-16144 is the trap
@@ -342,9 +343,11 @@ class Raft:
             effects.append = s.log.slice(s.write_from, last_index)
             s.write_from = last_index + 1
         # A log that is not whole may know old voter sets only; the newer ones must not be forgotten for them.
+        if s.is_whole:
+            s.made_whole()
         voters = s.log.voters_since(s.commit_index) if s.is_whole else s.durable_voters
         if s.hard_state_changed or s.durable_voters != voters:
-            effects.hard_state = HardState(s.term, s.voted_for, voters)
+            effects.hard_state = HardState(s.term, s.voted_for, voters, s.refetch)
             s.durable_voters = voters
             s.hard_state_changed = False
         if effects.append or effects.hard_state or effects.truncate_from is not None or effects.reset_log:
@@ -390,6 +393,11 @@ class Raft:
     def commit_index(self) -> int:
         """The last entry known to be committed."""
         return self._s.commit_index
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this member's vote counts like any other: its log has what damage may once have taken from it."""
+        return self._s.is_whole
 
     @property
     def ready_to_serve(self) -> bool:

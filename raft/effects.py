@@ -31,6 +31,9 @@ class Role(Enum):
 class HardState:
     """What a node must never forget (Raft figure 2): without it, it could vote twice in a term.
 
+    `refetch`: damage cut the log, which had reached this (index, term) at most; (0, 0) once it is whole again
+    (`RaftState.is_whole`).
+
     `voters`: everybody in the newest voter set known to be committed or in a later one, kept beside the log that also
     holds them, for a damaged log may have lost them, and any of them may be the only one with a committed entry.
     """
@@ -38,6 +41,7 @@ class HardState:
     term: int
     voted_for: PeerId | None
     voters: tuple[PeerId, ...] = ()
+    refetch: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,13 +95,19 @@ class Heartbeat(Message):
 
     commit_index: int
     round: int
+    loss: int = 0
+    """Echo of the loss that the receiver told of, and where the leader's log ended when it first heard of it."""
+    whole_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatResponse(Message):
-    """Echo of a heartbeat. Says nothing about the log: it never waits for a disk."""
+    """Echo of a heartbeat. It never waits for a disk, and says nothing about the log but `loss`, which is not 0 while
+    the sender lacks what it may have acknowledged: a number drawn at its start.
+    """
 
     round: int
+    loss: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ class Progress:
     waiting_since_ms: int | None = None
     """When the oldest thing still unanswered was sent."""
     acked_round: int = 0
+    loss: int = 0
+    """The loss of log that the follower told of, and where this leader's log ended when it was first heard of."""
+    whole_index: int = 0
     caught_up_ms: int = 0
     snapshot: SnapshotMeta | None = None
     snapshot_size_bytes: int = 0

@@ -69,7 +69,8 @@ def send_chunk(s: RaftState, peer: PeerId, p: Progress) -> None:
 def send_heartbeats(s: RaftState) -> None:
     """Tell everybody who leads and what is committed of what they are known to hold. Never behind a disk."""
     for peer, p in s.peers.items():
-        s.send(Heartbeat(s.cluster_id, s.me, peer, s.term, min(s.commit_index, p.match_index), s.round))
+        commit_index = min(s.commit_index, p.match_index)
+        s.send(Heartbeat(s.cluster_id, s.me, peer, s.term, commit_index, s.round, p.loss, p.whole_index))
 
 
 def heartbeat_due(s: RaftState) -> None:
@@ -166,6 +167,11 @@ def on_heartbeat_response(s: RaftState, m: HeartbeatResponse) -> None:
         s.drop("absurd_round")
         return
     p.acked_round = max(p.acked_round, m.round)
+    if m.loss != p.loss:
+        p.loss, p.whole_index = m.loss, s.log.last_index
+        if m.loss:
+            p.probe(p.match_index + 1)  # how far it matches is what it remembered once
+            send_to(s, m.sender)
     confirm_reads(s)
 
 
@@ -322,9 +328,11 @@ def truncate_from(s: RaftState, index: int) -> None:
 
 def on_heartbeat(s: RaftState, m: Heartbeat) -> None:
     """The leader lives. Its commit index counts only for what is known to equal its log."""
-    if m.commit_index < 0 or m.round < 0:
+    if m.commit_index < 0 or m.round < 0 or m.whole_index < 0:
         s.drop("malformed_heartbeat")
         return
     follow(s, m.sender)
     s.commit_to(min(m.commit_index, s.verified_index))
-    s.send(HeartbeatResponse(s.cluster_id, s.me, m.sender, s.term, m.round))
+    if s.loss and m.loss == s.loss and s.verified_index >= m.whole_index:
+        s.made_whole()
+    s.send(HeartbeatResponse(s.cluster_id, s.me, m.sender, s.term, m.round, s.loss))

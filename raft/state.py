@@ -50,7 +50,7 @@ class RaftState:
     term: int
     voted_for: PeerId | None
     refetch: tuple[int, int]
-    """(index, term) a damaged log reached at most; see `is_whole`."""
+    """(index, term) a damaged log reached at most; (0, 0): it is whole. See `is_whole`."""
     durable_voters: tuple[PeerId, ...]
     """The voters in the hard state last written: of the newest committed set and all later ones."""
     now_ms: int
@@ -79,6 +79,8 @@ class RaftState:
     """Members the shell can reach, from their handshakes: whom an observer asks before it knows any voter."""
     follow_deadline_ms: int = 0
     incoming: IncomingSnapshot | None = None
+    loss: int = 0
+    """Names what this life lacks while its log is not whole, so that no word about an earlier loss is taken for it."""
 
     # Leader only, made anew at each election.
     peers: dict[PeerId, Progress] = field(default_factory=dict)
@@ -121,10 +123,17 @@ class RaftState:
 
         After damage that is so once it reaches the old end again, or holds an entry of a newer term than any it held or
         voted in before: a leader of that term had every committed entry, and appending its entry made the logs equal up
-        to there.
+        to there. It is so, too, once the log equals the leader's up to where that ended when the leader first heard of
+        the loss: what was committed in earlier terms, and what this member acknowledged in this one before the loss,
+        was in the leader's log by then (`replication.on_heartbeat`).
         """
         index, term = self.refetch
         return self.log.last_index >= index or self.log.last_term > term
+
+    def made_whole(self) -> None:
+        """The log is whole, and what is cut from it later is nothing that a leader needs: to be remembered."""
+        self.hard_state_changed = self.hard_state_changed or self.refetch != (0, 0)
+        self.refetch, self.loss = (0, 0), 0
 
     @property
     def other_voters(self) -> tuple[PeerId, ...]:

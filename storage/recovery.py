@@ -38,13 +38,16 @@ def mark_lost(fs: FileSystem, directory: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What opening a log found and did. `damaged_at` is the offset of the first bad batch below the recovery point."""
+    """What opening a log found and did. `damaged_at` is the offset of the first bad batch below the recovery point;
+    `damaged_bytes` is what there is from there on.
+    """
 
     clean: bool
     scanned_bytes: int = 0
     truncated_bytes: int = 0
     damaged_at: int | None = None
     damage: str = ""
+    damaged_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -192,12 +195,15 @@ class _Scan:
         end = kept[-1].next_offset
         start = min(max(start, log_start or 0, kept[0].base_offset), end)
         _fit_epochs(epochs, start, end)
+        last = kept[-1]
+        behind = last.file.size() - last.size_bytes + sum(segment.file.size() for segment in beyond)
         report = Recovery(
             clean=False,
             scanned_bytes=self._scanned,
             truncated_bytes=self._truncated,
             damaged_at=end if damaged else None,
             damage=str(broken) if damaged else "",
+            damaged_bytes=behind if damaged else 0,
         )
         compaction = state.compaction if state is not None else CompactionState()
         # Damage keeps its recovery point: forgotten, the same bytes would be a torn tail at the next start.

@@ -342,7 +342,6 @@ class Quorum:
             snapshot_size_bytes=loaded.snapshot_size_bytes,
             entries=loaded.entries,
             now_ms=now_ms,
-            refetch=loaded.refetch,
         )
         if raft.log_was_dropped:
             self._store.log_was_dropped(loaded.snapshot)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -61,7 +61,6 @@ class Loaded:
     """What was on disk. `snapshot_data` is the state machine's; None for the formation."""
 
     hard_state: HardState
-    refetch: tuple[int, int]
     snapshot: SnapshotMeta
     snapshot_size_bytes: int
     snapshot_data: bytes | None
@@ -119,7 +118,6 @@ class QuorumStore:
         self._state_path = os.path.join(path, "quorum-state")
         fs.makedirs(path)
         self._log: Log | None = None
-        self._refetch = (0, 0)
         content = read_durable(fs, os.path.join(path, "formation"))
         self.formation: Formation | None = None
         if content is not None:
@@ -149,9 +147,8 @@ class QuorumStore:
             term=state.get("term", 0),
             voted_for=None if vote is None else _peer(vote),
             voters=tuple(map(_peer, state.get("voters", ()))),
+            refetch=_pair(state.get("refetch", (0, 0))),
         )
-        index, term = state.get("refetch", (0, 0))
-        self._refetch = (index, term)
         self._log = self._open_log(now_ms, state)
         try:
             entries = self._read_entries()
@@ -166,9 +163,10 @@ class QuorumStore:
             self._log = self._open_log(now_ms, state)
             entries = self._read_entries()
         if self._log.damaged_at is not None:
-            self._mend(hard_state, entries[-1].term if entries else 0)
+            recovery_point = state.get("recovery_point") or 0
+            hard_state = self._mend(hard_state, entries[-1].term if entries else 0, recovery_point)
         snapshot, size, data = self._newest_snapshot()
-        return Loaded(hard_state, self._refetch, snapshot, size, data, entries)
+        return Loaded(hard_state, snapshot, size, data, entries)
 
     def _open_log(self, now_ms: int, state: dict[str, Any]) -> Log:
         assert self.formation is not None
@@ -183,14 +181,16 @@ class QuorumStore:
             complete_is_damage=True,
         )
 
-    def _mend(self, hard_state: HardState, last_term: int) -> None:
-        """Cut the log before the damage; remember first, durably, how far it may have reached (protocol.md 1)."""
+    def _mend(self, hard_state: HardState, last_term: int, recovery_point: int) -> HardState:
+        """Cut the log before the damage; remember first, durably, how far it may have reached (protocol.md 1).
+
+        That is what was known to be synced, and as many of the smallest entries as fit behind the damage.
+        """
         assert self._log is not None
-        directory = os.path.join(self._path, "log")
-        names = [name for name in self._fs.listdir(directory) if name.endswith(".log")]
-        lost = sum(self._fs.size(os.path.join(directory, name)) for name in names) // _SMALLEST_ENTRY_BYTES
-        reached = max(self._log.damaged_at or 0, self._refetch[0]) + lost
-        self._refetch = (reached, max(hard_state.term, last_term, self._refetch[1]))
+        intact, (index, term) = self._log.damaged_at or 0, hard_state.refetch
+        lost = self._log.recovery.damaged_bytes // _SMALLEST_ENTRY_BYTES
+        reached = max(intact + lost, recovery_point, index)
+        hard_state = replace(hard_state, refetch=(reached, max(hard_state.term, last_term, term)))
         log.error(
             "quorum_log_damaged",
             damaged_at=self._log.damaged_at,
@@ -198,7 +198,8 @@ class QuorumStore:
             consequence="until it has fetched the log again, this node's vote counts only together with all others",
         )
         write_durable(self._fs, self._state_path, self._state(hard_state))
-        self._log.truncate_to(self._log.damaged_at or 0)
+        self._log.truncate_to(intact)
+        return hard_state
 
     def _read_entries(self) -> list[Entry]:
         assert self._log is not None
@@ -277,7 +278,7 @@ class QuorumStore:
             "term": hard_state.term,
             "voted_for": None if vote is None else [vote.node_id, vote.directory_id.hex()],
             "voters": [[voter.node_id, voter.directory_id.hex()] for voter in hard_state.voters],
-            "refetch": list(self._refetch),
+            "refetch": list(hard_state.refetch),
             "recovery_point": self._log.recovery_point,
         }
 
@@ -332,6 +333,11 @@ class QuorumStore:
 def _peer(stored: Sequence[Any]) -> PeerId:
     node_id, directory_id = stored
     return PeerId(node_id, bytes.fromhex(directory_id))
+
+
+def _pair(stored: Sequence[int]) -> tuple[int, int]:
+    index, term = stored
+    return index, term
 
 
 def _payload(entry: Entry) -> bytes:

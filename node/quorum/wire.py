@@ -79,8 +79,14 @@ _TO_PROTO: Final[dict[type[m.Message], tuple[str, Callable[[Any], _Body]]]] = {
         "append_refused",
         lambda x: pb.RaftAppendRefused(prev_log_index=x.prev_log_index, hint_index=x.hint_index, hint_term=x.hint_term),
     ),
-    m.Heartbeat: ("heartbeat", lambda x: pb.RaftHeartbeat(commit_index=x.commit_index, round=x.round)),
-    m.HeartbeatResponse: ("heartbeat_response", lambda x: pb.RaftHeartbeatResponse(round=x.round)),
+    m.Heartbeat: (
+        "heartbeat",
+        lambda x: pb.RaftHeartbeat(commit_index=x.commit_index, round=x.round, loss=x.loss, whole_index=x.whole_index),
+    ),
+    m.HeartbeatResponse: (
+        "heartbeat_response",
+        lambda x: pb.RaftHeartbeatResponse(round=x.round, loss=x.loss),
+    ),
     m.SnapshotChunk: (
         "snapshot_chunk",
         lambda x: pb.RaftSnapshotChunk(
@@ -111,8 +117,8 @@ _FROM_PROTO: Final[dict[str, tuple[type[m.Message], Callable[[_Body], tuple[Any,
     ),
     "append_accepted": (m.AppendAccepted, lambda b: (b.match_index,)),
     "append_refused": (m.AppendRefused, lambda b: (b.prev_log_index, b.hint_index, b.hint_term)),
-    "heartbeat": (m.Heartbeat, lambda b: (b.commit_index, b.round)),
-    "heartbeat_response": (m.HeartbeatResponse, lambda b: (b.round,)),
+    "heartbeat": (m.Heartbeat, lambda b: (b.commit_index, b.round, b.loss, b.whole_index)),
+    "heartbeat_response": (m.HeartbeatResponse, lambda b: (b.round, b.loss)),
     "snapshot_chunk": (
         m.SnapshotChunk,
         lambda b: (snapshot_from_proto(b.snapshot), b.size_bytes, b.offset, b.data),

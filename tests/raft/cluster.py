@@ -6,6 +6,7 @@ Nodes are numbers. A message waits in `wire` until it is delivered or dropped; a
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from raft.config import RaftConfig
 from raft.core import Raft
@@ -70,6 +71,8 @@ class Cluster:
     def start(self, i: int, *, me: PeerId | None = None, refetch: tuple[int, int] = (0, 0)) -> None:
         """Start node `i` from what its disk holds."""
         disk = self.disks[i]
+        if refetch != (0, 0):
+            disk.hard_state = replace(disk.hard_state, refetch=refetch)
         self.queues[i] = deque()
         self.applied[i] = []
         self.chunk_writes[i] = []
@@ -83,7 +86,6 @@ class Cluster:
             snapshot_size_bytes=disk.snapshot_bytes,
             entries=tuple(disk.entries),
             now_ms=self.now_ms,
-            refetch=refetch,
         )
         if self.rafts[i].log_was_dropped:
             disk.entries = []

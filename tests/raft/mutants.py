@@ -268,6 +268,30 @@ MUTANTS = (
         "return True",
     ),
     Mutant(
+        "a repaired voter stays half a one",
+        "replication.py",
+        "if s.loss and m.loss == s.loss and s.verified_index >= m.whole_index:",
+        "if False:",
+    ),
+    Mutant(
+        "a word about an earlier loss ends this one",
+        "replication.py",
+        "if s.loss and m.loss == s.loss and s.verified_index >= m.whole_index:",
+        "if s.loss and s.verified_index >= m.whole_index:",
+    ),
+    Mutant(
+        "a damaged voter is whole before it holds what the leader held",
+        "replication.py",
+        "if s.loss and m.loss == s.loss and s.verified_index >= m.whole_index:",
+        "if s.loss and m.loss == s.loss:",
+    ),
+    Mutant(
+        "the leader forgets when it heard of the loss",
+        "replication.py",
+        "        p.loss, p.whole_index = m.loss, s.log.last_index\n",
+        "        p.loss, p.whole_index = m.loss, 0\n",
+    ),
+    Mutant(
         "whom a damaged voter names need not agree",
         "election.py",
         "        s.named_voters += tuple(named)\n",

@@ -370,6 +370,62 @@ def test_row_22_a_damaged_voter_is_a_full_one_again_once_it_is_whole():
     assert cluster.data(2) == [b"x"] * 9
 
 
+def test_row_22_a_damaged_voter_is_a_full_one_again_once_it_holds_what_its_leader_held():
+    """How far a damaged log reached can only be guessed from above: its voter stayed half a one for ever, and with the
+    next leader lost there was none again.
+    """
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 9)
+    cluster.settle()
+    cluster.crash(2)
+    cluster.disks[2].entries = cluster.disks[2].entries[:3]
+    cluster.start(2, refetch=(1000, 1))
+    assert not cluster.rafts[2].is_whole
+    for _ in range(8):
+        cluster.heartbeat(1)
+    assert cluster.rafts[2].is_whole
+    assert cluster.disks[2].hard_state.refetch == (0, 0), "nor is it forgotten by a restart"
+    cluster.crash(1)
+    cluster.restart(2)
+    cluster.elect(2)
+    assert cluster.data(2) == [b"x"] * 9
+
+
+def test_row_22_the_leader_says_where_its_log_ended_when_it_first_heard_of_a_loss():
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 9)
+    cluster.settle()
+    for _ in range(2):
+        cluster.inject(HeartbeatResponse(CLUSTER, peer(2), peer(1), 1, 0, 7), at=1)
+        cluster.propose(1, b"y")
+    cluster.drop()
+    cluster.tick(1)
+    said = [(m.loss, m.whole_index) for m in cluster.drop(kind(Heartbeat)) if m.to == peer(2)]
+    assert said == [(7, 10)]
+
+
+@pytest.mark.parametrize(
+    ("life", "whole_index"), [(1, 2), (0, 10)], ids=["of an earlier loss", "of what is missing yet"]
+)
+def test_row_22_a_damaged_voter_is_not_whole_by_a_word(life, whole_index):
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, *[b"x"] * 9)
+    cluster.settle()
+    cluster.crash(2)
+    cluster.disks[2].entries = cluster.disks[2].entries[:3]
+    cluster.start(2, refetch=(1000, 1))
+    prefix = AppendRequest(CLUSTER, peer(1), peer(2), 1, 3, 1, 0, ())
+    cluster.inject(prefix, at=2)
+    loss = cluster.rafts[2]._s.loss
+    cluster.inject(Heartbeat(CLUSTER, peer(1), peer(2), 1, 0, 0, loss + life, whole_index), at=2)
+    assert not cluster.rafts[2].is_whole
+    cluster.inject(Heartbeat(CLUSTER, peer(1), peer(2), 1, 0, 0, loss, 3), at=2)
+    assert cluster.rafts[2].is_whole
+
+
 def test_row_22_when_every_log_lost_its_tail_all_voters_together_elect_the_most_complete():
     """A power cut may tear the last entry of each: nobody is whole, and nothing synced is gone."""
     cluster = damaged(1, 2, 3)

@@ -86,6 +86,14 @@ NOTICED_BY = {
         "test_hazards.py::test_row_22_a_follower_that_lost_acknowledged_entries_is_refilled",
     "the vote of a damaged voter counts like any other":
         "test_hazards.py::test_row_22_the_vote_of_a_damaged_voter_does_not_make_a_majority",
+    "a repaired voter stays half a one":
+        "test_hazards.py::test_row_22_a_damaged_voter_is_a_full_one_again_once_it_holds_what_its_leader_held",
+    "a word about an earlier loss ends this one":
+        "test_hazards.py::test_row_22_a_damaged_voter_is_not_whole_by_a_word",
+    "a damaged voter is whole before it holds what the leader held":
+        "test_hazards.py::test_row_22_a_damaged_voter_is_not_whole_by_a_word",
+    "the leader forgets when it heard of the loss":
+        "test_hazards.py::test_row_22_the_leader_says_where_its_log_ended_when_it_first_heard_of_a_loss",
     "whom a damaged voter names need not agree":
         "test_hazards.py::test_row_22_a_damaged_voter_says_who_else_must_agree",
     "whom a damaged voter names is not asked":

@@ -137,7 +137,7 @@ class Invariants:
         for voter in voters:
             disk = self._nodes[voter].disk
             # A damaged member still stands for what it acknowledged: until it is whole, its vote makes no majority.
-            promised = not disk.is_whole and disk.refetch[0] >= index
+            promised = not disk.is_whole and disk.promised_index >= index
             if disk.term_at(index) == term or disk.snapshot.meta.last_index >= index or promised:
                 holders += 1
         if holders < majority(len(voters)):

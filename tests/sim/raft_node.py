@@ -47,21 +47,27 @@ class DiskImage:
     snapshot: StoredSnapshot
     first_index: int = 1
     entries: list[Entry] = field(default_factory=list)
-    refetch: tuple[int, int] = (0, 0)
-    """(index, term) the log once reached, before damage took synced entries from its end."""
+    promised_index: int = 0
+    """What the log once reached, before damage took synced entries from its end."""
 
     @property
     def is_whole(self) -> bool:
-        term = self.entries[-1].term if self.entries else self.snapshot.meta.last_term
-        return max(self.last_index, self.snapshot.meta.last_index) >= self.refetch[0] or term > self.refetch[1]
+        index, term = self.hard_state.refetch
+        last_term = self.entries[-1].term if self.entries else self.snapshot.meta.last_term
+        return max(self.last_index, self.snapshot.meta.last_index) >= index or last_term > term
 
-    def damage(self, keep: int) -> None:
-        """Lose synced entries: all but `keep` of those behind the snapshot. Like a disk that returns bad bytes."""
+    def damage(self, keep: int, guess: int) -> None:
+        """Lose synced entries: all but `keep` of those behind the snapshot. Like a disk that returns bad bytes. Nobody
+        can say how many entries they were: `guess` more than there were is what is remembered.
+        """
         first = self.snapshot.meta.last_index + 1
         lost = [entry for entry in self.entries if entry.index >= first][keep:]
         if lost:
-            reached = max(lost[-1].index, self.refetch[0] if not self.is_whole else 0)
-            self.refetch = (reached, max(self.hard_state.term, lost[-1].term))
+            before = self.hard_state.refetch if not self.is_whole else (0, 0)
+            self.promised_index = max(lost[-1].index, self.promised_index if before[0] else 0)
+            reached = max(lost[-1].index + guess, before[0])
+            term = max(self.hard_state.term, lost[-1].term, before[1])
+            self.hard_state = replace(self.hard_state, refetch=(reached, term))
             del self.entries[lost[0].index - self.first_index :]
 
     @property
@@ -165,7 +171,6 @@ class SimNode:
             snapshot_size_bytes=len(disk.snapshot.data),
             entries=disk.entries,
             now_ms=self.now_ms(),
-            refetch=disk.refetch,
         )
         if not disk.is_whole:
             self.counts["start with a damaged log"] += 1

@@ -356,7 +356,7 @@ class World:
                 node.crash()
                 self.scheduler.after(self.plan.expovariate(1 / 500), self._start, node)
             self.counts["fault: damaged log"] += 1
-            node.disk.damage(self.plan.randint(0, 5))
+            node.disk.damage(self.plan.randint(0, 5), self.plan.choice((0, 3, 1000)))
             self.scheduler.trace(f"damage {node.me.node_id}, whole up to {node.disk.last_index}")
 
     def _start(self, node: SimNode) -> None:
@@ -461,6 +461,9 @@ class World:
         raft = self.nodes[leader].raft if leader else None
         if raft is None or raft.commit_index != raft.log.last_index or raft.commit_index <= self._committed_at_heal:
             raise Violation(f"no progress since everything healed at {self._committed_at_heal} committed entries")
+        conditional = [str(node.me) for node in self.nodes.values() if node.raft and not node.raft.is_whole]
+        if conditional:
+            raise Violation(f"the votes of {conditional} still count with all others only, long after they caught up")
         for (index, term), serial in self.acked.items():
             if self.invariants.committed[index][0] != term:
                 raise Violation(f"acknowledged proposal {serial} at ({index}, {term}) is lost")

@@ -645,19 +645,27 @@ class RaftHeartbeat(_message.Message):
 
     COMMIT_INDEX_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    WHOLE_INDEX_FIELD_NUMBER: _builtins.int
     commit_index: _builtins.int
     """What is committed of what the receiver is known to hold."""
     round: _builtins.int
     """Only grows within a term."""
+    loss: _builtins.int
+    """The loss that the receiver told of; 0: none."""
+    whole_index: _builtins.int
+    """Where the leader's log ended when it first heard of that."""
     def __init__(
         self,
         *,
         commit_index: _builtins.int = ...,
         round: _builtins.int = ...,
+        loss: _builtins.int = ...,
+        whole_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "loss", b"loss", "round", b"round", "whole_index", b"whole_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -670,16 +678,20 @@ class RaftHeartbeatResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUND_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round it echoes."""
+    loss: _builtins.int
+    """Names what damage took from the sender's log, as long as that is not whole again; 0: nothing."""
     def __init__(
         self,
         *,
         round: _builtins.int = ...,
+        loss: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ FIELDS = {
     "entries": st.lists(entries, max_size=4).map(tuple), "match_index": numbers, "hint_index": numbers,
     "hint_term": numbers, "round": numbers, "snapshot": st.builds(SnapshotMeta, numbers, numbers, voters),
     "size_bytes": numbers, "offset": numbers, "data": st.binary(max_size=50), "last_index": numbers,
-    "next_offset": numbers,
+    "next_offset": numbers, "loss": numbers, "whole_index": numbers,
 }  # fmt: skip
 
 
