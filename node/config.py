@@ -123,6 +123,8 @@ class Settings(BaseModel):
     # The largest message of a client; above it the answer is MESSAGE_TOO_LARGE, above twice of it gRPC's own
     # RESOURCE_EXHAUSTED.
     socket_request_max_bytes: Annotated[int, Field(ge=2**20, le=2**30)] = 32 * 2**20
+    # Bytes of batches and answers that all calls together may have in flight in this node; 0: a share of its memory.
+    in_flight_max_bytes: Annotated[int, Field(ge=0, le=2**40)] = 0
     # The most that one Fetch answers with, whatever it asks for.
     fetch_max_bytes: Bytes = 16 * 2**20
 

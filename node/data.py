@@ -36,6 +36,7 @@ from node.services.fetch_stream import FetchStreams
 from node.services.group_lag import GroupLags, LagSample
 from node.services.groups import SERVICE as GROUPS
 from node.services.groups import GroupServices
+from node.services.in_flight import InFlight
 from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.positions import Positions
@@ -113,6 +114,7 @@ class DataPlane:
         self.turned_ms = _now_ms()
         self.applied_index = 0
         self.offline: tuple[tuple[bytes, int], ...] = ()
+        self._in_flight = InFlight(limits.in_flight_bytes(settings.in_flight_max_bytes))
         self._peers = Peers(self.view)
         self._admin = AdminForwarder(self.view, self.metrics)
         self._auto_create = AutoCreate(self._admin)
@@ -172,12 +174,15 @@ class DataPlane:
             slack=2 if forwarded else 1,
         )
         producer = Producer(broker, view, metrics)
-        unary = UnaryProduce(producer, view, peers, forwarded=forwarded)
-        fetcher = Fetcher(broker, view, peers, metrics, fetch_max_bytes=settings.fetch_max_bytes, forwarded=forwarded)
+        in_flight = self._in_flight
+        unary = UnaryProduce(producer, view, peers, in_flight, forwarded=forwarded)
+        fetcher = Fetcher(
+            broker, view, peers, metrics, in_flight, fetch_max_bytes=settings.fetch_max_bytes, forwarded=forwarded
+        )
         offsets = Offsets(broker, view, peers, metrics, forwarded=forwarded)
         data: dict[str, Callable[..., Awaitable[Any]]] = {
             "Produce": unary.produce,
-            "ProduceStream": ProduceStreams(producer, peers, forwarded=forwarded).serve,
+            "ProduceStream": ProduceStreams(producer, peers, in_flight, forwarded=forwarded).serve,
             "Send": unary.send,
             "Fetch": fetcher.fetch,
             "FetchStream": FetchStreams(fetcher, metrics).serve,
@@ -188,7 +193,7 @@ class DataPlane:
         add(
             DATA,
             data,
-            requests={"Produce": parse_request, "ProduceStream": parse_request},
+            requests={"Produce": unary.parse, "ProduceStream": parse_request},
             responses={"Fetch": listener.passes, "FetchStream": listener.passes},
         )
         passed_on = self._admin.handlers()
@@ -211,6 +216,7 @@ class DataPlane:
                 "WatchMetadata": cluster.watch_metadata,
                 "DescribeQuorum": cluster.describe_quorum,
             },
+            responses={"GetMetadata": listener.passes, "WatchMetadata": listener.passes},
         )
 
     async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:

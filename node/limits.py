@@ -43,6 +43,8 @@ WAIT_MAX_MS: Final = 60_000
 # Calls.
 ADMIN_IN_FLIGHT_MAX: Final = 16
 ADMIN_RETRY_MS: Final = 100
+WATCHERS_MAX: Final = 5000
+WATCHERS_RETRY_MS: Final = 1000
 CLIENT_STREAMS_MAX: Final = 256
 NODE_STREAMS_MAX: Final = 4096
 STOCK_MESSAGE_BYTES: Final = 4 * MIB
@@ -85,6 +87,28 @@ BOUNDS: Final = (
     Bound("records of a batch", f"{RECORDS_MAX}", "MESSAGE_TOO_LARGE", "split the batch"),
     Bound(
         "bytes of a batch after decompression", f"{PLAIN_MAX_BYTES} (32 MiB)", "MESSAGE_TOO_LARGE", "split the batch"
+    ),
+    Bound(
+        "bytes in flight, all calls of a node together",
+        f"`in.flight.max.bytes`; 0 = a {IN_FLIGHT_SHARE}th of the memory, from {IN_FLIGHT_MIN_BYTES // MIB} to "
+        f"{IN_FLIGHT_MAX_BYTES // MIB} MiB",
+        "THROTTLING_QUOTA_EXCEEDED; a stream is not read from meanwhile",
+        "try again after the time that the answer says",
+    ),
+    Bound(
+        "time that a request may ask to wait", f"{WAIT_MAX_MS} ms", "none: a longer wait is cut to it", "ask once more"
+    ),
+    Bound(
+        "calls of AdminService under way at once, per node",
+        f"{ADMIN_IN_FLIGHT_MAX}",
+        "THROTTLING_QUOTA_EXCEEDED",
+        "try again after the time that the answer says",
+    ),
+    Bound(
+        "open WatchMetadata streams, per node",
+        f"{WATCHERS_MAX}",
+        "THROTTLING_QUOTA_EXCEEDED",
+        "watch another node, or ask with GetMetadata",
     ),
     Bound(
         "streams and calls under way at once, per connection of a client",

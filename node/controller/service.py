@@ -10,6 +10,7 @@ from node.controller.shell import ControllerShell
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import cluster_pb2 as cluster
 from ottla.v1 import error_pb2 as pb
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -38,6 +39,7 @@ class Voters(Protocol):
     async def add_voter(self, node_id: int, directory_id: bytes) -> None: ...
     async def remove_voter(self, node_id: int, directory_id: bytes) -> None: ...
     async def transfer(self, node_id: int | None) -> None: ...
+    def describe(self) -> cluster.DescribeQuorumResponse: ...
 
 
 def controller_handlers(shell: ControllerShell) -> dict[str, Handler]:
@@ -63,6 +65,10 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
 
     async def add_voter(request: admin.AddVoterRequest, _context: Any) -> admin.AddVoterResponse:
         try:
+            if request.validate_only:
+                shell.check_active()
+                _check_add(voters.describe(), request)
+                return admin.AddVoterResponse()
             await voters.add_voter(request.node_id, request.directory_id)
         except ApiError as error:
             return admin.AddVoterResponse(error=_own(error))
@@ -70,6 +76,10 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
 
     async def remove_voter(request: admin.RemoveVoterRequest, _context: Any) -> admin.RemoveVoterResponse:
         try:
+            if request.validate_only:
+                shell.check_active()
+                _check_remove(voters.describe(), request)
+                return admin.RemoveVoterResponse()
             await voters.remove_voter(request.node_id, request.directory_id)
         except ApiError as error:
             return admin.RemoveVoterResponse(error=_own(error))
@@ -77,6 +87,10 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
 
     async def transfer(request: admin.TransferLeadershipRequest, _context: Any) -> admin.TransferLeadershipResponse:
         try:
+            if request.validate_only:
+                shell.check_active()
+                _check_transfer(voters.describe(), request)
+                return admin.TransferLeadershipResponse()
             await voters.transfer(request.node_id if request.HasField("node_id") else None)
         except ApiError as error:
             return admin.TransferLeadershipResponse(error=_own(error))
@@ -101,6 +115,44 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
         "FinalizeFeature": finalize,
         "DeleteRecords": delete_records,
     }
+
+
+def _check_add(quorum: cluster.DescribeQuorumResponse, request: admin.AddVoterRequest) -> None:
+    """Raises as the change would, as far as that can be known before."""
+    seats = [voter for voter in quorum.voters if voter.node_id == request.node_id]
+    found = [o for o in quorum.observers if o.node_id == request.node_id]
+    if any(seat.directory_id == request.directory_id for seat in seats) or (seats and not found):
+        raise ApiError(pb.ERROR_CODE_DUPLICATE_VOTER, f"node {request.node_id} votes already")
+    if seats:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST,
+            f"node {request.node_id} votes with directory {seats[0].directory_id.hex()}: remove that voter first",
+        )
+    if not any(request.directory_id in (b"", observer.directory_id) for observer in found):
+        raise ApiError(
+            pb.ERROR_CODE_REQUEST_TIMED_OUT, f"node {request.node_id} does not follow: it must catch up as an observer"
+        )
+
+
+def _check_remove(quorum: cluster.DescribeQuorumResponse, request: admin.RemoveVoterRequest) -> None:
+    seats = [voter for voter in quorum.voters if voter.node_id == request.node_id]
+    if not any(request.directory_id in (b"", seat.directory_id) for seat in seats):
+        raise ApiError(
+            pb.ERROR_CODE_VOTER_NOT_FOUND,
+            f"node {request.node_id} votes with directory {seats[0].directory_id.hex()}"
+            if seats
+            else f"node {request.node_id} is not a voter",
+        )
+    if len(quorum.voters) == 1:
+        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"node {request.node_id} is the last voter")
+
+
+def _check_transfer(quorum: cluster.DescribeQuorumResponse, request: admin.TransferLeadershipRequest) -> None:
+    others = [voter.node_id for voter in quorum.voters if voter.node_id != quorum.leader_id]
+    if not others:
+        raise ApiError(pb.ERROR_CODE_VOTER_NOT_FOUND, "there is no other voter")
+    if request.HasField("node_id") and request.node_id not in others:
+        raise ApiError(pb.ERROR_CODE_VOTER_NOT_FOUND, f"node {request.node_id} is not another voter: {others} are")
 
 
 def _own(error: ApiError) -> pb.Error:

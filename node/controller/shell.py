@@ -1,6 +1,9 @@
 """The active controller's single writer, on the control loop: decisions become log entries, answers leave at commit.
 
-    request -> (turn) one draft for all that wait -> propose -> log-end state moves -> ... committed -> answers
+    request -> (turn) one draft for those that wait -> propose -> log-end state moves -> ... committed -> answers
+
+Brokers come first: what clients ask for is cut into slices, and a turn takes one slice's worth of it after everything
+that brokers, ticks and elections want. What changes nothing is answered from the committed state, outside of the turns.
 
 There are two states: at log end, for decisions, and the committed one of the `MetadataPublisher`, for everyone else.
 Lost leadership drops the first; who waits for a commit then gets REQUEST_TIMED_OUT, for the entry may still be
@@ -9,13 +12,15 @@ committed by the next leader. A shell exists on every node and is idle where the
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
 
+from node import limits
+from node.controller.slices import joined, slices_of, weight_of
 from node.controller.state import brokers, features, leaders, partitions, repair, resource_configs, topics
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
@@ -34,10 +39,13 @@ log = structlog.get_logger(__name__)
 TICK_S: Final = 0.25
 BALANCE_EVERY_TICKS: Final = 4
 REQUESTS_MAX: Final = 10_000
+ANSWER_MAX_BYTES: Final = 3 * limits.MIB
+"""What a description of many may have: clients of gRPC take 4 MiB unless they were told otherwise."""
+REACHED_MS: Final = 1000
+"""A broker that has said nothing for longer, on any channel, is not waited for: it may be cut off."""
 RECORDS_PER_ENTRY: Final = 20_000
 """Above it the requests that are left wait for the next entry."""
 WAIT_DEFAULT_MS: Final = 30_000
-WAIT_MAX_MS: Final = 300_000
 
 
 class Leadership(Protocol):
@@ -75,6 +83,8 @@ class _Request:
 
     decide: Callable[[Draft], Any]
     future: "asyncio.Future[_Answer] | None" = None
+    weight: int = 0
+    """Items of a client's request; 0 for what brokers and the controller itself want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,17 @@ _KNOWN_BY_ALL: Final = (
     admin.AlterConfigsRequest,
     admin.FinalizeFeatureRequest,
 )
-"""These return when every live broker has applied the change, so that the next call at any node sees it."""
+"""These return when every live broker that the controller reaches has applied the change, so that the next call at any
+of them sees it."""
+
+_READS: Final = (admin.DescribeConfigsRequest, admin.DescribeFeaturesRequest)
+_OF_BROKERS: Final = (
+    rpc.RegisterBrokerRequest,
+    rpc.HeartbeatRequest,
+    rpc.AlterPartitionRequest,
+    rpc.AllocateProducerIdsRequest,
+    rpc.EnsureInternalTopicRequest,
+)
 
 
 class ControllerShell:
@@ -142,6 +162,8 @@ class ControllerShell:
         self._soft = SoftState()
         self._dead: set[int] = set()
         self._inbox: deque[_Request] = deque()
+        self._clients: deque[_Request] = deque()
+        self._barrier: asyncio.Task[int] | None = None
         self._turn_due = False
         self._uncommitted: deque[tuple[_Answer | ApiError, int, asyncio.Future[_Answer]]] = deque()
         self._waiting_for_brokers: list[tuple[int, asyncio.Future[None]]] = []
@@ -149,6 +171,11 @@ class ControllerShell:
     @property
     def active(self) -> bool:
         return self._term is not None
+
+    def check_active(self) -> None:
+        """Raises NOT_CONTROLLER where this node is not the active controller."""
+        if not self.active:
+            raise self._not_controller()
 
     def lease_ages_ms(self) -> dict[int, int]:
         """Per broker that is not fenced, how long ago it was heard; empty where this node is not the controller."""
@@ -168,6 +195,7 @@ class ControllerShell:
             await asyncio.sleep(TICK_S)
             ticks += 1
             if self.active and not self.failed.done():
+                self._wake_known_by_all()
                 self._submit(_Request(brokers.tick))
                 if ticks % BALANCE_EVERY_TICKS == 0:
                     self._submit(_Request(leaders.balance))
@@ -179,12 +207,76 @@ class ControllerShell:
         NOT_CONTROLLER where this node does not lead, REQUEST_TIMED_OUT where the outcome is unknown.
         """
         now_ms = self._clock_ms()
-        if isinstance(request, admin.DescribeConfigsRequest | admin.DescribeFeaturesRequest):
-            await self._quorum.read_barrier()
-        answer = await self._decided(partial(self._decide, request, now_ms))
+        if isinstance(request, _OF_BROKERS):
+            answer = await self._decided(partial(self._decide, request, now_ms))
+        elif isinstance(request, _READS) or getattr(request, "validate_only", False):
+            return await self._read(request)
+        else:
+            answer = await self._changed(request, _timeout_ms(request))
         if answer.changed and isinstance(request, _KNOWN_BY_ALL):
-            await self._known_by_all(answer, _timeout_ms(request))
+            left_ms = _timeout_ms(request) - (self._clock_ms() - now_ms)
+            await self._known_by_all(answer, max(1, left_ms))
         return answer.value
+
+    async def _changed(self, request: Any, timeout_ms: int) -> "_Answer":
+        """Decides a client's request slice by slice. Raises ApiError."""
+        parts = list(slices_of(request))
+        deciding = [self._decided(partial(self._decide, part, 0), weight_of(part)) for part, _ in parts]
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                answers = await asyncio.gather(*deciding, return_exceptions=True)
+        except TimeoutError:
+            raise ApiError(
+                pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                f"no majority of the quorum committed the change within {timeout_ms} ms: whether it takes effect is "
+                "unknown",
+            ) from None
+        good: list[_Answer] = []
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            good.append(answer)
+        value = joined(request, [(answer.value, places) for answer, (_, places) in zip(good, parts, strict=True)])
+        return _Answer(value, max(answer.index for answer in good), any(answer.changed for answer in good))
+
+    async def _read(self, request: Any) -> Any:
+        """Answers what changes nothing from the committed state, a slice at a time. Raises ApiError."""
+        self.check_active()
+        if self._barrier is None or self._barrier.done():
+            # A turn later, so that all that ask now share one: it must begin after each of them did.
+            self._barrier = self._loop.create_task(self._read_barrier())
+        await asyncio.shield(self._barrier)
+        image = self._publisher.image
+        draft = Draft(image, image.index + 1, self._soft, self._settings, self._clock_ms(), self._new_id)
+        answers: list[tuple[Any, Sequence[int]]] = []
+        size_bytes = 0
+        for part, places in slices_of(request):
+            if answers:
+                await asyncio.sleep(0)
+            if size_bytes > ANSWER_MAX_BYTES:
+                answer = _left_out(part)
+            else:
+                answer = self._tried(part, draft)
+            size_bytes += answer.ByteSize()
+            answers.append((answer, places))
+        return joined(request, answers)
+
+    def _tried(self, request: Any, draft: Draft) -> Any:
+        """What a decision would answer; the draft goes nowhere, and the next slice builds on it."""
+        checks = getattr(request, "validate_only", False)
+        if checks:
+            request.validate_only = False
+        answer = _DECIDE[type(request)](draft, request)
+        if checks:
+            request.validate_only = True
+        for topic in answer.topics if checks and isinstance(answer, admin.CreateTopicsResponse) else ():
+            topic.topic_id = b""
+        return answer
+
+    async def _read_barrier(self) -> int:
+        await asyncio.sleep(0)
+        barrier, self._barrier = self._quorum.read_barrier(), None
+        return await barrier
 
     # What the quorum tells. Nothing is proposed from inside these calls: the quorum is in the middle of its own turn.
 
@@ -218,21 +310,17 @@ class ControllerShell:
             return brokers.heartbeat(draft, request, now_ms)
         return _DECIDE[type(request)](draft, request)
 
-    async def _decided(self, decide: Callable[[Draft], Any]) -> _Answer:
+    async def _decided(self, decide: Callable[[Draft], Any], weight: int = 0) -> _Answer:
         if not self.active:
             raise self._not_controller()
-        if len(self._inbox) + len(self._uncommitted) >= REQUESTS_MAX:
-            raise ApiError(
-                pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,
-                f"{REQUESTS_MAX} requests wait for the controller",
-                retry_after_ms=200,
-            )
+        if len(self._inbox) + len(self._clients) + len(self._uncommitted) >= REQUESTS_MAX:
+            raise limits.throttled("too many requests wait for the controller", f"{REQUESTS_MAX} may", 200)
         future: asyncio.Future[_Answer] = self._loop.create_future()
-        self._submit(_Request(decide, future))
+        self._submit(_Request(decide, future, weight))
         return await future
 
     def _submit(self, request: _Request) -> None:
-        self._inbox.append(request)
+        (self._clients if request.weight else self._inbox).append(request)
         self._schedule_turn()
 
     def _schedule_turn(self) -> None:
@@ -241,12 +329,13 @@ class ControllerShell:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """One draft for everything that waits: one append for many heartbeats and ISR changes."""
+        """One draft for what waits, brokers first: one append for many heartbeats and ISR changes."""
         self._turn_due = False
         if self.failed.done():
             return
         waiting = [request for request in self._inbox if request.future is None or not request.future.done()]
         self._inbox.clear()
+        waiting += self._some_of_clients()
         if self._term is None:
             for request in waiting:
                 _fail(request.future, self._not_controller())
@@ -263,6 +352,20 @@ class ControllerShell:
             log.error("controller_invariant_broken", exc_info=bug)
             self.failed.set_exception(bug)
             stop_if_broken(bug)
+
+    def _some_of_clients(self) -> list[_Request]:
+        """Clients' requests for one turn, at least one; those that nobody waits for any more are dropped."""
+        taken: list[_Request] = []
+        weight = 0
+        while self._clients and (not taken or weight + self._clients[0].weight <= limits.AT_ONCE):
+            request = self._clients.popleft()
+            if request.future is None or not request.future.done():
+                taken.append(request)
+                weight += request.weight
+        if self._clients:
+            # Not before the loop has been at whatever came meanwhile, heartbeats among it.
+            self._schedule_turn()
+        return taken
 
     def _append(self, waiting: list[_Request], term: int) -> None:
         draft, decided = self._draft(waiting)
@@ -298,7 +401,8 @@ class ControllerShell:
             for position, request in enumerate(waiting):
                 made = len(draft.records)
                 if made > RECORDS_PER_ENTRY:
-                    self._inbox.extend(waiting[position:])
+                    for left in reversed(waiting[position:]):
+                        (self._clients if left.weight else self._inbox).appendleft(left)
                     self._schedule_turn()
                     return draft, decided
                 answer: _Answer | ApiError
@@ -347,9 +451,10 @@ class ControllerShell:
         for _, index, future in self._uncommitted:
             _fail(future, _unknown(index))
         self._uncommitted.clear()
-        for request in self._inbox:
+        for request in (*self._inbox, *self._clients):
             _fail(request.future, self._not_controller())
         self._inbox.clear()
+        self._clients.clear()
         for _, waiter in self._waiting_for_brokers:
             # The change itself is committed; only nobody counts who knows of it any more.
             if not waiter.done():
@@ -390,13 +495,22 @@ class ControllerShell:
             self._waiting_for_brokers = [w for w in self._waiting_for_brokers if w[1] is not waiter]
 
     def _who_lacks(self, index: int) -> list[int]:
-        """Live brokers that have not said that they applied the entry."""
+        """Live brokers within reach that have not said that they applied the entry."""
         contacts = self._soft.contacts
         return [
             broker.node_id
             for broker in self._log_end.live_brokers()
-            if broker.node_id not in contacts or contacts[broker.node_id].metadata_index < index
+            if (broker.node_id not in contacts or contacts[broker.node_id].metadata_index < index)
+            and self._reaches(broker.node_id)
         ]
+
+    def _reaches(self, node_id: int) -> bool:
+        contact = self._soft.contacts.get(node_id)
+        heard_ms = max(
+            0 if contact is None else contact.contact_ms,
+            self._quorum.last_contact_ms(node_id) or 0,
+        )
+        return self._clock_ms() - heard_ms <= max(REACHED_MS, 2 * self._settings.heartbeat_interval_ms)
 
     def _wake_known_by_all(self) -> None:
         for index, waiter in self._waiting_for_brokers:
@@ -417,8 +531,22 @@ def _unknown(index: int) -> ApiError:
 
 
 def _timeout_ms(request: Any) -> int:
-    asked: int = getattr(request, "timeout_ms", 0)
-    return min(asked, WAIT_MAX_MS) if asked > 0 else WAIT_DEFAULT_MS
+    return limits.wait_ms(getattr(request, "timeout_ms", 0), WAIT_DEFAULT_MS)
+
+
+def _left_out(request: admin.DescribeConfigsRequest) -> admin.DescribeConfigsResponse:
+    """What is said of resources for which an answer has no room."""
+    error = ApiError(
+        pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+        f"the answer has {ANSWER_MAX_BYTES} bytes without this one: ask for it again, with fewer at once or for some "
+        "keys only",
+    ).to_proto()
+    response = admin.DescribeConfigsResponse()
+    for resource in request.resources:
+        result = response.resources.add(error=error)
+        result.resource.type = resource.type
+        result.resource.name = resource.name[:300]
+    return response
 
 
 def _mark_unfinished(response: Any, error: ApiError) -> None:

@@ -424,10 +424,12 @@ class Coordinator:
             self._write_group(group, outcome, empty_since_ms=wall_ms)
         return outcome
 
-    def delete(self, group_id: str) -> Outcome:
+    def delete(self, group_id: str, validate_only: bool = False) -> Outcome:
         """Forgets a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
         outcome = Outcome()
-        self._delete(self._empty_group(group_id), outcome)
+        group = self._empty_group(group_id)
+        if not validate_only:
+            self._delete(group, outcome)
         return outcome
 
     def _empty_group(self, group_id: str) -> Group:

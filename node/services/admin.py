@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from node import limits
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
 from node.services.faults import Context
@@ -18,21 +21,27 @@ from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
 
 SERVICE: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
-READ_ONLY: Final = frozenset({"DescribeConfigs", "DescribeFeatures"})
 AT_LEADERS: Final = frozenset({"DeleteRecords"})
 WAIT_S: Final = 30.0
+NO_CONTROLLER_S: Final = 4.0
+"""How long a call waits for a controller while none is known: twice what an election takes."""
 MARGIN_S: Final = 0.05
 RETRY_S: Final = 0.05
 LEADER_CHECK_S: Final = 0.25
 
 
 class AdminForwarder:
-    """Passes calls on to whoever is the active controller, and waits a bounded time while there is none."""
+    """Passes calls on to whoever is the active controller, and waits a bounded time while there is none.
+
+    A call that has left is never sent again, read-only or not: if it was what cost the controller its seat, it would
+    cost the next one's, too. Only a controller's own word that it is none is waited for.
+    """
 
     def __init__(self, view: ClusterView, metrics: Metrics) -> None:
         self._view = view
         self._metrics = metrics
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._under_way = 0
 
     def handlers(self) -> dict[str, Callable[[bytes, Context], Awaitable[bytes]]]:
         """A handler for each method that the controller carries out."""
@@ -46,24 +55,41 @@ class AdminForwarder:
 
     async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
         remaining_s = context.time_remaining()
+        timeout_s = _timeout_s(method, request)
+        if remaining_s is not None:
+            timeout_s = min(timeout_s, max(0.0, remaining_s - MARGIN_S))
+        if self._under_way >= limits.ADMIN_IN_FLIGHT_MAX:
+            raise limits.throttled(
+                f"{self._under_way} calls of AdminService are under way at node {self._view.node_id}",
+                f"{limits.ADMIN_IN_FLIGHT_MAX} may be",
+                limits.ADMIN_RETRY_MS,
+            )
+        self._under_way += 1
         try:
-            return await self.call(method, request, WAIT_S if remaining_s is None else max(0.0, remaining_s - MARGIN_S))
+            return await self.call(method, request, timeout_s)
         except grpc.aio.AioRpcError as error:
             # The controller's own word, with its details.
             await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
             raise
+        finally:
+            self._under_way -= 1
 
     async def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
         """The controller's answer. Raises ApiError where it could not be asked, AioRpcError where it refused."""
         self._metrics.forwarded.labels(rpc=method).inc()
-        deadline = time.monotonic() + timeout_s
+        began = known = time.monotonic()
+        deadline = began + timeout_s
         while True:
-            left_s = deadline - time.monotonic()
+            now = time.monotonic()
             address = self._view.controller_address()
+            if address is not None:
+                known = now
+            left_s = min(deadline, known + NO_CONTROLLER_S) - now
             if left_s <= 0:
                 raise ApiError(
                     pb.ERROR_CODE_NOT_CONTROLLER,
-                    f"no active controller took {method} in time; node {self._view.node_id} knows of "
+                    f"no active controller took {method} within {now - began:.1f} s; "
+                    f"node {self._view.node_id} knows of "
                     + (f"{address}" if address else "none: a majority of the quorum must be up"),
                     leader=self._view.quorum.leader_id,
                 )
@@ -78,17 +104,14 @@ class AdminForwarder:
                 answer = await self._ask(channel, address, method, request, max(0.001, deadline - time.monotonic()))
                 if answer is not None:
                     return answer
-                if method not in READ_ONLY:
-                    raise ApiError(
-                        pb.ERROR_CODE_NETWORK_EXCEPTION,
-                        f"the active controller changed during {method}; whether it took effect is unknown",
-                    )
+                raise ApiError(
+                    pb.ERROR_CODE_NETWORK_EXCEPTION,
+                    f"the active controller changed during {method}; whether it took effect is unknown",
+                )
             except TimeoutError:
                 await self._view.changed(RETRY_S)
             except grpc.aio.AioRpcError as error:
-                if _reason(error) == "NOT_CONTROLLER" or (
-                    method in READ_ONLY and error.code() is grpc.StatusCode.UNAVAILABLE
-                ):
+                if _reason(error) == "NOT_CONTROLLER":
                     await self._view.changed(RETRY_S)
                     continue
                 raise _outcome(method, error) from None
@@ -128,6 +151,21 @@ class AdminForwarder:
     async def stop(self) -> None:
         for channel in self._channels.values():
             await channel.close()
+
+
+def _timeout_s(method: str, request: bytes) -> float:
+    """What the request itself allows, where it says. Raises INVALID_REQUEST for what is no request."""
+    descriptor = SERVICE.methods_by_name[method].input_type
+    message: Any = message_factory.GetMessageClass(descriptor)
+    if "timeout_ms" not in descriptor.fields_by_name:
+        return WAIT_S
+    try:
+        asked: int = message.FromString(request).timeout_ms
+    except DecodeError:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST, f"the {len(request)} bytes of the request are no {descriptor.full_name}"
+        ) from None
+    return limits.wait_ms(asked, round(WAIT_S * 1000)) / 1000
 
 
 async def _awaited(call: Any) -> bytes:

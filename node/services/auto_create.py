@@ -8,7 +8,7 @@ import structlog
 
 from node.services.admin import AdminForwarder
 from ottla.protocol.errors import ApiError
-from ottla.protocol.names import INTERNAL_PREFIX, check_topic_name
+from ottla.protocol.names import belongs_to_the_cluster, check_topic_name
 from ottla.v1 import admin_pb2
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ class AutoCreate:
 
     def want(self, name: str) -> None:
         """Begins to create the topic, unless that is under way, or its name is not allowed."""
-        if name in self._under_way or len(self._under_way) >= UNDER_WAY_MAX or name.startswith(INTERNAL_PREFIX):
+        if name in self._under_way or len(self._under_way) >= UNDER_WAY_MAX or belongs_to_the_cluster(name):
             return
         try:
             check_topic_name(name)

@@ -2,18 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from node.metadata.image import NO_LEADER, Broker, Delta, Topic
+from node import limits
+from node.metadata.image import NO_LEADER, Broker, Delta, Image, Topic
 from node.services.faults import Context
 from node.services.peers import Peers
 from node.services.view import ClusterView
+from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2
 
 TICK_S: Final = 0.5
+TICK_SLOTS: Final = 25
 ASK_LEADER_S: Final = 1.0
 DESCRIBE_QUORUM: Final = "/ottla.v1.ClusterService/DescribeQuorum"
 CONTRACT_VERSION: Final = 4
@@ -26,6 +29,11 @@ FEATURES: Final = (
     "fetch-by-position-name",
     "finalize-feature",
 )
+
+_METADATA_TOPICS: Final = varint(cluster_pb2.Metadata.DESCRIPTOR.fields_by_name["topics"].number << 3 | 2)
+_EVENT_METADATA: Final = varint(cluster_pb2.MetadataEvent.DESCRIPTOR.fields_by_name["metadata"].number << 3 | 2)
+_TICK: Final = b""
+"""An empty MetadataEvent."""
 
 DescribeQuorum = Callable[[], Awaitable[cluster_pb2.DescribeQuorumResponse]]
 
@@ -46,6 +54,9 @@ class ClusterServicer:
         self._peers = peers
         self._forwarded = forwarded
         self._describe_quorum = describe_quorum
+        self._describing: asyncio.Task[cluster_pb2.DescribeQuorumResponse] | None = None
+        self._topics = _EncodedTopics()
+        self._ticker = _Ticker()
         self._version = build_version()
 
     async def get_version(self, _request: Any, _context: Context) -> cluster_pb2.GetVersionResponse:
@@ -57,11 +68,22 @@ class ClusterServicer:
             cluster_id=self._view.quorum.cluster_id.hex(),
         )
 
-    async def get_metadata(self, request: cluster_pb2.GetMetadataRequest, _context: Context) -> cluster_pb2.Metadata:
-        return self._metadata(self._asked(request))
+    async def get_metadata(self, request: cluster_pb2.GetMetadataRequest, _context: Context) -> bytes:
+        """A serialized Metadata: topics are encoded once for all who ask."""
+        return self._metadata(await self._asked(request))
 
     async def describe_quorum(self, _request: Any, _context: Context) -> cluster_pb2.DescribeQuorumResponse:
-        """As the leader sees it, who knows how far the others are; where that does not answer, as this node does."""
+        """As the leader sees it, who knows how far the others are; where that does not answer, as this node does. All
+        that ask at once share one answer."""
+        if self._describing is None:
+            self._describing = asyncio.create_task(self._describe())
+            self._describing.add_done_callback(self._described)
+        return await asyncio.shield(self._describing)
+
+    def _described(self, _: "asyncio.Task[cluster_pb2.DescribeQuorumResponse]") -> None:
+        self._describing = None
+
+    async def _describe(self) -> cluster_pb2.DescribeQuorumResponse:
         leader = self._view.quorum.leader_id
         if leader is not None and leader != self._view.node_id and not self._forwarded:
             try:
@@ -75,46 +97,121 @@ class ClusterServicer:
         """Everything once, then what changes, at least an empty tick every 500 ms."""
         watcher = _Watcher(self._view, frozenset(request.topics), request.brokers_only)
         try:
-            await context.write(cluster_pb2.MetadataEvent(metadata=self._metadata(self._asked(request))))
+            self._ticker.add(watcher)
+            await context.write(_event(self._metadata(await self._asked(request))))
             while True:
-                news = await watcher.next(TICK_S)
+                news = await watcher.next()
                 if news is None:
-                    await context.write(cluster_pb2.MetadataEvent())
+                    await context.write(_TICK)
                     continue
                 topics, deleted = news
+                metadata = self._metadata(b"".join(map(self._topics.of, topics)))
                 await context.write(
-                    cluster_pb2.MetadataEvent(
-                        metadata=self._metadata([_topic(topic) for topic in topics]), deleted_topics=deleted
-                    )
+                    _event(metadata) + cluster_pb2.MetadataEvent(deleted_topics=deleted).SerializeToString()
                 )
         finally:
+            self._ticker.remove(watcher)
             watcher.close()
 
-    def _asked(self, request: cluster_pb2.GetMetadataRequest) -> list[cluster_pb2.Topic]:
+    async def _asked(self, request: cluster_pb2.GetMetadataRequest) -> bytes:
+        """The topics as they stand in a serialized Metadata, each once."""
         if request.brokers_only:
-            return []
-        image = self._view.image
+            return b""
         if not request.topics:
-            return [_topic(topic) for topic in sorted(image.topics.values(), key=lambda topic: topic.name)]
-        found: list[cluster_pb2.Topic] = []
-        for name in request.topics:
+            return self._topics.all(self._view.image)
+        found: list[bytes] = []
+        for count, name in enumerate(dict.fromkeys(request.topics), 1):
+            if count % limits.AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
-                found.append(_topic(self._view.topic(name, b"")))
+                found.append(self._topics.of(self._view.topic(name, b"")))
             except ApiError as error:
-                found.append(cluster_pb2.Topic(name=name, error=error.to_proto()))
-        return found
+                found.append(_framed(cluster_pb2.Topic(name=name, error=error.to_proto())))
+        return b"".join(found)
 
-    def _metadata(self, topics: Iterable[cluster_pb2.Topic]) -> cluster_pb2.Metadata:
+    def _metadata(self, topics: bytes) -> bytes:
         view = self._view
-        return cluster_pb2.Metadata(
+        metadata = cluster_pb2.Metadata(
             cluster_id=view.quorum.cluster_id.hex(),
             controller_id=view.quorum.leader_id,
             metadata_index=view.image.index,
             age_ms=max(0, time.monotonic_ns() // 1_000_000 - view.quorum.contact_ms) if view.quorum.contact_ms else 0,
             brokers=[_broker(broker) for _, broker in sorted(view.image.brokers.items())],
-            topics=topics,
             node_id=view.node_id,
         )
+        return metadata.SerializeToString() + topics
+
+
+def _framed(topic: cluster_pb2.Topic) -> bytes:
+    data = topic.SerializeToString()
+    return _METADATA_TOPICS + varint(len(data)) + data
+
+
+def _event(metadata: bytes) -> bytes:
+    return _EVENT_METADATA + varint(len(metadata)) + metadata
+
+
+class _EncodedTopics:
+    """Topics as they stand in a serialized Metadata, made once for each state of each."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, tuple[Topic, bytes]] = {}
+        self._all: tuple[object, bytes] = (None, b"")
+
+    def of(self, topic: Topic) -> bytes:
+        known = self._of.get(topic.topic_id)
+        if known is None or known[0] is not topic:
+            known = self._of[topic.topic_id] = (topic, _framed(_topic(topic)))
+        return known[1]
+
+    def all(self, image: Image) -> bytes:
+        """By name. What is gone is forgotten."""
+        if self._all[0] is not image.topics:
+            for topic_id in self._of.keys() - image.topics.keys():
+                del self._of[topic_id]
+            topics = sorted(image.topics.values(), key=lambda topic: topic.name)
+            self._all = (image.topics, b"".join(map(self.of, topics)))
+        return self._all[1]
+
+
+class _Ticker:
+    """One timer for all watchers of a listener. They take turns, so that their ticks do not fall together."""
+
+    def __init__(self) -> None:
+        self._slots: list[set[_Watcher]] = [set() for _ in range(TICK_SLOTS)]
+        self._now = 0
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, watcher: "_Watcher") -> None:
+        """Raises THROTTLING_QUOTA_EXCEEDED where there are too many."""
+        if self._count >= limits.WATCHERS_MAX:
+            raise limits.throttled(
+                f"{self._count} WatchMetadata streams are open at this node",
+                f"{limits.WATCHERS_MAX} may be",
+                limits.WATCHERS_RETRY_MS,
+            )
+        min(self._slots, key=len).add(watcher)
+        self._count += 1
+        if self._timer is None:
+            self._arm()
+
+    def remove(self, watcher: "_Watcher") -> None:
+        for slot in self._slots:
+            if watcher in slot:
+                slot.remove(watcher)
+                self._count -= 1
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S / TICK_SLOTS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._now = (self._now + 1) % TICK_SLOTS
+        for watcher in self._slots[self._now]:
+            watcher.wake()
+        if self._count:
+            self._arm()
 
 
 class _Watcher:
@@ -127,6 +224,7 @@ class _Watcher:
         self._topics: set[bytes] = set()
         self._deleted: set[str] = set()
         self._wake = asyncio.Event()
+        self._news = False
         self.close = view.subscribe(self._on_change)
 
     def _on_change(self, delta: Delta | None) -> None:
@@ -140,16 +238,20 @@ class _Watcher:
                     ids |= self._view.image.topics.keys()
                 self._topics |= ids
                 self._deleted |= {topic.name for topic in delta.deleted_topics.values()}
+        self._news = True
         self._wake.set()
 
-    async def next(self, timeout_s: float) -> tuple[list[Topic], list[str]] | None:
-        """Changed topics and the names of deleted ones; None where nothing changed in time."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return None
+    def wake(self) -> None:
+        """Has it tick, where there are no news."""
+        self._wake.set()
+
+    async def next(self) -> tuple[list[Topic], list[str]] | None:
+        """Changed topics and the names of deleted ones; None for a tick."""
+        await self._wake.wait()
         self._wake.clear()
+        news, self._news = self._news, False
+        if not news:
+            return None
         ids, self._topics = self._topics, set()
         deleted, self._deleted = self._deleted, set()
         image = self._view.image

@@ -5,17 +5,19 @@ Answers of other leaders are joined as bytes too, since protobuf merges repeated
 """
 
 import asyncio
-import itertools
+import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
+from node import limits
 from node.broker.broker import Broker
 from node.broker.host import ReadResult
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
+from node.services.in_flight import COPIES, InFlight
 from node.services.peers import Peers
 from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import FetchResponseView
@@ -26,9 +28,10 @@ from ottla.v1 import error_pb2 as pb
 
 FETCH: Final = "/ottla.v1.DataService/Fetch"
 MAX_WAIT_MS: Final = 500
-MAX_WAIT_LIMIT_MS: Final = 60_000
-MAX_BYTES: Final = 3 * 2**20
+MAX_BYTES: Final = 3 * limits.MIB
 """What a stock stub can take: gRPC refuses messages above 4 MiB where a client has not been told otherwise."""
+FRAMES_MAX_BYTES: Final = limits.MIB - 64 * 1024
+"""For what is not batches, one answer: results that do not fit are left out, and come first another time."""
 PARTITION_MAX_BYTES: Final = 2**20
 EARLIEST: Final = -2
 Position = tuple[bytes, int, int]
@@ -72,6 +75,21 @@ class Found:
         for move in other.moves:
             self.add(move)
 
+    def cut(self, max_bytes: int) -> None:
+        """Takes out what is more than one answer may have: leaders know of their own parts only. The first batches stay
+        whatever they have; what is taken out was not delivered, so it is read again."""
+        moves, self.moves = self.moves, []
+        data_bytes = self.data_bytes = frame_bytes = 0
+        for move in moves:
+            if move.data_bytes and data_bytes and data_bytes + move.data_bytes > max_bytes:
+                continue
+            frame_bytes += sum(map(len, move.result)) - move.data_bytes
+            if frame_bytes > FRAMES_MAX_BYTES:
+                break
+            data_bytes += move.data_bytes
+            self.moves.append(move)
+        self.data_bytes = data_bytes
+
 
 def message_of(moves: Iterable[Move]) -> bytes:
     """A serialized FetchResponse."""
@@ -88,6 +106,8 @@ class Terms:
     accept: frozenset[int]
     isolation_level: int
     client_id: str
+    stock: bool = False
+    """Whether the reader leaves the size to us: then its channel may take no more than gRPC's default."""
 
 
 class Fetcher:
@@ -99,6 +119,7 @@ class Fetcher:
         view: ClusterView,
         peers: Peers,
         metrics: Metrics,
+        in_flight: InFlight,
         *,
         fetch_max_bytes: int,
         forwarded: bool,
@@ -109,7 +130,7 @@ class Fetcher:
         self._metrics = metrics
         self._fetch_max_bytes = fetch_max_bytes
         self._forwarded = forwarded
-        self._turn = itertools.count()
+        self.in_flight = in_flight
 
     async def fetch(self, request: data_pb2.FetchRequest, context: Context) -> bytes:
         """One answer with a result for each partition, as soon as `min_bytes` are there or the wait is over."""
@@ -121,10 +142,45 @@ class Fetcher:
             isolation_level=request.isolation_level,
             client_id=request.client_id,
         )
-        found = await self.gather(request.partitions, terms, context.time_remaining())
+        if not self.in_flight.fits(1):
+            await self._room(terms, context)
+        # Where it begins is drawn: readers that ask in step must not each get the same part again and again.
+        found = await self.gather(request.partitions, terms, context.time_remaining(), random.getrandbits(16))
+        if terms.stock:
+            self._refuse_what_a_stock_client_cannot_take(found)
         self._metrics.fetched_bytes.inc(found.data_bytes)
         self._metrics.busy.passed_bytes += found.data_bytes
+        held = COPIES * found.data_bytes
+        if held:
+            # Until it has left: a reader may take its time.
+            self.in_flight.take(held)
+            done: Any = lambda _: self.in_flight.give(held)  # noqa: E731 (gRPC's stubs ask for another shape)
+            context.add_done_callback(done)
         return message_of(found.moves)
+
+    async def _room(self, terms: Terms, context: Context) -> None:
+        """Waits as long as the reader would for data. Raises THROTTLING_QUOTA_EXCEEDED."""
+        remaining_s = context.time_remaining()
+        wait_s = terms.max_wait_ms / 1000
+        try:
+            async with asyncio.timeout(wait_s if remaining_s is None else min(wait_s, remaining_s / 2)):
+                await self.in_flight.room()
+        except TimeoutError:
+            raise self.in_flight.refusal(1) from None
+
+    def _refuse_what_a_stock_client_cannot_take(self, found: Found) -> None:
+        """A batch that is larger than its channel takes would fail the call without a word of ours, for ever."""
+        for index, move in enumerate(found.moves):
+            if move.data_bytes > limits.STOCK_MESSAGE_BYTES - limits.MIB // 16:
+                want = move.wanted
+                error = ApiError(
+                    pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+                    f"the batch at offset {want.offset} of {want.topic or want.topic_id.hex()}-{want.partition} has "
+                    f"{move.data_bytes} bytes, a client of gRPC takes {limits.STOCK_MESSAGE_BYTES} unless it was told "
+                    "otherwise: raise grpc.max_receive_message_length of the channel and say so with max_bytes",
+                )
+                found.data_bytes -= move.data_bytes
+                found.moves[index] = self._failed(want, error)
 
     def terms(
         self,
@@ -151,44 +207,61 @@ class Fetcher:
                 f"codec {unknown[0]} in accept is none of 0 (none) to 4 (zstd)",
             )
         return Terms(
-            max_wait_ms=min(max_wait_ms, MAX_WAIT_LIMIT_MS),
+            max_wait_ms=min(max_wait_ms, limits.WAIT_MAX_MS),
             min_bytes=min_bytes or 1,
             max_bytes=min(max_bytes or MAX_BYTES, self._fetch_max_bytes),
             accept=frozenset(accept.codecs),
             isolation_level=isolation_level,
             client_id=client_id,
+            stock=not max_bytes and not self._forwarded,
         )
 
-    async def gather(self, wanted: Sequence[data_pb2.FetchPartition], terms: Terms, remaining_s: float | None) -> Found:
-        """Reads every position; waits up to `max_wait_ms` for `min_bytes` over all of them."""
+    async def gather(
+        self, wanted: Sequence[data_pb2.FetchPartition], terms: Terms, remaining_s: float | None, turn: int
+    ) -> Found:
+        """Reads every position; waits up to `max_wait_ms` for `min_bytes` over all of them. `turn`: where to begin, a
+        reader's own, so that none of its positions starves."""
         if not wanted:
             return Found()
         deadline = time.monotonic() + terms.max_wait_ms / 1000
         if remaining_s is not None:
             # Leave time for the answer to travel: an answer after the client's deadline is work for nothing.
             deadline = min(deadline, time.monotonic() + max(0.0, remaining_s - 0.05))
+        before = -1
         while True:
-            local, remote, found = self._sort_out(wanted)
-            here = self._read_local(local, terms, next(self._turn))
+            local, remote, found = await self._sort_out(wanted)
+            if len(remote) == 1 and not local and not found.urgent:
+                [(leader, part)] = remote.items()
+                return await self._ask(leader, part, replace(terms, max_wait_ms=_left_ms(deadline)))
+            here = await self._read_local(local, terms, turn)
             positions = [(move.topic_id, move.wanted.partition, move.next_offset) for move in here.moves]
             found.join(here)
             if not remote:
                 if self._enough(found, terms) or time.monotonic() >= deadline:
+                    found.cut(terms.max_bytes)
                     return found
                 await self._local_news(positions, terms.min_bytes - found.data_bytes, deadline)
                 continue
             share = replace(terms, max_wait_ms=0, max_bytes=max(1, terms.max_bytes // (len(remote) + bool(local))))
-            for answer in await asyncio.gather(*(self._ask(leader, part, share) for leader, part in remote.items())):
+            leaders = list(remote)
+            answers = await asyncio.gather(*(self._ask(leader, remote[leader], share) for leader in leaders))
+            start = turn % len(answers)
+            for answer in (*answers[start:], *answers[:start]):
                 found.join(answer)
-            if self._enough(found, terms) or time.monotonic() >= deadline:
+            if self._enough(found, terms) or time.monotonic() >= deadline or found.data_bytes <= before:
+                found.cut(terms.max_bytes)
                 return found
-            await self._any_news(positions, remote, terms, found, deadline)
+            if found.data_bytes:
+                # What comes now must bring more than this, or there is no use in asking again.
+                before = found.data_bytes
+            there = {leader: answer.data_bytes for leader, answer in zip(leaders, answers, strict=True)}
+            await self._any_news(positions, remote, there, terms, found, deadline)
 
     @staticmethod
     def _enough(found: Found, terms: Terms) -> bool:
         return found.urgent or found.data_bytes >= terms.min_bytes or found.data_bytes >= terms.max_bytes
 
-    def _sort_out(
+    async def _sort_out(
         self, wanted: Sequence[data_pb2.FetchPartition]
     ) -> tuple[list[tuple[Topic, data_pb2.FetchPartition]], dict[int, list[data_pb2.FetchPartition]], Found]:
         """Splits positions by who leads them; what cannot be asked of anybody is answered at once."""
@@ -196,7 +269,9 @@ class Fetcher:
         local: list[tuple[Topic, data_pb2.FetchPartition]] = []
         remote: dict[int, list[data_pb2.FetchPartition]] = {}
         found = Found()
-        for want in wanted:
+        for count, want in enumerate(wanted, 1):
+            if count % limits.AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
                 topic, partition = view.partition(want.topic, want.topic_id, want.partition)
                 if want.offset < EARLIEST:
@@ -216,11 +291,15 @@ class Fetcher:
                 found.add(self._failed(want, error))
         return local, remote, found
 
-    def _read_local(self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, turn: int) -> Found:
+    async def _read_local(
+        self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, turn: int
+    ) -> Found:
         """One pass over the positions this node leads, starting at another one each time so that none starves."""
         found = Found()
         count = len(local)
         for step in range(count):
+            if step % limits.AT_ONCE == limits.AT_ONCE - 1:
+                await asyncio.sleep(0)
             topic, want = local[(turn + step) % count]
             left = terms.max_bytes - found.data_bytes
             epoch = want.current_leader_epoch if want.HasField("current_leader_epoch") else None
@@ -239,7 +318,7 @@ class Fetcher:
                     else None,
                 )
             except ApiError as error:
-                found.add(self._failed(want, error))
+                found.add(self._failed(want, error, topic))
             except Exception as error:
                 found.add(self._failed(want, unexpected("Fetch", error)))
             else:
@@ -252,7 +331,9 @@ class Fetcher:
         assert offset is not None, "only a time may have no offset"
         return offset
 
-    def _failed(self, want: data_pb2.FetchPartition, error: ApiError) -> Move:
+    def _failed(self, want: data_pb2.FetchPartition, error: ApiError, topic: Topic | None = None) -> Move:
+        """A refusal; of a partition led here with its bounds, which a reader out of range must know."""
+        partition = None if topic is None else self._broker.partition(topic.topic_id, want.partition)
         self._metrics.refused("Fetch", error.code)
         result = data_pb2.FetchResult(
             topic=want.topic,
@@ -261,6 +342,8 @@ class Fetcher:
             error=error.to_proto(),
             next_offset=want.offset,
             seek_id=want.seek_id,
+            log_start_offset=0 if partition is None else partition.log.log_start_offset,
+            high_watermark=0 if partition is None else max(0, partition.high_watermark),
         )
         return Move(
             want,
@@ -279,14 +362,18 @@ class Fetcher:
         self,
         positions: Sequence[Position],
         remote: dict[int, list[data_pb2.FetchPartition]],
+        there: dict[int, int],
         terms: Terms,
         found: Found,
         deadline: float,
     ) -> None:
-        """Waits for the first node, this one included, that has something. What it has is read again afterwards."""
-        probe = replace(terms, max_wait_ms=_left_ms(deadline), max_bytes=1)
+        """Waits for the first node, this one included, that has what is missing beside what it had. What it has is read
+        again afterwards."""
+        probe = replace(terms, max_wait_ms=_left_ms(deadline))
+        missing = terms.min_bytes - found.data_bytes
         waits: list[asyncio.Future[object]] = [
-            asyncio.ensure_future(self._ask(leader, part, probe)) for leader, part in remote.items()
+            asyncio.ensure_future(self._ask(leader, part, replace(probe, min_bytes=there[leader] + missing)))
+            for leader, part in remote.items()
         ]
         if positions:
             waits.append(

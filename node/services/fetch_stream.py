@@ -15,12 +15,14 @@ from node import limits
 from node.metrics import Metrics
 from node.services.faults import Context
 from node.services.fetch import Fetcher, Found, Move, Terms, message_of
+from node.services.in_flight import COPIES
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 
 MESSAGE_MAX_BYTES: Final = limits.MIB
 RETRY_S: Final = 0.05
+RETRY_MAX_S: Final = 1.0
 
 PartitionKey = tuple[bytes, str, int]
 
@@ -57,6 +59,7 @@ class _Reader:
         self._credit = 0
         self._terms: Terms | None = None
         self._changed = asyncio.Event()
+        self._turn = 0
 
     async def take_commands(self) -> None:
         """Applies the client's messages as they come. Ends when the client half-closes."""
@@ -112,26 +115,39 @@ class _Reader:
 
     async def send_data(self, commands: asyncio.Task[None]) -> None:
         """Sends what there is while there is credit, until the client has ended its side."""
+        retry_s = RETRY_S
         while not commands.done():
             self._changed.clear()
             wanted = [position for key, position in self._positions.items() if key not in self._parked]
             if self._credit <= 0 or not wanted or self._terms is None:
                 await self._until_changed(commands)
                 continue
+            await self._fetcher.in_flight.room()
             found = await self._read_or_changed(wanted, commands)
             if found is None:
+                retry_s = RETRY_S
                 continue
+            self._turn += 1
             news = [move for move in found.moves if self._is_news(move)]
             sent_bytes = sum(move.data_bytes for move in news)
             if news:
                 self._credit -= sent_bytes
                 self._metrics.fetched_bytes.inc(sent_bytes)
                 self._metrics.busy.passed_bytes += sent_bytes
-                await self._context.write(message_of(news))
+                retry_s = RETRY_S
+                await self._send(message_of(news), sent_bytes)
             elif found.urgent:
                 # Every partition is in an error it was told of: ask again in a while, not at once.
-                await self._until_changed(commands, RETRY_S)
+                await self._until_changed(commands, retry_s)
+                retry_s = min(2 * retry_s, RETRY_MAX_S)
         commands.result()
+
+    async def _send(self, message: bytes, data_bytes: int) -> None:
+        self._fetcher.in_flight.take(COPIES * data_bytes)
+        try:
+            await self._context.write(message)
+        finally:
+            self._fetcher.in_flight.give(COPIES * data_bytes)
 
     async def _read_or_changed(
         self, wanted: list[data_pb2.FetchPartition], commands: asyncio.Task[None]
@@ -139,7 +155,7 @@ class _Reader:
         """What a fetch finds; None where the client changed what it wants in the meantime."""
         assert self._terms is not None
         limited = replace(self._terms, max_bytes=min(self._credit, MESSAGE_MAX_BYTES))
-        fetching = asyncio.ensure_future(self._fetcher.gather(wanted, limited, None))
+        fetching = asyncio.ensure_future(self._fetcher.gather(wanted, limited, None, self._turn))
         changing = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait((fetching, changing, commands), return_when=asyncio.FIRST_COMPLETED)

@@ -496,10 +496,10 @@ class GroupServices:
 
         async def one(group_id: str) -> group_pb2.DeleteGroupResult:
             async def local() -> group_pb2.DeleteGroupsResponse:
-                await self._shell.decide(group_id, lambda c: (c.delete(group_id), None))
+                await self._shell.decide(group_id, lambda c: (c.delete(group_id, request.validate_only), None))
                 return group_pb2.DeleteGroupsResponse(groups=[group_pb2.DeleteGroupResult(group_id=group_id)])
 
-            part = group_pb2.DeleteGroupsRequest(group_ids=[group_id])
+            part = group_pb2.DeleteGroupsRequest(group_ids=[group_id], validate_only=request.validate_only)
             try:
                 answer = await self._route(
                     "DeleteGroups", group_id, part, group_pb2.DeleteGroupsResponse.FromString, local, context

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
+from node import limits
+from node.broker import refusals
 from node.broker.broker import Broker
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
@@ -20,6 +22,7 @@ OFFSET_FOR_LEADER_EPOCH: Final = "/ottla.v1.DataService/OffsetForLeaderEpoch"
 DELETE_RECORDS: Final = "/ottla.v1.AdminService/DeleteRecords"
 TIMEOUT_S: Final = 30.0
 RETRY_S: Final = 0.02
+RETRY_MAX_S: Final = 0.5
 MAX_TIMESTAMP: Final = -3
 
 
@@ -118,15 +121,16 @@ class Offsets:
     ) -> admin_pb2.DeleteRecordsResponse:
         """Moves the start of logs up; answers with the first offset that is left on every live replica."""
         timeout_s = _seconds(request.timeout_ms, context, default_s=TIMEOUT_S)
+        deadline = asyncio.get_running_loop().time() + timeout_s
 
         async def answer(index: int, topic: Topic, number: int) -> admin_pb2.DeleteRecordsResult:
             before = request.partitions[index].before_offset
-            if topic.internal:
-                raise ApiError(
-                    pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{topic.name} is internal: only the cluster trims it"
-                )
-            async with asyncio.timeout(timeout_s):
-                low = await self._broker.delete_records(topic.topic_id, number, before)
+            self._check_may_delete(topic, number)
+            if request.validate_only:
+                low = self._checked_start(topic, number, before)
+            else:
+                async with asyncio.timeout_at(deadline):
+                    low = await self._broker.delete_records(topic.topic_id, number, before)
             return admin_pb2.DeleteRecordsResult(
                 partition=data_pb2.TopicPartition(topic=topic.name, topic_id=topic.topic_id, partition=number),
                 low_watermark=low,
@@ -134,7 +138,9 @@ class Offsets:
 
         async def ask(leader: int, indexes: Sequence[int]) -> Sequence[admin_pb2.DeleteRecordsResult]:
             part = admin_pb2.DeleteRecordsRequest(
-                partitions=[request.partitions[index] for index in indexes], timeout_ms=request.timeout_ms
+                partitions=[request.partitions[index] for index in indexes],
+                timeout_ms=request.timeout_ms,
+                validate_only=request.validate_only,
             )
             raw = await self._peers.call(leader, DELETE_RECORDS, part.SerializeToString(), timeout_s)
             return admin_pb2.DeleteRecordsResponse.FromString(raw).partitions
@@ -154,6 +160,31 @@ class Offsets:
         )
         return admin_pb2.DeleteRecordsResponse(partitions=results)
 
+    def _check_may_delete(self, topic: Topic, number: int) -> None:
+        """Raises INVALID_TOPIC_EXCEPTION or POLICY_VIOLATION."""
+        if topic.internal:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{topic.name} is internal: only the cluster trims it"
+            )
+        partition = self._broker.partition(topic.topic_id, number)
+        if partition is not None and "delete" not in partition.settings.log.cleanup_policy:
+            raise ApiError(
+                pb.ERROR_CODE_POLICY_VIOLATION,
+                f"{topic.name} has cleanup.policy=compact, where the last record of each key is kept: delete keys by "
+                "records without a value, or set cleanup.policy=compact,delete first",
+            )
+
+    def _checked_start(self, topic: Topic, number: int, before: int) -> int:
+        """Where the log would start after the deletion. Raises as that would."""
+        end, _, _ = self._broker.list_offset(topic.topic_id, number, -1, None)
+        start, _, _ = self._broker.list_offset(topic.topic_id, number, -2, None)
+        assert end is not None, "only a time may have no offset"
+        assert start is not None, "only a time may have no offset"
+        wanted = end if before == -1 else before
+        if not 0 <= wanted <= end:
+            raise refusals.out_of_range(f"{topic.name}-{number}", before, start, end)
+        return max(start, wanted)
+
     async def _spread(
         self,
         rpc: str,
@@ -168,10 +199,13 @@ class Offsets:
         results: list[Result | None] = [None] * len(questions)
         deadline = time.monotonic() + wait_s
         open_questions = list(range(len(questions)))
+        retry_s = RETRY_S
         while open_questions:
             refusals: dict[int, ApiError] = {}
             remote: dict[int, list[int]] = {}
-            for index in open_questions:
+            for count, index in enumerate(open_questions, 1):
+                if count % limits.AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 want = questions[index]
                 try:
                     topic, partition = self._view.partition(want.topic, want.topic_id, want.partition)
@@ -208,7 +242,8 @@ class Offsets:
                     topic=want.topic, topic_id=want.topic_id, partition=want.partition, error=refusal.to_proto()
                 )
             if open_questions:
-                await asyncio.sleep(RETRY_S)
+                await self._view.changed(min(retry_s, max(0.0, deadline - time.monotonic())))
+                retry_s = min(2 * retry_s, RETRY_MAX_S)
         return [result for result in results if result is not None]
 
 
@@ -218,8 +253,6 @@ def _epoch(question: Any) -> int | None:
 
 def _seconds(timeout_ms: int, context: Context, *, default_s: float) -> float:
     """The request's time-out in seconds, within what is left of the call's deadline. Raises INVALID_REQUEST."""
-    if timeout_ms < 0:
-        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timeout_ms {timeout_ms} is negative")
-    wanted = timeout_ms / 1000 if timeout_ms else default_s
+    wanted = limits.wait_ms(timeout_ms, round(default_s * 1000)) / 1000
     remaining = context.time_remaining()
     return wanted if remaining is None else min(wanted, max(0.0, remaining - 0.05))

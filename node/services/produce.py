@@ -1,7 +1,6 @@
 """Produce: each batch goes to the leader's log at once, in the order of the request; answers come when acks hold.
 
-`ProduceRequest.start` is synchronous: nothing can slip in between two batches of a stream, and a caller that goes away
-in the meantime leaves nothing half done. What this node does not lead is passed on to who does.
+What this node does not lead is passed on to who does.
 """
 
 import asyncio
@@ -11,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
+from node import limits
 from node.broker.broker import Broker
 from node.broker.door import InvalidRecords
 from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
+from node.services.in_flight import COPIES, InFlight
 from node.services.peers import Peers
 from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
@@ -53,7 +54,7 @@ class Producing:
         self._left = len(request.partitions)
         self.results: list[data_pb2.ProduceResult | None] = [None] * self._left
         self.acks = request.acks if request.HasField("acks") else ACKS_ALL
-        self.timeout_ms = request.timeout_ms or TIMEOUT_MS
+        self.timeout_ms = min(request.timeout_ms or TIMEOUT_MS, limits.WAIT_MAX_MS)
         self.size_bytes = size_bytes
 
     @property
@@ -113,9 +114,10 @@ class Producer:
         self._view = view
         self._metrics = metrics
 
-    def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
-        """Appends the request's local batches and passes the others on; without `forward` they are refused."""
-        batches = request.request.partitions
+    async def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
+        """Appends the request's local batches and passes the others on; without `forward` they are refused. The loop
+        turns in between where they are many: no two batches of one stream change places by that, as it is not read from
+        meanwhile, and those of a caller that goes away may or may not be in the log, as always."""
         self._metrics.busy.passed_bytes += request.size_bytes
         if request.acks not in (ACKS_ALL, ACKS_NONE, ACKS_LEADER):
             self._refuse_all(
@@ -128,10 +130,21 @@ class Producer:
                 request, ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timeout_ms {request.timeout_ms} is negative")
             )
             return
+        count = len(request.request.partitions)
+        if count <= limits.AT_ONCE and request.size_bytes <= limits.AT_ONCE_BYTES:
+            self._start(request, range(count), forward, order)
+            return
+        at_once = max(1, min(limits.AT_ONCE, limits.AT_ONCE_BYTES * count // request.size_bytes))
+        for first in range(0, count, at_once):
+            self._start(request, range(first, min(first + at_once, count)), forward, order)
+            await asyncio.sleep(0)
+
+    def _start(self, request: Producing, indexes: range, forward: Forward | None, order: Order | None) -> None:
+        batches = request.request.partitions
         elsewhere: dict[int, list[int]] = {}
-        for index, batch in enumerate(batches):
+        for index in indexes:
             try:
-                leader = self._append(request, index, batch, order)
+                leader = self._append(request, index, batches[index], order)
             except ApiError as error:
                 self._metrics.refused("Produce", error.code)
                 request.fail(index, error)
@@ -140,12 +153,12 @@ class Producer:
             else:
                 if leader != self._view.node_id:
                     elsewhere.setdefault(leader, []).append(index)
-        for leader, indexes in elsewhere.items():
+        for leader, passed_on in elsewhere.items():
             if forward is not None:
                 self._metrics.forwarded.labels(rpc="Produce").inc()
-                forward(request, leader, indexes)
+                forward(request, leader, passed_on)
                 continue
-            for index in indexes:
+            for index in passed_on:
                 part = batches[index]
                 topic, partition = self._view.partition(part.topic, part.topic_id, part.partition)
                 request.fail(index, self._view.not_leader(topic, partition))
@@ -226,30 +239,43 @@ class Producer:
 class UnaryProduce:
     """The unary calls: Produce and Send."""
 
-    def __init__(self, producer: Producer, view: ClusterView, peers: Peers, *, forwarded: bool) -> None:
+    def __init__(
+        self, producer: Producer, view: ClusterView, peers: Peers, in_flight: InFlight, *, forwarded: bool
+    ) -> None:
         self._producer = producer
         self._view = view
         self._peers = peers
+        self._in_flight = in_flight
         self._forwarded = forwarded
+
+    def parse(self, data: bytes) -> SizedRequest:
+        """As `parse_request`. Raises THROTTLING_QUOTA_EXCEEDED, before there is a second copy, for what has no room."""
+        self._in_flight.check(COPIES * len(data))
+        return parse_request(data)
 
     async def produce(self, request: SizedRequest, context: Context) -> data_pb2.ProduceResponse:
         """Answers when every batch's acknowledgement holds or has failed."""
-        return (await self._run(*request, context)).response()
+        held = COPIES * request[1]
+        self._in_flight.take(held)
+        try:
+            return (await self._run(*request, context)).response()
+        finally:
+            self._in_flight.give(held)
 
     async def _run(self, request: ProduceRequestView, size_bytes: int, context: Context) -> Producing:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        hops: list[tuple[int, list[int]]] = []
+        hops: dict[int, list[int]] = {}
         running = Producing(request, size_bytes, lambda _: None if finished.done() else finished.set_result(None))
         if running.done:
             return running
-        self._producer.start(
-            running, None if self._forwarded else lambda _, leader, indexes: hops.append((leader, indexes))
+        await self._producer.start(
+            running, None if self._forwarded else lambda _, leader, indexes: hops.setdefault(leader, []).extend(indexes)
         )
         if not hops:
             await finished
             return running
         async with asyncio.TaskGroup() as group:
-            for leader, indexes in hops:
+            for leader, indexes in hops.items():
                 group.create_task(self._pass_on(running, leader, indexes, context))
             await finished
         return running
@@ -266,12 +292,18 @@ class UnaryProduce:
         remaining = context.time_remaining()
         if remaining is not None:
             timeout_s = min(timeout_s, remaining)
+        message = part.SerializeToString()
+        del part
+        held = COPIES * len(message)
+        self._in_flight.take(held)
         try:
-            answer = await self._peers.call(leader, PRODUCE, part.SerializeToString(), timeout_s)
+            answer = await self._peers.call(leader, PRODUCE, message, timeout_s)
         except ApiError as error:
             for index in indexes:
                 running.fail(index, error)
             return
+        finally:
+            self._in_flight.give(held)
         fill(running, indexes, data_pb2.ProduceResponse.FromString(answer), leader)
 
     async def send(self, request: data_pb2.SendRequest, context: Context) -> data_pb2.SendResponse:
@@ -300,7 +332,13 @@ class UnaryProduce:
                 for number, chunk in batches
             ],
         )
-        running = await self._run(produce, produce.ByteSize(), context)
+        size_bytes = produce.ByteSize()
+        self._in_flight.check(COPIES * size_bytes)
+        self._in_flight.take(COPIES * size_bytes)
+        try:
+            running = await self._run(produce, size_bytes, context)
+        finally:
+            self._in_flight.give(COPIES * size_bytes)
         if acks == ACKS_NONE:
             return data_pb2.SendResponse()
         for (number, chunk), outcome in zip(batches, running.results, strict=True):

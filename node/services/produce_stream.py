@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 
 from node.services.faults import Context, unexpected
+from node.services.in_flight import InFlight
 from node.services.peers import FORWARDED_METADATA, MARGIN_S, Peers, fault_of
 from node.services.produce import Producer, Producing, fill
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView
@@ -35,14 +36,15 @@ def _key_of(part: ProducePartitionView) -> PartitionKey:
 class ProduceStreams:
     """Serves ProduceStream on one listener."""
 
-    def __init__(self, producer: Producer, peers: Peers, *, forwarded: bool) -> None:
+    def __init__(self, producer: Producer, peers: Peers, in_flight: InFlight, *, forwarded: bool) -> None:
         self._producer = producer
         self._peers = peers
+        self._in_flight = in_flight
         self._forwarded = forwarded
 
     async def serve(self, context: Context) -> None:
         """One client's stream, until it half-closes and everything is answered, or goes away."""
-        stream = _Stream(context, None if self._forwarded else self._peers)
+        stream = _Stream(context, None if self._forwarded else self._peers, self._in_flight)
         writer = asyncio.create_task(stream.write_answers())
         try:
             await self._read(context, stream, writer)
@@ -56,6 +58,8 @@ class ProduceStreams:
 
     async def _read(self, context: Context, stream: "_Stream", writer: asyncio.Task[None]) -> None:
         while not writer.done():
+            if not self._in_flight.fits(1):
+                await self._in_flight.room()
             message = await context.read()
             if message is grpc.aio.EOF:
                 return
@@ -65,7 +69,7 @@ class ProduceStreams:
             if running.done:
                 stream.finished(running)
                 continue
-            self._producer.start(running, stream.forward, stream.order)
+            await self._producer.start(running, stream.forward, stream.order)
             if stream.full:
                 await stream.room()
 
@@ -73,9 +77,10 @@ class ProduceStreams:
 class _Stream:
     """The state of one client's stream."""
 
-    def __init__(self, context: Context, peers: Peers | None) -> None:
+    def __init__(self, context: Context, peers: Peers | None, all_in_flight: InFlight) -> None:
         self._context = context
         self._peers = peers
+        self._all_in_flight = all_in_flight
         self._answers: list[data_pb2.ProduceResponse] = []
         self._wake_writer = asyncio.Event()
         self._progress = asyncio.Event()
@@ -96,11 +101,13 @@ class _Stream:
     def started(self, running: Producing) -> None:
         self._in_flight.add(running)
         self._in_flight_bytes += running.size_bytes
+        self._all_in_flight.take(running.size_bytes)
 
     def finished(self, running: Producing) -> None:
         if running in self._in_flight:
             self._in_flight.remove(running)
             self._in_flight_bytes -= running.size_bytes
+            self._all_in_flight.give(running.size_bytes)
         self._answers.append(running.response())
         self._wake_writer.set()
         self._progress.set()
@@ -134,6 +141,10 @@ class _Stream:
     def close(self) -> None:
         for hop in self._hops.values():
             hop.close()
+        # What is still to be acknowledged is in the log by now, and nobody waits for the answer.
+        self._all_in_flight.give(self._in_flight_bytes)
+        self._in_flight_bytes = 0
+        self._in_flight.clear()
 
     def order(self, part: ProducePartitionView, leader: int) -> None:
         """Refuses a batch that would overtake an earlier one on another way, or, without a producer id, follow one that

@@ -2,12 +2,18 @@
 
 import asyncio
 import difflib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from node.metadata.image import NO_LEADER, Delta, Image, Partition, Topic
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
+
+HINTS_MAX: Final = 10
+HINTS_EVERY_S: Final = 0.1
+HINT_NAMES_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class ClusterView:
         """Where topics are created by being named: begins that."""
         self._listeners: list[Callable[[Delta | None], None]] = []
         self._changed = asyncio.Event()
+        self._hints = (0.0, 0)
 
     def subscribe(self, listener: Callable[[Delta | None], None]) -> Callable[[], None]:
         """Calls `listener` with each delta, and with None when only the quorum changed. Returns how to stop that."""
@@ -112,12 +119,25 @@ class ClusterView:
         """The refusal of a name, with the closest names there are."""
         if self.create_topic is not None:
             self.create_topic(name)
-        near = difflib.get_close_matches(name[:249], list(self.image.names), n=3)
+        near = self._near(name[:249])
         hint = f"; close names: {', '.join(near)}" if near else ""
         return ApiError(
             pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
             f"there is no topic {name[:249]!r} at metadata index {self.image.index}{hint}",
         )
+
+    def _near(self, name: str) -> list[str]:
+        """The closest names there are. Looking for them costs a millisecond, so it is done for a few refusals at once
+        only, and among a part of many names."""
+        now = time.monotonic()
+        if now - self._hints[0] > HINTS_EVERY_S:
+            self._hints = (now, 0)
+        if self._hints[1] >= HINTS_MAX:
+            return []
+        self._hints = (self._hints[0], self._hints[1] + 1)
+        alike = [other for other in self.image.names if abs(len(other) - len(name)) <= 3]
+        alike.sort(key=lambda other: (other[:1] != name[:1], other[:3] != name[:3]))
+        return difflib.get_close_matches(name, alike[:HINT_NAMES_MAX], n=3)
 
     def no_leader(self, topic: Topic, partition: Partition) -> ApiError:
         """The refusal where a partition has no leader now."""

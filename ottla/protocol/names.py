@@ -9,7 +9,18 @@ from ottla.v1 import error_pb2 as pb
 TOPIC_NAME_MAX: Final = 249
 GROUP_ID_MAX: Final = 255
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
-INTERNAL_PREFIX: Final = "__"
+OWN_TOPICS: Final = frozenset(
+    {"__consumer_offsets", "__transaction_state", "__cluster_metadata", "__share_group_state", "__remote_log_metadata"}
+)
+OWN_PREFIX: Final = "__ottla"
+"""Kafka's own topics, and whatever this project may need: clients must not create these, others they may, with two
+underscores in front, too."""
+
+
+def belongs_to_the_cluster(name: str) -> bool:
+    """Whether only the cluster may create a topic of this name: '.' and '_' are the same in it."""
+    key = collision_key(name)
+    return key in OWN_TOPICS or key.startswith(OWN_PREFIX)
 
 
 def check_topic_name(name: str) -> None:

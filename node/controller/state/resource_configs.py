@@ -42,6 +42,7 @@ def alter_configs(draft: Draft, request: admin.AlterConfigsRequest) -> admin.Alt
 
 def describe_configs(draft: Draft, request: admin.DescribeConfigsRequest) -> admin.DescribeConfigsResponse:
     """Shows configs in force. Values from files are those of the controller's own node."""
+    keys = frozenset(request.keys)
     response = admin.DescribeConfigsResponse()
     for resource in request.resources:
         result = response.resources.add()
@@ -55,7 +56,7 @@ def describe_configs(draft: Draft, request: admin.DescribeConfigsRequest) -> adm
         except ApiError as error:
             result.error.CopyFrom(error.to_proto())
             continue
-        result.entries.extend(entry for entry in entries if not request.keys or entry.key in request.keys)
+        result.entries.extend(entry for entry in entries if not keys or entry.key in keys)
     return response
 
 

@@ -54,9 +54,9 @@ def ensure_internal_topic(draft: Draft, request: rpc.EnsureInternalTopicRequest)
     """Creates an internal topic where it is missing, with min(3, live brokers) replicas and `flush=ack`."""
     name = request.topic.name
     names.check_topic_name(name)
-    if not name.startswith(names.INTERNAL_PREFIX):
+    if not names.belongs_to_the_cluster(name):
         raise ApiError(
-            pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{name!r} is no internal name: those start with two underscores"
+            pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{name!r} is no internal name: it does not belong to the cluster"
         )
     if name in draft.view.names:
         return rpc.EnsureInternalTopicResponse()
@@ -110,10 +110,11 @@ def create_partitions(draft: Draft, request: admin.CreatePartitionsRequest) -> a
 
 def _check_name(name: str, taken: dict[str, str]) -> None:
     names.check_topic_name(name)
-    if name.startswith(names.INTERNAL_PREFIX):
+    if names.belongs_to_the_cluster(name):
         raise ApiError(
             pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION,
-            f"topic name {name!r} is reserved: names with two underscores in front belong to the cluster itself",
+            f"topic name {name!r} is reserved: {', '.join(sorted(names.OWN_TOPICS))} and what begins with "
+            f"{names.OWN_PREFIX} belong to the cluster itself",
         )
     other = taken.get(names.collision_key(name))
     if other == name:

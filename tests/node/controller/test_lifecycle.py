@@ -20,6 +20,7 @@ from node.services import listener
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import cluster_pb2
 from ottla.v1.admin_pb2_grpc import AdminServiceStub
 from tests.node.controller.quorum import CLUSTER, MemoryQuorum
 
@@ -37,6 +38,9 @@ class NoVoters:
 
     async def transfer(self, node_id: int | None) -> None:
         raise ApiError(42, "not here")
+
+    def describe(self) -> cluster_pb2.DescribeQuorumResponse:
+        return cluster_pb2.DescribeQuorumResponse()
 
 
 class Node:

@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
 
-from node.controller.shell import ControllerShell
+from node.controller.shell import REACHED_MS, ControllerShell
 from node.controller.state.draft import ControllerSettings
+from node.limits import AT_ONCE
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
@@ -62,6 +63,14 @@ class Rig:
 async def settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if holds():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not come about")
 
 
 @pytest.fixture
@@ -349,3 +358,95 @@ async def test_time_alone_fences_a_silent_broker() -> None:
     finally:
         running.cancel()
     assert [b.node_id for b in rig.publisher.image.live_brokers()] == [1]
+
+
+async def test_brokers_come_before_clients_and_clients_take_turns(rig: Rig) -> None:
+    """A request of thousands is decided in slices; a heartbeat that comes later is in an entry before its last."""
+    request = admin.CreateTopicsRequest(
+        topics=[admin.NewTopic(name=f"t{n}", num_partitions=1, replication_factor=1) for n in range(1000)]
+    )
+    before = rig.quorum.last_index
+    creating = asyncio.ensure_future(rig.shell.handle(request))
+    await asyncio.sleep(0)
+    beating = asyncio.ensure_future(rig.beat(1))
+    await until(beating.done)
+    assert len(rig.publisher.image.topics) < 1000
+    await until(lambda: len(rig.publisher.image.topics) == 1000)
+    assert rig.quorum.last_index - before == 1000 // AT_ONCE
+    await rig.beat_all()
+    answer: admin.CreateTopicsResponse = await creating
+    assert [topic.name for topic in answer.topics] == [topic.name for topic in request.topics]
+    assert not any(topic.HasField("error") for topic in answer.topics)
+
+
+async def test_what_is_named_twice_is_refused_wherever_the_request_is_cut(rig: Rig) -> None:
+    names = ["twice", *(f"t{n}" for n in range(3 * AT_ONCE)), "twice"]
+    task = asyncio.ensure_future(
+        rig.shell.handle(
+            admin.CreateTopicsRequest(topics=[admin.NewTopic(name=n, replication_factor=1) for n in names])
+        )
+    )
+    await until(lambda: len(rig.publisher.image.topics) == 3 * AT_ONCE)
+    await rig.beat_all()
+    answer: admin.CreateTopicsResponse = await task
+    assert [n for n, topic in enumerate(answer.topics) if topic.HasField("error")] == [0, len(names) - 1]
+    assert answer.topics[0].error.code == pb.ERROR_CODE_INVALID_REQUEST
+    assert rig.publisher.image.topic_named("twice") is None
+
+
+async def test_what_changes_nothing_needs_neither_a_turn_nor_an_entry(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_turn() -> None:
+        raise AssertionError("a read waits in the writer's queue")
+
+    monkeypatch.setattr(rig.shell, "_turn", no_turn)
+    names = [f"t{n}" for n in range(2 * AT_ONCE)]
+    request = admin.CreateTopicsRequest(topics=[admin.NewTopic(name=n) for n in names], validate_only=True)
+    checked: admin.CreateTopicsResponse = await rig.shell.handle(request)
+    assert [(topic.name, topic.topic_id, topic.num_partitions) for topic in checked.topics] == [
+        (name, b"", 1) for name in names
+    ]
+    assert rig.publisher.image.topic_named("t0") is None
+    brokers = [admin.ConfigResource(type=admin.CONFIG_RESOURCE_TYPE_BROKER, name="1")] * (AT_ONCE + 1)
+    shown: admin.DescribeConfigsResponse = await rig.shell.handle(
+        admin.DescribeConfigsRequest(resources=brokers, keys=["num.partitions"])
+    )
+    assert [entry.entries[0].value for entry in shown.resources] == ["1"] * (AT_ONCE + 1)
+
+
+async def test_reads_that_come_together_share_one_barrier(rig: Rig) -> None:
+    await asyncio.gather(*(rig.shell.handle(admin.DescribeConfigsRequest()) for _ in range(50)))
+    assert rig.quorum.barriers == 1
+
+
+async def test_a_description_stops_at_its_size(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.controller.shell.ANSWER_MAX_BYTES", 10_000)
+    brokers = [admin.ConfigResource(type=admin.CONFIG_RESOURCE_TYPE_BROKER, name="1")] * (2 * AT_ONCE)
+    shown: admin.DescribeConfigsResponse = await rig.shell.handle(admin.DescribeConfigsRequest(resources=brokers))
+    assert len(shown.resources) == 2 * AT_ONCE
+    assert not shown.resources[AT_ONCE - 1].HasField("error")
+    assert shown.resources[AT_ONCE].error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
+
+
+async def test_a_broker_out_of_reach_is_not_waited_for(rig: Rig) -> None:
+    """It has not been fenced yet: a change is answered once those know it that can be reached."""
+    await rig.beat_all()
+    task = rig.create("t")
+    await settle()
+    rig.now_ms += REACHED_MS + 1
+    await rig.beat(1)
+    await rig.beat(2)
+    await settle()
+    assert not (await asyncio.wait_for(task, 5)).topics[0].HasField("error")
+
+
+async def test_a_change_that_no_majority_commits_ends_with_the_requests_time_out(rig: Rig) -> None:
+    rig.quorum.auto = False
+    task = rig.create("t", timeout_ms=30)
+    await asyncio.wait([task], timeout=5)
+    error = task.exception()
+    assert isinstance(error, ApiError)
+    assert error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
+    assert "within 30 ms" in error.message
+    rig.quorum.commit()

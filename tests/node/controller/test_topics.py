@@ -284,13 +284,13 @@ def test_an_internal_topic_needs_an_internal_name_and_is_not_deleted_or_grown_by
     cluster = Cluster()
     with pytest.raises(ApiError, match="INVALID_TOPIC_EXCEPTION"):
         cluster.do(topics.ensure_internal_topic, rpc.EnsureInternalTopicRequest(topic=admin.NewTopic(name="t")))
-    request = rpc.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__x"))
+    request = rpc.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__ottla_x"))
     cluster.do(topics.ensure_internal_topic, request)
-    assert delete(cluster, admin.TopicRef(name="__x")) == ["INVALID_REQUEST"]
-    assert code(grow(cluster, "__x", 4)) == "INVALID_REQUEST"
+    assert delete(cluster, admin.TopicRef(name="__ottla_x")) == ["INVALID_REQUEST"]
+    assert code(grow(cluster, "__ottla_x", 4)) == "INVALID_REQUEST"
 
 
 def test_an_internal_topic_cannot_be_made_without_a_live_broker() -> None:
     cluster = Cluster(nodes=0)
     with pytest.raises(ApiError, match="INVALID_REPLICATION_FACTOR"):
-        cluster.do(topics.ensure_internal_topic, rpc.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__x")))
+        cluster.do(topics.ensure_internal_topic, rpc.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__ottla_x")))

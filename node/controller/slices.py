@@ -1,0 +1,103 @@
+"""A request of many items is decided in slices, so that heartbeats and elections never wait behind thousands of them.
+
+Each item of a request succeeds or fails by itself, so a request can be cut between any two: but items of one name stay
+together, for a request that names something twice is refused for that.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from node import limits
+from ottla.protocol.names import collision_key
+from ottla.v1 import admin_pb2 as admin
+
+
+class _Many(NamedTuple):
+    """Where the items of a request are, and its results; what makes two items one, and the work that an item is."""
+
+    items: str
+    results: str
+    key: Callable[[Any], object] | None
+    weight: Callable[[Any], int]
+
+
+def _one(_item: Any) -> int:
+    return 1
+
+
+def _resource(change: Any) -> object:
+    return (change.resource.type, change.resource.name)
+
+
+_MANY: Final[dict[type, _Many]] = {
+    admin.CreateTopicsRequest: _Many(
+        "topics",
+        "topics",
+        lambda topic: collision_key(topic.name),
+        lambda topic: max(1, topic.num_partitions, len(topic.assignments)),
+    ),
+    admin.DeleteTopicsRequest: _Many("topics", "topics", None, _one),
+    admin.CreatePartitionsRequest: _Many(
+        "topics", "topics", lambda topic: topic.name, lambda topic: max(1, topic.total_count)
+    ),
+    admin.AlterConfigsRequest: _Many("resources", "resources", _resource, lambda change: max(1, len(change.changes))),
+    admin.DescribeConfigsRequest: _Many("resources", "resources", None, _one),
+    admin.ElectLeadersRequest: _Many("partitions", "partitions", None, _one),
+}
+
+
+def weight_of(request: Any) -> int:
+    """How much work a slice is, in items."""
+    many = _MANY.get(type(request))
+    return 1 if many is None else sum(map(many.weight, getattr(request, many.items))) or 1
+
+
+def slices_of(request: Any) -> Iterator[tuple[Any, Sequence[int]]]:
+    """The request cut into requests of about `AT_ONCE` items, each with its items' places in the whole."""
+    many = _MANY.get(type(request))
+    items = () if many is None else getattr(request, many.items)
+    if many is None or len(items) <= 1:
+        yield request, range(len(items))
+        return
+    groups: dict[object, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(index if many.key is None else many.key(item), []).append(index)
+    part: list[int] = []
+    weight = 0
+    for group in groups.values():
+        grown = sum(many.weight(items[index]) for index in group)
+        if part and weight + grown > limits.AT_ONCE:
+            yield _slice(request, many, part), part
+            part, weight = [], 0
+        part += group
+        weight += grown
+    yield _slice(request, many, part), part
+
+
+def joined(request: Any, answers: Sequence[tuple[Any, Sequence[int]]]) -> Any:
+    """One response from those of the slices, its results in the order of the request."""
+    if len(answers) == 1:
+        return answers[0][0]
+    field = _MANY[type(request)].results
+    ordered = sorted(
+        (
+            (index, result)
+            for answer, places in answers
+            for index, result in zip(places, getattr(answer, field), strict=True)
+        ),
+        key=lambda pair: pair[0],
+    )
+    return type(answers[0][0])(**{field: [result for _, result in ordered]})
+
+
+def _slice(request: Any, many: _Many, places: Sequence[int]) -> Any:
+    part = type(request)()
+    items = getattr(request, many.items)
+    for field, value in request.ListFields():
+        if field.name == many.items:
+            getattr(part, many.items).extend(items[index] for index in places)
+        elif field.is_repeated:
+            getattr(part, field.name).extend(value)
+        else:
+            setattr(part, field.name, value)
+    return part
