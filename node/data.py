@@ -21,8 +21,8 @@ from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
 from node.config import Settings
 from node.fail_stop import stop_if_broken
-from node.groups.coordinator import GroupSettings
 from node.groups.shell import GroupShell
+from node.groups.stage import GroupSettings
 from node.hooks import Hooks
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
@@ -291,7 +291,9 @@ class DataPlane:
         """Ends the listeners, then the broker. Returns whether all logs were closed cleanly."""
         if not self._recovered:
             return False
+        await self._groups.stop()  # first: members hear that they are to go elsewhere
         await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
+        await self._controller.close()
         await self._auto_create.stop()
         await self._admin.stop()
         return await self.broker.stop()

@@ -1,5 +1,6 @@
 """How a group's partitions are shared out: `uniform` (sticky, counts differ by at most one) and `range`. Pure."""
 
+import heapq
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -23,10 +24,9 @@ def uniform(
     Where all members want the same topics, counts differ by at most one and the moves are minimal (KIP-848's uniform
     assignor). Where they want different ones, no single move could make it more even.
     """
-    members = sorted(wanted)
     owned: dict[str, set[TopicPartition]] = {}
     taken: set[TopicPartition] = set()
-    for member in members:
+    for member in sorted(wanted):
         kept = {
             tp
             for tp in current.get(member, frozenset())
@@ -34,32 +34,97 @@ def uniform(
         }
         owned[member] = kept
         taken |= kept
-    subscribers = {topic: [m for m in members if topic in wanted[m]] for topic in sorted(counts)}
-    for topic, candidates in subscribers.items():
-        for partition in range(counts[topic]) if candidates else ():
-            if (topic, partition) not in taken:
-                owned[min(candidates, key=lambda m: (len(owned[m]), m))].add((topic, partition))
-    while _move_one(members, wanted, owned):
+    loads = _Loads(wanted, owned)
+    for topic in sorted(counts):
+        for partition in range(counts[topic]):
+            if (topic, partition) not in taken and (taker := loads.least(topic)) is not None:
+                loads.give(taker, (topic, partition))
+    while loads.even_out():
         pass
     return {member: frozenset(partitions) for member, partitions in owned.items()}
 
 
-def _move_one(
-    members: list[str], wanted: Mapping[str, frozenset[bytes]], owned: dict[str, set[TopicPartition]]
-) -> bool:
-    """Moves one partition from a member with at least two more than the receiver. False: nothing left to even out."""
-    by_load = sorted(members, key=lambda m: (len(owned[m]), m))
-    for giver in reversed(by_load):
-        for taker in by_load:
-            if len(owned[giver]) - len(owned[taker]) < 2:
-                break
-            movable = [tp for tp in owned[giver] if tp[0] in wanted[taker]]
-            if movable:
-                moved = max(movable)
-                owned[giver].remove(moved)
-                owned[taker].add(moved)
-                return True
-    return False
+class _Loads:
+    """How much each member has. Members that want the same are one class, and stand in one heap: some microseconds a
+    step, whatever the number of members. An entry of a heap counts while its load is the member's."""
+
+    def __init__(self, wanted: Mapping[str, frozenset[bytes]], owned: dict[str, set[TopicPartition]]) -> None:
+        self._wanted = wanted
+        self._owned = owned
+        self._stocks: dict[str, dict[bytes, list[int]]] = {}
+        self._classes: dict[frozenset[bytes], list[tuple[int, str]]] = {}
+        for member, topics in wanted.items():
+            self._classes.setdefault(topics, []).append((len(owned[member]), member))
+        for heap in self._classes.values():
+            heapq.heapify(heap)
+
+    def least(self, topic: bytes) -> str | None:
+        """Of those who want the topic, the one with the least; the first by name."""
+        tops = [self._top(heap) for topics, heap in self._classes.items() if topic in topics]
+        return min(tops)[1] if tops else None
+
+    def _top(self, heap: list[tuple[int, str]]) -> tuple[int, str]:
+        while heap[0][0] != len(self._owned[heap[0][1]]):
+            heapq.heappop(heap)
+        return heap[0]
+
+    def give(self, taker: str, tp: TopicPartition) -> None:
+        self._owned[taker].add(tp)
+        self._stocks.pop(taker, None)
+        self._changed(taker)
+
+    def _changed(self, member: str) -> None:
+        heapq.heappush(self._classes[self._wanted[member]], (len(self._owned[member]), member))
+
+    def even_out(self) -> bool:
+        """Moves one partition after the other from those with the most, while a receiver has at least two less.
+        False: there was none to move."""
+        givers = [(-len(partitions), member) for member, partitions in self._owned.items()]
+        heapq.heapify(givers)
+        moved_any = False
+        while givers:
+            load, giver = heapq.heappop(givers)
+            if -load != len(self._owned[giver]):
+                continue
+            if -load - min(self._top(heap) for heap in self._classes.values())[0] < 2:
+                break  # nor has anybody after it
+            taker = self._move_from(giver)
+            if taker is not None:
+                moved_any = True
+                for member in (giver, taker):
+                    heapq.heappush(givers, (-len(self._owned[member]), member))
+        return moved_any
+
+    def _move_from(self, giver: str) -> str | None:
+        """Moves one of the giver's partitions to who has the least of those who want it; returns who that is."""
+        load = len(self._owned[giver])
+        takers = sorted(
+            (top, topics) for topics, heap in self._classes.items() if load - (top := self._top(heap))[0] >= 2
+        )
+        for (_, taker), topics in takers:
+            movable = self._pick(giver, topics)
+            if movable is not None:
+                self._owned[giver].remove(movable)
+                self.give(taker, movable)
+                self._changed(giver)
+                return taker
+        return None
+
+    def _pick(self, giver: str, topics: frozenset[bytes]) -> TopicPartition | None:
+        """The last of the giver's partitions in these topics; it is taken off its stock."""
+        stock = self._stocks.get(giver)
+        if stock is None:
+            stock = self._stocks[giver] = {}
+            for topic, partition in sorted(self._owned[giver]):
+                stock.setdefault(topic, []).append(partition)
+        movable = stock.keys() & topics
+        if not movable:
+            return None
+        topic = max(movable)
+        partition = stock[topic].pop()
+        if not stock[topic]:
+            del stock[topic]
+        return topic, partition
 
 
 def range_(

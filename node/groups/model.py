@@ -1,14 +1,19 @@
-"""What a coordinator knows of its groups, and how a record of `__consumer_offsets` changes it. Pure.
+"""What a coordinator knows of its groups, and how a change - a record of `__consumer_offsets` - alters it. Pure.
 
-State changes only in `Groups.replay`: a decision writes records and replays them, loading replays the log, so both end
-in the same state.
+State changes only in `Groups.apply`: a decision applies its changes to a staged copy, loading applies the log's, so
+both end in the same state.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
 
 from node.groups.assign import TopicPartition
+from node.groups.overlay import Overlay
 from ottla.internal.v1 import group_pb2 as pb
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,14 @@ class TopicView:
         """Partitions of a topic, 0 where it does not exist (any more)."""
         name = self.names.get(topic_id)
         return 0 if name is None else self.topics[name][1]
+
+
+TARGET_EVERY_MS: Final = 50
+TARGET_EVERY_MAX_MS: Final = 100
+"""A group gets no two targets within the first, and one of many members none within the second."""
+
+Subscription = tuple[tuple[str, ...], str]
+"""(topics, expression) that a member asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,10 @@ class Member:
     assigned: frozenset[TopicPartition] = frozenset()
     revoking: frozenset[TopicPartition] = frozenset()
     away: bool = False
+
+    @property
+    def subscription(self) -> Subscription:
+        return self.topics, self.topic_regex
 
     def to_value(self) -> pb.MemberValue:
         return pb.MemberValue(
@@ -91,38 +108,164 @@ class Member:
         )
 
 
+class GroupState(NamedTuple):
+    """A group's own record. `seen_topics`: topic id -> (partitions when the group began to consume it, and lately)."""
+
+    group_epoch: int
+    target_epoch: int
+    seen_topics: Mapping[bytes, tuple[int, int]]
+    empty_since_ms: int
+
+    def to_value(self) -> pb.GroupValue:
+        return pb.GroupValue(
+            group_epoch=self.group_epoch,
+            target_epoch=self.target_epoch,
+            empty_since_ms=self.empty_since_ms,
+            seen_topics=[
+                pb.SeenTopic(topic_id=topic_id, first_count=first, count=count)
+                for topic_id, (first, count) in sorted(self.seen_topics.items())
+            ],
+        )
+
+    @staticmethod
+    def from_value(v: pb.GroupValue) -> "GroupState":
+        seen = {t.topic_id: (t.first_count, t.count) for t in v.seen_topics}
+        return GroupState(v.group_epoch, v.target_epoch, seen, v.empty_since_ms)
+
+
+_NO_STATE = GroupState(0, 0, {}, 0)
+
+
 @dataclass(slots=True)
 class Group:
-    """A group. `owners` says who owns a partition now; it is derived from the members."""
+    """A group. `owners` says who owns a partition now, `heirs` who is to own it, `subscriptions` how many members ask
+    for the same; all three are derived from the others.
+
+    `targeted_ms` and `reason` are soft: when this coordinator last made a target, and why the next one is due.
+    """
 
     group_id: str
-    group_epoch: int = 0
-    target_epoch: int = 0
-    seen_topics: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    empty_since_ms: int = 0
-    members: dict[str, Member] = field(default_factory=dict)
-    targets: dict[str, frozenset[TopicPartition]] = field(default_factory=dict)
-    offsets: dict[TopicPartition, CommittedOffset] = field(default_factory=dict)
-    owners: dict[TopicPartition, str] = field(default_factory=dict)
+    own: GroupState = _NO_STATE
+    members: MutableMapping[str, Member] = field(default_factory=dict)
+    targets: MutableMapping[str, frozenset[TopicPartition]] = field(default_factory=dict)
+    offsets: MutableMapping[TopicPartition, CommittedOffset] = field(default_factory=dict)
+    owners: MutableMapping[TopicPartition, str] = field(default_factory=dict)
+    heirs: MutableMapping[TopicPartition, str] = field(default_factory=dict)
+    subscriptions: MutableMapping[Subscription, int] = field(default_factory=dict)
+    targeted_ms: int | None = field(default=None, compare=False)
+    reason: str = field(default="", compare=False)
+
+    @property
+    def group_epoch(self) -> int:
+        return self.own.group_epoch
+
+    @property
+    def target_epoch(self) -> int:
+        return self.own.target_epoch
+
+    @property
+    def seen_topics(self) -> Mapping[bytes, tuple[int, int]]:
+        return self.own.seen_topics
+
+    @property
+    def empty_since_ms(self) -> int:
+        return self.own.empty_since_ms
+
+    def is_expired(self, wall_ms: int, retention_ms: int) -> bool:
+        """Its last member left, or its last position was stored without one, long enough ago."""
+        return not self.members and bool(self.empty_since_ms) and wall_ms - self.empty_since_ms > retention_ms
+
+    def target_is_due(self) -> bool:
+        """Members or topics have changed since the last target was made."""
+        return bool(self.members) and self.target_epoch < self.group_epoch
+
+    def target_due_ms(self) -> int:
+        """A target is made at once where the one before is old enough; else all changes until then share one."""
+        if self.targeted_ms is None:
+            return 0
+        return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 20)
+
+    def target(self, member_id: str) -> frozenset[TopicPartition]:
+        """What a member is to own in the end."""
+        return self.targets.get(member_id, frozenset())
 
     @property
     def state(self) -> str:
         """empty, assigning (the target is behind the group), reconciling (members are behind the target) or stable."""
         if not self.members:
             return "empty"
-        if self.target_epoch < self.group_epoch:
+        if self.target_is_due():
             return "assigning"
         for member_id, member in self.members.items():
-            if member.member_epoch < self.target_epoch or member.revoking:
-                return "reconciling"
-            if member.assigned != self.targets.get(member_id, frozenset()):
+            if member.revoking or member.assigned != self.target(member_id):
                 return "reconciling"
         return "stable"
 
     def member_with_instance(self, instance_id: str) -> Member | None:
         return next((m for m in self.members.values() if m.instance_id == instance_id), None)
 
+    @property
+    def is_bare(self) -> bool:
+        """A group that has neither epoch, members, targets nor positions does not exist."""
+        return not (self.group_epoch or self.members or self.targets or self.offsets)
 
+    def staged(self) -> "Group":
+        """The group with its maps overlaid: what is changed there is changed here by `land`."""
+        return Group(
+            self.group_id,
+            self.own,
+            Overlay(self.members),
+            Overlay(self.targets),
+            Overlay(self.offsets),
+            Overlay(self.owners),
+            Overlay(self.heirs),
+            Overlay(self.subscriptions),
+            self.targeted_ms,
+            self.reason,
+        )
+
+    def land(self, staged: "Group") -> None:
+        """Takes over what was changed in `staged`, which was made from this one."""
+        self.own, self.targeted_ms, self.reason = staged.own, staged.targeted_ms, staged.reason
+        for overlaid in (staged.members, staged.targets, staged.offsets, staged.owners, staged.heirs):
+            assert isinstance(overlaid, Overlay)
+            overlaid.land()
+        assert isinstance(staged.subscriptions, Overlay)
+        staged.subscriptions.land()
+
+
+class OffsetChange(NamedTuple):
+    """A position is stored, or forgotten."""
+
+    group_id: str
+    at: TopicPartition
+    value: CommittedOffset | None
+
+
+class GroupChange(NamedTuple):
+    """A group's own state."""
+
+    group_id: str
+    value: GroupState | None
+
+
+class MemberChange(NamedTuple):
+    """A member comes, changes or goes."""
+
+    group_id: str
+    member_id: str
+    value: Member | None
+
+
+class TargetChange(NamedTuple):
+    """What a member is to own."""
+
+    group_id: str
+    member_id: str
+    value: frozenset[TopicPartition] | None
+
+
+Change = OffsetChange | GroupChange | MemberChange | TargetChange
 Record = tuple[bytes, bytes | None]
 """(key, value) of a record; value None deletes the key."""
 
@@ -131,74 +274,133 @@ class Groups:
     """All groups of one partition of `__consumer_offsets`, by id."""
 
     def __init__(self) -> None:
-        self.by_id: dict[str, Group] = {}
+        self.by_id: MutableMapping[str, Group] = {}
 
     def replay(self, record: Record) -> None:
-        """Applies one record. A key of a kind that this build does not know is left alone."""
-        key = pb.GroupRecordKey.FromString(record[0])
-        value = record[1]
-        match key.WhichOneof("key"):
-            case "offset":
-                self._replay_offset(key.offset, value)
-            case "group":
-                self._replay_group(key.group, value)
-            case "member":
-                self._replay_member(key.member, value)
-            case "target":
-                group = self._group(key.target.group_id)
-                if value is None:
-                    group.targets.pop(key.target.member_id, None)
-                else:
-                    group.targets[key.target.member_id] = unpack(pb.TargetValue.FromString(value).partitions)
-                self._drop_if_bare(group)
-            case None:
-                pass
+        """Applies a record of the log. A key of a kind that this build does not know is left alone."""
+        change = decode(record)
+        if change is not None:
+            self.apply(change)
 
-    def _replay_offset(self, key: pb.OffsetKey, value: bytes | None) -> None:
-        group = self._group(key.group_id)
-        at = (key.topic_id, key.partition)
-        if value is None:
-            group.offsets.pop(at, None)
-        else:
-            v = pb.CommittedOffsetValue.FromString(value)
-            epoch = v.leader_epoch if v.HasField("leader_epoch") else None
-            group.offsets[at] = CommittedOffset(v.offset, epoch, v.metadata, v.commit_time_ms)
-        self._drop_if_bare(group)
+    def apply(self, change: Change) -> None:
+        group = self.by_id.get(change.group_id)
+        if group is None:
+            group = self.by_id[change.group_id] = Group(change.group_id)
+        match change:
+            case OffsetChange(_, at, value):
+                _set(group.offsets, at, value)
+            case GroupChange(_, value):
+                group.own = value or _NO_STATE
+            case MemberChange(_, member_id, value):
+                before = group.members.get(member_id)
+                _set(group.members, member_id, value)
+                _claim(group.owners, member_id, _held(before), _held(value))
+                _count(group.subscriptions, before, -1)
+                _count(group.subscriptions, value, +1)
+            case TargetChange(_, member_id, value):
+                target = group.target(member_id)
+                _set(group.targets, member_id, value)
+                _claim(group.heirs, member_id, target, value or frozenset())
+        if group.is_bare:
+            del self.by_id[change.group_id]
 
-    def _replay_group(self, group_id: str, value: bytes | None) -> None:
-        group = self._group(group_id)
-        if value is None:
-            group.group_epoch = group.target_epoch = group.empty_since_ms = 0
-            group.seen_topics = {}
-        else:
-            v = pb.GroupValue.FromString(value)
-            group.group_epoch = v.group_epoch
-            group.target_epoch = v.target_epoch
-            group.empty_since_ms = v.empty_since_ms
-            group.seen_topics = {t.topic_id: (t.first_count, t.count) for t in v.seen_topics}
-        self._drop_if_bare(group)
+    def staged(self) -> "StagedGroups":
+        return StagedGroups(self)
 
-    def _replay_member(self, key: pb.MemberKey, value: bytes | None) -> None:
-        group = self._group(key.group_id)
-        before = group.members.pop(key.member_id, None)
-        if before is not None:
-            for tp in before.assigned | before.revoking:
-                if group.owners.get(tp) == key.member_id:
-                    del group.owners[tp]
-        if value is not None:
-            member = Member.from_value(key.member_id, pb.MemberValue.FromString(value))
-            group.members[key.member_id] = member
-            for tp in member.assigned | member.revoking:
-                group.owners[tp] = key.member_id
-        self._drop_if_bare(group)
 
-    def _group(self, group_id: str) -> Group:
-        return self.by_id.setdefault(group_id, Group(group_id))
+class StagedGroups(Groups):
+    """Groups in which a decision's changes hold, over `base`, in which they do not until `land`."""
 
-    def _drop_if_bare(self, group: Group) -> None:
-        """A group that has neither epoch, members, targets nor positions does not exist."""
-        if not (group.group_epoch or group.members or group.targets or group.offsets):
-            self.by_id.pop(group.group_id, None)
+    def __init__(self, base: Groups) -> None:
+        self._base = base
+        self.by_id: MutableMapping[str, Group] = _StagedById(base.by_id)
+
+    def peek(self, group_id: str) -> Group:
+        """To be read only: as it was, unless the decision has changed it."""
+        assert isinstance(self.by_id, _StagedById)
+        return self.by_id.peek(group_id)
+
+    def changed(self) -> list[str]:
+        """Groups that may have been changed since this was staged."""
+        assert isinstance(self.by_id, _StagedById)
+        return self.by_id.changed()
+
+    def land(self) -> None:
+        """What was changed here holds in the groups that this was staged from."""
+        assert isinstance(self.by_id, _StagedById)
+        for group_id, staged in self.by_id.looked_at.items():
+            if group_id in self.by_id and self.by_id[group_id] is staged:
+                self._base.by_id[group_id].land(staged)
+        self.by_id.land()
+
+
+class _StagedById(MutableMapping[str, Group]):
+    """Groups that are looked at are overlaid, so that a change of them changes the base by `land` only."""
+
+    def __init__(self, base: MutableMapping[str, Group]) -> None:
+        self._base = base
+        self._made: Overlay[str, Group] = Overlay(base)
+        self.looked_at: dict[str, Group] = {}
+
+    def __getitem__(self, group_id: str) -> Group:
+        group = self._made[group_id]
+        if group is not self._base.get(group_id):
+            return group  # made by this decision
+        staged = self.looked_at.get(group_id)
+        if staged is None:
+            staged = self.looked_at[group_id] = group.staged()
+        return staged
+
+    def peek(self, group_id: str) -> Group:
+        return self.looked_at.get(group_id) or self._made[group_id]
+
+    def __setitem__(self, group_id: str, group: Group) -> None:
+        self._made[group_id] = group
+
+    def __delitem__(self, group_id: str) -> None:
+        del self._made[group_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def changed(self) -> list[str]:
+        return [*self.looked_at, *(group_id for group_id in self._made.touched() if group_id not in self.looked_at)]
+
+    def land(self) -> None:
+        self._made.land()
+
+
+def _set(mapping: MutableMapping[K, V], key: K, value: V | None) -> None:
+    if value is None:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def _held(member: Member | None) -> frozenset[TopicPartition]:
+    return frozenset() if member is None else member.assigned | member.revoking
+
+
+def _count(subscriptions: MutableMapping[Subscription, int], member: Member | None, change: int) -> None:
+    if member is not None:
+        count = subscriptions.get(member.subscription, 0) + change
+        _set(subscriptions, member.subscription, count or None)
+
+
+def _claim(
+    owners: MutableMapping[TopicPartition, str],
+    member_id: str,
+    before: frozenset[TopicPartition],
+    after: frozenset[TopicPartition],
+) -> None:
+    for tp in before - after:
+        if owners.get(tp) == member_id:
+            del owners[tp]
+    for tp in after - before:
+        owners[tp] = member_id
 
 
 def pack(partitions: Iterable[TopicPartition]) -> list[pb.TopicPartitions]:
@@ -213,31 +415,63 @@ def unpack(packed: Iterable[pb.TopicPartitions]) -> frozenset[TopicPartition]:
     return frozenset((entry.topic_id, partition) for entry in packed for partition in entry.partitions)
 
 
-def offset_record(group_id: str, at: TopicPartition, value: CommittedOffset | None) -> Record:
-    key = pb.GroupRecordKey(offset=pb.OffsetKey(group_id=group_id, topic_id=at[0], partition=at[1]))
-    if value is None:
-        return key.SerializeToString(deterministic=True), None
-    body = pb.CommittedOffsetValue(
-        offset=value.offset,
-        leader_epoch=value.leader_epoch,
-        metadata=value.metadata,
-        commit_time_ms=value.commit_time_ms,
+def encode(change: Change) -> Record:
+    """A change as it is written. The key's bytes are deterministic: compaction goes by them."""
+    match change:
+        case OffsetChange(group_id, at, offset):
+            key = pb.GroupRecordKey(offset=pb.OffsetKey(group_id=group_id, topic_id=at[0], partition=at[1]))
+            return _record(key, None if offset is None else _offset_value(offset))
+        case GroupChange(group_id, state):
+            return _record(pb.GroupRecordKey(group=group_id), None if state is None else state.to_value())
+        case MemberChange(group_id, member_id, member):
+            key = pb.GroupRecordKey(member=pb.MemberKey(group_id=group_id, member_id=member_id))
+            return _record(key, None if member is None else member.to_value())
+        case TargetChange(group_id, member_id, target):
+            key = pb.GroupRecordKey(target=pb.MemberKey(group_id=group_id, member_id=member_id))
+            return _record(key, None if target is None else pb.TargetValue(partitions=pack(target)))
+
+
+def _record(
+    key: pb.GroupRecordKey,
+    value: pb.CommittedOffsetValue | pb.GroupValue | pb.MemberValue | pb.TargetValue | None,
+) -> Record:
+    body = None if value is None else value.SerializeToString(deterministic=True)
+    return key.SerializeToString(deterministic=True), body
+
+
+def _offset_value(offset: CommittedOffset) -> pb.CommittedOffsetValue:
+    return pb.CommittedOffsetValue(
+        offset=offset.offset,
+        leader_epoch=offset.leader_epoch,
+        metadata=offset.metadata,
+        commit_time_ms=offset.commit_time_ms,
     )
-    return key.SerializeToString(deterministic=True), body.SerializeToString(deterministic=True)
 
 
-def group_record(group_id: str, value: pb.GroupValue | None) -> Record:
-    key = pb.GroupRecordKey(group=group_id).SerializeToString(deterministic=True)
-    return key, None if value is None else value.SerializeToString(deterministic=True)
+def decode(record: Record) -> Change | None:
+    """A record as the change it is; None where its key is of a kind that this build does not know."""
+    key = pb.GroupRecordKey.FromString(record[0])
+    value = record[1]
+    match key.WhichOneof("key"):
+        case "offset":
+            at = (key.offset.topic_id, key.offset.partition)
+            return OffsetChange(key.offset.group_id, at, None if value is None else _offset(value))
+        case "group":
+            state = None if value is None else GroupState.from_value(pb.GroupValue.FromString(value))
+            return GroupChange(key.group, state)
+        case "member":
+            who = key.member
+            member = None if value is None else Member.from_value(who.member_id, pb.MemberValue.FromString(value))
+            return MemberChange(who.group_id, who.member_id, member)
+        case "target":
+            target = None if value is None else unpack(pb.TargetValue.FromString(value).partitions)
+            return TargetChange(key.target.group_id, key.target.member_id, target)
+        case _:
+            return None
 
 
-def member_record(group_id: str, member_id: str, value: Member | None) -> Record:
-    key = pb.GroupRecordKey(member=pb.MemberKey(group_id=group_id, member_id=member_id))
-    body = None if value is None else value.to_value().SerializeToString(deterministic=True)
-    return key.SerializeToString(deterministic=True), body
-
-
-def target_record(group_id: str, member_id: str, value: frozenset[TopicPartition] | None) -> Record:
-    key = pb.GroupRecordKey(target=pb.MemberKey(group_id=group_id, member_id=member_id))
-    body = None if value is None else pb.TargetValue(partitions=pack(value)).SerializeToString(deterministic=True)
-    return key.SerializeToString(deterministic=True), body
+def _offset(value: bytes) -> CommittedOffset:
+    v = pb.CommittedOffsetValue.FromString(value)
+    return CommittedOffset(
+        v.offset, v.leader_epoch if v.HasField("leader_epoch") else None, v.metadata, v.commit_time_ms
+    )

@@ -1,10 +1,11 @@
 """Runs the coordinators of the groups whose partition of `__consumer_offsets` this node leads. Data loop only.
 
     leadership gained -> the log is read to its end -> active -> decisions are appended, answers leave when committed
-    leadership lost, or an append refused -> the state is thrown away, its sessions end, and it is loaded again if due
+    leadership lost, or an append of unknown outcome -> the state is thrown away, its sessions end, it is loaded anew
 
-A decision changes the state before its records are committed; nobody is told before they are. Answers of one partition
-leave in the order of its appends, and a read waits for what it saw.
+A decision changes the state when its records are appended and before they are committed; nobody is told before they
+are. One that raises, or whose records are refused, changes nothing. Answers of one partition leave in the order of its
+appends, and a read waits for what it saw.
 """
 
 import asyncio
@@ -17,47 +18,69 @@ from typing import TypeVar
 import structlog
 
 from node.broker.broker import Broker
-from node.groups.coordinator import Coordinator, GroupSettings, Outcome
+from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
+from node.groups.stage import GroupSettings, Outcome
 from node.metadata.image import Image
 from ottla.internal.v1 import view_pb2
 from ottla.protocol.batch import CorruptBatch, read_batch
 from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
 from ottla.protocol.partitioner import murmur2
 from ottla.v1 import error_pb2 as e
 from ottla.v1 import group_pb2, record_pb2
 
 OFFSETS_TOPIC = "__consumer_offsets"
-TICK_MS = 100
+LOOK_MS = 1_000
+"""The state machine says when something is due. The wall clock may jump meanwhile: so often it is asked anyway."""
+REFUSED_MS = 100
 BATCH_MAX_BYTES = 512 * 1024
 LOAD_READ_BYTES = 1 << 20
-SESSION_QUEUE_MAX = 64
 COMMIT_TIMEOUT_MS = 3_600_000  # callers have their own deadlines; the state waits for its log
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
+KEEPS_STATE = frozenset(
+    {
+        e.ERROR_CODE_NOT_ENOUGH_REPLICAS,
+        e.ERROR_CODE_MESSAGE_TOO_LARGE,
+        e.ERROR_CODE_RECORD_LIST_TOO_LARGE,
+        e.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,
+    }
+)
+"""Refusals of an append that say nothing about who leads: this node's state is still the one at the log's end."""
+
+
 class Session:
-    """One member's stream on this node: what it is to be told, in order. A reader that does not keep up is cut off.
-    Whoever ends the stream says why: some libraries need an end of the client's side, too, before they notice."""
+    """One member's stream on this node: what it is to be told. An assignment replaces those before it, so of what a
+    slow reader has not taken yet only the newest is kept. Whoever ends the stream says why: some libraries need an end
+    of the client's side, too, before they notice."""
 
     def __init__(self, session_id: int) -> None:
         self.id = session_id
-        self.queue: asyncio.Queue[group_pb2.SessionResponse | None] = asyncio.Queue(SESSION_QUEUE_MAX)
-        self.overrun = False
+        self._next: group_pb2.SessionResponse | None = None
+        self._is_last = False
+        self._news = asyncio.Event()
 
-    def tell(self, response: group_pb2.SessionResponse | None) -> None:
-        """None ends the stream."""
-        try:
-            self.queue.put_nowait(response)
-        except asyncio.QueueFull:
-            self.overrun = True
+    def tell(self, response: group_pb2.SessionResponse, *, is_last: bool = False) -> None:
+        """What was told before and not taken yet is replaced; nothing comes after the last word."""
+        if not self._is_last:
+            self._next, self._is_last = response, is_last
+            self._news.set()
 
     def end(self, error: ApiError) -> None:
         """The last word."""
-        self.tell(group_pb2.SessionResponse(error=error.to_proto()))
-        self.tell(None)
+        self.tell(group_pb2.SessionResponse(error=error.to_proto()), is_last=True)
+
+    async def next(self) -> group_pb2.SessionResponse | None:
+        """What is to be told; None when everything was."""
+        while self._next is None and not self._is_last:
+            self._news.clear()
+            await self._news.wait()
+        response, self._next = self._next, None
+        return response
 
 
 class Shard:
@@ -71,6 +94,10 @@ class Shard:
         self.sessions: dict[int, Session] = {}
         self.last_append: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
+        self.wake = asyncio.Event()
+        self.sees_topics = True
+        self.looks_ms = 0
+        """When the state machine is asked for what is due; `wake` has it asked earlier."""
 
 
 class GroupShell:
@@ -85,6 +112,7 @@ class GroupShell:
         self._count = 0
         self._session_ids = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # --- which groups are ours ------------------------------------------------------------------------------------
@@ -102,6 +130,8 @@ class GroupShell:
 
     def apply_metadata(self, image: Image, node_id: int) -> None:
         """Loads what this node has come to lead, drops what it leads no longer, and tells groups of changed topics."""
+        if self._stopping:
+            return
         topic = image.topic_named(OFFSETS_TOPIC)
         self._count = 0 if topic is None else len(topic.partitions)
         led = {}
@@ -117,9 +147,7 @@ class GroupShell:
         if topics != self._topics.topics:
             self._topics = TopicView.of(topics)
             for shard in list(self._shards.values()):
-                if shard.coordinator is not None:
-                    with suppress(ApiError):  # a refused append has thrown the shard away, and is loading it anew
-                        self._decide(shard, lambda c: (c.topics_changed(self._topics), None))
+                self._see_topics(shard)
 
     def shard(self, group_id: str) -> Shard:
         """The active shard of a group. Raises NOT_COORDINATOR or COORDINATOR_LOAD_IN_PROGRESS."""
@@ -152,8 +180,8 @@ class GroupShell:
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
-            self.failed.set_exception(error)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
     async def _run(self, shard: Shard) -> None:
         """Reads the log to its end, then keeps time for the shard until it is unloaded."""
@@ -174,12 +202,46 @@ class GroupShell:
             return
         shard.coordinator = Coordinator(groups, self._settings, self._topics, self._broker.clock_ms())
         log.info("groups_loaded", partition=shard.partition, records=count, groups=len(groups.by_id))
-        with suppress(ApiError):  # a refused append has thrown this shard away
-            self._decide(shard, lambda c: (c.topics_changed(self._topics), None))
+        self._see_topics(shard)
         while self._is_ours(shard):
-            with suppress(ApiError):
+            try:
+                if not shard.sees_topics:
+                    self._see_topics(shard)
                 self._decide(shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None))
-            await asyncio.sleep(TICK_MS / 1000)
+            except ApiError:  # refused: what is due stays due
+                await asyncio.sleep(REFUSED_MS / 1000)
+            else:
+                await self._until_due(shard)
+
+    def _see_topics(self, shard: Shard) -> None:
+        """Tells the groups which topics there are now; again by the shard's task where the log refuses their answer."""
+        if shard.coordinator is None:
+            return
+        try:
+            self._decide(shard, lambda c: (c.topics_changed(self._topics, self._broker.clock_ms()), None))
+            shard.sees_topics = True
+        except ApiError:
+            shard.sees_topics = False
+
+    async def _until_due(self, shard: Shard) -> None:
+        """Until the state machine has something to do."""
+        delay_ms = min(LOOK_MS if shard.sees_topics else REFUSED_MS, self._due_ms(shard))
+        shard.looks_ms = self._broker.clock_ms() + delay_ms
+        shard.wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_ms / 1000):
+                await shard.wake.wait()
+
+    def _due_ms(self, shard: Shard) -> int:
+        due_ms = None
+        if shard.coordinator is not None:
+            due_ms = shard.coordinator.due_ms(self._broker.clock_ms(), self._broker.wall_ms())
+        return LOOK_MS if due_ms is None else due_ms
+
+    def _look_in_time(self, shard: Shard) -> None:
+        """Something may have become due earlier than the shard's task knows."""
+        if self._broker.clock_ms() + self._due_ms(shard) < shard.looks_ms:
+            shard.wake.set()
 
     def _is_ours(self, shard: Shard) -> bool:
         """False once the shard was unloaded, or replaced by one of a later epoch."""
@@ -237,27 +299,35 @@ class GroupShell:
     ) -> tuple[asyncio.Future[None] | None, T]:
         """Makes a decision and appends its records. Returns what to wait for before anybody is told, and its answer.
 
-        What the decision itself refuses (ApiError) has changed nothing. A refused append throws the state away.
+        A decision that raises has changed nothing, and neither has one whose records are refused. A broken rule stops
+        the node.
         """
         coordinator = shard.coordinator
         if coordinator is None:
             raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
-        outcome, answer = decision(coordinator)
         try:
+            outcome, answer = decision(coordinator)
             self._append(shard, outcome.records)
-        except ApiError as error:
-            self._reload(shard, str(error))
-            raise ApiError(e.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, error.message, retry_after_ms=50) from None
+            outcome.land()
+        except InvariantError as bug:
+            self._fail(bug)
+            raise
         committed = shard.last_append
         if committed is None:
             self._deliver(shard, outcome)
         elif outcome.pushes or outcome.records:
             # Futures of one log resolve in the order of its appends, and callbacks run in the order they are due.
             committed.add_done_callback(partial(self._committed, shard, outcome))
+        self._look_in_time(shard)
         return committed, answer
 
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
     def _append(self, shard: Shard, records: list[Record]) -> None:
-        """Appends in batches of bounded size: each prefix of an outcome keeps the one-owner rule by itself."""
+        """Appends in batches of bounded size: each prefix of an outcome keeps the one-owner rule by itself. Where the
+        log may hold a part of them, or has another leader, the state is thrown away."""
         start = 0
         while start < len(records):
             size, end = 0, start
@@ -267,15 +337,25 @@ class GroupShell:
             payload = record_pb2.Records(
                 records=[record_pb2.Record(key=key, value=value) for key, value in records[start:end]]
             )
-            appended = self._broker.append(
-                shard.topic_id,
-                shard.partition,
-                view_pb2.RecordBatchView(records=payload.SerializeToString()),
-                acks=-1,
-                current_leader_epoch=shard.leader_epoch,
-                now_ms=self._broker.wall_ms(),
-            )
+            try:
+                appended = self._broker.append(
+                    shard.topic_id,
+                    shard.partition,
+                    view_pb2.RecordBatchView(records=payload.SerializeToString()),
+                    acks=-1,
+                    current_leader_epoch=shard.leader_epoch,
+                    now_ms=self._broker.wall_ms(),
+                )
+            except ApiError as error:
+                if start or error.code not in KEEPS_STATE:
+                    self._reload(shard, str(error))
+                elif not error.retriable:
+                    raise
+                raise ApiError(
+                    e.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, error.message, retry_after_ms=REFUSED_MS // 2
+                ) from None
             shard.last_append = self._broker.acknowledged(appended, COMMIT_TIMEOUT_MS)
+            shard.last_append.add_done_callback(_seen)
             start = end
 
     def _committed(self, shard: Shard, outcome: Outcome, committed: asyncio.Future[None]) -> None:
@@ -286,16 +366,14 @@ class GroupShell:
             self._deliver(shard, outcome)
         elif isinstance(error, ApiError):
             self._reload(shard, str(error))  # nobody was told; the members ask again
-        elif not self.failed.done():
-            self.failed.set_exception(error)
+        else:
+            self._fail(error)
 
     def _deliver(self, shard: Shard, outcome: Outcome) -> None:
         for push in outcome.pushes:
             session = shard.sessions.get(push.session)
             if session is not None:
-                session.tell(push.response)
-                if push.close:
-                    session.tell(None)
+                session.tell(push.response, is_last=push.close)
 
     async def decide(self, group_id: str, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> T:
         """Makes a decision for a group and returns its answer when it is committed."""
@@ -327,7 +405,7 @@ class GroupShell:
             self._decide(
                 shard, lambda c: (c.join(session.id, join, client_host, member_id, self._broker.clock_ms()), None)
             )
-        except ApiError:
+        except BaseException:
             shard.sessions.pop(session.id, None)
             raise
         return shard, session
@@ -340,6 +418,7 @@ class GroupShell:
                 self._decide(shard, lambda c: (c.confirm(session.id, request.owned, now_ms), None))
             case "heartbeat" if shard.coordinator is not None:
                 shard.coordinator.heartbeat(session.id, now_ms)
+                self._look_in_time(shard)
             case "leave":
                 self._decide(shard, lambda c: (c.leave(session.id, now_ms, self._broker.wall_ms()), None))
                 return False
@@ -354,14 +433,23 @@ class GroupShell:
         shard.sessions.pop(session.id, None)
         if shard.coordinator is not None:
             shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._broker.clock_ms())
+            self._look_in_time(shard)
 
     async def stop(self) -> None:
+        """Ends all sessions, each with a word. Nothing is loaded any more."""
+        self._stopping = True
         for shard in list(self._shards.values()):
             self._unload(shard, "the node is stopping")
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _seen(appended: "asyncio.Future[None]") -> None:
+    """Who waits for a later append hears of this one's failure there: asyncio need not report it as never retrieved."""
+    if not appended.cancelled():
+        appended.exception()
 
 
 def stored_records(data: bytes) -> list[Record]:

@@ -34,12 +34,18 @@ SERVICE: Final = group_pb2.DESCRIPTOR.services_by_name["GroupService"]
 TICK_S: Final = 1.0
 GONE: Final = (grpc.aio.AioRpcError, grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError)
 """What a write to a client that went away may raise."""
+SLOW_S: Final = 10.0
+"""A member that does not take a message for so long has lost its place: it owns nothing that it was told of."""
 WAIT_S: Final = 10.0
 LIST_WAIT_S: Final = 3.0
 LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
 ENSURE_S: Final = 0.2
 BROKEN_S: Final = 0.02
+POSITIONS_AT_ONCE: Final = 500
+GROUPS_AT_ONCE: Final = 200
+ANSWER_MAX_BYTES: Final = 16 * 2**20
+"""Of positions, or of descriptions of groups."""
 OFFSETS_PARTITIONS: Final = 8
 OFFSETS_CONFIGS: Final = {"cleanup.policy": "compact", "flush": "ack", "segment.bytes": str(16 * 2**20)}
 
@@ -220,17 +226,22 @@ class GroupServices:
     async def _talk(self, session: Session, context: Context) -> None:
         """Writes what the coordinator says, and a tick where it says nothing."""
         tick = group_pb2.SessionResponse(tick=group_pb2.Tick())
-        while not session.overrun:
+        while True:
+            response: group_pb2.SessionResponse | None
             try:
                 async with asyncio.timeout(TICK_S):
-                    response = await session.queue.get()
+                    response = await session.next()
             except TimeoutError:
                 response = tick
             if response is None:
                 return
-            await context.write(response)
-        slow = ApiError(pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, "the member does not read what it is told")
-        await context.write(group_pb2.SessionResponse(error=slow.to_proto()))
+            try:
+                async with asyncio.timeout(SLOW_S):
+                    await context.write(response)
+            except TimeoutError:
+                raise ApiError(
+                    pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, f"the member has not read what it is told for {SLOW_S:g} s"
+                ) from None
 
     async def _pass_on(self, node_id: int, first: group_pb2.SessionRequest, context: Context) -> None:
         """Carries a session to its coordinator, message by message. The client's end is passed on as a half-close."""
@@ -293,7 +304,7 @@ class GroupServices:
         """Stores positions; answers when they are on all in-sync replicas."""
 
         async def local() -> group_pb2.CommitOffsetsResponse:
-            return await self._shell.decide(request.group_id, lambda c: c.commit(request, self._shell.wall_ms()))
+            return await self._commit(request)
 
         try:
             return await self._route(
@@ -307,13 +318,40 @@ class GroupServices:
         except ApiError as error:
             return group_pb2.CommitOffsetsResponse(error=error.to_proto())
 
+    async def _commit(self, request: group_pb2.CommitOffsetsRequest) -> group_pb2.CommitOffsetsResponse:
+        """A part after the other, so that nobody waits for the whole. Each is judged by the member's epoch of then."""
+        response = group_pb2.CommitOffsetsResponse()
+        for start in range(0, max(1, len(request.offsets)), POSITIONS_AT_ONCE):
+            part = group_pb2.CommitOffsetsRequest(
+                group_id=request.group_id,
+                member_id=request.member_id,
+                member_epoch=request.member_epoch,
+                offsets=request.offsets[start : start + POSITIONS_AT_ONCE],
+            )
+            try:
+                answer = await self._commit_part(part)
+            except ApiError as error:
+                if not start:
+                    raise  # nothing is stored: the call as a whole is refused
+                refused = error.to_proto()
+                response.offsets.extend(
+                    group_pb2.OffsetCommitResult(partition=item.partition, error=refused)
+                    for item in request.offsets[start:]
+                )
+                break
+            response.offsets.extend(answer.offsets)
+        return response
+
+    async def _commit_part(self, part: group_pb2.CommitOffsetsRequest) -> group_pb2.CommitOffsetsResponse:
+        return await self._shell.decide(part.group_id, lambda c: c.commit(part, self._shell.wall_ms()))
+
     async def fetch_offsets(
         self, request: group_pb2.FetchOffsetsRequest, context: Context
     ) -> group_pb2.FetchOffsetsResponse:
         """Reads positions; what is answered is committed."""
 
         async def local() -> group_pb2.FetchOffsetsResponse:
-            return await self._shell.look(self._shell.shard(request.group_id), lambda c: c.offsets(request))
+            return await self._stored(request)
 
         try:
             return await self._route(
@@ -321,6 +359,28 @@ class GroupServices:
             )
         except ApiError as error:
             return group_pb2.FetchOffsetsResponse(error=error.to_proto())
+
+    async def _stored(self, request: group_pb2.FetchOffsetsRequest) -> group_pb2.FetchOffsetsResponse:
+        """A part after the other; an answer has a bound."""
+        shard = self._shell.shard(request.group_id)
+        wanted = list(request.partitions) or await self._shell.look(shard, lambda c: c.stored(request.group_id))
+        response = group_pb2.FetchOffsetsResponse()
+        for start in range(0, len(wanted), POSITIONS_AT_ONCE):
+            found = await self._stored_part(shard, request.group_id, wanted[start : start + POSITIONS_AT_ONCE])
+            response.offsets.extend(found)
+            if response.ByteSize() > ANSWER_MAX_BYTES:
+                raise ApiError(
+                    pb.ERROR_CODE_INVALID_REQUEST,
+                    f"the {len(wanted)} positions have more than {ANSWER_MAX_BYTES} bytes, the limit of an answer: "
+                    "name fewer partitions at once",
+                )
+            await asyncio.sleep(0)
+        return response
+
+    async def _stored_part(
+        self, shard: Shard, group_id: str, part: list[data_pb2.TopicPartition]
+    ) -> list[group_pb2.CommittedOffset]:
+        return await self._shell.look(shard, lambda c: c.offsets(group_id, part))
 
     async def reset_offsets(
         self, request: group_pb2.ResetOffsetsRequest, context: Context
@@ -342,9 +402,7 @@ class GroupServices:
         if target is None:
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "none of timestamp_ms, offset and shift_by is given")
         shard = self._shell.shard(request.group_id)
-        stored = await self._shell.look(
-            shard, lambda c: c.offsets(group_pb2.FetchOffsetsRequest(group_id=request.group_id))
-        )
+        stored = await self._stored(group_pb2.FetchOffsetsRequest(group_id=request.group_id))
         group = None if shard.coordinator is None else shard.coordinator.group(request.group_id)
         if group is None:
             raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {request.group_id!r}")
@@ -352,7 +410,7 @@ class GroupServices:
             raise ApiError(
                 pb.ERROR_CODE_NON_EMPTY_GROUP, f"group {request.group_id!r} has {len(group.members)} members"
             )
-        old = {_at(self._view, o.partition): o.offset for o in stored.offsets if o.HasField("offset")}
+        old = {(o.partition.topic_id, o.partition.partition): o.offset for o in stored.offsets}
         named = [_at(self._view, tp) for tp in request.partitions] or sorted(old)
         earliest = await self._list(named, -2, context)
         latest = await self._list(named, -1, context)
@@ -378,8 +436,7 @@ class GroupServices:
             moves.append((at, result.new_offset))
         if not request.validate_only:
             await self._shell.decide(
-                request.group_id,
-                lambda c: (c.reset(request.group_id, moves, self._shell.wall_ms()), None),
+                request.group_id, lambda c: (c.reset(request.group_id, moves, self._shell.wall_ms()), None)
             )
         return response
 
@@ -408,7 +465,9 @@ class GroupServices:
             except ApiError as error:
                 response.error.CopyFrom(error.to_proto())
                 continue
-            for group in groups:
+            for number, group in enumerate(groups):
+                if number % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1:
+                    await asyncio.sleep(0)
                 if not request.state or group.state == request.state:
                     response.groups.add(
                         group_id=group.group_id,
@@ -459,7 +518,13 @@ class GroupServices:
             except ApiError as error:
                 return group_pb2.GroupDescription(group_id=group_id, error=error.to_proto())
 
-        return group_pb2.DescribeGroupsResponse(groups=[await one(group_id) for group_id in request.group_ids])
+        response = group_pb2.DescribeGroupsResponse()
+        size = 0
+        for group_id in request.group_ids:
+            description = _full(group_id) if size > ANSWER_MAX_BYTES else await one(group_id)
+            size += description.ByteSize()
+            response.groups.append(description)
+        return response
 
     async def _describe(self, group: Group) -> group_pb2.GroupDescription:
         description = group_pb2.GroupDescription(
@@ -487,6 +552,7 @@ class GroupServices:
                 entry.committed_offset = committed.offset
             if (lag := lags.get(at)) is not None:
                 entry.high_watermark, entry.lag_records, entry.lag_ms = lag
+                entry.beyond_end = entry.HasField("committed_offset") and entry.committed_offset > lag.high_watermark
         return description
 
     async def delete_groups(
@@ -540,6 +606,14 @@ async def _half_close(upstream: Any, answers: "asyncio.Task[None]") -> None:
     await asyncio.wait((answers,), timeout=TICK_S)
     upstream.cancel()
     await asyncio.gather(answers, return_exceptions=True)
+
+
+def _full(group_id: str) -> group_pb2.GroupDescription:
+    full = ApiError(
+        pb.ERROR_CODE_INVALID_REQUEST,
+        f"the answer has more than {ANSWER_MAX_BYTES} bytes: describe fewer groups at once",
+    )
+    return group_pb2.GroupDescription(group_id=group_id, error=full.to_proto())
 
 
 def _at(view: ClusterView, tp: data_pb2.TopicPartition) -> tuple[bytes, int]:

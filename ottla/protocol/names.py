@@ -8,6 +8,7 @@ from ottla.v1 import error_pb2 as pb
 
 TOPIC_NAME_MAX: Final = 249
 GROUP_ID_MAX: Final = 255
+ID_MAX: Final = 255
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
 OWN_TOPICS: Final = frozenset(
     {"__consumer_offsets", "__transaction_state", "__cluster_metadata", "__share_group_state", "__remote_log_metadata"}
@@ -49,5 +50,20 @@ def check_group_id(group_id: str) -> None:
     if not group_id or len(group_id) > GROUP_ID_MAX or not group_id.isprintable():
         raise ApiError(
             pb.ERROR_CODE_INVALID_GROUP_ID,
-            f"group id of {len(group_id)} characters: 1 to {GROUP_ID_MAX} printable ones are allowed",
+            f"group id {_shown(group_id)}: 1 to {GROUP_ID_MAX} printable characters are allowed",
         )
+
+
+def check_id(what: str, text: str) -> None:
+    """A name that clients give themselves, which logs and terminals show: up to 255 printable characters, or none.
+    Raises INVALID_REQUEST."""
+    if len(text) > ID_MAX or not text.isprintable():
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST, f"{what} {_shown(text)}: up to {ID_MAX} printable characters are allowed"
+        )
+
+
+def _shown(text: str) -> str:
+    """Escaped, and short."""
+    begin = ascii(text[:40])
+    return f"{begin}... of {len(text)} characters" if len(text) > 40 else begin

@@ -249,6 +249,7 @@ class Assignment(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SESSION_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_ID_FIELD_NUMBER: _builtins.int
+    MISSING_TOPICS_FIELD_NUMBER: _builtins.int
     member_id: _builtins.str
     """The member's id."""
     member_epoch: _builtins.int
@@ -263,6 +264,10 @@ class Assignment(_message.Message):
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedPartition]:
         """The partitions."""
 
+    @_builtins.property
+    def missing_topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Topics that the member named and that do not exist now. It gets their partitions once they do."""
+
     def __init__(
         self,
         *,
@@ -272,10 +277,11 @@ class Assignment(_message.Message):
         reason: _builtins.str = ...,
         session_timeout_ms: _builtins.int = ...,
         assignment_id: _builtins.int = ...,
+        missing_topics: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_id", b"assignment_id", "member_epoch", b"member_epoch", "member_id", b"member_id", "partitions", b"partitions", "reason", b"reason", "session_timeout_ms", b"session_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_id", b"assignment_id", "member_epoch", b"member_epoch", "member_id", b"member_id", "missing_topics", b"missing_topics", "partitions", b"partitions", "reason", b"reason", "session_timeout_ms", b"session_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -838,6 +844,7 @@ class PartitionLag(_message.Message):
     LAG_RECORDS_FIELD_NUMBER: _builtins.int
     LAG_MS_FIELD_NUMBER: _builtins.int
     MEMBER_ID_FIELD_NUMBER: _builtins.int
+    BEYOND_END_FIELD_NUMBER: _builtins.int
     committed_offset: _builtins.int
     """The position; absent = none was committed."""
     high_watermark: _builtins.int
@@ -848,6 +855,8 @@ class PartitionLag(_message.Message):
     """How long ago the first unread record was written, in milliseconds; 0 where nothing is unread."""
     member_id: _builtins.str
     """The member that owns it; empty = nobody."""
+    beyond_end: _builtins.bool
+    """The position is beyond the end of the log: nothing is read before a reset, or before as much has been written."""
     @_builtins.property
     def partition(self) -> _data_pb2.TopicPartition:
         """Where."""
@@ -861,10 +870,11 @@ class PartitionLag(_message.Message):
         lag_records: _builtins.int | None = ...,
         lag_ms: _builtins.int | None = ...,
         member_id: _builtins.str = ...,
+        beyond_end: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_offset", b"_committed_offset", "_high_watermark", b"_high_watermark", "_lag_ms", b"_lag_ms", "_lag_records", b"_lag_records", "committed_offset", b"committed_offset", "high_watermark", b"high_watermark", "lag_ms", b"lag_ms", "lag_records", b"lag_records", "partition", b"partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_offset", b"_committed_offset", "_high_watermark", b"_high_watermark", "_lag_ms", b"_lag_ms", "_lag_records", b"_lag_records", "committed_offset", b"committed_offset", "high_watermark", b"high_watermark", "lag_ms", b"lag_ms", "lag_records", b"lag_records", "member_id", b"member_id", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_offset", b"_committed_offset", "_high_watermark", b"_high_watermark", "_lag_ms", b"_lag_ms", "_lag_records", b"_lag_records", "beyond_end", b"beyond_end", "committed_offset", b"committed_offset", "high_watermark", b"high_watermark", "lag_ms", b"lag_ms", "lag_records", b"lag_records", "member_id", b"member_id", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_offset: _TypeAlias = _typing.Literal["committed_offset"]  # noqa: Y015
     _WhichOneofArgType__committed_offset: _TypeAlias = _typing.Literal["_committed_offset", b"_committed_offset"]  # noqa: Y015

@@ -562,9 +562,9 @@ class Invariants:
             owners: dict[Any, str] = {}
             for member_id, member in group.members.items():
                 before = truth.member_epochs.get((group_id, member_id), 0)
-                if member.member_epoch < before:
+                if 0 < member.member_epoch < before:  # 0: it is new, or came back after it was out, and has none yet
                     raise Violation(f"23: member {member_id} went from epoch {before} back to {member.member_epoch}")
-                truth.member_epochs[group_id, member_id] = member.member_epoch
+                truth.member_epochs[group_id, member_id] = max(before, member.member_epoch)
                 for at in member.assigned | member.revoking:
                     if at in owners:
                         raise Violation(f"23: partition {at[1]} is owned by {owners[at]} and {member_id} of {group_id}")

@@ -124,15 +124,15 @@ BUGS: Final = [
     ),
     Bug(
         "a stale member may commit",
-        "node/groups/coordinator.py",
-        "        if request.member_epoch < member.member_epoch:",
-        "        if False:",
+        "node/groups/offsets.py",
+        "    if request.member_epoch < member.member_epoch:",
+        "    if False:",
     ),
     Bug(
         "a partition goes to its next owner before the last one gave it back",
-        "node/groups/coordinator.py",
-        "free = frozenset(tp for tp in target - member.assigned if tp not in group.owners)",
-        "free = frozenset(target - member.assigned)",
+        "node/groups/targets.py",
+        "free = frozenset(tp for tp in group.target(member.member_id) - member.assigned if tp not in group.owners)",
+        "free = frozenset(group.target(member.member_id) - member.assigned)",
     ),
     Bug(
         "a member starts where the partition ends",

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from node.groups.coordinator import Coordinator, GroupSettings, Outcome
-from node.groups.model import Groups, Record, TopicView
+from node.groups.coordinator import Coordinator
+from node.groups.model import TARGET_EVERY_MAX_MS, Groups, Record, TopicView
+from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 
@@ -54,7 +55,9 @@ class Member:
         message = group_pb2.Owned(assignment_id=number, partitions=partitions)
         self.world.done(self.world.coordinator.confirm(self.session, message, self.world.now))
 
-    def leave(self) -> None:
+    def leave(self, *, pause: bool = True) -> None:
+        if pause:
+            self.world.pause()
         self.world.done(self.world.coordinator.leave(self.session, self.world.now, self.world.wall))
 
     def lose(self, *, by_client: bool = True) -> None:
@@ -95,13 +98,18 @@ class World:
 
     def done(self, outcome: Outcome) -> None:
         self.log += outcome.records
+        outcome.land()
         for push in outcome.pushes:
             for member in self.members:
                 if member.session == push.session:
                     member.inbox.append(push.response)
 
-    def join(self, *topics: str, group_id: str = GROUP, settle: bool = True, **fields: Any) -> Member:
+    def join(
+        self, *topics: str, group_id: str = GROUP, settle: bool = True, pause: bool = True, **fields: Any
+    ) -> Member:
         """A new member; with `settle` everybody reads and confirms until nothing moves. Raises ApiError."""
+        if pause:
+            self.pause()
         self.sessions += 1
         if topics or not fields.keys() & {"topics", "topic_regex"}:
             fields["topics"] = list(topics or ("t",))
@@ -118,6 +126,17 @@ class World:
         return member
 
     def settle(self) -> None:
+        """Targets that are due soon are waited for."""
+        self.settle_told()
+        for _ in range(TARGET_EVERY_MAX_MS + 1):
+            if self.state != "assigning":
+                return
+            self.tick(1)
+            self.settle_told()
+        raise AssertionError("a target is due, and nobody makes it")
+
+    def settle_told(self) -> None:
+        """Everybody reads and confirms what is there to be read."""
         while any(member.inbox for member in self.members):
             for member in self.members:
                 if member.inbox:
@@ -125,14 +144,27 @@ class World:
                     if member.last is not None and not member.error:
                         member.confirm()
 
+    def pause(self) -> None:
+        """Between two changes here lies enough time for a target of its own each."""
+        self.now += TARGET_EVERY_MAX_MS
+        self.wall += TARGET_EVERY_MAX_MS
+
     def tick(self, ms: int) -> None:
-        self.now += ms
-        self.wall += ms
+        """Time passes, step by step as things fall due."""
+        until = self.now + ms
+        while (due_ms := self.coordinator.due_ms(self.now, self.wall)) is not None and self.now + due_ms <= until:
+            self._at(self.now + due_ms)
+        self._at(until)
+
+    def _at(self, now: int) -> None:
+        self.wall += now - self.now
+        self.now = now
         self.done(self.coordinator.tick(self.now, self.wall))
 
     def topics_are(self, **counts: int) -> None:
+        self.pause()
         self.topics = view(**counts)
-        self.done(self.coordinator.topics_changed(self.topics))
+        self.done(self.coordinator.topics_changed(self.topics, self.now))
 
     def move(self) -> None:
         """Another coordinator takes over: it has the log, and nobody is connected."""
@@ -140,7 +172,7 @@ class World:
         for record in self.log:
             groups.replay(record)
         self.coordinator = Coordinator(groups, self.settings, self.topics, self.now)
-        self.done(self.coordinator.topics_changed(self.topics))
+        self.done(self.coordinator.topics_changed(self.topics, self.now))
 
     def commit(self, offset: int, at: At = ("t", 0), *, group_id: str = GROUP, **fields: Any) -> int:
         item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic=at[0], partition=at[1]), offset=offset)
@@ -157,10 +189,7 @@ class World:
 
     def committed(self, at: At = ("t", 0), group_id: str = GROUP) -> int | None:
         """The stored position; None where there is none."""
-        request = group_pb2.FetchOffsetsRequest(
-            group_id=group_id, partitions=[data_pb2.TopicPartition(topic=at[0], partition=at[1])]
-        )
-        found = self.coordinator.offsets(request).offsets[0]
+        (found,) = self.coordinator.offsets(group_id, [data_pb2.TopicPartition(topic=at[0], partition=at[1])])
         return found.offset if found.HasField("offset") else None
 
     @property

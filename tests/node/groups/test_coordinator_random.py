@@ -9,8 +9,10 @@ from collections import deque
 
 import pytest
 
-from node.groups.coordinator import LOST_CLIENT_GRACE_MS, Coordinator, GroupSettings, Outcome
+from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
+from node.groups.sessions import LOST_CLIENT_GRACE_MS
+from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 
@@ -63,6 +65,7 @@ class World:
 
     def done(self, outcome: Outcome) -> None:
         self.log += outcome.records
+        outcome.land()
         for push in outcome.pushes:
             for client in self.clients:
                 if client.session == push.session:
@@ -90,7 +93,7 @@ class World:
                 self.done(self.coordinator.leave(client.session, self.now, self.now))
             case "grow" if self.rng.random() < 0.3:
                 self.counts[self.rng.choice(["a", "b"])] += 1
-                self.done(self.coordinator.topics_changed(self.view()))
+                self.done(self.coordinator.topics_changed(self.view(), self.now))
             case "tick":
                 self.done(self.coordinator.tick(self.now, self.now))
             case "restart" if self.rng.random() < 0.3:
@@ -236,10 +239,8 @@ def test_a_lost_client_has_300_ms_and_not_more() -> None:
     world = World(1)
     world.join()
     world.join()
-    first, second = world.clients
-    for client in (first, second):
-        while client.inbox:
-            client.take_one()
-    world.coordinator.closed(first.session, by_client=True, now_ms=1000)
-    assert not world.coordinator.tick(1000 + LOST_CLIENT_GRACE_MS, 0).records
-    assert world.coordinator.tick(1001 + LOST_CLIENT_GRACE_MS, 0).records
+    world.settle()
+    world.now = 100_000
+    world.coordinator.closed(world.clients[0].session, by_client=True, now_ms=100_000)
+    assert not world.coordinator.tick(100_000 + LOST_CLIENT_GRACE_MS, 0).records
+    assert world.coordinator.tick(100_001 + LOST_CLIENT_GRACE_MS, 0).records

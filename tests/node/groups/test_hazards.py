@@ -5,7 +5,7 @@
 
 import pytest
 
-from node.groups.coordinator import GroupSettings
+from node.groups.stage import GroupSettings
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.node.groups.support import World
@@ -64,6 +64,7 @@ def test_83_a_claim_from_two_generations_ago_gives_nothing_back_to_who_makes_it(
     assert caught.value.code == pb.ERROR_CODE_UNKNOWN_MEMBER_ID
     one.owned, one.member_id, one.epoch = claims, "", 0
     one.resume()  # as a new member, with its old claims
+    world.tick(100)
     one.read()
     assert not one.owned
     assert len(two.owned) == 4

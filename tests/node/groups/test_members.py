@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from node.groups.coordinator import LOST_CLIENT_GRACE_MS, GroupSettings
+from node.groups.sessions import LOST_CLIENT_GRACE_MS
+from node.groups.stage import GroupSettings
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1 import group_pb2
@@ -235,9 +236,10 @@ def test_a_member_is_one_stream_at_a_time() -> None:
     two = world.join(settle=False)
     one.read()
     assert one.last is not None
-    give_back = group_pb2.Owned(assignment_id=one.last.assignment_id)
     one.owned = everything
     one.resume()
+    one.read()
+    give_back = group_pb2.Owned(assignment_id=one.last.assignment_id)
     late = world.coordinator.confirm(old, give_back, world.now)
     assert not late.records, "a stream that was replaced gives nothing away"
     two.read()
@@ -282,7 +284,10 @@ def test_only_the_current_and_the_previous_epoch_resume() -> None:
     one = world.join()
     for _ in range(3):
         world.join()
-    assert one.epoch == 4
+    assert (one.epoch, len(one.owned)) == (3, 1), "the last target left it as it was"
+    one.resume()
+    one.read()
+    assert (one.epoch, len(one.owned)) == (4, 1), "who comes back takes the group's epoch"
     for epoch, good in ((4, True), (3, True), (2, False), (0, False), (5, False), (-1, False), (2**31 - 1, False)):
         if good:
             one.resume(member_epoch=epoch)
@@ -376,6 +381,11 @@ BAD_JOINS: list[tuple[dict[str, Any], int]] = [
     ({"instance_id": "i" * 256}, pb.ERROR_CODE_INVALID_REQUEST),
     ({"client_id": "c" * 2_000_000}, pb.ERROR_CODE_INVALID_REQUEST),
     ({"member_id": "m" * 256}, pb.ERROR_CODE_INVALID_REQUEST),
+    ({"member_id": "m\x1b[31m"}, pb.ERROR_CODE_INVALID_REQUEST),
+    ({"instance_id": "i\n"}, pb.ERROR_CODE_INVALID_REQUEST),
+    ({"client_id": "c\u202e"}, pb.ERROR_CODE_INVALID_REQUEST),
+    ({"rack": "r\x9b"}, pb.ERROR_CODE_INVALID_REQUEST),
+    ({"group_id": "g\u2028"}, pb.ERROR_CODE_INVALID_GROUP_ID),
     ({"member_id": "of another group", "member_epoch": 1}, pb.ERROR_CODE_UNKNOWN_MEMBER_ID),
 ]
 
@@ -398,7 +408,7 @@ def test_a_pattern_made_to_run_for_ever_matches_at_once() -> None:
 
 
 def test_a_group_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.groups.coordinator.MEMBERS_MAX", 3)
+    monkeypatch.setattr("node.groups.membership.MEMBERS_MAX", 3)
     world = World(t=4)
     for _ in range(3):
         world.join()

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from node.groups.coordinator import METADATA_MAX_BYTES, GroupSettings
+from node.groups.offsets import METADATA_MAX_BYTES
+from node.groups.stage import GroupSettings
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
@@ -30,8 +31,7 @@ def test_a_position_is_kept_with_its_epoch_and_metadata() -> None:
     world = World(t=1)
     one = world.join()
     assert one.commit(7, leader_epoch=3, metadata="m" * METADATA_MAX_BYTES) == 0
-    request = group_pb2.FetchOffsetsRequest(group_id="g")
-    (found,) = world.coordinator.offsets(request).offsets
+    (found,) = world.coordinator.offsets("g", world.coordinator.stored("g"))
     assert (found.offset, found.leader_epoch, len(found.metadata)) == (7, 3, METADATA_MAX_BYTES)
     one.lose()
     one.resume()
@@ -183,6 +183,23 @@ def test_a_group_id_is_checked_everywhere() -> None:
     for group_id in ("", "x" * 256, "a\tb", "\x00"):
         assert world.commit(1, group_id=group_id) == pb.ERROR_CODE_INVALID_GROUP_ID
         with pytest.raises(ApiError) as caught:
-            world.coordinator.offsets(group_pb2.FetchOffsetsRequest(group_id=group_id))
+            world.coordinator.offsets(group_id, [])
         assert caught.value.code == pb.ERROR_CODE_INVALID_GROUP_ID
     assert not world.log
+
+
+def test_a_name_and_an_id_that_do_not_belong_together_are_refused() -> None:
+    world = World(t=1, u=1)
+    where = data_pb2.TopicPartition(topic="u", topic_id=topic_id("t"))
+    request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[group_pb2.OffsetCommit(partition=where, offset=3)])
+    outcome, response = world.coordinator.commit(request, world.wall)
+    assert response.offsets[0].error.code == pb.ERROR_CODE_INCONSISTENT_TOPIC_ID
+    assert "'t'" in response.offsets[0].error.message
+    assert not outcome.records
+    with pytest.raises(ApiError) as caught:
+        world.coordinator.offsets("g", [where])
+    assert caught.value.code == pb.ERROR_CODE_INCONSISTENT_TOPIC_ID
+    request.offsets[0].partition.topic = "t"
+    outcome, response = world.coordinator.commit(request, world.wall)
+    assert not response.offsets[0].HasField("error")
+    assert outcome.records

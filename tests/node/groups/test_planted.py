@@ -1,5 +1,6 @@
 """Planted bugs: each of these changes to the groups must turn a test red. docs/testing.md lists them."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -7,11 +8,21 @@ import pytest
 from ottla.protocol.errors import ApiError
 from ottla.protocol.invariant import InvariantError
 from ottla.v1 import error_pb2 as pb
-from tests.node.groups import test_assign, test_coordinator_random, test_hazards, test_members, test_offsets
+from tests.node.groups import (
+    test_assign,
+    test_coordinator_random,
+    test_crowds,
+    test_hazards,
+    test_members,
+    test_offsets,
+    test_stage,
+)
 from tests.planted import Bug, listed, plant
 
-COORDINATOR = "node.groups.coordinator:Coordinator"
-GROUPS = "node.groups.model:Groups"
+MEMBERSHIP = "node.groups.membership"
+TARGETS = "node.groups.targets"
+OFFSETS = "node.groups.offsets"
+CONTACT = "node.groups.sessions:Contact"
 ASSIGN = "node.groups.assign"
 
 
@@ -21,159 +32,169 @@ def schedules() -> None:
         test_coordinator_random.run_schedule(seed)
 
 
+def patched(test: Callable[[pytest.MonkeyPatch], None]) -> Callable[[], None]:
+    """A test that sets bounds of its own."""
+
+    def call() -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            test(monkeypatch)
+
+    return call
+
+
 BUGS = [
     Bug(
         "a partition goes to its next owner before the last has confirmed",
-        f"{COORDINATOR}._reconcile",
+        f"{TARGETS}:_give_back",
         "revoking = member.revoking | (surplus - gone)",
         "revoking = member.revoking",
         schedules,
     ),
     Bug(
         "any confirmation counts, also of a replaced assignment",
-        f"{COORDINATOR}.confirm",
+        f"{MEMBERSHIP}:confirm",
         "owned.assignment_id == latest and ",
         "",
         test_members.test_the_confirmation_of_a_replaced_assignment_frees_nothing,
     ),
     Bug(
         "a replaced stream still speaks for the member",
-        f"{COORDINATOR}._connect",
-        "self._by_session.pop(old.session, None)",
+        "node.groups.sessions:Sessions._forget_stream",
+        "self.by_session.pop(old, None)",
         "pass",
         test_members.test_a_member_is_one_stream_at_a_time,
     ),
     Bug(
         "a member takes the new epoch before it has given back",
-        f"{COORDINATOR}._reconcile",
-        "if member.revoking or self._away(group, member):",
-        "if self._away(group, member):",
+        f"{TARGETS}:_take",
+        "if member.revoking or _away(stage, group, member):",
+        "if _away(stage, group, member):",
         test_members.test_a_member_takes_the_new_epoch_when_it_has_given_back,
     ),
     Bug(
         "who is away is given partitions",
-        f"{COORDINATOR}._away",
-        "return held is None or held.session is None",
+        f"{TARGETS}:_away",
+        "return stage.sessions.connected((group.group_id, member.member_id)) is None",
         "return False",
         test_members.test_who_is_away_takes_nothing_new,
     ),
     Bug(
         "any epoch resumes a membership",
-        "node.groups.coordinator:_resume",
+        f"{MEMBERSHIP}:_resume",
         "if join.member_epoch not in (member.member_epoch, member.previous_epoch):",
         "if False:",
         test_members.test_only_the_current_and_the_previous_epoch_resume,
     ),
     Bug(
         "a join whose answer was lost makes a second member",
-        f"{COORDINATOR}.join",
-        "member_id=join.member_id or new_member_id,",
-        "member_id=new_member_id,",
+        f"{MEMBERSHIP}:join",
+        "member_id=join.member_id or new_member_id",
+        "member_id=new_member_id",
         partial(test_members.test_a_join_whose_answer_was_lost_makes_no_second_member, True),
     ),
     Bug(
         "who joins anew gives back what it had",
-        f"{COORDINATOR}.join",
+        f"{MEMBERSHIP}:join",
         "elif known is not None:",
         "elif False:",
         test_members.test_who_joins_anew_under_its_id_gives_back_nothing_by_that,
     ),
     Bug(
         "a commit of an older epoch is stored",
-        f"{COORDINATOR}._check_committer",
+        f"{OFFSETS}:_check_committer",
         "if request.member_epoch < member.member_epoch:",
         "if False:",
         partial(test_offsets.test_a_bad_commit_stores_nothing, {"member_epoch": 1}, pb.ERROR_CODE_STALE_MEMBER_EPOCH),
     ),
     Bug(
         "a member commits what another owns",
-        f"{COORDINATOR}._check_commit",
+        f"{OFFSETS}:_check_commit",
         "if member is not None and at not in member.assigned and at not in member.revoking:",
         "if False:",
         test_offsets.test_what_is_being_given_back_may_still_be_committed_and_then_not_any_more,
     ),
     Bug(
         "a removed member's commit is stored",
-        f"{COORDINATOR}._check_committer",
+        f"{OFFSETS}:_check_committer",
         "if member is None:",
         "if member is None:\n        return\n    if member is None:",
         test_hazards.test_84_a_removed_member_can_neither_commit_nor_resume,
     ),
     Bug(
         "no position is answered as 0",
-        f"{COORDINATOR}.offsets",
-        "if at is not None and (value := stored.get(at)) is not None:",
-        "entry.offset = 0\n        if at is not None and (value := stored.get(at)) is not None:",
+        f"{OFFSETS}:positions",
+        "if value is not None:",
+        "entry.offset = 0\n        if value is not None:",
         test_offsets.test_none_is_not_0,
     ),
     Bug(
         "positions of a live group expire",
-        f"{COORDINATOR}.tick",
-        "not group.members\n            and group.empty_since_ms",
-        "group.empty_since_ms >= 0",
-        test_hazards.test_81_positions_of_a_group_in_a_long_rebalance_do_not_expire,
+        "node.groups.model:Group.is_expired",
+        "not self.members and bool(self.empty_since_ms) and ",
+        "",
+        test_hazards.test_81_an_empty_group_that_is_joined_in_time_keeps_its_positions,
     ),
     Bug(
         "the last member's leaving starts no clock",
-        f"{COORDINATOR}._remove_members",
-        "empty_since_ms=wall_ms, bump=True",
-        "empty_since_ms=0, bump=True",
+        f"{MEMBERSHIP}:remove",
+        "group.seen_topics, wall_ms)",
+        "group.seen_topics, 0)",
         test_offsets.test_positions_expire_when_the_group_was_empty_for_long,
     ),
     Bug(
         "a lost forwarder counts as a lost client",
-        f"{COORDINATOR}.closed",
-        "held.lost_client = by_client",
-        "held.lost_client = True",
+        "node.groups.sessions:Sessions.closed",
+        "lost_client=by_client",
+        "lost_client=True",
         test_members.test_a_lost_forwarder_is_not_a_lost_client,
     ),
     Bug(
         "a static member is replaced after 300 ms",
-        f"{COORDINATOR}._expired",
+        f"{CONTACT}.expires_ms",
         " and not member.instance_id",
         "",
         test_members.test_a_static_member_keeps_its_place_for_its_time_out_and_no_longer,
     ),
     Bug(
         "a second living member takes over an instance id",
-        f"{COORDINATOR}._take_over_instance",
-        "if held is not None and held.session is not None:",
+        f"{MEMBERSHIP}:_take_over_instance",
+        "if stage.sessions.connected((group.group_id, old.member_id)) is not None:",
         "if False:",
         test_members.test_a_second_living_member_with_the_same_instance_id_is_refused,
     ),
     Bug(
         "a static member's past is not fenced",
-        f"{COORDINATOR}._take_over_instance",
-        "self._emit(member_record(group.group_id, old.member_id, None), outcome)",
+        f"{MEMBERSHIP}:_take_over_instance",
+        "stage.remove_member(group.group_id, old.member_id)",
         "pass",
         partial(test_hazards.test_82_a_static_member_is_replaced_in_every_state_and_fences_its_past, "stable"),
     ),
     Bug(
         "new partitions start where the policy says",
-        f"{COORDINATOR}._push_assignment",
+        f"{TARGETS}:push_assignment",
         "entry.new_partition = at[1] >= group.seen_topics.get(at[0], (at[1] + 1, 0))[0]",
         "entry.new_partition = False",
         test_members.test_new_partitions_and_new_topics_start_at_0_and_old_ones_do_not,
     ),
     Bug(
         "partitions stop being new when somebody looks away",
-        f"{COORDINATOR}._write_group",
-        "for topic_id, (first, count) in sorted(group.seen_topics.items())",
-        "for topic_id, (first, count) in []",
+        f"{MEMBERSHIP}:remove",
+        "GroupState(epoch, epoch, group.seen_topics, wall_ms)",
+        "GroupState(epoch, epoch, {}, wall_ms)",
         test_members.test_partitions_that_are_new_stay_new_for_who_comes_later,
     ),
     Bug(
         "the epoch starts over when the group is empty",
-        f"{COORDINATOR}._write_group",
-        "epoch = group.group_epoch + bump",
+        f"{MEMBERSHIP}:remove",
+        "epoch = group.group_epoch + 1",
         "epoch = 1",
         test_hazards.test_23_the_group_s_epoch_never_goes_back_also_through_emptiness_and_moves,
     ),
     Bug(
         "what a member revokes is nobody's after a move",
-        f"{GROUPS}._replay_member",
-        "for tp in member.assigned | member.revoking:\n            group.owners",
-        "for tp in member.assigned:\n            group.owners",
+        "node.groups.model:_held",
+        "member.assigned | member.revoking",
+        "member.assigned",
         schedules,
     ),
     Bug(
@@ -185,17 +206,73 @@ BUGS = [
     ),
     Bug(
         "shares differ by two",
-        f"{ASSIGN}:_move_one",
-        "len(owned[giver]) - len(owned[taker]) < 2",
-        "len(owned[giver]) - len(owned[taker]) < 3",
+        f"{ASSIGN}:_Loads._move_from",
+        "(top := self._top(heap))[0] >= 2",
+        "(top := self._top(heap))[0] >= 3",
         test_assign.test_uniform_is_even_and_moves_no_more_than_it_must,
     ),
     Bug(
         "an expression matches a part of a name",
-        "node.groups.coordinator:compile_topic_regex",
+        "node.groups.subscriptions:compile_topic_regex",
         "compiled.fullmatch(name)",
         "compiled.match(name)",
         test_members.test_an_expression_matches_whole_names,
+    ),
+    Bug(
+        "each change gets a target of its own",
+        "node.groups.model:Group.target_due_ms",
+        "return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 20)",
+        "return 0",
+        test_crowds.test_changes_that_come_at_once_share_a_target,
+    ),
+    Bug(
+        "a target that is due later is never made",
+        "node.groups.stage:State.watch",
+        "self.targets.arm(group_id, group.target_due_ms())",
+        "pass",
+        test_crowds.test_changes_that_come_at_once_share_a_target,
+    ),
+    Bug(
+        "a target that was due is forgotten when the coordinator moves",
+        "node.groups.model:Group.target_is_due",
+        "self.target_epoch < self.group_epoch",
+        "self.target_epoch < self.group_epoch and self.targeted_ms is not None",
+        test_crowds.test_a_target_that_is_due_is_made_by_the_next_coordinator,
+    ),
+    Bug(
+        "whom a target leaves as it was is written again",
+        f"{TARGETS}:make_if_due",
+        " or _is_behind(group, member)",
+        " or True",
+        test_crowds.test_whom_a_target_leaves_as_it_was_is_neither_written_nor_told,
+    ),
+    Bug(
+        "a decision changes what it only looks at",
+        "node.groups.model:_StagedById.__getitem__",
+        "group.staged()",
+        "group",
+        test_stage.test_a_join_that_dies_half_way_leaves_nothing,
+    ),
+    Bug(
+        "a first heartbeat starts no clock",
+        "node.groups.coordinator:Coordinator.heartbeat",
+        "self._watch(self._state.sessions.heard(session, now_ms, heartbeat=True))",
+        "self._state.sessions.heard(session, now_ms, heartbeat=True)",
+        test_members.test_who_has_sent_heartbeats_must_go_on_and_others_need_not,
+    ),
+    Bug(
+        "positions in a topic that is gone stay where there are many",
+        f"{OFFSETS}:sweep",
+        "stage.swept = rest",
+        "stage.swept = []",
+        patched(test_crowds.test_positions_of_many_groups_in_a_topic_that_is_gone_go_part_by_part),
+    ),
+    Bug(
+        "a topic's name that belongs to another id is not looked at",
+        f"{OFFSETS}:_resolve",
+        "elif topic_id and tp.topic and",
+        "elif False and",
+        test_offsets.test_a_name_and_an_id_that_do_not_belong_together_are_refused,
     ),
 ]
 

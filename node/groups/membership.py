@@ -1,0 +1,300 @@
+"""Members come, answer, fall silent and go. Pure: each function is a part of one decision, on its stage."""
+
+from dataclasses import replace
+from typing import Final
+
+from node.groups import targets
+from node.groups.assign import ASSIGNORS
+from node.groups.model import Group, GroupState, Member, TargetChange
+from node.groups.sessions import MemberKey
+from node.groups.stage import GroupSettings, Stage
+from node.groups.subscriptions import compile_topic_regex
+from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_group_id, check_id, check_topic_name
+from ottla.v1 import error_pb2 as e
+from ottla.v1 import group_pb2
+
+MEMBERS_MAX: Final = 5_000
+SUBSCRIPTIONS_MAX: Final = 100
+"""Different subscriptions in one group: who shares work asks for the same."""
+TOPICS_PER_MEMBER_MAX: Final = 1_000
+GROUPS_MAX: Final = 10_000
+"""Groups of one partition of the offsets topic."""
+TICK_MEMBERS_MAX: Final = 1_000
+TICK_WORK_MAX: Final = 5_000
+"""Members and partitions whose targets are made in one turn."""
+
+
+def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new_member_id: str) -> None:
+    """A member joins or resumes over the stream `session`. Raises ApiError."""
+    asked = _asked(stage.settings, join, client_host)
+    group = stage.group(join.group_id)
+    known = None if group is None else group.members.get(join.member_id)
+    if join.member_id and (join.member_epoch or join.owned):
+        member = _resume(known, join)
+    elif known is not None:
+        member = known  # it joined before, and the answer was lost with its coordinator or its stream (KIP-1082)
+    else:
+        member = _admit(stage, group, join.group_id, replace(asked, member_id=join.member_id or new_member_id))
+    group = stage.group(join.group_id)
+    before = None if group is None else group.members.get(member.member_id)
+    _check_subscription(group, before, asked)
+    _connect(stage, (join.group_id, member.member_id), session)
+    updated = replace(
+        member,
+        client_id=asked.client_id,
+        client_host=asked.client_host,
+        topics=asked.topics,
+        topic_regex=asked.topic_regex,
+        assignor=asked.assignor,
+        session_timeout_ms=asked.session_timeout_ms,
+        away=False,
+    )
+    # Who comes back and names nothing has not given anything back: that it will say when it confirms.
+    if join.member_id and join.owned:
+        owned = frozenset((tp.topic_id, tp.partition) for tp in join.owned)
+        updated = replace(updated, revoking=updated.revoking & owned)
+    if updated != before:
+        stage.write_member(join.group_id, updated)
+    wanted = stage.subscriptions.topic_ids(updated.subscription)
+    if before is None:
+        targets.changed(stage, join.group_id, "a member joined", wanted)
+    elif (before.subscription, before.assignor) != (updated.subscription, updated.assignor):
+        targets.changed(stage, join.group_id, "a subscription changed", wanted)
+    else:
+        targets.make_if_due(stage, join.group_id)
+        targets.reconcile(stage, join.group_id, [member.member_id], "the member came back")
+    if before is not None:
+        targets.freed(stage, join.group_id, before.revoking - updated.revoking)
+    _answer(stage, join.group_id, member.member_id, session)
+
+
+def _answer(stage: Stage, group_id: str, member_id: str, session: int) -> None:
+    """Who resumes hears what it owns at once; a new member when it has an epoch."""
+    group = stage.groups.by_id[group_id]
+    member = group.members[member_id]
+    told = any(push.session == session for push in stage.pushes)
+    if not told and (member.member_epoch or not group.target_is_due()):
+        targets.push_assignment(stage, group, member, "the session was resumed")
+
+
+def _asked(settings: GroupSettings, join: group_pb2.Join, client_host: str) -> Member:
+    """What the join asks for, checked: a member without an id yet."""
+    check_group_id(join.group_id)
+    timeout_ms = join.session_timeout_ms or settings.session_timeout_ms
+    low, high = settings.session_timeout_min_ms, settings.session_timeout_max_ms
+    if not low <= timeout_ms <= high:
+        raise ApiError(
+            e.ERROR_CODE_INVALID_SESSION_TIMEOUT, f"session time-out {timeout_ms} ms is not within {low} to {high} ms"
+        )
+    assignor = join.assignor or "uniform"
+    if assignor not in ASSIGNORS:
+        raise ApiError(
+            e.ERROR_CODE_UNSUPPORTED_ASSIGNOR, f"no assignor {assignor[:255]!r}; there are {sorted(ASSIGNORS)}"
+        )
+    if not join.topics and not join.topic_regex:
+        raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a member must name topics or a topic_regex")
+    if len(join.topics) > TOPICS_PER_MEMBER_MAX:
+        raise ApiError(
+            e.ERROR_CODE_INVALID_REQUEST, f"{len(join.topics)} topics named, {TOPICS_PER_MEMBER_MAX} are allowed"
+        )
+    for name in join.topics:
+        check_topic_name(name)
+    for what in ("member_id", "instance_id", "client_id", "rack"):
+        check_id(what, getattr(join, what))
+    compile_topic_regex(join.topic_regex)
+    return Member(
+        member_id="",
+        instance_id=join.instance_id,
+        client_id=join.client_id,
+        client_host=client_host,
+        topics=tuple(sorted(set(join.topics))),
+        topic_regex=join.topic_regex,
+        assignor=assignor,
+        session_timeout_ms=timeout_ms,
+        member_epoch=0,
+        previous_epoch=0,
+    )
+
+
+def _resume(member: Member | None, join: group_pb2.Join) -> Member:
+    if member is None:
+        raise ApiError(
+            e.ERROR_CODE_UNKNOWN_MEMBER_ID,
+            f"group {join.group_id!r} has no member {join.member_id!r}: it left, or was silent for too long",
+        )
+    if join.member_epoch not in (member.member_epoch, member.previous_epoch):
+        raise ApiError(
+            e.ERROR_CODE_FENCED_MEMBER_EPOCH,
+            f"member epoch {join.member_epoch} is not the current one, {member.member_epoch}",
+        )
+    return member
+
+
+def _admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> Member:
+    """A new member, within the bounds; a static one takes its old place."""
+    check_room(stage, group_id)
+    if group is None:
+        return member
+    if len(group.members) >= MEMBERS_MAX:
+        raise ApiError(
+            e.ERROR_CODE_POLICY_VIOLATION,
+            f"group {group_id!r} has {len(group.members)} members, {MEMBERS_MAX} are allowed",
+        )
+    return _take_over_instance(stage, group, member) if member.instance_id else member
+
+
+def check_room(stage: Stage, group_id: str) -> None:
+    """Raises POLICY_VIOLATION where a group would be one too many."""
+    count = len(stage.groups.by_id)
+    if count >= GROUPS_MAX and group_id not in stage.groups.by_id:
+        raise ApiError(
+            e.ERROR_CODE_POLICY_VIOLATION,
+            f"group {group_id!r} would be one too many: its part of the groups has {count}, {GROUPS_MAX} are allowed. "
+            "Delete some, or wait until they expire",
+        )
+
+
+def _check_subscription(group: Group | None, before: Member | None, asked: Member) -> None:
+    if group is None or (before is not None and before.subscription == asked.subscription):
+        return
+    if len(group.subscriptions) >= SUBSCRIPTIONS_MAX and asked.subscription not in group.subscriptions:
+        raise ApiError(
+            e.ERROR_CODE_POLICY_VIOLATION,
+            f"the members of group {group.group_id!r} have {len(group.subscriptions)} different subscriptions, "
+            f"{SUBSCRIPTIONS_MAX} are allowed: let members subscribe to the same topics",
+        )
+
+
+def _take_over_instance(stage: Stage, group: Group, member: Member) -> Member:
+    """Static membership (KIP-345): who comes back under its instance id gets its old place, nothing moves."""
+    old = group.member_with_instance(member.instance_id)
+    if old is None:
+        return member
+    if stage.sessions.connected((group.group_id, old.member_id)) is not None:
+        raise ApiError(
+            e.ERROR_CODE_UNRELEASED_INSTANCE_ID,
+            f"instance id {member.instance_id!r} is held by member {old.member_id!r}, which is connected",
+        )
+    target = group.target(old.member_id)
+    stage.remove_member(group.group_id, old.member_id)
+    if target:
+        stage.emit(TargetChange(group.group_id, member.member_id, target))
+    taken_over = replace(
+        member,
+        topics=old.topics,
+        topic_regex=old.topic_regex,
+        assignor=old.assignor,
+        member_epoch=old.member_epoch,
+        previous_epoch=old.member_epoch,
+        assigned=old.assigned,
+    )
+    stage.write_member(group.group_id, taken_over)
+    targets.freed(stage, group.group_id, old.revoking)
+    return taken_over
+
+
+def _connect(stage: Stage, key: MemberKey, session: int) -> None:
+    old = stage.sessions.connected(key)
+    if old is not None and old != session:
+        _end(stage, old, ApiError(e.ERROR_CODE_FENCED_MEMBER_EPOCH, "the member resumed over another stream"))
+    stage.sessions.connect(key, session, stage.now_ms)
+
+
+def _end(stage: Stage, session: int, error: ApiError) -> None:
+    stage.tell(session, group_pb2.SessionResponse(error=error.to_proto()), close=True)
+
+
+def _member_of(stage: Stage, session: int) -> tuple[Group, Member, int] | None:
+    """The member behind a stream and the id of its latest assignment, its contact noted; None where the stream has been
+    replaced or removed."""
+    contact = stage.sessions.heard(session, stage.now_ms)
+    if contact is None:
+        return None
+    group = stage.groups.by_id[contact.group_id]
+    return group, group.members[contact.member_id], contact.assignment_id
+
+
+def confirm(stage: Stage, session: int, owned: group_pb2.Owned) -> None:
+    """The member says what it owns now: what it no longer owns is free for others."""
+    found = _member_of(stage, session)
+    if found is None:
+        return
+    group, member, latest = found
+    kept = frozenset((tp.topic_id, tp.partition) for tp in owned.partitions)
+    # Another id answers an assignment that has been replaced: what it lacks may have been given since.
+    if owned.assignment_id == latest and member.revoking and not member.revoking <= kept:
+        stage.write_member(group.group_id, replace(member, revoking=member.revoking & kept))
+        targets.freed(stage, group.group_id, member.revoking - kept, member.member_id)
+
+
+def leave(stage: Stage, session: int, wall_ms: int) -> None:
+    """The member goes: its partitions are free at once. A static member keeps its place until its time-out."""
+    found = _member_of(stage, session)
+    if found is None:
+        return
+    group, member, _ = found
+    stage.sessions.disconnect(session)
+    if member.instance_id:
+        stage.write_member(group.group_id, replace(member, away=True))
+    else:
+        remove(stage, group.group_id, [member.member_id], wall_ms, "a member left")
+
+
+def remove(stage: Stage, group_id: str, member_ids: list[str], wall_ms: int, reason: str) -> None:
+    """These are members no more; who is still connected hears of it."""
+    group = stage.groups.by_id[group_id]
+    held = [tp for m in member_ids for tp in group.members[m].assigned | group.members[m].revoking]
+    for member_id in sorted(member_ids):
+        session = stage.sessions.connected((group_id, member_id))
+        if session is not None:
+            silent = ApiError(e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"member {member_id!r} was silent for too long")
+            _end(stage, session, silent)
+        stage.remove_member(group_id, member_id)
+    if group.members:
+        targets.changed(stage, group_id, reason)
+        targets.freed(stage, group_id, held)
+    else:
+        epoch = group.group_epoch + 1
+        stage.write_group(group_id, GroupState(epoch, epoch, group.seen_topics, wall_ms))
+
+
+def tick(stage: Stage, silent: list[MemberKey], due: list[str], wall_ms: int) -> None:
+    """Of those whose time may have come: who has been silent for too long goes, and targets that are due are made."""
+    stage.seen_silent = silent
+    lost: dict[str, list[str]] = {}
+    for group_id, member_id in silent:
+        group, contact = stage.group(group_id), stage.sessions.contacts.get((group_id, member_id))
+        if group is None or contact is None or member_id not in group.members:
+            continue
+        expires_ms = contact.expires_ms(group.members[member_id])
+        if expires_ms is not None and expires_ms <= stage.now_ms:
+            lost.setdefault(group_id, []).append(member_id)
+    for group_id, member_ids in lost.items():
+        remove(stage, group_id, member_ids, wall_ms, "a member was lost")
+    work = 0
+    for group_id in due:
+        group = stage.group(group_id)
+        if group is not None:
+            work += len(group.members) + len(group.owners)
+            targets.make_if_due(stage, group_id)
+        stage.seen_due.append(group_id)
+        if work > TICK_WORK_MAX:
+            return
+
+
+def topics_changed(stage: Stage) -> None:
+    """New, grown or deleted topics: groups that consume them get a new target.
+
+    Due after loading, too: the coordinator before may have ended between a change and its answer to it.
+    """
+    topics = stage.topics
+    for group_id in list(stage.groups.by_id):
+        base = stage.groups.peek(group_id)
+        if not base.members:
+            continue
+        wanted = frozenset().union(*map(stage.subscriptions.topic_ids, base.subscriptions))
+        seen = base.seen_topics
+        owned_gone = any(not topics.count(topic_id) for topic_id in seen)
+        if owned_gone or any(topics.count(t) != seen.get(t, (0, 0))[1] for t in wanted):
+            targets.changed(stage, group_id, "topics changed", wanted, are_new=True)

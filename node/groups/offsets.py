@@ -1,0 +1,174 @@
+"""Positions of groups: who may store them, how long they live, and that none is not 0. Pure: parts of decisions."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from node.groups.assign import TopicPartition
+from node.groups.membership import check_room
+from node.groups.model import CommittedOffset, Group, Member, OffsetChange, TopicView
+from node.groups.stage import Stage
+from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_group_id
+from ottla.v1 import data_pb2, group_pb2
+from ottla.v1 import error_pb2 as e
+
+METADATA_MAX_BYTES: Final = 4096
+FORGOTTEN_MAX: Final = 2_000
+"""Positions that are looked at in one turn, of groups that expired or topics that are gone."""
+
+
+def commit(stage: Stage, request: group_pb2.CommitOffsetsRequest, wall_ms: int) -> group_pb2.CommitOffsetsResponse:
+    """Stores positions. The answer may leave when the records are committed. Raises ApiError: nothing stored."""
+    check_group_id(request.group_id)
+    group = stage.group(request.group_id)
+    member = None if group is None else group.members.get(request.member_id)
+    _check_committer(request, group, member)
+    check_room(stage, request.group_id)
+    response = group_pb2.CommitOffsetsResponse()
+    for item in request.offsets:
+        result = response.offsets.add(partition=item.partition)
+        try:
+            at = _check_commit(stage.topics, item, member)
+        except ApiError as error:
+            result.error.CopyFrom(error.to_proto())
+            continue
+        epoch = item.leader_epoch if item.HasField("leader_epoch") else None
+        stage.emit(OffsetChange(request.group_id, at, CommittedOffset(item.offset, epoch, item.metadata, wall_ms)))
+    _note_use(stage, request.group_id, wall_ms)
+    return response
+
+
+def _note_use(stage: Stage, group_id: str, wall_ms: int) -> None:
+    """What is written to an empty group keeps it."""
+    group = stage.group(group_id)
+    if group is not None and not group.members and stage.records:
+        stage.write_group(group_id, group.own._replace(empty_since_ms=wall_ms))
+
+
+def _check_committer(request: group_pb2.CommitOffsetsRequest, group: Group | None, member: Member | None) -> None:
+    if not request.member_id:
+        if group is not None and group.members:
+            raise ApiError(
+                e.ERROR_CODE_UNKNOWN_MEMBER_ID,
+                f"group {request.group_id!r} has {len(group.members)} members: only they may commit",
+            )
+        return
+    if member is None:
+        raise ApiError(
+            e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"group {request.group_id!r} has no member {request.member_id[:255]!r}"
+        )
+    if request.member_epoch > member.member_epoch:
+        raise ApiError(
+            e.ERROR_CODE_FENCED_MEMBER_EPOCH,
+            f"member epoch {request.member_epoch} was never given out, the current one is {member.member_epoch}",
+        )
+    if request.member_epoch < member.member_epoch:
+        raise ApiError(
+            e.ERROR_CODE_STALE_MEMBER_EPOCH,
+            f"member epoch {request.member_epoch} is old, the current one is {member.member_epoch}",
+        )
+
+
+def _check_commit(topics: TopicView, item: group_pb2.OffsetCommit, member: Member | None) -> TopicPartition:
+    at = _resolve(topics, item.partition)
+    if item.offset < 0:
+        raise ApiError(e.ERROR_CODE_INVALID_REQUEST, f"offset {item.offset} is negative")
+    size = len(item.metadata.encode())
+    if size > METADATA_MAX_BYTES:
+        raise ApiError(
+            e.ERROR_CODE_OFFSET_METADATA_TOO_LARGE, f"metadata has {size} bytes, {METADATA_MAX_BYTES} are allowed"
+        )
+    if member is not None and at not in member.assigned and at not in member.revoking:
+        raise ApiError(
+            e.ERROR_CODE_STALE_MEMBER_EPOCH,
+            f"partition {at[1]} of {topics.names[at[0]]!r} is not assigned to member {member.member_id!r}",
+        )
+    return at
+
+
+def _resolve(topics: TopicView, tp: data_pb2.TopicPartition) -> TopicPartition:
+    """By name, by id, or by both where they belong together."""
+    topic_id = tp.topic_id
+    if not topic_id and tp.topic in topics.topics:
+        topic_id = topics.topics[tp.topic][0]
+    elif topic_id and tp.topic and topics.names.get(topic_id, tp.topic) != tp.topic:
+        raise ApiError(
+            e.ERROR_CODE_INCONSISTENT_TOPIC_ID,
+            f"topic id {topic_id.hex()} belongs to {topics.names[topic_id]!r}, not to {tp.topic[:249]!r}",
+        )
+    if not 0 <= tp.partition < topics.count(topic_id):
+        name = tp.topic[:249] or tp.topic_id[:16].hex()
+        raise ApiError(e.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {tp.partition} of {name!r}")
+    return topic_id, tp.partition
+
+
+def positions(
+    group: Group | None, topics: TopicView, partitions: Iterable[data_pb2.TopicPartition]
+) -> Iterable[group_pb2.CommittedOffset]:
+    """One for each partition; without an offset where none was committed. Raises INCONSISTENT_TOPIC_ID."""
+    stored = {} if group is None else group.offsets
+    for tp in partitions:
+        entry = group_pb2.CommittedOffset(partition=tp)
+        try:
+            value = stored.get(_resolve(topics, tp))
+        except ApiError as error:
+            if error.code == e.ERROR_CODE_INCONSISTENT_TOPIC_ID:
+                raise
+            value = None
+        if value is not None:
+            entry.offset = value.offset
+            entry.metadata = value.metadata
+            entry.commit_time_ms = value.commit_time_ms
+            if value.leader_epoch is not None:
+                entry.leader_epoch = value.leader_epoch
+        yield entry
+
+
+def reset(stage: Stage, group_id: str, moved: Iterable[tuple[TopicPartition, int]], wall_ms: int) -> None:
+    """Moves positions of a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
+    check_empty(stage.group(group_id), group_id)
+    for at, offset in moved:
+        stage.emit(OffsetChange(group_id, at, CommittedOffset(offset, None, "", wall_ms)))
+    _note_use(stage, group_id, wall_ms)
+
+
+def check_empty(group: Group | None, group_id: str) -> Group:
+    """The group, if it exists and has no members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
+    check_group_id(group_id)
+    if group is None:
+        raise ApiError(e.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
+    if group.members:
+        raise ApiError(e.ERROR_CODE_NON_EMPTY_GROUP, f"group {group_id!r} has {len(group.members)} members")
+    return group
+
+
+def forget(stage: Stage, group: Group) -> None:
+    """The group is no more."""
+    for at in sorted(group.offsets):
+        stage.emit(OffsetChange(group.group_id, at, None))
+    stage.write_group(group.group_id, None)
+
+
+def expire(stage: Stage, group_ids: list[str], wall_ms: int) -> None:
+    """Of groups whose time may have come: those that have been empty for too long go."""
+    seen = 0
+    for group_id in group_ids:
+        group = stage.group(group_id)
+        stage.seen_expired.append(group_id)
+        if group is not None and group.is_expired(wall_ms, stage.settings.offsets_retention_ms):
+            seen += len(group.offsets) + 1
+            forget(stage, group)
+        if seen > FORGOTTEN_MAX:
+            return
+
+
+def sweep(stage: Stage) -> None:
+    """Forgets positions in topics that are gone, of as many groups as one turn may look at."""
+    seen = 0
+    rest = list(stage.swept)
+    while rest and seen < FORGOTTEN_MAX:
+        group = stage.groups.peek(rest.pop())
+        seen += len(group.offsets) + 1
+        for at in sorted(at for at in group.offsets if at[0] not in stage.topics.names):
+            stage.emit(OffsetChange(group.group_id, at, None))
+    stage.swept = rest

@@ -1,0 +1,164 @@
+"""A decision under way: it reads and changes a staged view, and nothing of it holds before it lands.
+
+    decide on the stage -> append its records -> land -> ... committed -> push and answer
+
+A decision that raises, and one whose records the log refuses, leave nothing behind: the stage is dropped. Once landed
+the state is the one at the log's end; only an append of unknown outcome has the whole state thrown away and loaded.
+"""
+
+from dataclasses import dataclass, field
+
+from node.groups.model import (
+    Change,
+    Group,
+    GroupChange,
+    Groups,
+    GroupState,
+    Member,
+    MemberChange,
+    Record,
+    TargetChange,
+    TopicView,
+    encode,
+)
+from node.groups.sessions import MemberKey, Sessions
+from node.groups.subscriptions import Subscriptions
+from node.groups.timers import Timers
+from ottla.protocol.invariant import InvariantError
+from ottla.v1 import group_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """Bounds and defaults, in ms."""
+
+    session_timeout_ms: int = 10_000
+    session_timeout_min_ms: int = 1_000
+    session_timeout_max_ms: int = 1_800_000
+    offsets_retention_ms: int = 7 * 24 * 3_600_000
+
+
+@dataclass(slots=True)
+class Push:
+    """A message for the session `session`; with `close` it is the last one."""
+
+    session: int
+    response: group_pb2.SessionResponse
+    close: bool = False
+
+
+class State:
+    """What a coordinator knows: the groups as the log has them, who is connected, the topics - and what is due when."""
+
+    def __init__(self, groups: Groups, settings: GroupSettings, topics: TopicView) -> None:
+        self.groups = groups
+        self.settings = settings
+        self.topics = topics
+        self.subscriptions = Subscriptions(topics)
+        self.sessions = Sessions()
+        self.swept: list[str] = []
+        """Groups that are still to be searched for positions in topics that are gone."""
+        self.silence: Timers[MemberKey] = Timers()
+        self.targets: Timers[str] = Timers()
+        self.expiry: Timers[str] = Timers()
+        """In wall time, as what it looks at."""
+
+    def watch_silence(self, key: MemberKey) -> None:
+        """The member's contact or time-out has changed."""
+        contact, group = self.sessions.contacts.get(key), self.groups.by_id.get(key[0])
+        member = None if group is None else group.members.get(key[1])
+        if contact is not None and member is not None and (at_ms := contact.expires_ms(member)) is not None:
+            self.silence.arm(key, at_ms)
+
+    def watch(self, group_id: str) -> None:
+        """The group has changed."""
+        group = self.groups.by_id.get(group_id)
+        if group is None:
+            return
+        if group.target_is_due():
+            self.targets.arm(group_id, group.target_due_ms())
+        if group.empty_since_ms and not group.members:
+            self.expiry.arm(group_id, group.empty_since_ms + self.settings.offsets_retention_ms + 1)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a decision came to: records, appended as one; then it lands; then, when they are committed, pushes."""
+
+    stage: "Stage"
+    records: list[Record] = field(default_factory=list)
+    pushes: list[Push] = field(default_factory=list)
+
+    def land(self) -> None:
+        self.stage.land()
+
+
+class Stage:
+    """The view of one decision over `state`, which must not change meanwhile. `now_ms` is monotonic."""
+
+    def __init__(self, state: State, now_ms: int) -> None:
+        self._state = state
+        self.now_ms = now_ms
+        self.settings = state.settings
+        self.groups = state.groups.staged()
+        self.sessions = state.sessions.staged()
+        self.topics = state.topics
+        self.subscriptions = state.subscriptions
+        self.swept = state.swept
+        self.records: list[Record] = []
+        self.pushes: list[Push] = []
+        self.seen_silent: list[MemberKey] = []
+        self.seen_due: list[str] = []
+        self.seen_expired: list[str] = []
+
+    def group(self, group_id: str) -> Group | None:
+        return self.groups.by_id.get(group_id)
+
+    def emit(self, change: Change) -> None:
+        self.records.append(encode(change))
+        self.groups.apply(change)
+
+    def write_member(self, group_id: str, member: Member) -> None:
+        """The one way in which a member comes to own anything. Nobody else may own it: one owner at a time."""
+        group = self.group(group_id)
+        if group is not None:
+            owners = group.owners
+            for tp in member.assigned | member.revoking:
+                if owners.get(tp, member.member_id) != member.member_id:
+                    raise InvariantError(f"partition {tp} of group {group_id!r} would have two owners")
+        self.emit(MemberChange(group_id, member.member_id, member))
+
+    def remove_member(self, group_id: str, member_id: str) -> None:
+        """The member is in the group no more, and nothing waits for it."""
+        self.sessions.forget((group_id, member_id))
+        self.emit(MemberChange(group_id, member_id, None))
+        group = self.group(group_id)
+        if group is not None and member_id in group.targets:
+            self.emit(TargetChange(group_id, member_id, None))
+
+    def write_group(self, group_id: str, state: GroupState | None) -> None:
+        self.emit(GroupChange(group_id, state))
+
+    def tell(self, session: int, response: group_pb2.SessionResponse, *, close: bool = False) -> None:
+        """When everything is committed. An assignment replaces those before it."""
+        self.pushes = [push for push in self.pushes if push.session != session or push.close]
+        self.pushes.append(Push(session, response, close))
+
+    def outcome(self) -> Outcome:
+        return Outcome(self, self.records, self.pushes)
+
+    def land(self) -> None:
+        """What was decided holds."""
+        state = self._state
+        changed = self.groups.changed()
+        contacts = self.sessions.changed()
+        self.groups.land()
+        self.sessions.land()
+        state.topics, state.subscriptions, state.swept = self.topics, self.subscriptions, self.swept
+        state.silence.settle(self.seen_silent)
+        state.targets.settle(self.seen_due)
+        state.expiry.settle(self.seen_expired)
+        for key in {*contacts, *self.seen_silent}:
+            state.watch_silence(key)
+        for group_id in {*changed, *self.seen_due, *self.seen_expired}:
+            state.watch(group_id)

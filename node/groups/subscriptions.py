@@ -1,0 +1,78 @@
+"""Which topics members ask for: by name, and by an expression that is matched once for each topic. Pure."""
+
+from collections.abc import Callable
+from typing import Final
+
+import re2
+
+from node.groups.model import Subscription, TopicView
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as e
+
+REGEX_MAX: Final = 1_000
+"""Characters of an expression."""
+KEPT_MAX: Final = 1_000
+
+
+class Subscriptions:
+    """The topics of `view` that each subscription names. What was matched before is remembered, within a bound."""
+
+    def __init__(self, view: TopicView) -> None:
+        self._view = view
+        self._ids: dict[Subscription, frozenset[bytes]] = {}
+        self._matching: dict[str, frozenset[str]] = {}
+
+    def topic_ids(self, subscription: Subscription) -> frozenset[bytes]:
+        """Ids of the topics that are asked for and exist."""
+        ids = self._ids.get(subscription)
+        if ids is None:
+            if len(self._ids) >= KEPT_MAX:
+                self._ids.clear()
+            topics, regex = subscription
+            topics_of = self._view.topics
+            ids = frozenset(topics_of[name][0] for name in {*topics, *self._matches(regex)} if name in topics_of)
+            self._ids[subscription] = ids
+        return ids
+
+    def _matches(self, regex: str) -> frozenset[str]:
+        found = self._matching.get(regex)
+        if found is None:
+            if len(self._matching) >= KEPT_MAX:
+                self._matching.clear()
+            matches = compile_topic_regex(regex)
+            found = frozenset() if matches is None else frozenset(filter(matches, self._view.topics))
+            self._matching[regex] = found
+        return found
+
+    def over(self, view: TopicView) -> "Subscriptions":
+        """The same over other topics: only what is new among them is matched."""
+        later = Subscriptions(view)
+        added = [name for name in view.topics if name not in self._view.topics]
+        for regex, found in self._matching.items():
+            matches = compile_topic_regex(regex)
+            if matches is not None:
+                later._matching[regex] = found.intersection(view.topics).union(filter(matches, added))
+        return later
+
+
+def compile_topic_regex(pattern: str) -> Callable[[str], bool] | None:
+    """A whole-name match in RE2's syntax, whose run time no pattern can blow up; None for an empty pattern."""
+    if not pattern:
+        return None
+    if len(pattern) > REGEX_MAX:
+        raise ApiError(
+            e.ERROR_CODE_INVALID_REGULAR_EXPRESSION,
+            f"the expression has {len(pattern)} characters, {REGEX_MAX} are allowed",
+        )
+    try:
+        compiled = re2.compile(pattern)
+    except re2.error as error:
+        raise ApiError(
+            e.ERROR_CODE_INVALID_REGULAR_EXPRESSION, f"{pattern!r} does not compile: {_text(error)}"
+        ) from None
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def _text(error: Exception) -> str:
+    detail = error.args[0] if error.args else error
+    return detail.decode() if isinstance(detail, bytes) else str(detail)

@@ -1,0 +1,174 @@
+"""Many members and many groups: what a change costs, and that nothing waits for ever."""
+
+import time
+
+import pytest
+
+from node.groups.model import TARGET_EVERY_MAX_MS, Group, MemberChange, TargetChange, decode
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+from tests.node.groups.support import GROUP, World
+
+
+def group_of(world: World) -> Group:
+    group = world.coordinator.group(GROUP)
+    assert group is not None
+    return group
+
+
+def crowd(world: World, count: int) -> None:
+    """All join in one instant."""
+    for _ in range(count):
+        world.join(settle=False, pause=False)
+
+
+def test_changes_that_come_at_once_share_a_target() -> None:
+    world = World(t=100)
+    crowd(world, 60)
+    assert group_of(world).target_epoch == 1, "the first is alone, and served at once"
+    assert world.state == "assigning"
+    world.settle()
+    assert world.state == "stable"
+    assert group_of(world).target_epoch == 2
+    assert sorted({len(member.owned) for member in world.members}) == [1, 2]
+    world.pause()
+    for member in world.members[:20]:
+        member.leave(pause=False)
+    world.settle()
+    assert group_of(world).target_epoch == 4, "one at once, one for the others"
+    assert world.state == "stable"
+
+
+def test_a_change_waits_no_longer_than_it_must() -> None:
+    world = World(t=4)
+    crowd(world, 2)
+    due_ms = world.coordinator.due_ms(world.now, world.wall)
+    assert due_ms is not None
+    assert 0 < due_ms <= TARGET_EVERY_MAX_MS
+    world.tick(due_ms - 1)
+    assert world.state == "assigning"
+    world.tick(1)
+    assert world.state == "reconciling"
+
+
+def test_a_target_that_is_due_is_made_by_the_next_coordinator() -> None:
+    world = World(t=4)
+    crowd(world, 2)
+    world.settle_told()
+    assert world.state == "assigning"
+    world.move()
+    for member in world.members[:1]:
+        member.resume()
+    world.tick(1)
+    assert world.state == "reconciling"
+
+
+def test_whom_a_target_leaves_as_it_was_is_neither_written_nor_told() -> None:
+    world = World(t=10)
+    crowd(world, 10)
+    world.settle()
+    written = len(world.log)
+    world.join(settle=False)
+    world.tick(TARGET_EVERY_MAX_MS)
+    changes = [decode(record) for record in world.log[written:]]
+    assert {c.member_id for c in changes if isinstance(c, MemberChange)} == {"m11"}
+    assert not [c for c in changes if isinstance(c, TargetChange)]
+    assert [member.member_id for member in world.members if member.inbox] == [""]
+    assert world.state == "stable"
+
+
+def test_a_thousand_members_settle_with_a_bounded_number_of_records() -> None:
+    world = World(t=100)
+    slowest = 0.0
+    for number in range(1_000):
+        begun = time.process_time()
+        world.join(settle=False, pause=False)
+        world.tick(2)
+        slowest = max(slowest, time.process_time() - begun)
+        if number % 50 == 0:
+            world.settle()
+    world.settle()
+    assert world.state == "stable"
+    assert sorted({len(member.owned) for member in world.members}) == [0, 1]
+    assert len(world.log) < 5_000, "two for each join, and some for each partition that moves"
+    assert slowest < 0.2, f"one decision took {slowest:.3f} s"
+
+
+def test_one_turn_makes_a_bounded_part_of_the_targets_that_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.groups.membership.TICK_WORK_MAX", 5)
+    world = World(t=1)
+    for number in range(20):
+        for _ in range(2):
+            world.join(group_id=f"g{number:02}", settle=False, pause=False)
+    world.now += TARGET_EVERY_MAX_MS
+    states = []
+    while world.coordinator.due_ms(world.now, world.wall) == 0:
+        world.done(world.coordinator.tick(world.now, world.wall))
+        states.append(sum(group.state == "assigning" for group in world.coordinator.groups()))
+    assert states[0] > 10
+    assert states[-1] == 0
+
+
+def test_positions_of_many_groups_in_a_topic_that_is_gone_go_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.groups.offsets.FORGOTTEN_MAX", 10)
+    world = World(t=1, u=1)
+    world.tick(0)
+    for number in range(100):
+        for at in (("t", 0), ("u", 0)):
+            assert world.commit(1, at, group_id=f"g{number:02}") == 0
+    world.topics_are(u=1)
+    assert 0 < sum(len(group.offsets) == 1 for group in world.coordinator.groups()) < 20
+    turns = 0
+    while world.coordinator.due_ms(world.now, world.wall) == 0:
+        world.done(world.coordinator.tick(world.now, world.wall))
+        turns += 1
+    assert turns > 10
+    assert all(len(group.offsets) == 1 for group in world.coordinator.groups())
+
+
+def test_many_groups_expire_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.groups.offsets.FORGOTTEN_MAX", 10)
+    world = World(t=1)
+    for number in range(50):
+        world.commit(1, group_id=f"g{number:02}")
+    world.wall += world.settings.offsets_retention_ms + 1
+    left = []
+    while world.coordinator.due_ms(world.now, world.wall) == 0:
+        world.done(world.coordinator.tick(world.now, world.wall))
+        left.append(len(world.coordinator.groups()))
+    assert left[0] > 40
+    assert left[-1] == 0
+
+
+def test_what_nothing_is_due_for_costs_nothing() -> None:
+    world = World(t=4)
+    world.join()
+    world.tick(0)
+    assert world.coordinator.due_ms(world.now, world.wall) is None, "its stream's keepalive vouches for it"
+
+
+def test_groups_and_their_subscriptions_have_a_largest_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.groups.membership.GROUPS_MAX", 2)
+    monkeypatch.setattr("node.groups.membership.SUBSCRIPTIONS_MAX", 2)
+    world = World(t=1, u=1, v=1)
+    world.join("t")
+    world.join("u")
+    world.join("u")
+    world.commit(1, group_id="other")
+    before = list(world.log)
+    with pytest.raises(ApiError) as caught:
+        world.join("v")
+    assert caught.value.code == pb.ERROR_CODE_POLICY_VIOLATION
+    with pytest.raises(ApiError) as caught:
+        world.join(group_id="third")
+    assert caught.value.code == pb.ERROR_CODE_POLICY_VIOLATION
+    assert world.commit(1, group_id="third") == pb.ERROR_CODE_POLICY_VIOLATION
+    assert world.log == before
+    assert world.commit(2, group_id="other") == 0
+
+
+def test_missing_topics_are_named() -> None:
+    world = World(t=1)
+    one = world.join("t", "mistyped")
+    assert one.last is not None
+    assert list(one.last.missing_topics) == ["mistyped"]
