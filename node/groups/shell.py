@@ -25,7 +25,6 @@ from node.metadata.image import Image
 from ottla.internal.v1 import view_pb2
 from ottla.protocol.batch import CorruptBatch, read_batch
 from ottla.protocol.errors import ApiError
-from ottla.protocol.invariant import InvariantError
 from ottla.protocol.partitioner import murmur2
 from ottla.v1 import error_pb2 as e
 from ottla.v1 import group_pb2, record_pb2
@@ -299,19 +298,14 @@ class GroupShell:
     ) -> tuple[asyncio.Future[None] | None, T]:
         """Makes a decision and appends its records. Returns what to wait for before anybody is told, and its answer.
 
-        A decision that raises has changed nothing, and neither has one whose records are refused. A broken rule stops
-        the node.
+        A decision that raises has changed nothing, and neither has one whose records are refused.
         """
         coordinator = shard.coordinator
         if coordinator is None:
             raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
-        try:
-            outcome, answer = decision(coordinator)
-            self._append(shard, outcome.records)
-            outcome.land()
-        except InvariantError as bug:
-            self._fail(bug)
-            raise
+        outcome, answer = decision(coordinator)
+        self._append(shard, outcome.records)
+        outcome.land()
         committed = shard.last_append
         if committed is None:
             self._deliver(shard, outcome)
