@@ -4,7 +4,9 @@ StorageError
   OffsetOutOfRange    the asked offset is not in [log start, log end]
   OffsetsOutOfOrder   replicated batches do not continue this log
   BatchTooLarge       one batch is above `max_message_bytes`
-  DiskFull            nothing was appended, the log stays usable
+  Refused             nothing was changed, the log stays usable: try again
+    DiskFull            the disk lacks room
+    OutOfDescriptors    the process, or the machine, lacks file descriptors
   LogFailed           an earlier write or sync failed: only reads are served until the log is opened again
   LogDamaged          a batch below the recovery point is bad: appends wait until the owner truncates below it
   DirectoryLocked     another live process owns the directory
@@ -15,6 +17,7 @@ CorruptBatch          from `ottla.protocol.batch`
 
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.invariant import InvariantError
+from storage.fs import NO_DESCRIPTORS
 
 __all__ = [
     "BatchTooLarge",
@@ -27,7 +30,10 @@ __all__ = [
     "LogFailed",
     "OffsetOutOfRange",
     "OffsetsOutOfOrder",
+    "OutOfDescriptors",
+    "Refused",
     "StorageError",
+    "passing",
 ]
 
 
@@ -53,8 +59,16 @@ class BatchTooLarge(StorageError):
     """The batch has more encoded bytes than `max_message_bytes`."""
 
 
-class DiskFull(StorageError):
-    """The file system has no space. The partial append is undone; retry when there is space."""
+class Refused(StorageError):
+    """The moment lacks something and nothing is broken: what was begun is undone; retry."""
+
+
+class DiskFull(Refused):
+    """The file system has no space."""
+
+
+class OutOfDescriptors(Refused):
+    """EMFILE or ENFILE: says nothing about the disk or about any file."""
 
 
 class LogFailed(StorageError):
@@ -71,3 +85,8 @@ class DirectoryLocked(StorageError):
 
 class CorruptFile(StorageError):
     """A small file does not carry the checksum of its content."""
+
+
+def passing(error: BaseException) -> bool:
+    """Whether what failed can work later as it is: nothing was changed, and nothing is broken."""
+    return isinstance(error, Refused) or (isinstance(error, OSError) and error.errno in NO_DESCRIPTORS)

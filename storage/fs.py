@@ -9,13 +9,19 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, Self, TypeVar
 
 Buffer = bytes | bytearray | memoryview
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk that is full, not broken."""
+NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
+"""Errors of a process or a machine that has too many files open: nothing is wrong with any of them."""
+PASSING: Final = (*NO_SPACE, *NO_DESCRIPTORS)
+"""What the operating system says of the moment, not of the disk: nothing was changed, and the same can work later."""
 _ZEROS: Final = 1024 * 1024
+_LASTING: Final = ".log"
+Opened = TypeVar("Opened")
 
 
 class File(Protocol):
@@ -69,6 +75,46 @@ class FileSystem(Protocol):
     def rmdir(self, path: str) -> None: ...
 
     def sync_dir(self, path: str) -> None: ...
+
+
+class Spares:
+    """Descriptors that are held only to be given up: when all others are taken, by connections say, what must be
+    written still finds one. One set for the whole process, for any thread.
+
+    Segments stay open, everything else is open for a moment only. So segments get half of the spares at most: a vote or
+    a checkpoint always finds one.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._held: list[int] = []
+
+    def hold(self, count: int) -> None:
+        """Holds that many from now on, as far as there are as many."""
+        self._count = count
+        while len(self._held) > count:
+            os.close(self._held.pop())
+        self.refill()
+
+    def refill(self) -> None:
+        """After a descriptor was closed: it may take the place of a spare that was given up."""
+        with contextlib.suppress(OSError):
+            while len(self._held) < self._count:
+                self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def opening(self, call: Callable[[], Opened], *, lasting: bool = False) -> Opened:
+        """The result of a call that opens something. Raises its OSError where no spare is left for it."""
+        while True:
+            try:
+                return call()
+            except OSError as error:
+                if error.errno not in NO_DESCRIPTORS or len(self._held) <= (self._count // 2 if lasting else 0):
+                    raise
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                os.close(self._held.pop())
+
+
+spares = Spares()
 
 
 class OsFile:
@@ -126,12 +172,13 @@ class OsFile:
         _sync_data(self._fd)
 
     def dup(self) -> Self:
-        return type(self)(os.dup(self._fd))
+        return type(self)(spares.opening(lambda: os.dup(self._fd)))
 
     def close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+            spares.refill()
 
 
 class OsFileSystem:
@@ -142,7 +189,7 @@ class OsFileSystem:
 
     def _descriptor(self, path: str, *, create: bool) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-        return os.open(path, flags, 0o644)
+        return spares.opening(lambda: os.open(path, flags, 0o644), lasting=path.endswith(_LASTING))
 
     def lock(self, path: str) -> OsFile | None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -157,7 +204,9 @@ class OsFileSystem:
         return OsFile(fd)
 
     def listdir(self, path: str) -> list[str]:
-        return sorted(os.listdir(path))
+        found = sorted(spares.opening(lambda: os.listdir(path)))
+        spares.refill()
+        return found
 
     def size(self, path: str) -> int:
         return os.stat(path).st_size
@@ -182,11 +231,12 @@ class OsFileSystem:
         os.rmdir(path)
 
     def sync_dir(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = spares.opening(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+            spares.refill()
 
 
 def boot_id() -> str | None:

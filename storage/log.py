@@ -24,8 +24,9 @@ from storage.errors import (
     LogDamaged,
     LogFailed,
     OffsetOutOfRange,
+    OutOfDescriptors,
 )
-from storage.fs import NO_SPACE, Buffer, FileSystem, remove_if_there
+from storage.fs import NO_DESCRIPTORS, NO_SPACE, PASSING, Buffer, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, REFETCH_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.retention import deletable
 from storage.scrub import ScrubRun
@@ -132,8 +133,9 @@ class Log:
             self._sync_directories()
             if again:
                 forget_failure(self._fs, self.directory)
-        except OSError:
-            note_failure(self._fs, self.directory)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                note_failure(self._fs, self.directory)
             raise
 
     @property
@@ -248,12 +250,22 @@ class Log:
             # Segments behind this one are scanned after a crash, those before are not: their epochs must be known.
             if self._state_dirty:
                 self._write_state()
-            segment = Segment.create(self._fs, self.directory, self.log_end_offset, self.config.index_interval_bytes)
+            segment = self._create_segment(self.log_end_offset)
         except OSError as error:
             self._refuse(error)
         self._segments.roll_to(segment)
         self._new_files = True
         return segment
+
+    def _create_segment(self, base_offset: int) -> Segment:
+        """Raises OSError."""
+        try:
+            return Segment.create(self._fs, self.directory, base_offset, self.config.index_interval_bytes)
+        except OSError as error:
+            # Descriptors that only readers have are worth less than appends.
+            if error.errno not in NO_DESCRIPTORS or not self._segments.let_go():
+                raise
+        return Segment.create(self._fs, self.directory, base_offset, self.config.index_interval_bytes)
 
     def _write(self, segment: Segment, buffers: Sequence[Buffer]) -> None:
         try:
@@ -266,9 +278,11 @@ class Log:
             self._refuse(error)
 
     def _refuse(self, error: OSError) -> NoReturn:
-        """A full disk refuses one operation; any other error means that the log no longer knows its files."""
-        if error.errno in NO_SPACE:
-            raise DiskFull(f"{self.directory}: {error.strerror}; nothing was changed, try again later") from error
+        """A full disk, or too many open files, refuse one operation; any other error means that the log no longer knows
+        its files."""
+        if error.errno in PASSING:
+            kind = DiskFull if error.errno in NO_SPACE else OutOfDescriptors
+            raise kind(f"{self.directory}: {error.strerror}; nothing was changed, try again later") from error
         self._fail(error)
 
     def _fail(self, error: OSError) -> NoReturn:
@@ -342,6 +356,10 @@ class Log:
             cut = last.position_of(end)
             if cut < last.size_bytes:
                 end = min(end, next(last.walk(cut))[1])
+            last.file.size()  # open from here on
+        except OSError as error:
+            self._refuse(error)
+        try:
             epochs.truncate_to(end)
             # The cut may have moved below a start that lies inside its batch.
             self._forget_from(end, min(self.log_start_offset, end), epochs)
@@ -418,7 +436,7 @@ class Log:
         try:
             self._write_state()
         except OSError as error:
-            if error.errno not in NO_SPACE:
+            if error.errno not in PASSING:
                 raise
             self.log_start_offset, self.epochs, self._compaction = before
             self._refuse(error)
@@ -609,7 +627,8 @@ class Log:
     # ---- durability
 
     def begin_sync(self) -> SyncTicket | None:
-        """A ticket for everything appended so far; None if all is durable or another ticket is still out."""
+        """A ticket for everything appended so far; None if all is durable or another ticket is still out. Raises
+        Refused, LogFailed."""
         self._check_writable()
         if self._durable.in_flight or (self.synced_end_offset == self.log_end_offset and not self._new_files):
             return None
@@ -619,7 +638,7 @@ class Log:
                 ticket.files.append(segment.file.dup())
         except OSError as error:
             ticket.release()
-            self._fail(error)
+            self._refuse(error)
         self._new_files = self._new_directory = False
         return self._durable.begin(ticket)
 
@@ -634,11 +653,17 @@ class Log:
         self._new_files = self._new_directory = False
 
     def complete_sync(self, ticket: SyncTicket) -> int:
-        """Takes a ticket back after `run`: returns the new `synced_end_offset`. Raises LogFailed if the sync failed."""
+        """Takes a ticket back after `run`: returns the new `synced_end_offset`. Raises LogFailed if the sync failed,
+        Refused if it could not be made: begin another one."""
         try:
             if self._durable.complete(ticket) and self.failed is None:
                 self._try_write_state()
         except OSError as error:
+            if error.errno in NO_DESCRIPTORS:
+                # A directory could not be opened: what was new in it still is.
+                self._new_files = True
+                self._new_directory = self._new_directory or len(ticket.directories) > 1
+                self._refuse(error)
             self._fail(error)
         return self.synced_end_offset
 
@@ -647,7 +672,7 @@ class Log:
         try:
             self._write_state()
         except OSError as error:
-            if error.errno not in NO_SPACE:
+            if error.errno not in PASSING:
                 raise
             self._state_dirty = True
 

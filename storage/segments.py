@@ -52,6 +52,13 @@ class OpenSegments:
             del self._used[oldest]
             oldest.release()
 
+    def let_go(self) -> bool:
+        """All of them let go: the process has no descriptor left. Whether there were any."""
+        had, self._used = self._used, {}
+        for segment in had:
+            segment.release()
+        return bool(had)
+
     def forget(self, segment: Segment) -> None:
         """It is closed, gone or active again: whoever says so looks after its files."""
         self._used.pop(segment, None)
@@ -260,6 +267,10 @@ class SegmentList:
             else:
                 newest = segment.max_timestamp
         return newest
+
+    def let_go(self) -> bool:
+        """Closed segments, others' too where they are shared, give their descriptors back; whether any had one."""
+        return self._open.let_go()
 
     def share(self, open_segments: OpenSegments) -> None:
         """From now on closed segments count among others' too."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from storage.errors import InvariantError
-from storage.fs import File, FileSystem
+from storage.fs import NO_DESCRIPTORS, File, FileSystem
 
 _UNSYNCED_FILE: Final = "unsynced"
 
@@ -57,8 +57,9 @@ class SyncTicket:
             for directory in self.directories:
                 self.fs.sync_dir(directory)
         except OSError as error:
-            # Here and not when the log is told: the process may end in between.
-            note_failure(self.fs, self.log_directory)
+            if error.errno not in NO_DESCRIPTORS:  # which is a directory that was not even opened
+                # Here and not when the log is told: the process may end in between.
+                note_failure(self.fs, self.log_directory)
             self.error = error
             raise
         else:

@@ -20,7 +20,7 @@ from ottla.internal.v1 import replication_pb2 as messages
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from storage.errors import DiskFull, OffsetsOutOfOrder, StorageError
+from storage.errors import OffsetsOutOfOrder, StorageError, passing
 
 log = structlog.get_logger(__name__)
 
@@ -275,11 +275,12 @@ class Fetcher:
             # Refused as a whole: nothing of it is in the log. It is fetched again.
             log.error("bad_batch_from_leader", partition=partition.name, leader=self.leader_id, error=str(error))
             self._retry_later(key, followed)
-        except DiskFull as error:
-            partition.storage_error(error)
-            self._retry_later(key, followed)
         except (StorageError, OSError) as error:
-            partition.fail(error)
+            if passing(error):
+                partition.storage_error(error)
+                self._retry_later(key, followed)
+            else:
+                partition.fail(error)
         except Exception as error:
             stop_if_broken(error)
             log.exception("replica_result_failed", partition=partition.name, leader=self.leader_id)

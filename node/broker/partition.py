@@ -33,7 +33,7 @@ from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, StorageError
+from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, StorageError, passing
 from storage.log import Log
 
 log = structlog.get_logger(__name__)
@@ -617,6 +617,7 @@ class Partition:
         """What a client is told of a log's error. A failed log goes offline, alone (protocol.md section 10)."""
         if isinstance(error, DiskFull):
             self._host.no_space()
+        if passing(error):
             return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, str(error), retry_after_ms=1000)
         if isinstance(error, LogFailed | LogDamaged | OSError):
             self.fail(error)

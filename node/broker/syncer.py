@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from node.broker.partition import Partition
-from storage.errors import StorageError
+from storage.errors import StorageError, passing
 from storage.sync import SyncTicket
 
+RETRY_S: Final = 0.1
 SYNCS_MAX: Final = 4
 """Logs that are synced at the same time: the file system makes one of several that wait together."""
 
@@ -57,7 +58,7 @@ class Syncer:
         try:
             ticket = partition.log.begin_sync()
         except StorageError as error:
-            partition.fail(error)
+            self._failed(partition, error)
             return
         if ticket is not None:
             running = self._loop.run_in_executor(self._executor, ticket.run)
@@ -75,6 +76,12 @@ class Syncer:
         try:
             partition.log.complete_sync(ticket)
         except StorageError as failed:
-            partition.fail(failed)
+            self._failed(partition, failed)
         else:
             partition.synced()
+
+    def _failed(self, partition: Partition, error: StorageError) -> None:
+        if passing(error):
+            self._loop.call_later(RETRY_S, self.sync_soon, partition)
+        else:
+            partition.fail(error)

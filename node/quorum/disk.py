@@ -1,8 +1,8 @@
 """The order of durability: write, sync on one thread, and only then say that it is done.
 
 Writes go to the log at once, in order; one sync at a time covers everything written before it began (group commit).
-What waits for a sync leaves in order. A full disk delays, any other error ends the node: an fsync is never retried, for
-what the file holds after a failed one is unknown (fsync-gate).
+What waits for a sync leaves in order. A full disk and a want of descriptors delay, any other error ends the node: an
+fsync is never retried, for what the file holds after a failed one is unknown (fsync-gate).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import structlog
 from node.quorum.store import QuorumStore, SyncJob
 from raft.effects import Effects, HardState, Persisted
 from raft.messages import Message
-from storage.errors import CorruptBatch, DiskFull, InvariantError, StorageError
+from storage.errors import CorruptBatch, InvariantError, Refused, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +81,7 @@ class DiskQueue:
         while self._to_write and self._retry is None:
             try:
                 self._store.write(self._to_write[0].effects, time.time_ns() // 1_000_000)
-            except DiskFull as error:
+            except Refused as error:
                 # Nothing that needs this write is acknowledged; the node goes on following meanwhile.
                 self._retry_later(str(error))
                 return
@@ -94,13 +94,18 @@ class DiskQueue:
             self._done(batch)
             return
         hard_state = next((write.hard_state for write in reversed(batch) if write.hard_state is not None), None)
-        job = self._store.begin_sync(hard_state)
+        try:
+            job = self._store.begin_sync(hard_state)
+        except Refused as error:
+            self._to_sync.extendleft(reversed(batch))
+            self._retry_later(str(error))
+            return
         self._syncing = True
         running = asyncio.get_running_loop().run_in_executor(self._thread, job.run)
         running.add_done_callback(partial(self._after_sync, job, batch))
 
     def _retry_later(self, reason: str) -> None:
-        log.error("quorum_disk_full", error=reason)
+        log.error("quorum_write_put_off", error=reason)
 
         def again() -> None:
             self._retry = None
@@ -117,9 +122,9 @@ class DiskQueue:
 
         def complete() -> None:
             self._store.complete_sync(job)
-            if job.disk_full:
+            if job.put_off:
                 self._to_sync.extendleft(reversed(batch))
-                self._retry_later("no space for the quorum's state")
+                self._retry_later("no room, or no descriptor, to make the quorum's state durable")
             elif not self._stopped:
                 self._done(batch)
                 self._flush()

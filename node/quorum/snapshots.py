@@ -12,7 +12,7 @@ from node.quorum.store import QuorumStore, decode_snapshot, encode_snapshot
 from raft.effects import ChunkWrite
 from raft.model import SnapshotMeta
 from storage.errors import CorruptFile
-from storage.fs import NO_SPACE
+from storage.fs import PASSING
 
 log = structlog.get_logger(__name__)
 
@@ -85,9 +85,9 @@ class Snapshots:
     def _stored(self, meta: SnapshotMeta, raw: bytes, running: "asyncio.Future[None]") -> None:
         error = running.exception()
         size_bytes = len(raw)
-        if isinstance(error, OSError) and error.errno in NO_SPACE and not self._stopped:
+        if isinstance(error, OSError) and error.errno in PASSING and not self._stopped:
             # Nothing counts on it yet: it is stored when there is room.
-            log.error("quorum_disk_full", snapshot=meta.last_index, error=str(error))
+            log.error("quorum_write_put_off", snapshot=meta.last_index, error=str(error))
             self._retry = asyncio.get_running_loop().call_later(_RETRY_FULL_DISK_S, self._store_later, meta, raw)
             return
         self.busy = False

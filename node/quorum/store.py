@@ -26,8 +26,8 @@ from raft.effects import Effects, HardState
 from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from storage.config import LogConfig
 from storage.durable import read_durable, write_durable
-from storage.errors import CorruptFile
-from storage.fs import NO_SPACE, FileSystem, read_file, remove_if_there
+from storage.errors import CorruptFile, Refused
+from storage.fs import NO_DESCRIPTORS, PASSING, FileSystem, read_file, remove_if_there
 from storage.log import Log
 from storage.segment import INDEX_SUFFIX
 from storage.sync import SyncTicket
@@ -69,26 +69,32 @@ class Loaded:
 
 @dataclass(slots=True)
 class SyncJob:
-    """One trip of the sync thread: hard state and log. `disk_full`: nothing may be taken as durable, try again."""
+    """One trip of the sync thread: hard state and log. `put_off`: the disk lacked room, or the process descriptors:
+    nothing may be taken as durable, try again."""
 
     fs: FileSystem
     state_path: str
     state: dict[str, Any] | None
     ticket: SyncTicket | None
-    disk_full: bool = False
+    put_off: bool = False
 
     def run(self) -> None:
-        """Make both durable; on the sync thread. Raises OSError other than a full disk."""
-        if self.ticket is not None:
-            self.ticket.run()
-        if self.state is None:
+        """Make both durable; on the sync thread. Raises OSError that will not pass."""
+        try:
+            if self.ticket is not None:
+                self.ticket.run()
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            self.put_off = True
             return
         try:
-            write_durable(self.fs, self.state_path, self.state)
+            if self.state is not None:
+                write_durable(self.fs, self.state_path, self.state)
         except OSError as error:
-            if error.errno not in NO_SPACE:
+            if error.errno not in PASSING:
                 raise
-            self.disk_full = True
+            self.put_off = True
 
 
 def encode_snapshot(snapshot: SnapshotMeta, data: bytes) -> bytes:
@@ -241,7 +247,7 @@ class QuorumStore:
     # --- writing
 
     def write(self, effects: Effects, now_ms: int) -> None:
-        """Write the log's part of `effects`, unsynced. Raises DiskFull - call again with the same - and LogFailed."""
+        """Write the log's part of `effects`, unsynced. Raises Refused - call again with the same - and LogFailed."""
         assert self._log is not None
         if effects.reset_log is not None:
             self._log.reset_to(effects.reset_log.last_index, effects.reset_log.last_term)
@@ -260,7 +266,8 @@ class QuorumStore:
             self._log.delete_expired_files(now_ms)
 
     def begin_sync(self, hard_state: HardState | None) -> SyncJob:
-        """Return the job that makes everything written so far durable, and `hard_state` if it is given."""
+        """Return the job that makes everything written so far durable, and `hard_state` if it is given. Raises Refused,
+        LogFailed."""
         assert self._log is not None
         state = None if hard_state is None else self._state(hard_state)
         return SyncJob(self._fs, self._state_path, state, self._log.begin_sync())
@@ -269,7 +276,8 @@ class QuorumStore:
         """Take a job back after it ran. Raises LogFailed."""
         assert self._log is not None
         if job.ticket is not None:
-            self._log.complete_sync(job.ticket)
+            with contextlib.suppress(Refused) if job.put_off else contextlib.nullcontext():
+                self._log.complete_sync(job.ticket)
 
     def _state(self, hard_state: HardState) -> dict[str, Any]:
         assert self._log is not None

@@ -201,6 +201,7 @@ class ForgetfulFile:
         node.pending.clear()
 
     def dup(self) -> "ForgetfulFile":
+        self._fs.read_step("dup")
         return ForgetfulFile(self._fs, self._node)
 
     def close(self) -> None:

@@ -297,8 +297,8 @@ BUGS = [
     Bug(
         "a bad batch from the leader takes the follower offline",
         FETCHER,
-        "            self._retry_later(key, followed)\n        except DiskFull",
-        "            partition.fail(error)\n        except DiskFull",
+        "            self._retry_later(key, followed)\n        except (StorageError",
+        "            partition.fail(error)\n        except (StorageError",
         HAZARDS,
     ),
     Bug(

@@ -18,7 +18,7 @@ ONE, TWO = PeerId(1, b"1" * 16), PeerId(2, b"2" * 16)
 class Job:
     """A trip of the sync thread that takes until the test lets it end."""
 
-    disk_full = False
+    put_off = False
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
