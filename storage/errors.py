@@ -17,7 +17,7 @@ CorruptBatch          from `ottla.protocol.batch`
 
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.invariant import InvariantError
-from storage.fs import NO_DESCRIPTORS
+from storage.fs import NO_DESCRIPTORS, NO_SPACE
 
 __all__ = [
     "BatchTooLarge",
@@ -34,6 +34,7 @@ __all__ = [
     "Refused",
     "StorageError",
     "passing",
+    "refusal",
 ]
 
 
@@ -90,3 +91,9 @@ class CorruptFile(StorageError):
 def passing(error: BaseException) -> bool:
     """Whether what failed can work later as it is: nothing was changed, and nothing is broken."""
     return isinstance(error, Refused) or (isinstance(error, OSError) and error.errno in NO_DESCRIPTORS)
+
+
+def refusal(directory: str, error: OSError) -> Refused:
+    """An error of `fs.PASSING`, as what the caller of a log gets."""
+    kind = DiskFull if error.errno in NO_SPACE else OutOfDescriptors
+    return kind(f"{directory}: {error.strerror}; nothing was changed, try again later")

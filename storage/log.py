@@ -17,15 +17,7 @@ from storage.compaction import DEDUPE_BUFFER_BYTES, CompactionRun, CompactionSta
 from storage.config import LogConfig
 from storage.durable import DELETED_SUFFIX, remove_directory, write_durable
 from storage.epochs import EpochTable
-from storage.errors import (
-    BatchTooLarge,
-    DiskFull,
-    InvariantError,
-    LogDamaged,
-    LogFailed,
-    OffsetOutOfRange,
-    OutOfDescriptors,
-)
+from storage.errors import BatchTooLarge, InvariantError, LogDamaged, LogFailed, OffsetOutOfRange, refusal
 from storage.fs import NO_DESCRIPTORS, NO_SPACE, PASSING, Buffer, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, REFETCH_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.retention import deletable
@@ -250,22 +242,13 @@ class Log:
             # Segments behind this one are scanned after a crash, those before are not: their epochs must be known.
             if self._state_dirty:
                 self._write_state()
-            segment = self._create_segment(self.log_end_offset)
+            interval_bytes = self.config.index_interval_bytes
+            segment = self._segments.create(self._fs, self.directory, self.log_end_offset, interval_bytes)
         except OSError as error:
             self._refuse(error)
         self._segments.roll_to(segment)
         self._new_files = True
         return segment
-
-    def _create_segment(self, base_offset: int) -> Segment:
-        """Raises OSError."""
-        try:
-            return Segment.create(self._fs, self.directory, base_offset, self.config.index_interval_bytes)
-        except OSError as error:
-            # Descriptors that only readers have are worth less than appends.
-            if error.errno not in NO_DESCRIPTORS or not self._segments.let_go():
-                raise
-        return Segment.create(self._fs, self.directory, base_offset, self.config.index_interval_bytes)
 
     def _write(self, segment: Segment, buffers: Sequence[Buffer]) -> None:
         try:
@@ -278,11 +261,9 @@ class Log:
             self._refuse(error)
 
     def _refuse(self, error: OSError) -> NoReturn:
-        """A full disk, or too many open files, refuse one operation; any other error means that the log no longer knows
-        its files."""
+        """What passes refuses one operation; any other error means that the log no longer knows its files."""
         if error.errno in PASSING:
-            kind = DiskFull if error.errno in NO_SPACE else OutOfDescriptors
-            raise kind(f"{self.directory}: {error.strerror}; nothing was changed, try again later") from error
+            raise refusal(self.directory, error) from error
         self._fail(error)
 
     def _fail(self, error: OSError) -> NoReturn:
@@ -627,8 +608,7 @@ class Log:
     # ---- durability
 
     def begin_sync(self) -> SyncTicket | None:
-        """A ticket for everything appended so far; None if all is durable or another ticket is still out. Raises
-        Refused, LogFailed."""
+        """A ticket for everything appended so far; None if all is durable or another ticket is still out."""
         self._check_writable()
         if self._durable.in_flight or (self.synced_end_offset == self.log_end_offset and not self._new_files):
             return None
@@ -661,8 +641,7 @@ class Log:
         except OSError as error:
             if error.errno in NO_DESCRIPTORS:
                 # A directory could not be opened: what was new in it still is.
-                self._new_files = True
-                self._new_directory = self._new_directory or len(ticket.directories) > 1
+                self._new_files, self._new_directory = True, self._new_directory or len(ticket.directories) > 1
                 self._refuse(error)
             self._fail(error)
         return self.synced_end_offset

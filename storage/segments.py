@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ottla.protocol.batch import EXTENT_BYTES, CorruptBatch, check_header_crc, read_extent, read_varint, verify_slice
+from storage.fs import NO_DESCRIPTORS, FileSystem
 from storage.index import NO_TIMESTAMP
 from storage.segment import Segment, StoredBatch
 
@@ -90,6 +91,16 @@ class SegmentList:
     def closed(self) -> list[Segment]:
         """All but the active one."""
         return self._segments[:-1]
+
+    def create(self, fs: FileSystem, directory: str, base_offset: int, interval_bytes: int) -> Segment:
+        """A file for the next segment. Raises OSError."""
+        try:
+            return Segment.create(fs, directory, base_offset, interval_bytes)
+        except OSError as error:
+            # Descriptors that only readers have are worth less than appends.
+            if error.errno not in NO_DESCRIPTORS or not self._open.let_go():
+                raise
+        return Segment.create(fs, directory, base_offset, interval_bytes)
 
     def roll_to(self, segment: Segment) -> None:
         """Makes `segment` the active one."""
@@ -267,10 +278,6 @@ class SegmentList:
             else:
                 newest = segment.max_timestamp
         return newest
-
-    def let_go(self) -> bool:
-        """Closed segments, others' too where they are shared, give their descriptors back; whether any had one."""
-        return self._open.let_go()
 
     def share(self, open_segments: OpenSegments) -> None:
         """From now on closed segments count among others' too."""
