@@ -300,17 +300,20 @@ class Log:
         """Headers of the batches that hold offsets in [start, end), in order, read on demand. Raises CorruptBatch."""
         return self._segments.scan(start, end)
 
-    def offset_for_time(self, timestamp_ms: int, end_offset: int) -> Found | None:
-        """The first batch below `end_offset` with a record as late as `timestamp_ms` or later (ListOffsets).
+    def offset_for_time(self, timestamp_ms: int, end_offset: int, start: int = 0) -> Found | None:
+        """The first batch from the one that holds `start` on, below `end_offset`, that has records and says it has one
+        as late as `timestamp_ms` or later (ListOffsets).
 
-        Batches carry their largest time, so only a look into the batch finds the record. Timestamps may be out of
+        Batches carry their largest time, so only a look into the batch finds the record - or that it is one that lies
+        below the log start: then the search goes on behind that batch. Timestamps may be out of
         order. Raises CorruptBatch, OSError.
         """
-        return self._segments.offset_for_time(timestamp_ms, self.log_start_offset, end_offset)
+        return self._segments.offset_for_time(timestamp_ms, max(start, self.log_start_offset), end_offset)
 
-    def max_timestamp(self, end_offset: int) -> int:
-        """The largest timestamp of a batch below `end_offset` in ms, -1: none. Raises CorruptBatch, OSError."""
-        return self._segments.max_timestamp(self.log_start_offset, end_offset)
+    def max_timestamp(self, end_offset: int, start: int = 0) -> int:
+        """The largest timestamp of a batch from the one that holds `start` on, below `end_offset`, in ms, -1: none.
+        Raises CorruptBatch, OSError."""
+        return self._segments.max_timestamp(max(start, self.log_start_offset), end_offset)
 
     # ---- cut, trim, reset
 

@@ -256,7 +256,7 @@ class SegmentList:
                         return None
                     if stop is not None and batch.position >= stop:
                         break
-                    if header.max_timestamp >= timestamp_ms:
+                    if header.max_timestamp >= timestamp_ms and header.record_count:
                         return Found(header.base_offset, header.base_timestamp, header.max_timestamp)
                 if stop is None:
                     break

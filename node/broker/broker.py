@@ -9,18 +9,19 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from node.broker import logs, lookup, snapshots
 from node.broker.cleaner import Cleaner
 from node.broker.controller_client import ControllerClient
+from node.broker.door import Admitted, Heavy, OnLoop, admit
 from node.broker.following import Following
 from node.broker.host import Appended, ReadResult
 from node.broker.housekeeping import Housekeeping
 from node.broker.isr import IsrSender
-from node.broker.partition import Partition
+from node.broker.partition import Look, Looked, Partition
 from node.broker.producer_ids import ProducerIds
 from node.broker.replica import IsrChange
 from node.broker.replication import FollowerStream
@@ -31,7 +32,7 @@ from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
 from ottla.internal.v1.view_pb2 import RecordBatchView
-from ottla.protocol.batch import crc_seed
+from ottla.protocol.batch import CorruptBatch, crc_seed
 from ottla.protocol.configs import broker_defaults
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
@@ -46,10 +47,10 @@ from storage.segments import OpenSegments
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Key = tuple[bytes, int]
 LATEST: Final = -1
 EARLIEST: Final = -2
-MAX_TIMESTAMP: Final = -3
 RECOVERY_THREADS: Final = 2
 LOW_WATERMARK_CHECK_S: Final = 0.02
 OPEN_SEGMENTS_MAX: Final = 512
@@ -113,6 +114,7 @@ class Broker:
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._sync_threads = ThreadPoolExecutor(SYNCS_MAX, "log-sync")
         self._checkpoint_thread = ThreadPoolExecutor(1, "checkpoint")
+        self._heavy_thread = ThreadPoolExecutor(1, "heavy-batches")
         self._syncer = Syncer(self._sync_threads)
         self._housekeeping = Housekeeping(self, self._checkpoint_thread)
         self._cleaner = Cleaner(self)
@@ -163,6 +165,7 @@ class Broker:
         )
         self._sync_threads.shutdown()
         self._checkpoint_thread.shutdown()
+        self._heavy_thread.shutdown(wait=False, cancel_futures=True)
         return clean and not self.offline
 
     @property
@@ -374,12 +377,30 @@ class Broker:
         acks: int,
         current_leader_epoch: int | None,
         now_ms: int,
+        on_loop: OnLoop | None = None,
+        admitted: Admitted | None = None,
     ) -> Appended:
         """Appends a batch to the log of a partition led here; the order of calls is the order of the log. `now_ms` is
-        wall-clock time. Raises ApiError, and then nothing was appended."""
+        wall-clock time. Raises ApiError, and Heavy where there is not so much room `on_loop`: then it is to be
+        `admitted` first. Nothing was appended then."""
         return self._led(topic_id, number).append(
-            batch, acks=acks, current_leader_epoch=current_leader_epoch, now_ms=now_ms
+            batch,
+            acks=acks,
+            current_leader_epoch=current_leader_epoch,
+            now_ms=now_ms,
+            on_loop=on_loop,
+            admitted=admitted,
         )
+
+    async def admit(self, topic_id: bytes, number: int, batch: RecordBatchView, now_ms: int) -> Admitted:
+        """Looks at a heavy batch in a thread. Raises ApiError."""
+        rules = self._led(topic_id, number).settings.door
+        return await self._in_thread(admit, batch, rules, now_ms)
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        """One thread for all heavy batches: each request waits for its own before it brings the next, so they take
+        turns, and only one of them unfolds at a time."""
+        return await self._loop.run_in_executor(self._heavy_thread, work, *args)
 
     def acknowledged(self, appended: Appended, timeout_ms: int) -> asyncio.Future[None]:
         """Ends when the batch is as safe as its `acks` asked for. Its errors (ApiError) all mean: outcome unknown."""
@@ -411,14 +432,15 @@ class Broker:
         max_bytes: int,
         *,
         min_one: bool,
-        accept: frozenset[int] = _NO_CODECS,
+        reader: lookup.Reader | None = None,
         current_leader_epoch: int | None = None,
         last_fetched_epoch: int | None = None,
+        on_loop: OnLoop | None = None,
     ) -> ReadResult:
-        """Committed batches of a partition led here. `accept`: codecs that the reader knows; other batches are
-        decompressed. Raises ApiError."""
-        partition = self._led(topic_id, number)
-        found = partition.read(
+        """Committed batches of a partition led here, as the reader can take them (None: as one that knows no codec).
+        Raises ApiError, and Heavy where there is not so much room `on_loop`: then `read_heavy` does it."""
+        reader = reader or lookup.Reader(_NO_CODECS, max_bytes, min_one=min_one)
+        found = self._led(topic_id, number).read(
             offset,
             max_bytes,
             min_one=min_one,
@@ -427,16 +449,32 @@ class Broker:
         )
         if not found.data:
             return found
-        data, next_offset = lookup.readable(found.data, accept, crc_seed(topic_id, number), max_bytes)
-        if data is found.data:
-            return found
-        return ReadResult(
-            data,
-            found.high_watermark,
-            found.log_start_offset,
-            found.leader_epoch,
-            found.next_offset if next_offset is None else next_offset,
+        seed = crc_seed(topic_id, number)
+        return _as_read(found, *lookup.readable(found.data, reader, seed, offset, found.log_start_offset, on_loop))
+
+    async def read_heavy(
+        self,
+        topic_id: bytes,
+        number: int,
+        offset: int,
+        *,
+        reader: lookup.Reader,
+        current_leader_epoch: int | None = None,
+        last_fetched_epoch: int | None = None,
+    ) -> ReadResult:
+        """As `read`, with the batches made readable in a thread."""
+        found = self._led(topic_id, number).read(
+            offset,
+            reader.max_bytes,
+            min_one=reader.min_one,
+            current_leader_epoch=current_leader_epoch,
+            last_fetched_epoch=last_fetched_epoch,
         )
+        if not found.data:
+            return found
+        seed = crc_seed(topic_id, number)
+        args = (found.data, reader, seed, offset, found.log_start_offset)
+        return _as_read(found, *await self._in_thread(lookup.readable, *args))
 
     def data_waiter(
         self, positions: Iterable[tuple[bytes, int, int]], min_bytes: int, timeout_ms: int
@@ -459,19 +497,45 @@ class Broker:
 
     def list_offset(
         self, topic_id: bytes, number: int, timestamp_ms: int, current_leader_epoch: int | None
-    ) -> tuple[int | None, int | None, int]:
-        """(offset, its timestamp, leader epoch) for a time in ms, -1 latest, -2 earliest or -3 the largest timestamp;
-        None where no committed record is as late. Raises ApiError."""
+    ) -> tuple[int, int]:
+        """(offset, leader epoch) of -1 latest or -2 earliest. Raises ApiError."""
         partition = self._led(topic_id, number)
         leader = partition.leading(current_leader_epoch)
         if timestamp_ms == LATEST:
-            return partition.latest_offset(current_leader_epoch), None, leader.leader_epoch
+            return partition.latest_offset(current_leader_epoch), leader.leader_epoch
         if timestamp_ms == EARLIEST:
-            return partition.log.log_start_offset, None, leader.leader_epoch
-        if timestamp_ms < MAX_TIMESTAMP:
-            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timestamp_ms {timestamp_ms} is not defined")
-        offset, found_ms = partition.offset_for_time(timestamp_ms)
-        return offset, found_ms, leader.leader_epoch
+            return partition.log.log_start_offset, leader.leader_epoch
+        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timestamp_ms {timestamp_ms} is not defined")
+
+    async def offset_for_time(
+        self, topic_id: bytes, number: int, timestamp_ms: int, current_leader_epoch: int | None
+    ) -> tuple[int | None, int | None, int]:
+        """(offset, its timestamp, leader epoch) for a time in ms, or -3 the largest timestamp; None where no committed
+        record is as late. Raises ApiError."""
+        partition = self._led(topic_id, number)
+        leader = partition.leading(current_leader_epoch)
+        search = partition.offset_for_time(timestamp_ms)
+        on_loop = OnLoop()
+        try:
+            look = next(search)
+            while True:
+                try:
+                    found = await self._look(look, on_loop)
+                except CorruptBatch as error:
+                    look = search.throw(error)
+                else:
+                    look = search.send(found)
+        except StopIteration as end:
+            offset, found_ms = end.value
+            return offset, found_ms, leader.leader_epoch
+
+    async def _look(self, look: Look, on_loop: OnLoop) -> Looked:
+        try:
+            return look(on_loop=on_loop)
+        except Heavy:
+            return await self._in_thread(look)
+        finally:
+            await asyncio.sleep(0)
 
     def epoch_end(self, topic_id: bytes, number: int, epoch: int, current_leader_epoch: int | None) -> tuple[int, int]:
         """The largest epoch at or below `epoch`, and where it ends; (-1, -1) if there is none (KIP-320)."""
@@ -604,6 +668,12 @@ class Broker:
         log.critical("background_task_ended", task=task.get_name(), exc_info=error)
         self.failed.set_exception(error)
         stop_if_broken(error)
+
+
+def _as_read(found: ReadResult, data: bytes, next_offset: int | None) -> ReadResult:
+    if data is found.data:
+        return found
+    return found._replace(data=data, next_offset=found.next_offset if next_offset is None else next_offset)
 
 
 def _ballast(fs: FileSystem, path: str) -> Ballast:

@@ -85,7 +85,7 @@ class OnLoop:
         self.plain_bytes = plain_bytes
         self.records = records
 
-    def unfold(self, codec: int, payload: bytes) -> memoryview:
+    def unfold(self, codec: int, payload: bytes | memoryview) -> memoryview:
         """The plain payload. What unfolds to much more than was sent is not for the loop: it costs its sender little.
         Raises Heavy, ApiError."""
         room = min(self.plain_bytes, _LOOP_FREE_BYTES + _LOOP_UNFOLDING * len(payload))

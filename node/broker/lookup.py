@@ -1,72 +1,217 @@
-"""The rare looks into stored batches: for the record of a time, and for readers that know no codec."""
+"""The rare looks into stored batches: for the record of a time, and for readers that cannot take a batch as it is.
+
+No object is made of a record, and nothing unfolds to more than a stored batch may have. What needs more work than there
+is room for on the loop raises `Heavy` and is done in a thread (`on_loop` None).
+"""
+
+from typing import NamedTuple
 
 from node.broker import codecs
-from ottla.protocol.batch import ATTR_CODEC_MASK, BatchAt, BatchHeader, CorruptBatch, encode_batch, read_batch
+from node.broker.door import Heavy, OnLoop
+from ottla.protocol import records
+from ottla.protocol.batch import (
+    ATTR_CODEC_MASK,
+    ATTR_LOG_APPEND_TIME,
+    HEADER_BYTES,
+    BatchAt,
+    BatchHeader,
+    CorruptBatch,
+    encode_batch,
+    read_batch,
+)
 from ottla.protocol.checksum import crc32c
-from ottla.v1.record_pb2 import Codec, Records
+from ottla.protocol.errors import ApiError
+from ottla.protocol.walk import Malformed, Plain
+from ottla.v1 import error_pb2 as pb
+from ottla.v1.record_pb2 import Codec
 
 EVERY_CODEC = frozenset({Codec.CODEC_GZIP, Codec.CODEC_SNAPPY, Codec.CODEC_LZ4, Codec.CODEC_ZSTD})
+_PREFIX_BYTES_MAX = 12
+_EARLIEST_DELTA = -(1 << 63)
+_LATEST_DELTA = (1 << 63) - 1
 
 
-def record_at(data: bytes, timestamp_ms: int) -> tuple[int, int]:
-    """(offset, timestamp) of the first record in a stored batch that is as late as `timestamp_ms` or later.
+class Reader(NamedTuple):
+    """What a reader can take. `max_bytes`: how much at once; `record_max_bytes`: how much even if it is one record
+    that had to be decompressed; `min_one`: a first batch or record may be larger than `max_bytes`."""
 
-    The header's times are authoritative: where no record says so itself, it is the first one (LogAppendTime) or the
-    last. Raises CorruptBatch, ApiError.
-    """
+    accept: frozenset[int]
+    max_bytes: int
+    record_max_bytes: int = (1 << 31) - 1
+    min_one: bool = True
+
+
+def record_at(
+    data: bytes, timestamp_ms: int, from_offset: int = 0, on_loop: OnLoop | None = None
+) -> tuple[int, int] | None:
+    """(offset, timestamp) of the first record in a stored batch that is at or after `from_offset` and as late as
+    `timestamp_ms`, or later; None if it has none. Only records that are there count: headers keep the offsets, and for
+    batches that compaction has emptied the times, of what is gone. Raises CorruptBatch, ApiError, Heavy."""
     batch = _batch(data, 0)
     header = batch.header
-    if header.base_timestamp >= timestamp_ms:
-        return header.base_offset, header.base_timestamp
-    records = Records.FromString(_plain(data, batch)).records
-    for place, record in enumerate(records):
-        at = header.base_timestamp + record.timestamp_delta
-        if at >= timestamp_ms:
-            return _offset(header, place, record.offset_delta if record.HasField("offset_delta") else None), at
-    return header.last_offset, header.max_timestamp
+    if header.max_timestamp < timestamp_ms or header.record_count == 0:
+        return None
+    by_record = not header.attributes & ATTR_LOG_APPEND_TIME
+    earliest = timestamp_ms - header.base_timestamp if by_record else _EARLIEST_DELTA
+    found = _find(data, batch, from_offset, max(_EARLIEST_DELTA, min(earliest, _LATEST_DELTA)), on_loop)
+    if found is None:
+        return None
+    _, _, offset_delta, time_delta = found
+    return header.base_offset + offset_delta, header.base_timestamp + time_delta if by_record else header.max_timestamp
 
 
-def written_ms(data: bytes, offset: int) -> int:
-    """The timestamp of the first record at or after `offset` in a stored batch. Raises CorruptBatch, ApiError."""
+def latest_at(data: bytes, from_offset: int, on_loop: OnLoop | None = None) -> tuple[int, int] | None:
+    """(offset, timestamp) of the latest record at or after `from_offset` in a stored batch, the first of equal ones;
+    None if it has none. Raises CorruptBatch, ApiError, Heavy."""
     batch = _batch(data, 0)
     header = batch.header
-    for place, record in enumerate(Records.FromString(_plain(data, batch)).records):
-        if _offset(header, place, record.offset_delta if record.HasField("offset_delta") else None) >= offset:
-            return header.base_timestamp + record.timestamp_delta
-    return header.max_timestamp
+    if header.record_count == 0:
+        return None
+    if header.base_offset >= from_offset:
+        return record_at(data, header.max_timestamp, from_offset, on_loop)
+    plain = _plain(data, batch, on_loop)
+    try:
+        found = records.find(plain, from_offset - header.base_offset, _EARLIEST_DELTA)
+        highest = _EARLIEST_DELTA
+        while found is not None:
+            # The rest may be of both kinds, with offset deltas of their own and without.
+            end, count, _, time_delta, _, more = records.cut(plain, found[0], found[1], len(plain))
+            highest = max(highest, time_delta)
+            found = (end, found[1] + count, 0, 0) if more else None
+    except Malformed as error:
+        raise CorruptBatch(f"batch at offset {header.base_offset}: {error}") from None
+    if highest == _EARLIEST_DELTA:
+        return None
+    return record_at(data, header.base_timestamp + highest, from_offset, on_loop)
 
 
-def readable(data: bytes, accept: frozenset[int], seed: int, max_bytes: int) -> tuple[bytes, int | None]:
-    """The slice with what the reader does not accept decompressed, offsets kept; `seed` is the partition's for header
-    checksums. At most `max_bytes`, but at least one batch: (data, next offset if the slice was cut short).
+def written_ms(data: bytes, offset: int, on_loop: OnLoop | None = None) -> int:
+    """The timestamp of the first record at or after `offset` in a stored batch; of the latest one if finding it is too
+    much for the loop. Raises CorruptBatch, ApiError."""
+    batch = _batch(data, 0)
+    header = batch.header
+    try:
+        found = _find(data, batch, offset, _EARLIEST_DELTA, on_loop)
+    except Heavy:
+        found = None
+    return header.max_timestamp if found is None else header.base_timestamp + found[3]
+
+
+def readable(
+    data: bytes, reader: Reader, seed: int, offset: int, log_start: int, on_loop: OnLoop | None = None
+) -> tuple[bytes, int | None]:
+    """The slice as its reader can take it, offsets kept: what it knows no codec for is decompressed, in parts where the
+    whole is too much at once, and records below the log start are left out. `seed` is the partition's for header
+    checksums, `offset` what was asked for. (data, next offset if that is not the one of the slice).
+
+    Raises UNSUPPORTED_COMPRESSION_TYPE for a record that the reader can never take, CorruptBatch, ApiError, Heavy.
     """
-    if accept >= EVERY_CODEC:
-        return data, None
-    parts: list[bytes] = []
-    size = at = 0
-    changed = False
+    at = 0
+    parts: list[bytes] | None = None  # None: all up to `at` is as it was
+    size = 0
     while at < len(data):
         batch = _batch(data, at)
-        if batch.header.codec == Codec.CODEC_NONE or batch.header.codec in accept:
-            pieces = [data[batch.start : batch.end]] if changed else []
-            grown = batch.end - batch.start
-        else:
-            if not changed:
-                parts, changed = [data[:at]], True
-            plain = _plain(data, batch)
-            attributes = batch.header.attributes & ~ATTR_CODEC_MASK
-            pieces = encode_batch(batch.header._replace(attributes=attributes, payload_crc=crc32c(plain)), seed, plain)
-            grown = sum(map(len, pieces))
-        if size and size + grown > max_bytes:
-            return (b"".join(parts) if changed else data[:at]), batch.header.base_offset
+        header = batch.header
+        known = header.codec == Codec.CODEC_NONE or header.codec in reader.accept
+        if known and header.base_offset >= log_start:
+            length = batch.end - batch.start
+            if parts is not None:
+                if size + length > reader.max_bytes and (size or not reader.min_one):
+                    return b"".join(parts), header.base_offset
+                parts.append(data[batch.start : batch.end])
+            size += length
+            at = batch.end
+            if parts is None and reader.accept >= EVERY_CODEC:
+                break  # only the first one can lie below the log start
+            continue
+        if parts is None:
+            parts = [data[:at]]
+        room = reader.max_bytes - size
+        must = reader.min_one and not size
+        pieces, next_offset = _part(data, batch, reader, seed, max(offset, log_start), room, must, on_loop)
         parts += pieces
-        size += grown
+        size += sum(map(len, pieces))
+        if next_offset != header.next_offset:
+            return b"".join(parts), next_offset
         at = batch.end
-    return (b"".join(parts) if changed else data), None
+    return (data if parts is None else b"".join(parts)), None
 
 
-def _offset(header: BatchHeader, place: int, delta: int | None) -> int:
-    return header.base_offset + (place if delta is None else delta)
+def _part(
+    data: bytes,
+    batch: BatchAt,
+    reader: Reader,
+    seed: int,
+    from_offset: int,
+    room: int,
+    must: bool,
+    on_loop: OnLoop | None,
+) -> tuple[list[bytes], int]:
+    """As much of a batch from an offset on as there is room for, decompressed: (buffers, next offset).
+
+    Records keep their offsets without being touched: those that have an offset delta of their own stay below the old
+    base, the others are in order, so the number of the first one moves the base. A part holds one kind only.
+    """
+    header = batch.header
+    room -= HEADER_BYTES + _PREFIX_BYTES_MAX
+    if room < 0 and not must:
+        return [], max(header.base_offset, from_offset)
+    plain = _plain(data, batch, on_loop)
+    if from_offset <= header.base_offset and len(plain) <= room:
+        return _encoded(header, seed, plain), header.next_offset
+    try:
+        found = records.find(plain, from_offset - header.base_offset, _EARLIEST_DELTA)
+        if found is None:
+            return [], header.next_offset
+        start, place, first, _ = found
+        end, count, last, highest, given, more = records.cut(plain, start, place, room)
+    except Malformed as error:
+        raise _unreadable(header, reader, str(error)) from None
+    if end - start > max(room, 0) and count:
+        if not must:
+            return [], max(header.base_offset + first, from_offset)
+        if end - start > reader.record_max_bytes:
+            raise _unreadable(
+                header,
+                reader,
+                f"the record at offset {header.base_offset + first} has {end - start} bytes then, this reader takes "
+                f"{reader.record_max_bytes}",
+            )
+    moved = 0 if given else place
+    last_delta = last if more else header.last_offset_delta
+    by_record = not header.attributes & ATTR_LOG_APPEND_TIME
+    part = header._replace(
+        base_offset=header.base_offset + moved,
+        record_count=count,
+        last_offset_delta=last_delta - moved,
+        max_timestamp=header.base_timestamp + highest if by_record else header.max_timestamp,
+        base_sequence=(header.base_sequence + moved) & 0x7FFFFFFF,
+    )
+    return _encoded(part, seed, plain[start:end]), header.base_offset + last_delta + 1
+
+
+def _encoded(header: BatchHeader, seed: int, plain: Plain) -> list[bytes]:
+    plain = bytes(plain)
+    attributes = header.attributes & ~ATTR_CODEC_MASK
+    return encode_batch(header._replace(attributes=attributes, payload_crc=crc32c(plain)), seed, plain)
+
+
+def _unreadable(header: BatchHeader, reader: Reader, why: str) -> ApiError:
+    codec = codecs.NAMES[header.codec]  # type: ignore[index]
+    return ApiError(
+        pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE,
+        f"the batch at offsets {header.base_offset} to {header.last_offset} cannot be given to a reader without its "
+        f"codec, {codec}: {why}. Name {codec} in accept, or raise max_bytes",
+    )
+
+
+def _find(
+    data: bytes, batch: BatchAt, from_offset: int, earliest: int, on_loop: OnLoop | None
+) -> tuple[int, int, int, int] | None:
+    try:
+        return records.find(_plain(data, batch, on_loop), from_offset - batch.header.base_offset, earliest)
+    except Malformed as error:
+        raise CorruptBatch(f"batch at offset {batch.header.base_offset}: {error}") from None
 
 
 def _batch(data: bytes, at: int) -> BatchAt:
@@ -76,7 +221,11 @@ def _batch(data: bytes, at: int) -> BatchAt:
     return batch
 
 
-def _plain(data: bytes, batch: BatchAt) -> bytes:
+def _plain(data: bytes, batch: BatchAt, on_loop: OnLoop | None) -> Plain:
     _, payload = batch.payload(data)
+    if on_loop is not None:
+        on_loop.walked(batch.header.record_count)
     codec = batch.header.codec
-    return bytes(payload) if codec == Codec.CODEC_NONE else bytes(codecs.decompress(codec, payload))
+    if codec == Codec.CODEC_NONE:
+        return payload
+    return codecs.decompress(codec, payload) if on_loop is None else on_loop.unfold(codec, payload)

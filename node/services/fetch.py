@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from node import limits
 from node.broker.broker import Broker
+from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
+from node.broker.lookup import Reader
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
@@ -296,6 +298,7 @@ class Fetcher:
     ) -> Found:
         """One pass over the positions this node leads, starting at another one each time so that none starves."""
         found = Found()
+        on_loop = OnLoop()
         count = len(local)
         for step in range(count):
             if step % limits.AT_ONCE == limits.AT_ONCE - 1:
@@ -303,20 +306,14 @@ class Fetcher:
             topic, want = local[(turn + step) % count]
             left = terms.max_bytes - found.data_bytes
             epoch = want.current_leader_epoch if want.HasField("current_leader_epoch") else None
-            known = want.offset >= 0
             try:
-                read = self._broker.read(
-                    topic.topic_id,
-                    want.partition,
-                    want.offset if known else self._named_offset(topic, want, epoch),
+                reader = Reader(
+                    terms.accept,
                     max(0, min(want.max_bytes or PARTITION_MAX_BYTES, left)),
+                    max(terms.max_bytes, MAX_BYTES),
                     min_one=found.data_bytes == 0,
-                    accept=terms.accept,
-                    current_leader_epoch=epoch,
-                    last_fetched_epoch=want.last_fetched_epoch
-                    if known and want.HasField("last_fetched_epoch")
-                    else None,
                 )
+                read = await self._read(topic, want, epoch, reader, on_loop)
             except ApiError as error:
                 found.add(self._failed(want, error, topic))
             except Exception as error:
@@ -325,11 +322,31 @@ class Fetcher:
                 found.add(_result(topic, want, read))
         return found
 
+    async def _read(
+        self, topic: Topic, want: data_pb2.FetchPartition, epoch: int | None, reader: Reader, on_loop: OnLoop
+    ) -> ReadResult:
+        known = want.offset >= 0
+        offset = want.offset if known else self._named_offset(topic, want, epoch)
+        fetched = want.last_fetched_epoch if known and want.HasField("last_fetched_epoch") else None
+        place = (topic.topic_id, want.partition, offset)
+        try:
+            return self._broker.read(
+                *place,
+                reader.max_bytes,
+                min_one=reader.min_one,
+                reader=reader,
+                current_leader_epoch=epoch,
+                last_fetched_epoch=fetched,
+                on_loop=on_loop,
+            )
+        except Heavy:
+            return await self._broker.read_heavy(
+                *place, reader=reader, current_leader_epoch=epoch, last_fetched_epoch=fetched
+            )
+
     def _named_offset(self, topic: Topic, want: data_pb2.FetchPartition, epoch: int | None) -> int:
         """The earliest or latest offset now."""
-        offset, _, _ = self._broker.list_offset(topic.topic_id, want.partition, want.offset, epoch)
-        assert offset is not None, "only a time may have no offset"
-        return offset
+        return self._broker.list_offset(topic.topic_id, want.partition, want.offset, epoch)[0]
 
     def _failed(self, want: data_pb2.FetchPartition, error: ApiError, topic: Topic | None = None) -> Move:
         """A refusal; of a partition led here with its bounds, which a reader out of range must know."""

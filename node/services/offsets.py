@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from node import limits
 from node.broker import refusals
-from node.broker.broker import Broker
+from node.broker.broker import EARLIEST, LATEST, Broker
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
@@ -65,9 +65,14 @@ class Offsets:
                     f"timestamp_ms {want.timestamp_ms} is neither -1 (latest), -2 (earliest), -3 (largest timestamp) "
                     "nor a time",
                 )
-            offset, timestamp_ms, epoch = self._broker.list_offset(
-                topic.topic_id, number, want.timestamp_ms, _epoch(want)
-            )
+            offset: int | None
+            timestamp_ms: int | None = None
+            if want.timestamp_ms in (LATEST, EARLIEST):
+                offset, epoch = self._broker.list_offset(topic.topic_id, number, want.timestamp_ms, _epoch(want))
+            else:
+                offset, timestamp_ms, epoch = await self._broker.offset_for_time(
+                    topic.topic_id, number, want.timestamp_ms, _epoch(want)
+                )
             return data_pb2.ListOffsetsResult(
                 topic=topic.name,
                 topic_id=topic.topic_id,
@@ -176,10 +181,8 @@ class Offsets:
 
     def _checked_start(self, topic: Topic, number: int, before: int) -> int:
         """Where the log would start after the deletion. Raises as that would."""
-        end, _, _ = self._broker.list_offset(topic.topic_id, number, -1, None)
-        start, _, _ = self._broker.list_offset(topic.topic_id, number, -2, None)
-        assert end is not None, "only a time may have no offset"
-        assert start is not None, "only a time may have no offset"
+        end, _ = self._broker.list_offset(topic.topic_id, number, -1, None)
+        start, _ = self._broker.list_offset(topic.topic_id, number, -2, None)
         wanted = end if before == -1 else before
         if not 0 <= wanted <= end:
             raise refusals.out_of_range(f"{topic.name}-{number}", before, start, end)

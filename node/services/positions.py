@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from node.broker import lookup
 from node.broker.broker import Broker
+from node.broker.door import OnLoop
 from node.metadata.image import NO_LEADER
 from node.services.faults import Context
 from node.services.peers import Peers
@@ -120,4 +121,4 @@ class Positions:
         if header.attributes & ATTR_LOG_APPEND_TIME or header.max_timestamp - header.base_timestamp <= EXACT_MS:
             return Facts(log_start, mark, header.base_timestamp)
         data = partition.read(start, 1, min_one=True, current_leader_epoch=None, last_fetched_epoch=None).data
-        return Facts(log_start, mark, lookup.written_ms(data, start))
+        return Facts(log_start, mark, lookup.written_ms(data, start, OnLoop()))

@@ -12,7 +12,7 @@ from typing import Final
 
 from node import limits
 from node.broker.broker import Broker
-from node.broker.door import InvalidRecords
+from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
 from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
@@ -33,6 +33,10 @@ BATCH_BYTES: Final = 512 * 1024
 ACKS_NONE: Final = 0
 ACKS_LEADER: Final = 1
 ACKS_ALL: Final = -1
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 SizedRequest = tuple[ProduceRequestView, int]
@@ -130,21 +134,57 @@ class Producer:
                 request, ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timeout_ms {request.timeout_ms} is negative")
             )
             return
-        count = len(request.request.partitions)
-        if count <= limits.AT_ONCE and request.size_bytes <= limits.AT_ONCE_BYTES:
-            self._start(request, range(count), forward, order)
-            return
-        at_once = max(1, min(limits.AT_ONCE, limits.AT_ONCE_BYTES * count // request.size_bytes))
-        for first in range(0, count, at_once):
-            self._start(request, range(first, min(first + at_once, count)), forward, order)
-            await asyncio.sleep(0)
+        count, done = len(request.request.partitions), 0
+        at_once = max(1, min(limits.AT_ONCE, limits.AT_ONCE_BYTES * count // max(request.size_bytes, 1)))
+        on_loop = OnLoop()
+        while True:
+            stop = min(done + at_once, count)
+            done = self._start(request, range(done, stop), forward, order, on_loop)
+            if done == count:
+                return
+            if done == stop:
+                await asyncio.sleep(0)
+            else:
+                await self._start_heavy(request, done, forward, order, on_loop)
+                done += 1
 
-    def _start(self, request: Producing, indexes: range, forward: Forward | None, order: Order | None) -> None:
+    async def _start_heavy(
+        self, request: Producing, index: int, forward: Forward | None, order: Order | None, on_loop: OnLoop
+    ) -> None:
+        """A batch that is looked at in a thread. Those behind it wait, so that their order stays that of the log."""
+        part = request.request.partitions[index]
+        admitted: Admitted | None = None
+        while self._start(request, range(index, index + 1), forward, order, on_loop, admitted) == index:
+            try:
+                topic, _ = self._view.partition(part.topic, part.topic_id, part.partition)
+                admitted = await self._broker.admit(topic.topic_id, part.partition, part.batch, wall_ms())
+            except ApiError as error:
+                self._metrics.refused("Produce", error.code)
+                request.fail(index, error)
+                return
+            except Exception as error:
+                request.fail(index, unexpected("Produce", error))
+                return
+
+    def _start(
+        self,
+        request: Producing,
+        indexes: range,
+        forward: Forward | None,
+        order: Order | None,
+        on_loop: OnLoop,
+        admitted: Admitted | None = None,
+    ) -> int:
+        """Works off batches up to the first one that is too heavy for the loop; returns which comes next."""
+        next_index = indexes.stop
         batches = request.request.partitions
         elsewhere: dict[int, list[int]] = {}
         for index in indexes:
             try:
-                leader = self._append(request, index, batches[index], order)
+                leader = self._append(request, index, batches[index], order, on_loop, admitted)
+            except Heavy:
+                next_index = index
+                break
             except ApiError as error:
                 self._metrics.refused("Produce", error.code)
                 request.fail(index, error)
@@ -162,6 +202,7 @@ class Producer:
                 part = batches[index]
                 topic, partition = self._view.partition(part.topic, part.topic_id, part.partition)
                 request.fail(index, self._view.not_leader(topic, partition))
+        return next_index
 
     def refused(self, rpc: str, error: ApiError) -> None:
         """Counts a refusal that was made before a batch was."""
@@ -171,7 +212,15 @@ class Producer:
         for index in range(len(request.results)):
             request.fail(index, error)
 
-    def _append(self, request: Producing, index: int, part: ProducePartitionView, order: Order | None) -> int:
+    def _append(
+        self,
+        request: Producing,
+        index: int,
+        part: ProducePartitionView,
+        order: Order | None,
+        on_loop: OnLoop,
+        admitted: Admitted | None,
+    ) -> int:
         """Appends one batch if this node leads its partition; returns who leads."""
         view = self._view
         topic, partition = view.partition(part.topic, part.topic_id, part.partition)
@@ -193,7 +242,9 @@ class Producer:
             part.batch,
             acks=request.acks,
             current_leader_epoch=part.current_leader_epoch if part.HasField("current_leader_epoch") else None,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=wall_ms(),
+            on_loop=on_loop,
+            admitted=admitted,
         )
         self._metrics.produced_bytes.inc(appended.size_bytes)
         if request.acks == ACKS_ALL:

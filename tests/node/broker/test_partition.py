@@ -78,6 +78,16 @@ def read(partition: Partition, offset: int, **fields: Any) -> Any:
     return partition.read(offset, 2**20, **arguments)
 
 
+def for_time(partition: Partition, timestamp_ms: int) -> Any:
+    search = partition.offset_for_time(timestamp_ms)
+    try:
+        look = next(search)
+        while True:
+            look = search.send(look())
+    except StopIteration as end:
+        return end.value
+
+
 def refused(call: Any) -> ApiError:
     with pytest.raises(ApiError) as refusal:
         call()
@@ -512,18 +522,38 @@ class TestLookUp:
         partition.append(made, acks=1, current_leader_epoch=None, now_ms=NOW_MS)
         append(partition, b"c", base_timestamp=NOW_MS + 20, max_timestamp=NOW_MS + 20)
         fetched(partition, 2)
-        assert partition.offset_for_time(0) == (0, NOW_MS)
-        assert partition.offset_for_time(NOW_MS + 1) == (1, NOW_MS + 10)
-        assert partition.offset_for_time(NOW_MS + 11) == (None, None), "the third record is not committed"
+        assert for_time(partition, 0) == (0, NOW_MS)
+        assert for_time(partition, NOW_MS + 1) == (1, NOW_MS + 10)
+        assert for_time(partition, NOW_MS + 11) == (None, None), "the third record is not committed"
         fetched(partition, 3)
-        assert partition.offset_for_time(NOW_MS + 11) == (2, NOW_MS + 20)
-        assert partition.offset_for_time(-3) == (2, NOW_MS + 20)
-        assert partition.offset_for_time(NOW_MS + 21) == (None, None)
+        assert for_time(partition, NOW_MS + 11) == (2, NOW_MS + 20)
+        assert for_time(partition, -3) == (2, NOW_MS + 20)
+        assert for_time(partition, NOW_MS + 21) == (None, None)
+
+    def test_what_lies_below_the_log_start_is_never_found(self, partition: Partition) -> None:
+        lead(partition)
+        for deltas in ((900, 5, 7), (3, 800, 1), (4, 4)):
+            payload = Records(records=[Record(value=b"v", timestamp_delta=d) for d in deltas]).SerializeToString()
+            sent = RecordBatchView(records=payload, base_timestamp=NOW_MS)
+            partition.append(sent, acks=1, current_leader_epoch=None, now_ms=NOW_MS)
+        fetched(partition, 8)
+        found = {}
+        for log_start in range(9):
+            partition.delete_records(log_start)
+            found[log_start] = [for_time(partition, NOW_MS + at) for at in (0, 6, 10, 850)] + [for_time(partition, -3)]
+        times = [NOW_MS + delta for delta in (900, 5, 7, 3, 800, 1, 4, 4)]
+        for log_start, answers in found.items():
+            left = list(enumerate(times))[log_start:]
+            wanted: list[Any] = [
+                next(((o, t) for o, t in left if t >= NOW_MS + at), (None, None)) for at in (0, 6, 10, 850)
+            ]
+            wanted.append(next(((o, t) for o, t in left if t == max(times[log_start:])), (None, None)))
+            assert answers == wanted, log_start
 
     def test_of_an_empty_log_finds_nothing(self, partition: Partition) -> None:
         lead(partition)
-        assert partition.offset_for_time(-3) == (None, None)
-        assert partition.offset_for_time(5) == (None, None)
+        assert for_time(partition, -3) == (None, None)
+        assert for_time(partition, 5) == (None, None)
 
     @pytest.mark.parametrize("codec", [Codec.CODEC_GZIP, Codec.CODEC_SNAPPY, Codec.CODEC_LZ4, Codec.CODEC_ZSTD])
     def test_a_reader_without_codecs_gets_plain_records_at_the_same_offsets(
@@ -541,8 +571,11 @@ class TestLookUp:
         append(partition, b"last")
         fetched(partition, 4)
         stored = read(partition, 0).data
-        assert lookup.readable(stored, frozenset({codec}), crc_seed(TOPIC, 0), 2**20) == (stored, None)
-        plain, cut = lookup.readable(stored, frozenset(), crc_seed(TOPIC, 0), 2**20)
+        assert lookup.readable(stored, lookup.Reader(frozenset({codec}), 2**20), crc_seed(TOPIC, 0), 0, 0) == (
+            stored,
+            None,
+        )
+        plain, cut = lookup.readable(stored, lookup.Reader(frozenset(), 2**20), crc_seed(TOPIC, 0), 0, 0)
         assert cut is None
         batches = Segment.FromString(plain).batches
         assert [b.base_offset for b in batches] == [0, 1, 3]
@@ -554,7 +587,7 @@ class TestLookUp:
         copy.append_as_follower(plain, now_ms=NOW_MS)
         assert copy.log_end_offset == 4, "both checksums of every batch are right"
         copy.close()
-        first, cut = lookup.readable(stored, frozenset(), crc_seed(TOPIC, 0), 200)
+        first, cut = lookup.readable(stored, lookup.Reader(frozenset(), 120), crc_seed(TOPIC, 0), 0, 0)
         assert (cut, len(Segment.FromString(first).batches)) == (1, 1), "a slice that grows too much is cut short"
 
 
