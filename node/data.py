@@ -172,6 +172,7 @@ class DataPlane:
             metrics=metrics,
             records_max_bytes=settings.socket_request_max_bytes,
             slack=2 if forwarded else 1,
+            admits=None if forwarded else view.admits,
         )
         producer = Producer(broker, view, metrics)
         in_flight = self._in_flight

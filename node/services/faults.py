@@ -50,6 +50,24 @@ async def abort(context: Context, error: ApiError) -> NoReturn:
     raise AssertionError("abort does not return")
 
 
+def refusal_in(error: grpc.aio.AioRpcError) -> ApiError | None:
+    """What `abort` made a status of, at another node; None where the status is gRPC's own."""
+    status = rpc_status.from_call(error)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details if status is not None else ():
+        detail.Unpack(info)
+        detail.Unpack(retry)
+    if info.domain != DOMAIN:
+        return None
+    code = int(info.metadata["code"])
+    return ApiError(
+        code,
+        (error.details() or "").removeprefix(f"{info.reason}: "),
+        retry_after_ms=retry.retry_delay.ToMilliseconds(),
+        retriable_override=info.metadata["retriable"] == "true",
+    )
+
+
 def unexpected(where: str, error: Exception) -> ApiError:
     """A bug of ours, as a client may see it: the details go to the node's log. A broken invariant ends the node."""
     stop_if_broken(error)

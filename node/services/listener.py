@@ -82,17 +82,20 @@ def add_service(
     *,
     records_max_bytes: int = 32 * limits.MIB,
     slack: int = 1,
+    admits: Callable[[faults.Context], None] | None = None,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
-    be a few bytes larger than it was at the door."""
+    be a few bytes larger than it was at the door. `admits` raises ApiError for a call that is not for this node."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
         if handler is None:
             raise ValueError(f"{service.full_name}.{method.name} has no handler")
+        if admits is not None:
+            handler = _admitted(handler, admits)
         parse = (requests or {}).get(method.name) or _class_of(method.input_type).FromString
         allowed = limits_of(method, records_max_bytes)
         allowed = replace(allowed, max_bytes=slack * allowed.max_bytes)
@@ -131,6 +134,16 @@ def _bind(
         request_deserializer=_tolerant(deserialize, method.input_type.full_name),
         response_serializer=serialize,
     )
+
+
+def _admitted(
+    handler: Callable[..., Awaitable[Any]], admits: Callable[[faults.Context], None]
+) -> Callable[..., Awaitable[Any]]:
+    async def call(*arguments: Any) -> Any:
+        admits(arguments[-1])
+        return await handler(*arguments)
+
+    return call
 
 
 def _tolerant(deserialize: Deserializer, name: str) -> Deserializer:

@@ -13,6 +13,7 @@ import structlog
 
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metadata.image import Delta
+from node.services.faults import refusal_in
 from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -96,7 +97,10 @@ class Peers:
 
 
 def fault_of(error: grpc.aio.AioRpcError, node_id: int) -> ApiError:
-    """What a failed forwarded call means for the client."""
+    """What a failed forwarded call means for the client: what the leader said, where it is the leader who says so."""
+    said = refusal_in(error)
+    if said is not None:
+        return said
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ApiError(pb.ERROR_CODE_REQUEST_TIMED_OUT, f"the leader, node {node_id}, did not answer in time")
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:

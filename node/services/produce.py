@@ -368,21 +368,17 @@ class UnaryProduce:
             for result in results:
                 result.error.CopyFrom(error.to_proto())
             return data_pb2.SendResponse(results=results if acks != ACKS_NONE else [])
+        many = len(results) > limits.AT_ONCE
+        await _turn(many)
         placed = place(topic, request.records, results, random.randrange(len(topic.partitions)))
+        await _turn(many)
         batches = [(number, chunk) for number, indexes in placed.items() for chunk in split(request.records, indexes)]
-        produce = ProduceRequestView(
-            acks=acks,
-            timeout_ms=request.timeout_ms,
-            client_id=request.client_id,
-            partitions=[
-                ProducePartitionView(
-                    topic_id=topic.topic_id,
-                    partition=number,
-                    batch=batch_of([request.records[index] for index in chunk]),
-                )
-                for number, chunk in batches
-            ],
-        )
+        produce = ProduceRequestView(acks=acks, timeout_ms=request.timeout_ms, client_id=request.client_id)
+        for number, chunk in batches:
+            await _turn(many)
+            batch = batch_of([request.records[index] for index in chunk])
+            produce.partitions.add(topic_id=topic.topic_id, partition=number).batch.MergeFrom(batch)
+        await _turn(many)
         size_bytes = produce.ByteSize()
         self._in_flight.check(COPIES * size_bytes)
         self._in_flight.take(COPIES * size_bytes)
@@ -394,13 +390,21 @@ class UnaryProduce:
             return data_pb2.SendResponse()
         for (number, chunk), outcome in zip(batches, running.results, strict=True):
             assert outcome is not None
+            await _turn(many)
             for place_in_batch, index in enumerate(chunk):
                 results[index].partition = number
                 if outcome.HasField("error"):
                     results[index].error.CopyFrom(outcome.error)
                 elif outcome.base_offset >= 0:
                     results[index].offset = outcome.base_offset + place_in_batch
+        await _turn(many)
         return data_pb2.SendResponse(results=results)
+
+
+async def _turn(many: bool) -> None:
+    """Between two parts of a call of many records, each of which is some milliseconds."""
+    if many:
+        await asyncio.sleep(0)
 
 
 def fill(running: Producing, indexes: list[int], answer: data_pb2.ProduceResponse, leader: int) -> None:

@@ -504,8 +504,9 @@ class FetchRequest(_message.Message):
     min_bytes: _builtins.int
     """Answer as soon as this many bytes are there; 0 = 1."""
     max_bytes: _builtins.int
-    """Limit of the whole answer in bytes; 0 = 3 MiB, which fits what a client of gRPC takes by default. The first batch is
-    returned even where it is larger.
+    """Limit of the whole answer in bytes, whoever leads the partitions; 0 = 3 MiB, which fits what a client of gRPC takes by
+    default. The first batch is returned even where it is larger; with 0 only where it fits into 4 MiB: MESSAGE_TOO_LARGE
+    otherwise.
     """
     isolation_level: Global___IsolationLevel.ValueType
     """Which records of transactions to return."""
@@ -612,7 +613,9 @@ class FetchResponse(_message.Message):
     """How long the client should pause because of a quota, in milliseconds."""
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___FetchResult]:
-        """In no particular order; partitions without news may be left out of a stream's messages."""
+        """In no particular order; partitions without news may be left out of a stream's messages, and of any answer those for
+        which it has no room.
+        """
 
     @_builtins.property
     def error(self) -> _error_pb2.Error:

@@ -253,12 +253,13 @@ def _status(call: grpc.UnaryUnaryMultiCallable, rng: random.Random, size: int) -
         return error.code()
 
 
-def test_a_message_above_the_limit_is_refused_by_grpc(standing: LocalCluster, topic: str) -> None:
+def test_a_message_above_the_limit_is_refused_in_words(standing: LocalCluster, topic: str) -> None:
     part = data_pb2.ProducePartition(topic=topic, batch=big(33 * 2**20))
     with grpc.insecure_channel(standing[1].address(), options=[("grpc.max_send_message_length", -1)]) as channel:
         with pytest.raises(grpc.RpcError) as failed:
             data_stub(channel).Produce(data_pb2.ProduceRequest(partitions=[part]), timeout=10)
         assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "33554432 are allowed" in failed.value.details()
         fine = data_pb2.ProducePartition(topic=topic, batch=batch(b"x"))
         after = data_stub(channel).Produce(data_pb2.ProduceRequest(partitions=[fine]), timeout=10)
         assert not after.partitions[0].HasField("error")

@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from node.limits import CLIENT_STREAMS_MAX
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.cluster.absurd import Absurd
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.cluster
 
 MIB: Final = 2**20
 GROWTH_MAX_BYTES: Final = 300 * MIB
-STREAMS_MAX: Final = 4096
+STREAMS_MAX: Final = CLIENT_STREAMS_MAX
 PATIENCE_S: Final = 60
 FUZZ_CALLS: Final = int(os.environ.get("OTTLA_FUZZ_CALLS", "2000"))
 FUZZ_SEED: Final = int(os.environ.get("OTTLA_FUZZ_SEED", "20250101"))
@@ -116,21 +117,24 @@ def test_half_a_message_then_a_reset(standing: LocalCluster) -> None:
 
 @pytest.mark.parametrize("via", [1, 2, 3])
 def test_messages_that_are_too_large(standing: LocalCluster, topic: str, via: int) -> None:
-    """20 MB is a message like any other, with a record in it that the topic refuses; 40 MB gRPC does not let in."""
+    """20 MB is a message like any other, with a record in it that the topic refuses; 40 MB are refused in our words, 80
+    MB in gRPC's."""
     with grpc.insecure_channel(standing[via].address(), options=UNLIMITED) as channel:
         records = [data_pb2.SendRecord(value=b"x" * 20_000_000, partition=0), data_pb2.SendRecord(value=b"y")]
         results = data_stub(channel).Send(data_pb2.SendRequest(topic=topic, records=records), timeout=30).results
         assert results[0].error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
         assert not results[1].HasField("error"), results[1].error
 
-        part = data_pb2.ProducePartition(topic=topic, batch=batch(b"x" * 40_000_000))
-        request = data_pb2.ProduceRequest(partitions=[part])
-        with pytest.raises(grpc.RpcError) as unary:
-            data_stub(channel).Produce(request, timeout=30)
-        assert unary.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        with pytest.raises(grpc.RpcError) as stream:
-            list(data_stub(channel).ProduceStream(iter([request]), timeout=30))
-        assert stream.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for size, ours in ((40_000_000, True), (80_000_000, False)):
+            part = data_pb2.ProducePartition(topic=topic, batch=batch(b"x" * size))
+            request = data_pb2.ProduceRequest(partitions=[part])
+            with pytest.raises(grpc.RpcError) as unary:
+                data_stub(channel).Produce(request, timeout=30)
+            with pytest.raises(grpc.RpcError) as stream:
+                list(data_stub(channel).ProduceStream(iter([request]), timeout=30))
+            for refused in (unary.value, stream.value):
+                assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert refused.details().startswith("MESSAGE_TOO_LARGE") is ours
 
 
 async def test_streams_that_are_opened_and_left_alone(standing: LocalCluster) -> None:

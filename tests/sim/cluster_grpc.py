@@ -456,6 +456,13 @@ class ServerCall:
         self._over = False
         self._task: asyncio.Task[None] | None = None
         self._handler: Any = None
+        self._when_done: list[Callable[[Any], None]] = []
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._when_done.append(callback)
 
     def start(self, request: bytes | None) -> None:
         if self._over:
@@ -490,6 +497,8 @@ class ServerCall:
             self._end(Status(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}"))
         finally:
             self.server.calls.pop(self, None)
+            for callback in self._when_done:
+                callback(self)
 
     def _answer(self, data: bytes) -> None:
         call = self.call

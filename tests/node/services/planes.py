@@ -140,6 +140,9 @@ class Planes:
         change = records.PartitionChangeRecord(topic_id=topic_id, partition=number, leader=leader)
         self.change(records.MetadataRecord(partition_change=change), only=only)
 
+    def address(self, node_id: int) -> str:
+        return self._settings[node_id].listener("public")
+
     @contextlib.asynccontextmanager
     async def channel(self, node_id: int, listener: str = "public") -> AsyncIterator[grpc.aio.Channel]:
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]

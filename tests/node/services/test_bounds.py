@@ -1,0 +1,318 @@
+"""What one request may cost, and all together: budgets, waits, whose turn it is, and what refusals say."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from node import limits
+from node.services import fetch as fetching
+from node.services.in_flight import InFlight
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc
+from ottla.v1 import error_pb2 as pb
+from tests.node.services.planes import CLUSTER_ID, Planes
+from tests.node.services.test_data_service import batch, fetch, produce, values_of
+
+STOCK_BYTES = 4 * 2**20
+
+
+@pytest.fixture
+async def planes(tmp_path: Path) -> AsyncIterator[Planes]:
+    async with Planes(tmp_path) as made:
+        yield made
+
+
+def data_of(answer: data_pb2.FetchResponse) -> int:
+    return sum(stored.ByteSize() for part in answer.partitions for stored in part.batches)
+
+
+async def test_an_answer_over_several_leaders_has_one_budget_and_brings_everything_in_turn(planes: Planes) -> None:
+    """Each leader's part may overdraw by a batch; a stock client takes 4 MiB of the whole."""
+    planes.create_topic("t", [1, 2, 3], max_message_bytes=str(8 * 2**20))
+    for number in range(3):
+        for _ in range(2):
+            assert not (await produce(planes, number + 1, "t", number, b"x" * 1_900_000)).HasField("error")
+    offsets = dict.fromkeys(range(3), 0)
+    async with planes.channel(1) as channel:
+        for _ in range(12):
+            wanted = [data_pb2.FetchPartition(topic="t", partition=n, offset=at) for n, at in offsets.items()]
+            request = data_pb2.FetchRequest(partitions=wanted, max_wait_ms=0)
+            answer = await data_pb2_grpc.DataServiceStub(channel).Fetch(request, timeout=10)
+            assert answer.ByteSize() < STOCK_BYTES
+            offsets |= {part.partition: part.next_offset for part in answer.partitions}
+    assert offsets == dict.fromkeys(range(3), 2)
+
+
+async def test_a_batch_that_a_stock_client_cannot_take_is_an_error_of_its_partition(planes: Planes) -> None:
+    planes.create_topic("t", [1, 1], max_message_bytes=str(16 * 2**20))
+    assert not (await produce(planes, 1, "t", 0, b"x" * (8 * 2**20))).HasField("error")
+    assert not (await produce(planes, 1, "t", 1, b"small")).HasField("error")
+    for via in (1, 2):
+        refused = (await fetch(planes, via, "t", 0, max_wait_ms=0)).partitions[0]
+        assert refused.error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
+        assert "8388" in refused.error.message
+        assert "max_bytes" in refused.error.message
+        assert values_of((await fetch(planes, via, "t", 1, max_wait_ms=0)).partitions[0]) == [b"small"]
+        taken = (await fetch(planes, via, "t", 0, max_wait_ms=0, max_bytes=1)).partitions[0]
+        assert len(values_of(taken)[0]) == 8 * 2**20
+
+
+async def test_two_readers_in_step_both_see_every_partition(planes: Planes) -> None:
+    planes.create_topic("t", [1, 1])
+    for number in range(2):
+        await produce(planes, 1, "t", number, b"x" * 1000)
+    seen: list[set[int]] = [set(), set()]
+    for _ in range(40):
+        for reader in seen:
+            answer = await fetch(planes, 1, "t", 0, 1, max_wait_ms=0, max_bytes=500)
+            reader |= {part.partition for part in answer.partitions if part.batches}
+    assert seen == [{0, 1}, {0, 1}]
+
+
+@pytest.mark.parametrize("leaders", [[1], [1, 3]])
+async def test_min_bytes_through_another_node_is_waited_for_and_not_asked_for_all_the_time(
+    planes: Planes, leaders: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes.create_topic("t", leaders)
+    for number, leader in enumerate(leaders):
+        await produce(planes, leader, "t", number, b"x")
+    hops: list[int] = []
+    ask = fetching.Fetcher._ask
+
+    async def counted(self: Any, leader: int, wanted: Any, terms: Any) -> Any:
+        hops.append(leader)
+        return await ask(self, leader, wanted, terms)
+
+    monkeypatch.setattr(fetching.Fetcher, "_ask", counted)
+    began = time.monotonic()
+    answer = await fetch(planes, 2, "t", *range(len(leaders)), min_bytes=100_000, max_wait_ms=600)
+    assert time.monotonic() - began > 0.5
+    assert [values_of(part) for part in answer.partitions] == [[b"x"]] * len(leaders)
+    assert len(hops) <= 3 * len(leaders)
+    waiting = asyncio.ensure_future(
+        fetch(planes, 2, "t", *range(len(leaders)), min_bytes=100_000, max_wait_ms=20_000, max_bytes=2**20)
+    )
+    await asyncio.sleep(0.1)
+    await produce(planes, 1, "t", 0, b"y" * 120_000)
+    assert data_of(await asyncio.wait_for(waiting, 5)) > 100_000
+
+
+async def test_out_of_range_says_what_there_is(planes: Planes) -> None:
+    planes.create_topic("t", [1])
+    await produce(planes, 1, "t", 0, b"a", b"b", b"c")
+    async with planes.channel(1) as channel:
+        part = admin_pb2.DeleteRecordsPartition(partition=data_pb2.TopicPartition(topic="t"), before_offset=1)
+        admin = admin_pb2_grpc.AdminServiceStub(channel)
+        tried = await admin.DeleteRecords(admin_pb2.DeleteRecordsRequest(partitions=[part], validate_only=True))
+        assert tried.partitions[0].low_watermark == 1
+        assert (await fetch(planes, 1, "t", 0, max_wait_ms=0)).partitions[0].log_start_offset == 0
+        await admin.DeleteRecords(admin_pb2.DeleteRecordsRequest(partitions=[part]), timeout=10)
+    for via in (1, 2):
+        async with planes.channel(via) as channel:
+            stub = data_pb2_grpc.DataServiceStub(channel)
+            wanted = data_pb2.FetchPartition(topic="t", offset=7)
+            answer = await stub.Fetch(data_pb2.FetchRequest(partitions=[wanted]), timeout=5)
+            stream = stub.FetchStream()
+            await stream.write(data_pb2.FetchStreamRequest(add=[wanted], credit_bytes=1000))
+            for found in (answer.partitions[0], (await stream.read()).partitions[0]):
+                assert found.error.code == pb.ERROR_CODE_OFFSET_OUT_OF_RANGE
+                assert (found.log_start_offset, found.high_watermark) == (1, 3)
+
+
+async def test_records_of_a_compacted_topic_are_not_deleted_by_offset(planes: Planes) -> None:
+    planes.create_topic("c", [1], cleanup_policy="compact")
+    planes.create_topic("both", [1], cleanup_policy="compact,delete")
+    async with planes.channel(2) as channel:
+        request = admin_pb2.DeleteRecordsRequest(
+            partitions=[
+                admin_pb2.DeleteRecordsPartition(partition=data_pb2.TopicPartition(topic=name), before_offset=0)
+                for name in ("c", "both")
+            ]
+        )
+        answer = await admin_pb2_grpc.AdminServiceStub(channel).DeleteRecords(request, timeout=10)
+    assert [part.error.code for part in answer.partitions] == [pb.ERROR_CODE_POLICY_VIOLATION, 0]
+
+
+async def test_list_offsets_answers_when_the_topic_comes_about_and_no_later_than_asked(planes: Planes) -> None:
+    async with planes.channel(1) as channel:
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        wanted = data_pb2.ListOffsetsPartition(topic="later", timestamp_ms=-1)
+        request = data_pb2.ListOffsetsRequest(partitions=[wanted], timeout_ms=2**31 - 1)
+        waiting = asyncio.ensure_future(stub.ListOffsets(request, timeout=30))
+        await asyncio.sleep(0.3)
+        planes.create_topic("later", [1])
+        answer = await asyncio.wait_for(waiting, 5)
+        assert not answer.partitions[0].HasField("error")
+        request = data_pb2.ListOffsetsRequest(
+            partitions=[data_pb2.ListOffsetsPartition(topic="never", timestamp_ms=-1)], timeout_ms=100
+        )
+        began = time.monotonic()
+        answer = await stub.ListOffsets(request, timeout=30)
+    assert answer.partitions[0].error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
+    assert 0.05 < time.monotonic() - began < 3
+
+
+def test_waits_are_cut_to_a_minute() -> None:
+    assert limits.wait_ms(0, 5) == 5
+    assert limits.wait_ms(2**31 - 1, 5) == 60_000
+    with pytest.raises(ApiError, match="INVALID_REQUEST"):
+        limits.wait_ms(-1, 5)
+
+
+async def test_a_call_for_another_cluster_is_refused_with_both_ids(planes: Planes) -> None:
+    own, other = CLUSTER_ID.hex(), "f" * 32
+    async with planes.channel(1) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        await stub.GetVersion(cluster_pb2.GetVersionRequest(), metadata=(("ottla-cluster-id", own),))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.GetVersion(cluster_pb2.GetVersionRequest(), metadata=(("ottla-cluster-id", other),))
+        stream = data_pb2_grpc.DataServiceStub(channel).FetchStream(metadata=(("ottla-cluster-id", other),))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stream.read()
+    said = raised.value.details() or ""
+    assert said.startswith("INCONSISTENT_CLUSTER_ID")
+    assert own in said
+    assert other in said
+
+
+async def test_a_name_that_is_asked_for_a_thousand_times_is_answered_once(planes: Planes) -> None:
+    planes.create_topic("t", [1, 2, 3])
+    async with planes.channel(1) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        answer = await stub.GetMetadata(cluster_pb2.GetMetadataRequest(topics=["t", "nope"] * 2000))
+        everything = await stub.GetMetadata(cluster_pb2.GetMetadataRequest())
+        planes.create_topic("u", [1])
+        more = await stub.GetMetadata(cluster_pb2.GetMetadataRequest())
+    assert [topic.name for topic in answer.topics] == ["t", "nope"]
+    assert [part.leader_id for part in answer.topics[0].partitions] == [1, 2, 3]
+    assert everything.topics[0] == answer.topics[0]
+    assert [topic.name for topic in more.topics] == ["t", "u"]
+
+
+async def test_watchers_tick_and_hear_of_changes(planes: Planes) -> None:
+    async with planes.channel(1) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        streams = [stub.WatchMetadata(cluster_pb2.GetMetadataRequest(), timeout=20) for _ in range(20)]
+        for stream in streams:
+            assert (await stream.read()).metadata.node_id == 1
+        began = time.monotonic()
+        for stream in streams:
+            assert not (await stream.read()).HasField("metadata")
+        assert time.monotonic() - began < 2
+        topic_id = planes.create_topic("t", [1])
+        for stream in streams:
+            event = await stream.read()
+            while not event.HasField("metadata"):
+                event = await stream.read()
+            assert [topic.topic_id for topic in event.metadata.topics] == [topic_id]
+
+
+async def test_the_number_of_watchers_is_bounded(planes: Planes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WATCHERS_MAX", 2)
+    async with planes.channel(1) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        streams = [stub.WatchMetadata(cluster_pb2.GetMetadataRequest(), timeout=20) for _ in range(2)]
+        for stream in streams:
+            await stream.read()
+        with pytest.raises(grpc.aio.AioRpcError, match="THROTTLING_QUOTA_EXCEEDED"):
+            await stub.WatchMetadata(cluster_pb2.GetMetadataRequest(), timeout=20).read()
+        streams[0].cancel()
+        await asyncio.sleep(0.1)
+        await stub.WatchMetadata(cluster_pb2.GetMetadataRequest(), timeout=20).read()
+
+
+async def test_bytes_in_flight_have_one_budget(planes: Planes) -> None:
+    planes.create_topic("t", [1, 2])
+    used = planes[1]._in_flight
+    used.limit_bytes = 100_000
+    # One call always fits, whatever its size.
+    assert not (await produce(planes, 1, "t", 0, b"x" * 300_000)).HasField("error")
+    assert not (await produce(planes, 1, "t", 1, b"x" * 300_000)).HasField("error")
+    assert used.used_bytes == 0
+    used.take(60_000)
+    with pytest.raises(grpc.aio.AioRpcError, match="THROTTLING_QUOTA_EXCEEDED") as raised:
+        await produce(planes, 1, "t", 0, b"x" * 50_000)
+    assert "100000 are allowed" in (raised.value.details() or "")
+    assert not (await produce(planes, 1, "t", 0, b"x")).HasField("error")
+    used.take(50_000)
+    with pytest.raises(grpc.aio.AioRpcError, match="THROTTLING_QUOTA_EXCEEDED"):
+        await fetch(planes, 1, "t", 0, max_wait_ms=50)
+    async with planes.channel(1) as channel:
+        stream = data_pb2_grpc.DataServiceStub(channel).ProduceStream()
+        part = data_pb2.ProducePartition(topic="t", batch=batch(b"s"))
+        await stream.write(data_pb2.ProduceRequest(request_id=1, partitions=[part]))
+        answer = asyncio.ensure_future(stream.read())
+        await asyncio.sleep(0.1)
+        waited = not answer.done()
+        used.give(110_000)
+        assert (await asyncio.wait_for(answer, 5)).responses[0].request_id == 1
+        assert waited
+    assert (await fetch(planes, 1, "t", 0, max_wait_ms=50)).partitions[0].high_watermark > 0
+
+
+async def test_a_leaders_refusal_is_passed_on_as_it_said_it(planes: Planes) -> None:
+    planes.create_topic("t", [2])
+    planes[2]._in_flight.limit_bytes = 100_000
+    planes[2]._in_flight.take(60_000)
+    error = (await produce(planes, 1, "t", 0, b"x" * 60_000)).error
+    assert error.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED
+    assert error.retriable
+    assert error.retry_after_ms == limits.IN_FLIGHT_RETRY_MS
+    assert planes[1]._in_flight.used_bytes == 0
+
+
+async def test_room_is_waited_for() -> None:
+    budget = InFlight(10)
+    budget.take(11)
+    waiting = asyncio.ensure_future(budget.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not budget.fits(1)
+    budget.give(2)
+    await asyncio.wait_for(waiting, 1)
+
+
+@pytest.mark.parametrize("via", [1, 2])
+async def test_ten_thousand_items_leave_the_loop_its_turns(planes: Planes, via: int) -> None:
+    """Of each kind of read, and a request of as many batches that go nowhere."""
+    planes.create_topic("t", [1])
+    await produce(planes, 1, "t", 0, b"x")
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.to_thread(ask_for_ten_thousand, planes, via)
+    watching.cancel()
+    assert longest < 0.2
+
+
+def ask_for_ten_thousand(planes: Planes, via: int) -> None:
+    """From another thread, whose own work is not the loop's."""
+    n = limits.ITEMS_MAX
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(planes.address(via), options=options) as channel:
+        data, cluster = data_pb2_grpc.DataServiceStub(channel), cluster_pb2_grpc.ClusterServiceStub(channel)
+        wanted = [data_pb2.FetchPartition(topic="t")] * n
+        answer = data.Fetch(data_pb2.FetchRequest(partitions=wanted, max_wait_ms=0), timeout=60)
+        assert answer.ByteSize() < STOCK_BYTES
+        looked_up = [data_pb2.ListOffsetsPartition(topic="t", timestamp_ms=0)] * n
+        found = data.ListOffsets(data_pb2.ListOffsetsRequest(partitions=looked_up), timeout=60)
+        assert len(found.partitions) == n
+        names = [f"none{i}" for i in range(n)]
+        assert len(cluster.GetMetadata(cluster_pb2.GetMetadataRequest(topics=names), timeout=60).topics) == n
+        parts = [data_pb2.ProducePartition(topic="none")] * n
+        assert len(data.Produce(data_pb2.ProduceRequest(partitions=parts), timeout=60).partitions) == n
+        records = [data_pb2.SendRecord(value=b"v", partition=0)] * n
+        sent = data.Send(data_pb2.SendRequest(topic="t", records=records), timeout=60).results
+        assert [result.offset for result in sent] == list(range(1, n + 1))
