@@ -130,7 +130,7 @@ class DataPlane:
             random.Random(),
         )
         self._positions = Positions(self.broker, self.view, self._peers)
-        self._lags = GroupLags(self._groups, self.view, self._positions)
+        self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
         self._controller = ControllerClient(self.view.controller_address)
         self._servers: list[grpc.aio.Server] = []
         self._health: Any = None

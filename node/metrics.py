@@ -53,6 +53,11 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_LinesLost())
+        self.groups_unlisted = Gauge(
+            "ottla_group_lag_unlisted_groups",
+            "Groups coordinated here whose lag is not among these metrics, for there are too many: ask DescribeGroups.",
+            registry=self.registry,
+        )
         self.loop_lag_seconds = Histogram(
             "ottla_event_loop_lag_seconds",
             "How late a timer of the loop fires.",

@@ -4,7 +4,7 @@ The coordinator has the positions, the partitions' leaders have the ends and the
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from node.groups.assign import TopicPartition
@@ -15,6 +15,9 @@ from node.services.view import ClusterView
 
 KEPT_S: Final = 0.5
 """Scrapes within this time share one look."""
+LISTED_MAX: Final = 2_000
+"""Partitions of groups in the metrics of a node. Groups with members come first, then the others by id, each as a
+whole; those that do not fit are counted."""
 
 
 class Lag(NamedTuple):
@@ -37,10 +40,13 @@ class LagSample(NamedTuple):
 class GroupLags:
     """Looks up the lag of the groups that this node coordinates."""
 
-    def __init__(self, shell: GroupShell, view: ClusterView, positions: Positions) -> None:
+    def __init__(
+        self, shell: GroupShell, view: ClusterView, positions: Positions, on_unlisted: Callable[[int], None]
+    ) -> None:
         self._shell = shell
         self._view = view
         self._positions = positions
+        self._on_unlisted = on_unlisted
         self._kept: tuple[LagSample, ...] = ()
         self._kept_until_s = 0.0
 
@@ -64,10 +70,12 @@ class GroupLags:
         return lags
 
     async def samples(self, timeout_s: float) -> tuple[LagSample, ...]:
-        """Of all groups that are coordinated here, for the metrics."""
+        """Of the groups that are coordinated here, up to a bound, for the metrics."""
         if time.monotonic() >= self._kept_until_s:
             active = [shard.coordinator for shard in self._shell.shards() if shard.coordinator is not None]
-            lags = await self.of([group for coordinator in active for group in coordinator.groups()], timeout_s)
+            groups, unlisted = listed([group for coordinator in active for group in coordinator.groups()])
+            self._on_unlisted(unlisted)
+            lags = await self.of(groups, timeout_s)
             topics = self._view.image.topics
             self._kept = tuple(
                 LagSample(group_id, topics[at[0]].name, at[1], lag)
@@ -77,3 +85,15 @@ class GroupLags:
             )
             self._kept_until_s = time.monotonic() + KEPT_S
         return self._kept
+
+
+def listed(groups: list[Group]) -> tuple[list[Group], int]:
+    """Those that the metrics have room for, and how many others there are."""
+    chosen: list[Group] = []
+    room = LISTED_MAX
+    for group in sorted(groups, key=lambda group: (not group.members, group.group_id)):
+        size = len(group.offsets.keys() | group.owners.keys())
+        if size <= room:
+            room -= size
+            chosen.append(group)
+    return chosen, len(groups) - len(chosen)

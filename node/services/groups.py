@@ -84,6 +84,7 @@ class GroupServices:
         self._forwarded = forwarded
         self._ensuring: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._opening = asyncio.Lock()
 
     def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         return {
@@ -183,7 +184,9 @@ class GroupServices:
                 if node_id != self._view.node_id:
                     await self._pass_on(node_id, first, context)
                     return
-                shard, session = self._shell.open_session(first.join, context.peer())
+                async with self._opening:  # a crowd takes turns: one in each turn of the loop
+                    await asyncio.sleep(0)
+                    shard, session = self._shell.open_session(first.join, context.peer())
                 break
             except ApiError as error:
                 if error.code not in WAITS or asyncio.get_running_loop().time() >= deadline:

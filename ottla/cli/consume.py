@@ -6,6 +6,7 @@ import select
 import stat
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -70,7 +71,10 @@ def consume(
         )
     if group is not None and partition is not None:
         raise Failure("INVALID_REQUEST", "a group shares the partitions out itself", "leave --partition or --group out")
-    line_of = json_line if as_json else line_maker(template)
+    for_terminal = sys.stdout.isatty()
+    line_of = (
+        partial(json_line, for_terminal=for_terminal) if as_json else line_maker(template, for_terminal=for_terminal)
+    )
     run(_consume(bootstrap, topic, group, from_beginning, partition, offset, max_messages, line_of))
 
 

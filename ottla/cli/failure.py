@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer.core
 
+from ottla.cli.output import printable
+
 if TYPE_CHECKING:
     from ottla.protocol.errors import ApiError
 
@@ -46,7 +48,7 @@ class Commands(typer.core.TyperGroup):
 
 def as_text(failure: Failure) -> str:
     """Two lines for people."""
-    return f"error: {failure.code}: {failure.message}\nnext: {failure.next_step}"
+    return f"error: {failure.code}: {printable(failure.message)}\nnext: {printable(failure.next_step)}"
 
 
 def _as_json(failure: Failure) -> str:

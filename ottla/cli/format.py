@@ -1,4 +1,5 @@
-"""How records look on standard output: a template, or a JSON object a line. Bytes pass unchanged."""
+"""How records look on standard output: a template, or a JSON object a line. Bytes pass unchanged, unless it is a
+terminal: records must not be able to steer it."""
 
 import base64
 import json
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from ottla.cli.failure import Failure
+from ottla.cli.output import printable
 
 NULL: Final = b"null"
 
@@ -44,6 +46,11 @@ def _time(record: Shown) -> bytes:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
+def escaped(data: bytes) -> bytes:
+    """As a terminal may show it: lines and tabs stay, other control characters and what is not UTF-8 are escaped."""
+    return printable(data.decode(errors="backslashreplace"), besides="\n\t").encode()
+
+
 def _headers(record: Shown) -> bytes:
     return b",".join(name.encode() + b"=" + _or_null(value) for name, value in record.headers)
 
@@ -60,7 +67,7 @@ _FIELDS: Final[dict[str, Callable[[Shown], bytes]]] = {
 }
 
 
-def line_maker(template: str) -> Callable[[Shown], bytes]:
+def line_maker(template: str, *, for_terminal: bool = False) -> Callable[[Shown], bytes]:
     """A function from a record to its line, newline included. `template` has {fields}, \\t and \\n. Raises Failure."""
     text = template.replace("\\t", "\t").replace("\\n", "\n")
     parts: list[Callable[[Shown], bytes]] = []
@@ -71,18 +78,22 @@ def line_maker(template: str) -> Callable[[Shown], bytes]:
             if name is not None:
                 if name not in _FIELDS or spec or conversion:
                     raise ValueError(f"{{{name}}} is not a field")
-                parts.append(_FIELDS[name])
+                parts.append(_escaping(_FIELDS[name]) if for_terminal else _FIELDS[name])
     except ValueError as error:
         names = " ".join(f"{{{name}}}" for name in _FIELDS)
         raise Failure("INVALID_FORMAT", f"format {template!r}: {error}", f"use {names}, and {{{{ for a brace") from None
     return lambda record: b"".join([part(record) for part in parts]) + b"\n"
 
 
+def _escaping(part: Callable[[Shown], bytes]) -> Callable[[Shown], bytes]:
+    return lambda record: escaped(part(record))
+
+
 def _constant(text: bytes) -> Callable[[Shown], bytes]:
     return lambda _: text
 
 
-def json_line(record: Shown) -> bytes:
+def json_line(record: Shown, *, for_terminal: bool = False) -> bytes:
     """One JSON object. What is not UTF-8 comes as base64, under the field's name with `_base64`."""
     shown: dict[str, Any] = {
         "topic": record.topic,
@@ -93,7 +104,7 @@ def json_line(record: Shown) -> bytes:
         **_json_bytes("value", record.value),
         "headers": [{"key": name, **_json_bytes("value", value)} for name, value in record.headers],
     }
-    return json.dumps(shown, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(shown, ensure_ascii=for_terminal).encode() + b"\n"
 
 
 def _json_bytes(name: str, data: bytes | None) -> dict[str, str | None]:

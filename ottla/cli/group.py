@@ -40,7 +40,7 @@ def list_groups(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False)
 @app.command()
 def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """Show a group's members, and for each partition its position and lag in records and seconds."""
-    from ottla.cli.output import print_json, print_table
+    from ottla.cli.output import print_json, print_table, printable, tell
     from ottla.v1 import group_pb2
 
     request = group_pb2.DescribeGroupsRequest(group_ids=[name])
@@ -49,7 +49,8 @@ def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json
     if as_json:
         print_json(_group_as_json(group))
         return
-    print(f"{name}: {group.state}, {len(group.members)} members, epoch {group.group_epoch}, {group.assignor or '-'}")
+    shown = printable(name)
+    print(f"{shown}: {group.state}, {len(group.members)} members, epoch {group.group_epoch}, {group.assignor or '-'}")
     print(f"coordinator: node {group.coordinator_id}")
     rows = [
         (
@@ -57,13 +58,19 @@ def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json
             lag.partition.partition,
             lag.committed_offset if lag.HasField("committed_offset") else "-",
             lag.high_watermark if lag.HasField("high_watermark") else "?",
-            lag.lag_records if lag.HasField("lag_records") else "?",
+            "beyond-end" if lag.beyond_end else lag.lag_records if lag.HasField("lag_records") else "?",
             f"{lag.lag_ms / 1000:.1f}" if lag.HasField("lag_ms") else "?",
             lag.member_id or "-",
         )
         for lag in group.partitions
     ]
     print_table(("TOPIC", "PARTITION", "POSITION", "END", "LAG", "LAG S", "MEMBER"), rows)
+    beyond = sum(lag.beyond_end for lag in group.partitions)
+    if beyond:
+        tell(f"{beyond} positions are beyond the end of their partition: somebody committed what was never written.")
+        tell(
+            f"next: stop the group's members, then `ottla group reset {shown} --to-latest --execute`, or --to-earliest"
+        )
 
 
 @app.command()
@@ -186,6 +193,7 @@ def _group_as_json(group: "group_pb2.GroupDescription") -> dict[str, object]:
                 "high_watermark": lag.high_watermark if lag.HasField("high_watermark") else None,
                 "lag_records": lag.lag_records if lag.HasField("lag_records") else None,
                 "lag_ms": lag.lag_ms if lag.HasField("lag_ms") else None,
+                "beyond_end": lag.beyond_end,
                 "member_id": lag.member_id or None,
             }
             for lag in group.partitions

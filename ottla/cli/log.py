@@ -7,6 +7,7 @@ import typer
 
 from ottla.cli.failure import Failure
 from ottla.cli.options import Json
+from ottla.cli.output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,12 +143,13 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    return printable(f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value))
 
 
 def _record(entry: dict[str, Any]) -> str:
     headers = "".join(f" {name}={value}" for name, value in entry["headers"].items())
-    return f"{entry['offset']} {_time(entry['timestamp'])} key={entry['key']} value={entry['value']}{headers}"
+    line = f"{entry['offset']} {_time(entry['timestamp'])} key={entry['key']} value={entry['value']}{headers}"
+    return printable(line)
 
 
 def _print_snapshot(path: Path, as_json: bool) -> None:
@@ -169,7 +171,7 @@ def _print_small(name: str, content: dict[str, Any], as_json: bool) -> None:
     if as_json:
         _json({name: content})
     else:
-        print(" ".join([name, *(f"{key}={value}" for key, value in content.items())]))
+        print(printable(" ".join([name, *(f"{key}={value}" for key, value in content.items())])))
 
 
 def _json(document: object) -> None:

@@ -42,13 +42,15 @@ class GroupMember:
 @dataclass(frozen=True, slots=True)
 class GroupLag:
     """How far a group is in a partition. None where nothing was committed, or the leader did not answer; `lag_ms` is
-    the age of the first unread record; `member_id` is empty where nobody owns the partition."""
+    the age of the first unread record; `member_id` is empty where nobody owns the partition; `beyond_end`: the position
+    is past the last record, so nothing is read before a reset, or before as much has been written."""
 
     committed_offset: int | None
     high_watermark: int | None
     lag_records: int | None
     lag_ms: int | None
     member_id: str
+    beyond_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def _lag(lag: group_pb2.PartitionLag) -> GroupLag:
         lag.lag_records if lag.HasField("lag_records") else None,
         lag.lag_ms if lag.HasField("lag_ms") else None,
         lag.member_id,
+        lag.beyond_end,
     )
 
 

@@ -1,5 +1,6 @@
 """GroupService over real planes: any node answers for any group, wherever its coordinator and its partitions are."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from node.groups.model import CommittedOffset, Group, Member
+from node.services.group_lag import listed
 from ottla.v1 import data_pb2, data_pb2_grpc, group_pb2, group_pb2_grpc, record_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.node.services.planes import Planes
@@ -181,3 +184,65 @@ async def listed_groups(planes: Planes) -> list[str]:
         stub = group_pb2_grpc.GroupServiceStub(channel)
         answer = await stub.ListGroups(group_pb2.ListGroupsRequest(), timeout=20)
     return [group.group_id for group in answer.groups]
+
+
+def group(group_id: str, partitions: int, *, has_members: bool = False) -> Group:
+    made = Group(group_id)
+    made.offsets = {(b"t" * 16, number): CommittedOffset(0, None, "", 0) for number in range(partitions)}
+    if has_members:
+        made.members["m"] = Member("m", "", "", "", (), "", "uniform", 0, 1, 0)
+    return made
+
+
+def test_the_metrics_list_groups_up_to_a_bound_and_count_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.services.group_lag.LISTED_MAX", 10)
+    groups = [group("c", 4), group("a", 4), group("b", 4), group("d", 20), group("z", 2, has_members=True)]
+    chosen, unlisted = listed(groups)
+    assert [g.group_id for g in chosen] == ["z", "a", "b"]
+    assert unlisted == 2
+
+
+async def test_a_position_beyond_the_end_is_flagged(planes: Planes) -> None:
+    await produce(planes, 5)
+    for offset, beyond in ((6, True), (5, False), (0, False), (2**62, True)):
+        await commit(planes, offset)
+        async with planes.channel(HERE) as channel:
+            stub = group_pb2_grpc.GroupServiceStub(channel)
+            answer = await stub.DescribeGroups(group_pb2.DescribeGroupsRequest(group_ids=["g"]), timeout=10)
+        (lag,) = answer.groups[0].partitions
+        assert (lag.beyond_end, lag.high_watermark) == (beyond, 5), offset
+
+
+async def test_ten_thousand_positions_with_metadata_are_stored_and_read_in_turns(planes: Planes) -> None:
+    """One client's many positions hold nobody up: the loop turns in between."""
+    planes.create_topic("wide", [LEADER] * 2)
+    offsets = [
+        group_pb2.OffsetCommit(
+            partition=data_pb2.TopicPartition(topic="wide", partition=number % 2), offset=number, metadata="m" * 1_000
+        )
+        for number in range(10_000)
+    ]
+    loop = asyncio.get_running_loop()
+    longest = 0.0
+
+    async def turns() -> None:
+        nonlocal longest
+        while True:
+            begun = loop.time()
+            await asyncio.sleep(0.001)
+            longest = max(longest, loop.time() - begun)
+
+    async with planes.channel(COORDINATOR) as channel:
+        stub = group_pb2_grpc.GroupServiceStub(channel)
+        await commit(planes, 1)
+        turning = asyncio.create_task(turns())
+        answer = await stub.CommitOffsets(group_pb2.CommitOffsetsRequest(group_id="g", offsets=offsets), timeout=30)
+        assert len(answer.offsets) == 10_000
+        assert not any(result.HasField("error") for result in answer.offsets)
+        where = [offset.partition for offset in offsets]
+        found = await stub.FetchOffsets(group_pb2.FetchOffsetsRequest(group_id="g", partitions=where), timeout=30)
+        turning.cancel()
+    assert [entry.offset for entry in found.offsets[:2]] == [9_998, 9_999]
+    assert len(found.offsets) == 10_000
+    print(f"longest turn {longest:.3f} s")
+    assert longest < 1.0, "the client, the nodes and gRPC share this loop; a node's own share is far less"

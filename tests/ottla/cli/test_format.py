@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from ottla.cli.failure import Failure
+from ottla.cli.failure import Failure, as_text
 from ottla.cli.format import json_line, line_maker
+from ottla.cli.output import print_table
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,30 @@ def test_json_tells_null_from_empty_and_text_from_bytes() -> None:
     }
     assert json.loads(json_line(Sample(key=b"", value="ž".encode())))["value"] == "ž"
     assert json.loads(json_line(Sample(key=b"")))["key"] == ""
+
+
+STEERS = "\x1b]0;title\x07\x1b[2J\r\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("field", ["key", "value", "headers"])
+def test_records_cannot_steer_a_terminal(field: str) -> None:
+    record = Sample(
+        key=STEERS.encode(), value=b"line\n\ttab " + STEERS.encode() + b"\xff", headers=[(STEERS, b"\x1b[5m")]
+    )
+    line = line_maker(f"{{{field}}}", for_terminal=True)(record).decode()
+    assert [c for c in line if not c.isprintable() and c not in "\n\t"] == []
+    assert "\\x1b" in line
+    whole = json_line(record, for_terminal=True)
+    assert whole[:-1].isascii()
+    assert whole[:-1].decode().isprintable()
+
+
+def test_elsewhere_bytes_pass_unchanged() -> None:
+    value = STEERS.encode() + b"\xff"
+    assert line_maker("{value}")(Sample(value=value)) == value + b"\n"
+
+
+def test_tables_and_errors_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("NAME",), [(STEERS,)])
+    print(as_text(Failure("CODE", STEERS, "next")))
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
