@@ -1,0 +1,274 @@
+"""One client's connection: requests start in the order they come, answers leave in that order.
+
+A handler runs at once, while the request is in the receive buffer, up to where it must wait; so appends happen in the
+order of their requests. An answer that is ready waits for those before it. Both ways are bounded: with too many
+requests unanswered, or a client that does not read, nothing more is read from it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+import structlog
+
+from node.fail_stop import stop_if_broken
+from node.kafka.codec import API_VERSIONS, RequestHead, read_body, read_head, response_head, write_parts
+from node.kafka.frames import SCRATCH_BYTES, BadFrame, FrameLimits, Frames, NotKafka
+from node.kafka.messages import APIS
+from node.kafka.messages.api_versions import ApiVersionsRequest
+from node.kafka.registry import Registry
+from node.kafka.wire import Buffer, MalformedRequest, Message
+
+IN_FLIGHT_MAX: Final = 64
+WRITE_BUFFER_BYTES: Final = 1 << 20
+LINGER_S: Final = 5.0
+_PROTOCOL_ERROR: Final = 1
+
+
+def goaway(text: str) -> bytes:
+    """What tells an HTTP/2 client to go, and why: an empty SETTINGS frame, then GOAWAY."""
+    debug = text.encode()
+    payload = bytes(4) + _PROTOCOL_ERROR.to_bytes(4, "big") + debug
+    return bytes.fromhex("000000040000000000") + len(payload).to_bytes(3, "big") + b"\7\0" + bytes(4) + payload
+
+
+@dataclass
+class Listener:
+    """What the connections of one port share."""
+
+    registry: Registry
+    limits: FrameLimits = field(default_factory=FrameLimits)
+    # Where to send those who came to the wrong port, as in "127.0.0.1:9192".
+    grpc_address: str = ""
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
+    connections: "set[Connection]" = field(default_factory=set)
+
+    def connection(self) -> "Connection":
+        """The protocol factory of `loop.create_server`."""
+        return Connection(self)
+
+    def close_idle(self, now: float, idle_s: float) -> None:
+        """Ends connections on which nothing came for so long and nothing is under way."""
+        for each in list(self.connections):
+            if not each.in_flight and now - each.last_read > idle_s:
+                each.close()
+
+
+class Call:
+    """One request under way."""
+
+    __slots__ = ("_parts", "client_id", "connection", "correlation_id", "done", "key", "on_close", "version")
+
+    def __init__(self, connection: "Connection", head: RequestHead) -> None:
+        self.connection = connection
+        self.key = head.key
+        self.version = head.version
+        self.correlation_id = head.correlation_id
+        self.client_id = head.client_id
+        self.on_close: Callable[[], None] | None = None  # called when the client goes before the answer
+        self.done = False
+        self._parts: list[Buffer] | None = None
+
+    def answer(self, message: Message) -> None:
+        """Sends the answer, after those of the requests before. The first answer counts."""
+        if self.done:
+            return
+        try:
+            self._send(write_parts(self.key, self.version, message))
+        except Exception as error:  # what cannot be written is a bug of ours, and the client must not wait for ever
+            stop_if_broken(error)
+            self.connection.bug(self, error)
+
+    def answer_to_a_newer_client(self, message: Message) -> None:
+        self._send(write_parts(self.key, 0, message))
+
+    def no_answer(self) -> None:
+        """The client expects none (acks=0)."""
+        if not self.done:
+            self.done = True
+            self.connection.finished()
+
+    def parts(self) -> list[Buffer]:
+        """What to write; nothing for a request without an answer."""
+        return self._parts or []
+
+    def _send(self, body: list[Buffer]) -> None:
+        head = response_head(self.key, self.version, self.correlation_id)
+        size = len(head) + sum(map(len, body))
+        self._parts = [size.to_bytes(4, "big") + head, *body]
+        self.done = True
+        self.connection.finished()
+
+
+class Connection(asyncio.BufferedProtocol):
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.peer: tuple[str, int] | None = None
+        self.local: tuple[str, int] | None = None
+        self.software = ""  # name and version, as the client's ApiVersions says
+        self.last_read = 0.0
+        self._frames = Frames(listener.scratch, listener.limits)
+        self._calls: deque[Call] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._log = structlog.get_logger("kafka")
+        self._starting = False
+        self._more = False  # requests may be here that had no room
+        self._can_write = True
+        self._reading = True
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._calls)
+
+    @property
+    def held_bytes(self) -> int:
+        return self._frames.held_bytes
+
+    # -- what the transport says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.peer = tuple(peer[:2]) if isinstance(peer, tuple) else None
+        self.local = tuple(local[:2]) if isinstance(local, tuple) else None
+        self.last_read = asyncio.get_running_loop().time()
+        self.listener.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.listener.connections.discard(self)
+        calls, self._calls = self._calls, deque()
+        for call in calls:
+            if not call.done and call.on_close is not None:
+                call.on_close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._frames.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.last_read = asyncio.get_running_loop().time()
+        self._frames.received(nbytes)
+        self._start()
+
+    def pause_writing(self) -> None:
+        self._can_write = False
+        self._pause_or_resume()
+
+    def resume_writing(self) -> None:
+        self._can_write = True
+        self._flush()
+        self._start()
+
+    # -- requests
+
+    def _start(self) -> None:
+        """Starts the requests that are here, as far as there is room for them; the others when it is there, in another
+        turn of the loop, so that a client with a thousand small requests takes turns with the others."""
+        if self._starting or self._transport is None:
+            return
+        self._starting = True
+        try:
+            while (room := self._has_room()) and (frame := self._frames.next()) is not None:
+                self._begin(frame)
+            self._more = not room
+            self._frames.keep()
+        except NotKafka as error:
+            self._turn_away(error.protocol)
+        except (BadFrame, MalformedRequest) as error:
+            self._refuse(str(error))
+        finally:
+            self._starting = False
+        self._flush()
+        if self._more and self._has_room():
+            asyncio.get_running_loop().call_soon(self._start)
+        self._pause_or_resume()
+
+    def _has_room(self) -> bool:
+        return self._transport is not None and self._can_write and len(self._calls) < IN_FLIGHT_MAX
+
+    def _begin(self, frame: memoryview) -> None:
+        head = read_head(frame)
+        call = Call(self, head)
+        handler = self.listener.registry.find(head.key, head.version)
+        if handler is None:
+            self._unserved(call)
+            return
+        message = read_body(frame, head)
+        if isinstance(message, ApiVersionsRequest):
+            self.software = f"{message.client_software_name} {message.client_software_version}".strip()
+        self._calls.append(call)
+        try:
+            answer = handler(message, call)
+        except Exception as error:  # a handler answers with error codes; anything else is a bug of ours
+            stop_if_broken(error)
+            self.bug(call, error)
+            return
+        if answer is not None:
+            call.answer(answer)
+
+    def _unserved(self, call: Call) -> None:
+        if call.key == API_VERSIONS:
+            self._calls.append(call)
+            call.answer_to_a_newer_client(self.listener.registry.answer_to_a_newer_client())
+            return
+        name = APIS[call.key].name if call.key in APIS else "an unknown API"
+        self._refuse(f"{name} (key {call.key}) version {call.version} is not served", call.client_id)
+
+    # -- answers
+
+    def finished(self) -> None:
+        """A call is done: what can leave now leaves, and what waited for room starts."""
+        if not self._starting:
+            self._flush()
+            if self._more and self._has_room():
+                self._start()
+
+    def _flush(self) -> None:
+        parts: list[Buffer] = []
+        while self._can_write and self._calls and self._calls[0].done:
+            parts += self._calls.popleft().parts()
+        if parts and self._transport is not None:
+            self._transport.writelines(parts)
+
+    def _pause_or_resume(self) -> None:
+        wanted = self._has_room() and not self._more
+        if self._transport is None or self._transport.is_closing() or self._reading == wanted:
+            return
+        self._reading = wanted
+        if self._reading:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    # -- ends
+
+    def close(self) -> None:
+        """Ends the connection; what is written already still leaves."""
+        if self._transport is not None:
+            self._transport.close()
+            # A client that does not read would keep the rest of its answers here for ever.
+            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+            self._transport = None
+
+    def bug(self, call: Call, error: Exception) -> None:
+        """An error of ours: this client is rid of its request, the others do not notice."""
+        self._log.error("kafka_request_failed", api=call.key, version=call.version, peer=self.peer, error=repr(error))
+        self.close()
+
+    def _refuse(self, why: str, client_id: str | None = None) -> None:
+        client = {"client": client_id, "software": self.software}
+        self._log.warning(
+            "kafka_connection_closed", reason=why, peer=self.peer, **{k: v for k, v in client.items() if v}
+        )
+        self._flush()
+        self.close()
+
+    def _turn_away(self, protocol: str) -> None:
+        """A client of another protocol: one line here, and where it can be told, it hears where to go."""
+        if protocol == "gRPC" and self._transport is not None:
+            where = f"; gRPC is at {self.listener.grpc_address}" if self.listener.grpc_address else ""
+            self._transport.write(goaway(f"this port speaks Kafka's protocol{where}"))
+        self._refuse(f"this port speaks Kafka's protocol, and the client speaks {protocol}")
