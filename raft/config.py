@@ -19,7 +19,9 @@ class RaftConfig:
     """A leader that has not heard from a majority for this long resigns ("controller.quorum.fetch.timeout.ms")."""
     heartbeat_interval_ms: int = 200
     resend_ms: int = 400
-    """An unanswered append or snapshot chunk is taken as lost after this time and probed again."""
+    """An unanswered append or snapshot chunk is taken as lost after this time and sent again..."""
+    resend_max_ms: int = 5000
+    """... each time after twice the time, up to this, until the follower was away: a slow way is not a lossy one."""
     observer_timeout_ms: int = 10_000
     """A leader stops sending to an observer that has been silent for this long."""
     max_append_bytes: int = 1 << 20
@@ -30,5 +32,7 @@ class RaftConfig:
     max_pending_reads: int = 1024
     max_observers: int = 128
     snapshot_chunk_bytes: int = 256 << 10
+    snapshot_max_bytes: int = 1 << 30
+    """What is said to be larger is not received."""
     keep_entries: int = 1000
     """Entries kept behind a new snapshot, so that a follower a little behind is not sent a whole one."""

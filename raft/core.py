@@ -3,8 +3,8 @@
 Which message reaches which rule is the table `RULES`: one row per message, one column per role; "ignored" is written
 out. Before the table three checks hold for every message, in this order:
 
-1. cluster, addressee, sender and term make sense, else it is dropped and counted; nothing is learned from it, not even
-   a term;
+1. cluster, addressee, sender, term and content make sense, else it is dropped and counted; nothing is learned from it,
+   not even a term;
 2. a live leader is protected: pre-votes are refused and vote requests of a newer term dropped without adopting that
    term (stickiness, Raft dissertation 4.2.3), unless the leader itself asked for the election or is known dead;
 3. a newer term is adopted (Raft 5.1); a message of an older term gets an answer that carries the newer one, or nothing.
@@ -65,7 +65,10 @@ from raft.state import RaftState, RandInt
 MAX_TERM = (1 << 31) - 2
 """A term is stored as a leader epoch, in 32 bits."""
 MAX_TERM_JUMP = 1 << 20
-"""Two weeks of an election per second: one absurd message must not use up the terms of the cluster."""
+"""Two weeks of an election per second: absurd messages must not use up the terms of the cluster. So far a member
+follows at once, from there on no faster than elections can come. To ignore a message is always safe."""
+TERM_MS = 50
+"""How soon an election can follow another."""
 MAX_LOSS = (1 << 62) - 1
 
 
@@ -190,6 +193,8 @@ class Raft:
             # beside this).
             self._s.election_deadline_ms = now_ms
         self._reported = LeaderChange(Role.FOLLOWER, -1, None)
+        self._jumped = 0
+        self._jumped_since_ms = now_ms
 
     # --- inputs from outside
 
@@ -199,8 +204,11 @@ class Raft:
         if message.cluster_id != s.cluster_id or message.to != s.me or message.sender == s.me:
             s.drop("foreign")
             return
-        if not 0 <= message.term <= min(MAX_TERM, s.term + MAX_TERM_JUMP):
+        if not 0 <= message.term <= min(MAX_TERM, s.term + self._term_jump()):
             s.drop("absurd_term")
+            return
+        if message.term >= s.term and (malformed := self._malformed(message)):
+            s.drop(malformed)
             return
         if isinstance(message, (PreVoteRequest, VoteRequest)) and not self._may_ask_for_votes(message):
             return
@@ -209,6 +217,7 @@ class Raft:
             RULES[FollowRequest][s.role](s, message)
             return
         if message.term > s.term:
+            self._jumped += message.term - s.term
             s.become_follower(message.term, None)
         elif message.term < s.term:
             self._answer_old_term(message)
@@ -269,6 +278,7 @@ class Raft:
         s.dead.discard(peer)
         p = s.peers.get(peer)
         if p is not None:
+            p.resend_ms = s.config.resend_ms
             p.probe(p.match_index + 1)
             replication.send_to(s, peer)
 
@@ -462,6 +472,16 @@ class Raft:
         self._s.now_ms = max(self._s.now_ms, now_ms)
         return self._s
 
+    def _term_jump(self) -> int:
+        """How far the term may rise by the next message. What was used comes back with time."""
+        if self._jumped:
+            back = (self._s.now_ms - self._jumped_since_ms) // TERM_MS
+            self._jumped = max(0, self._jumped - back)
+            self._jumped_since_ms += back * TERM_MS
+        else:
+            self._jumped_since_ms = self._s.now_ms
+        return MAX_TERM_JUMP - self._jumped
+
     def _leading(self, now_ms: int) -> RaftState:
         s = self._at(now_ms)
         if s.role is not Role.LEADER:
@@ -481,12 +501,23 @@ class Raft:
         replication.send_to_all(s)
         return s.term, s.log.last_index
 
+    def _malformed(self, m: Message) -> str:
+        """Why nothing may be learned from `m`, not even its term; empty if it can come from a correct member."""
+        match m:
+            case AppendRequest() if not replication.append_is_well_formed(m):
+                return "malformed_append"
+            case Heartbeat() if not replication.heartbeat_is_well_formed(m):
+                return "malformed_heartbeat"
+            case SnapshotChunk() if not snapshots.chunk_is_well_formed(m, self._s.config.snapshot_max_bytes):
+                return "malformed_chunk"
+            case PreVoteRequest() | VoteRequest() if m.last_log_index < 0 or not 0 <= m.last_log_term <= m.term:
+                return "malformed_vote_request"
+            case _:
+                return ""
+
     def _may_ask_for_votes(self, m: PreVoteRequest | VoteRequest) -> bool:
-        """Check that the request is sane and does not disturb a live leader; answers or counts it otherwise."""
+        """Check that the request does not disturb a live leader; answers or counts it otherwise."""
         s = self._s
-        if m.last_log_index < 0 or not 0 <= m.last_log_term <= m.term:
-            s.drop("malformed_vote_request")
-            return False
         if not s.leader_is_live or m.sender == s.leader:
             return True
         if isinstance(m, PreVoteRequest):

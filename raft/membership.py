@@ -4,7 +4,7 @@ from raft.effects import Role
 from raft.errors import RefusedError
 from raft.messages import TimeoutNow
 from raft.model import EntryKind, PeerId
-from raft.progress import Flow, Progress
+from raft.progress import Flow
 from raft.state import RaftState
 
 
@@ -12,7 +12,7 @@ def track_voters(s: RaftState) -> None:
     """Every voter but the leader has a progress. A removed one keeps it as an observer, and so learns of it."""
     for voter in s.log.voters:
         if voter != s.me and voter not in s.peers:
-            s.peers[voter] = Progress(next_index=s.log.last_index, last_contact_ms=s.now_ms, caught_up_ms=s.now_ms)
+            s.track(voter, next_index=s.log.last_index)
 
 
 def drop_silent_observers(s: RaftState) -> None:

@@ -39,6 +39,13 @@ class Entry:
     voters: tuple[PeerId, ...] = ()
 
     @property
+    def is_sound(self) -> bool:
+        """Whether it has what its kind has, and nothing else: a voter set of different members, or data."""
+        if self.kind is EntryKind.VOTERS:
+            return bool(self.voters) and len(set(self.voters)) == len(self.voters) and not self.data
+        return not self.voters and not (self.data and self.kind is EntryKind.NOOP)
+
+    @property
     def size_bytes(self) -> int:
         """What the entry counts against message and memory limits; the constant stands for its framing."""
         return len(self.data) + 32 * len(self.voters) + 128

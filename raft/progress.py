@@ -33,6 +33,8 @@ class Progress:
     """Last index of each unanswered request, while replicating."""
     waiting_since_ms: int | None = None
     """When the oldest thing still unanswered was sent."""
+    resend_ms: int = 0
+    """After how long that is sent again."""
     acked_round: int = 0
     loss: int = 0
     """The loss of log that the follower told of, and where this leader's log ended when it was first heard of."""

@@ -86,7 +86,8 @@ def heartbeat_due(s: RaftState) -> None:
         s.transfer_to = None
     send_heartbeats(s)
     for peer, p in s.peers.items():
-        if p.waiting_since_ms is not None and s.now_ms - p.waiting_since_ms >= s.config.resend_ms:
+        if p.waiting_since_ms is not None and s.now_ms - p.waiting_since_ms >= p.resend_ms:
+            p.resend_ms = min(2 * p.resend_ms, s.config.resend_max_ms)
             if p.flow is Flow.SNAPSHOT:
                 p.waiting_since_ms = None
             else:
@@ -114,6 +115,8 @@ def contact(s: RaftState, peer: PeerId) -> Progress | None:
     if p is None:
         s.drop("unknown_sender")
         return None
+    if s.now_ms - p.last_contact_ms > s.config.fetch_timeout_ms:
+        p.resend_ms = s.config.resend_ms  # it was away: what was sent meanwhile says nothing about the way to it
     p.last_contact_ms = s.now_ms
     return p
 
@@ -189,7 +192,7 @@ def track_observer(s: RaftState, peer: PeerId, last_log_index: int) -> None:
             return
         # Where its log ends is only a guess at where to probe.
         next_index = max(0, min(last_log_index, s.log.last_index)) + 1
-        s.peers[peer] = Progress(next_index=next_index, last_contact_ms=s.now_ms, caught_up_ms=s.now_ms)
+        s.track(peer, next_index)
         send_to(s, peer)
 
 
@@ -268,9 +271,6 @@ def on_append_request(s: RaftState, m: AppendRequest) -> None:
     """Take entries that follow on from the own log; cut the own log only where it really differs (Raft figure 2,
     AppendEntries).
     """
-    if not well_formed(m):
-        s.drop("malformed_append")
-        return
     follow(s, m.sender)
     if m.prev_log_index < s.commit_index:
         # Committed entries are equal everywhere: what this repeats is known, and what it adds comes again from there.
@@ -303,18 +303,23 @@ def accept(s: RaftState, leader: PeerId, match_index: int) -> None:
     s.send(AppendAccepted(s.cluster_id, s.me, leader, s.term, match_index), after_sync=True)
 
 
-def well_formed(m: AppendRequest) -> bool:
+def append_is_well_formed(m: AppendRequest) -> bool:
     """Whether the request can come from a correct leader: contiguous, terms never falling and none above the
-    leader's.
+    leader's, and each entry is what its kind says.
     """
     if m.prev_log_index < 0 or not 0 <= m.prev_log_term <= m.term or m.commit_index < 0:
         return False
     index, term = m.prev_log_index, m.prev_log_term
     for entry in m.entries:
-        if entry.index != index + 1 or not term <= entry.term <= m.term:
+        if entry.index != index + 1 or not term <= entry.term <= m.term or not entry.is_sound:
             return False
         index, term = entry.index, entry.term
     return True
+
+
+def heartbeat_is_well_formed(m: Heartbeat) -> bool:
+    """Whether the heartbeat can come from a correct leader."""
+    return min(m.commit_index, m.round, m.whole_index) >= 0
 
 
 def truncate_from(s: RaftState, index: int) -> None:
@@ -328,9 +333,6 @@ def truncate_from(s: RaftState, index: int) -> None:
 
 def on_heartbeat(s: RaftState, m: Heartbeat) -> None:
     """The leader lives. Its commit index counts only for what is known to equal its log."""
-    if m.commit_index < 0 or m.round < 0 or m.whole_index < 0:
-        s.drop("malformed_heartbeat")
-        return
     follow(s, m.sender)
     s.commit_to(min(m.commit_index, s.verified_index))
     if s.loss and m.loss == s.loss and s.verified_index >= m.whole_index:

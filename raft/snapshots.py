@@ -13,12 +13,18 @@ from raft.state import IncomingSnapshot, RaftState
 
 
 def on_chunk_response(s: RaftState, m: SnapshotChunkResponse) -> None:
-    """Go on where the receiver says, also if that is back at the start: it may have restarted."""
+    """Go on where the receiver says, also if that is back at the start: it may have restarted.
+
+    An answer that repeats the offset on its way is to an earlier chunk or to a copy: answered with another chunk, every
+    copy would be a stream of its own. If the chunk itself was lost, it is sent again in time.
+    """
     p = replication.contact(s, m.sender)
     if p is None or p.flow is not Flow.SNAPSHOT or p.snapshot is None or p.snapshot.last_index != m.last_index:
         return
     if not 0 <= m.next_offset <= p.snapshot_size_bytes:
         s.drop("absurd_offset")
+        return
+    if m.next_offset == p.snapshot_offset:
         return
     p.snapshot_offset = m.next_offset
     if m.next_offset < p.snapshot_size_bytes:
@@ -32,9 +38,6 @@ def on_chunk_response(s: RaftState, m: SnapshotChunkResponse) -> None:
 
 def on_chunk(s: RaftState, m: SnapshotChunk) -> None:
     """Write the chunk if it is the next one, else say which is (LogCabin 174: a restarted receiver starts over)."""
-    if not well_formed(m):
-        s.drop("malformed_chunk")
-        return
     replication.follow(s, m.sender)
     if m.snapshot.last_index <= s.commit_index:
         replication.accept(s, m.sender, s.commit_index)
@@ -90,9 +93,9 @@ def stored(s: RaftState, snapshot: SnapshotMeta, size_bytes: int) -> None:
     s.commit_to(snapshot.last_index)
 
 
-def well_formed(m: SnapshotChunk) -> bool:
+def chunk_is_well_formed(m: SnapshotChunk, max_bytes: int) -> bool:
     """Whether the chunk lies inside a snapshot that a correct leader of its term can have."""
-    inside = m.offset >= 0 and m.offset + len(m.data) <= m.size_bytes and m.size_bytes > 0
+    inside = m.offset >= 0 and m.offset + len(m.data) <= m.size_bytes and 0 < m.size_bytes <= max_bytes
     return inside and m.snapshot.last_index > 0 and 0 < m.snapshot.last_term <= m.term and bool(m.snapshot.voters)
 
 

@@ -179,6 +179,15 @@ class RaftState:
         self.uncommitted_bytes += entry.size_bytes
         return entry
 
+    def track(self, peer: PeerId, next_index: int) -> None:
+        """Send `peer` the log from now on; leaders only."""
+        self.peers[peer] = Progress(
+            next_index=next_index,
+            last_contact_ms=self.now_ms,
+            caught_up_ms=self.now_ms,
+            resend_ms=self.config.resend_ms,
+        )
+
     def commit_to(self, index: int) -> None:
         """Move the commit index forward; entries are handed out at the next drain."""
         self.commit_index = max(self.commit_index, index)

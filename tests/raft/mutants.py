@@ -252,7 +252,7 @@ MUTANTS = (
     Mutant(
         "what was lost on the way is not sent again",
         "replication.py",
-        "if p.waiting_since_ms is not None and s.now_ms - p.waiting_since_ms >= s.config.resend_ms:",
+        "if p.waiting_since_ms is not None and s.now_ms - p.waiting_since_ms >= p.resend_ms:",
         "if False:",
     ),
     Mutant(
@@ -331,8 +331,56 @@ MUTANTS = (
     Mutant(
         "any term is adopted",
         "core.py",
-        "if not 0 <= message.term <= min(MAX_TERM, s.term + MAX_TERM_JUMP):",
+        "if not 0 <= message.term <= min(MAX_TERM, s.term + self._term_jump()):",
         "if message.term < 0:",
+    ),
+    Mutant(
+        "many small jumps reach the last term",
+        "core.py",
+        "            self._jumped += message.term - s.term\n",
+        "",
+    ),
+    Mutant(
+        "a jump of the term is never forgiven",
+        "core.py",
+        "self._jumped = max(0, self._jumped - back)",
+        "pass",
+    ),
+    Mutant(
+        "every answer is followed by a chunk",
+        "snapshots.py",
+        "    if m.next_offset == p.snapshot_offset:\n        return\n",
+        "",
+    ),
+    Mutant(
+        "a slow way is taken for a lossy one, again and again",
+        "replication.py",
+        "            p.resend_ms = min(2 * p.resend_ms, s.config.resend_max_ms)\n",
+        "",
+    ),
+    Mutant(
+        "who was away is asked again as seldom as before",
+        "replication.py",
+        "        p.resend_ms = s.config.resend_ms  # it was away",
+        "        pass  # it was away",
+    ),
+    Mutant(
+        "a snapshot of any size is received",
+        "snapshots.py",
+        "and 0 < m.size_bytes <= max_bytes",
+        "and m.size_bytes > 0",
+    ),
+    Mutant(
+        "the term of a malformed message is adopted",
+        "core.py",
+        "            s.drop(malformed)\n",
+        "            s.drop(malformed)\n            s.term = max(s.term, message.term)\n",
+    ),
+    Mutant(
+        "entries that are not what their kind says are appended",
+        "replication.py",
+        " or not entry.is_sound:",
+        ":",
     ),
     Mutant(
         "messages for another directory are taken",
@@ -389,7 +437,13 @@ def search(mutant: Mutant, seeds: int) -> str:
         target = Path(directory)
         plant(mutant, target)
         failed = run_tests(
-            target, "test_paper.py", "test_hazards.py", "test_snapshots.py", "test_quorum.py", "test_table.py"
+            target,
+            "test_paper.py",
+            "test_hazards.py",
+            "test_snapshots.py",
+            "test_quorum.py",
+            "test_table.py",
+            "test_forged.py",
         )
         if failed:
             return f"{mutant.name}: test {failed[0]} (of {len(failed)})"

@@ -1,5 +1,7 @@
 """Bugs that other systems had with snapshots, one scenario each; the rest is in test_hazards.py."""
 
+from collections import Counter
+
 import pytest
 
 from raft.config import RaftConfig
@@ -7,6 +9,7 @@ from raft.messages import (
     AppendAccepted,
     AppendRequest,
     Heartbeat,
+    Message,
     SnapshotChunk,
     SnapshotChunkResponse,
 )
@@ -212,3 +215,56 @@ def test_row_15_a_log_compacted_further_during_the_transfer_is_caught_up_with_th
     cluster.snapshot(2)
     install(cluster, 2, 1, rounds=40)
     assert cluster.rafts[1].commit_index == cluster.rafts[2].commit_index
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_over_a_slow_way_each_chunk_is_sent_about_once(copies):
+    """A round trip of 500 ms beside a resend after 400 ms: each resend began a stream of its own, and 52 times the
+    snapshot was sent. Copies of answers did the same.
+    """
+    cluster = diverged(RaftConfig(keep_entries=0, snapshot_chunk_bytes=2))
+    on_the_way: list[tuple[int, Message]] = []
+    sent: Counter[int] = Counter()
+    begin_ms = cluster.now_ms
+    while not any(write.complete for write in cluster.chunk_writes[1]):
+        assert cluster.now_ms < begin_ms + 90_000, f"never done; {sent.total()} chunks sent"
+        cluster.fill_chunks()
+        for message in cluster.drop():
+            times = copies if isinstance(message, SnapshotChunkResponse) else 1
+            on_the_way += [(cluster.now_ms + 250, message)] * times
+            if isinstance(message, SnapshotChunk):
+                sent[message.offset] += 1
+        cluster.now_ms += 50
+        cluster.wire = [message for due_ms, message in on_the_way if due_ms <= cluster.now_ms]
+        on_the_way = [(due_ms, message) for due_ms, message in on_the_way if due_ms > cluster.now_ms]
+        cluster.deliver()
+        if cluster.deadlines[2] <= cluster.now_ms:
+            cluster.tick(2)
+        cluster.sync()
+    assert len(sent) == 50
+    assert sent.total() <= 55
+
+
+def test_who_was_away_is_sent_what_was_lost_soon():
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, b"x")
+    cluster.drop(to(3))
+    for _ in range(60):
+        cluster.heartbeat(1, without=(3,))
+    assert cluster.data(3) == []
+    back_ms = cluster.now_ms
+    while cluster.rafts[3].log.last_index < 2:
+        cluster.heartbeat(1)
+        assert cluster.now_ms - back_ms <= 1000
+
+
+def test_a_snapshot_without_a_bound_is_not_received():
+    cluster = Cluster(2)
+    cluster.elect(1)
+    voters = cluster.initial
+    for size_bytes in (1 << 40, (1 << 30) + 1):
+        chunk = SnapshotChunk(CLUSTER, peer(1), peer(2), 1, SnapshotMeta(10**9, 1, voters), size_bytes, 0, b"x" * 100)
+        cluster.inject(chunk, at=2)
+    assert cluster.chunk_writes[2] == []
+    assert cluster.rafts[2].dropped == {"malformed_chunk": 2}

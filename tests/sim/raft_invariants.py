@@ -7,6 +7,8 @@
 5 leader completeness           10 a compacted log has a snapshot that covers the gap
 """
 
+from collections.abc import Collection
+
 from raft.core import Raft
 from raft.effects import Effects, Role
 from raft.messages import AppendAccepted, Message, VoteResponse
@@ -171,7 +173,7 @@ class Invariants:
         if raft.log.base_index > raft.log.snapshot.last_index:
             self.fail(10, f"{node.me} dropped entries up to {raft.log.base_index} without a snapshot")
 
-    def in_full(self) -> None:
+    def in_full(self, forged: Collection[str] = ()) -> None:
         """At the end, on every node: the whole log and the whole disk."""
         for node in self._nodes.values():
             assert node.raft is not None
@@ -183,7 +185,7 @@ class Invariants:
                 if known is not None and entry.index <= node.raft.commit_index and known[0] != entry.term:
                     self.fail(4, f"the disk of {node.me} differs at committed entry {entry.index}")
             wrong = dict(node.raft.dropped)
-            for harmless in ("leader_is_live", "unknown_sender"):
+            for harmless in ("leader_is_live", "unknown_sender", *forged):
                 wrong.pop(harmless, None)
             if wrong:
                 self.fail(4, f"{node.me} takes messages of correct peers for wrong ones: {wrong}")

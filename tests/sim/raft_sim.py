@@ -17,18 +17,29 @@ from pathlib import Path
 from random import Random
 
 from raft.config import RaftConfig
-from raft.core import Raft
+from raft.core import MAX_TERM, MAX_TERM_JUMP, Raft
 from raft.effects import Effects, Role
 from raft.errors import RaftError
-from raft.messages import FollowRequest, Message, PreVoteResponse, VoteResponse
-from raft.model import EntryKind, PeerId
+from raft.messages import (
+    AppendRequest,
+    FollowRequest,
+    Heartbeat,
+    Message,
+    PreVoteResponse,
+    SnapshotChunk,
+    VoteRequest,
+    VoteResponse,
+)
+from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from tests.sim.fakenet import FakeNet, LinkFaults
 from tests.sim.raft_invariants import Invariants, Violation
-from tests.sim.raft_node import SimNode
+from tests.sim.raft_node import CLUSTER, SimNode
 from tests.sim.scheduler import Scheduler
 
 FAULTY_MS = 30_000
 HEALED_MS = 20_000
+FORGED_DROPS = ("malformed_append", "malformed_chunk", "absurd_term", "foreign")
+"""How forged messages are dropped."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,8 @@ class World:
             self._fail_sync: plan.choice((0, 0, 0.3)),
             self._jump_clock: plan.choice((0, 0, 0.5)),
         }
+        self.forger = Random(f"forge-{seed}")
+        self.forges = self.forger.random() < 0.3
         drifts = plan.random() < 0.3
         for node in self.nodes.values():
             node.clock_rate = plan.choice((0.9, 1.0, 1.1)) if drifts else 1.0
@@ -127,6 +140,8 @@ class World:
         for node in self.nodes.values():
             self._do(f"start {node.me}", node.start)
         self.scheduler.after(0, self._next_action)
+        if self.forges:
+            self.scheduler.after(500, self._forge)
         self.scheduler.run_until(FAULTY_MS)
         self._heal_everything()
         self.scheduler.run_until(FAULTY_MS + HEALED_MS)
@@ -359,6 +374,25 @@ class World:
             node.disk.damage(self.plan.randint(0, 5), self.plan.choice((0, 3, 1000)))
             self.scheduler.trace(f"damage {node.me.node_id}, whole up to {node.disk.last_index}")
 
+    def _forge(self) -> None:
+        """Somebody who knows everything but is no member sends what no correct member would: it changes nothing."""
+        up = self._up()
+        if up:
+            node = self.forger.choice(up)
+            raft = node.raft
+            assert raft is not None
+            sender = raft.leader if raft.leader not in (None, node.me) else self.forger.choice(list(self.nodes))
+            message = forged(self.forger, raft, sender if sender is not None else node.me, node.me)
+            self.counts["fault: forged message"] += 1
+            self.scheduler.trace(f"forged {type(message).__name__} to {node.me.node_id}")
+            before = (raft.role, raft.term, raft.leader, raft.log.last_index, raft.commit_index, raft.log.voters)
+            node.receive(message)
+            now = (raft.role, raft.term, raft.leader, raft.log.last_index, raft.commit_index, raft.log.voters)
+            if now != before:
+                raise Violation(f"a forged {type(message).__name__} took {node.me} from {before} to {now}")
+        if self.faulty:
+            self.scheduler.after(self.forger.expovariate(1 / 300), self._forge)
+
     def _start(self, node: SimNode) -> None:
         if node.raft is None:
             self._do(f"start {node.me.node_id}", node.start)
@@ -467,10 +501,36 @@ class World:
         for (index, term), serial in self.acked.items():
             if self.invariants.committed[index][0] != term:
                 raise Violation(f"acknowledged proposal {serial} at ({index}, {term}) is lost")
-        self.invariants.in_full()
+        self.invariants.in_full(FORGED_DROPS if self.forges else ())
         self.counts["vote request dropped for a live leader"] += sum(
             node.raft.dropped.get("leader_is_live", 0) for node in self.nodes.values() if node.raft is not None
         )
+
+
+def forged(rng: Random, raft: Raft, sender: PeerId, to: PeerId) -> Message:
+    """A message that fits to where `raft` is, and is wrong in one place."""
+    head = (CLUSTER, sender, to)
+    end = (raft.log.last_index, raft.log.last_term)
+    index, term = end[0] + 1, max(raft.term, 1)
+    wrong = rng.choice(
+        (
+            Entry(index, term, EntryKind.VOTERS),
+            Entry(index, term, EntryKind.DATA, b"x", (sender,)),
+            Entry(index, term, EntryKind.NOOP, b"x"),
+            Entry(index + 1, term, EntryKind.DATA),
+            Entry(index, term + 1, EntryKind.DATA),
+        )
+    )
+    size_bytes = rng.choice((0, 2**30 + 1, 2**62))
+    return rng.choice(
+        (
+            AppendRequest(*head, term, *end, index, (wrong,)),
+            AppendRequest(*head, term, *end, -1, ()),
+            Heartbeat(*head, rng.choice((MAX_TERM + 1, 2**63 - 1, term + MAX_TERM_JUMP + 1)), 0, 0),
+            VoteRequest(*head, 2**40, *end, True),
+            SnapshotChunk(*head, term, SnapshotMeta(10**9, term, (sender,)), size_bytes, 0, b"x" * 50),
+        )
+    )
 
 
 def run_seed(seed: int, *, trace: Path | None = None) -> Result:
