@@ -10,7 +10,8 @@ Rules, as Kafka's cleaner has them (KIP-58, KIP-354, KIP-534):
 - The first cleaning that sees a tombstone sets its batch's delete horizon, the first one after the horizon drops it.
 - The last batch of a producer that has not expired stays, empty if need be: its sequence lives in the header. So does
   the last batch of a segment, so that the segments of a log always join.
-- Memory is bounded: when the table of keys is full, the rest of the dirty part waits for the next run.
+- Memory is bounded: when the table of keys is full, the rest of the dirty part waits for the next run, from the record
+  on that found no room. No object is made of a record that is only read; one batch at a time is unfolded.
 """
 
 import contextlib
@@ -31,21 +32,23 @@ from ottla.protocol.batch import (
     BatchHeader,
     CorruptBatch,
     encode_batch,
+    varint,
 )
 from ottla.protocol.checksum import crc32c
-from ottla.v1.record_pb2 import Record, Records
+from ottla.protocol.walk import Malformed, Plain, each
 from storage.config import LogConfig
 from storage.fs import FileSystem, remove_if_there
 from storage.index import SegmentSummary
 from storage.pace import Pace, no_pace
 from storage.segment import CLEANED_SUFFIX, Segment
 
-Codec = Callable[[int, bytes], bytes | memoryview]
+Codec = Callable[[int, Plain], bytes | memoryview]
 """(codec number, payload) -> payload, compressed or decompressed."""
 
 DEDUPE_BUFFER_BYTES: Final = 16 * 1024 * 1024
 _KEY_BYTES: Final = 200  # what an entry of the table costs: a 16 byte digest, an offset, their place in the dict
 _WRITE_BYTES: Final = 1024 * 1024
+_PACE_RECORDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +164,27 @@ class CompactionRun:
                     self._last_of_producer[header.producer_id] = header.base_offset
                 if full or header.next_offset <= self.before.cleaned_end_offset:
                     continue
-                records = _records(data, batch, decompress) or []
-                if self._last_offsets and len(self._last_offsets) + len(records) > self.keys_max:
-                    full = True
-                    continue
-                for place, record in enumerate(records):
-                    if record.HasField("key"):
-                        self._last_offsets[_digest(record.key)] = _offset(header, place, record)
-                self._mapped_end = header.next_offset
+                full = not self._map(header, _plain(data, batch, decompress) or b"")
             source.reader.close()
+
+    def _map(self, header: BatchHeader, plain: Plain) -> bool:
+        """Takes a batch's keys into the table, as far as there is room; False if that ended before the batch did."""
+        try:
+            for place, spot in enumerate(each(plain)):
+                if place % _PACE_RECORDS == _PACE_RECORDS - 1:
+                    self._pace()
+                offset = header.base_offset + (place if spot.offset_delta is None else spot.offset_delta)
+                if spot.key is None or offset < self.before.cleaned_end_offset:
+                    continue
+                digest = _digest(plain[slice(*spot.key)])
+                if digest not in self._last_offsets and len(self._last_offsets) >= self.keys_max:
+                    self._mapped_end = offset
+                    return False
+                self._last_offsets[digest] = offset
+        except Malformed:
+            pass  # not ours to judge: it stays as it is
+        self._mapped_end = header.next_offset
+        return True
 
     def _new_group(self, source: Input) -> Group:
         base_offset = source.summary.base_offset
@@ -223,48 +238,59 @@ class CompactionRun:
     ) -> tuple[BatchHeader, list[bytes]] | None:
         """The batch as it stays: its own header object if nothing changes, None if nothing of it stays."""
         header = batch.header
-        records = _records(data, batch, decompress)
-        if records is None:
-            return header, [data[batch.start : batch.end]]
-        expired = header.attributes & ATTR_DELETE_HORIZON and header.delete_horizon_ms <= self.now_ms
-        kept: list[Record] = []
-        tombstones = False
-        for place, record in enumerate(records):
-            offset = _offset(header, place, record)
-            if record.HasField("key"):
-                if offset < self._last_offsets.get(_digest(record.key), -1):
-                    continue
-                if not record.HasField("value"):
-                    if expired:
-                        continue
-                    tombstones = True
-            record.offset_delta = offset - header.base_offset
-            kept.append(record)
-        if not kept and not last and self._last_of_producer.get(header.producer_id) != header.base_offset:
+        as_it_is = header, [data[batch.start : batch.end]]
+        plain = _plain(data, batch, decompress)
+        if plain is None:
+            return as_it_is
+        try:
+            stays, tombstones = self._what_stays(header, plain)
+        except Malformed:
+            return as_it_is
+        count = stays.count(1)
+        if not count and not last and self._last_of_producer.get(header.producer_id) != header.base_offset:
             return None
         attributes, horizon_ms = self._horizon(header, tombstones)
         if tombstones and attributes & ATTR_DELETE_HORIZON:
             self._due_ms = horizon_ms if self._due_ms is None else min(self._due_ms, horizon_ms)
-        if len(kept) == header.record_count:
+        if count == len(stays):
             if attributes == header.attributes:
-                return header, [data[batch.start : batch.end]]
+                return as_it_is
             payload_field, payload = batch.payload(data)
             header = header._replace(attributes=attributes, delete_horizon_ms=horizon_ms)
             return header, encode_batch(header, self.seed, bytes(payload), payload_field)
-        codec = attributes & ATTR_CODEC_MASK if kept else 0
-        plain = Records(records=kept).SerializeToString()
-        stored = bytes(compress(codec, plain)) if codec else plain
-        newest = header.max_timestamp
-        if kept and not attributes & ATTR_LOG_APPEND_TIME:
-            newest = max(header.base_timestamp + record.timestamp_delta for record in kept)
+        codec = attributes & ATTR_CODEC_MASK if count else 0
+        kept, newest = _kept(plain, stays)
+        stored = bytes(compress(codec, kept) if codec else kept)
+        if not count or attributes & ATTR_LOG_APPEND_TIME:
+            newest_ms = header.max_timestamp
+        else:
+            newest_ms = header.base_timestamp + newest
         header = header._replace(
             attributes=attributes & ~ATTR_CODEC_MASK | codec,
-            record_count=len(kept),
-            max_timestamp=newest,
+            record_count=count,
+            max_timestamp=newest_ms,
             delete_horizon_ms=horizon_ms,
             payload_crc=crc32c(stored),
         )
         return header, encode_batch(header, self.seed, stored, PAYLOAD_COMPRESSED if codec else PAYLOAD_RECORDS)
+
+    def _what_stays(self, header: BatchHeader, plain: Plain) -> tuple[bytearray, bool]:
+        """(1 for each record that stays, 0 for the others; whether a tombstone stays). Raises Malformed."""
+        expired = header.attributes & ATTR_DELETE_HORIZON and header.delete_horizon_ms <= self.now_ms
+        stays = bytearray()
+        tombstones = False
+        for place, spot in enumerate(each(plain)):
+            if place % _PACE_RECORDS == _PACE_RECORDS - 1:
+                self._pace()
+            stay = True
+            if spot.key is not None:
+                offset = header.base_offset + (place if spot.offset_delta is None else spot.offset_delta)
+                stay = offset >= self._last_offsets.get(_digest(plain[slice(*spot.key)]), -1)
+                if stay and not spot.has_value:
+                    stay = not expired
+                    tombstones = tombstones or stay
+            stays.append(stay)
+        return stays, tombstones
 
     def _horizon(self, header: BatchHeader, tombstones: bool) -> tuple[int, int]:
         """(attributes, delete horizon) of a batch that keeps tombstones, or none."""
@@ -333,20 +359,31 @@ def swap(fs: FileSystem, directory: str, groups: list[Group]) -> None:
             fs.unlink(old.path)
 
 
-def _records(data: bytes, batch: BatchAt, decompress: Codec) -> "list[Record] | None":
+def _plain(data: bytes, batch: BatchAt, decompress: Codec) -> Plain | None:
     """The records, or None for a batch that has none to look into: markers, and formats kept verbatim."""
     payload_field, payload = batch.payload(data)
     if batch.header.attributes & ATTR_CONTROL or payload_field not in (PAYLOAD_RECORDS, PAYLOAD_COMPRESSED):
         return None
-    plain = bytes(payload)
-    if payload_field == PAYLOAD_COMPRESSED:
-        plain = bytes(decompress(batch.header.codec, plain))
-    return list(Records.FromString(plain).records)
+    return payload if payload_field == PAYLOAD_RECORDS else decompress(batch.header.codec, payload)
 
 
-def _offset(header: BatchHeader, place: int, record: Record) -> int:
-    return header.base_offset + (record.offset_delta if record.HasField("offset_delta") else place)
+def _kept(plain: Plain, stays: bytearray) -> tuple[bytearray, int]:
+    """(The records that stay, each with an offset delta of its own; their largest timestamp delta)."""
+    kept = bytearray()
+    newest = -(1 << 63)
+    for place, spot in enumerate(each(plain)):
+        if not stays[place]:
+            continue
+        newest = max(newest, spot.timestamp_delta)
+        if spot.offset_delta is not None:
+            kept += plain[spot.start : spot.end]
+            continue
+        delta = b"\x28" + varint(place)
+        kept += b"\x0a" + varint(spot.end - spot.body + len(delta))
+        kept += plain[spot.body : spot.end]
+        kept += delta
+    return kept, newest
 
 
-def _digest(key: bytes) -> bytes:
+def _digest(key: Plain) -> bytes:
     return blake2b(key, digest_size=16).digest()

@@ -79,7 +79,7 @@ class LogDirectory:
         cls, fs: FileSystem, path: str, lock: File, node_id: int, new_directory_id: bytes, boot_id: str | None
     ) -> "LogDirectory":
         for name in fs.listdir(path):
-            if name.endswith(DELETED_SUFFIX):
+            if name.endswith(DELETED_SUFFIX) and _LOG_NAME.fullmatch(name.removesuffix(DELETED_SUFFIX)):
                 remove_directory(fs, os.path.join(path, name))
         meta = read_durable(fs, os.path.join(path, "meta"))
         if meta is None:

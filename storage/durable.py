@@ -53,11 +53,14 @@ def read_durable(fs: FileSystem, path: str) -> dict[str, Any] | None:
 
 def remove_directory(fs: FileSystem, directory: str) -> None:
     """Removes a directory of files: renamed to `*.deleted` first, durably, so that no crash leaves half of it under
-    its name. Raises OSError."""
+    its name. Of a link only itself goes, never what it leads to. Raises OSError."""
     doomed = directory if directory.endswith(DELETED_SUFFIX) else directory + DELETED_SUFFIX
     if doomed != directory:
         fs.rename(directory, doomed)
         fs.sync_dir(os.path.dirname(directory))
+    if not fs.is_directory(doomed):
+        fs.unlink(doomed)
+        return
     for name in fs.listdir(doomed):
         fs.unlink(os.path.join(doomed, name))
     fs.rmdir(doomed)

@@ -20,6 +20,9 @@ NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 PASSING: Final = (*NO_SPACE, *NO_DESCRIPTORS)
 """What the operating system says of the moment, not of the disk: nothing was changed, and the same can work later."""
 _ZEROS: Final = 1024 * 1024
+_FILE_MODE: Final = 0o600
+_DIRECTORY_MODE: Final = 0o700
+"""Records are for who is allowed to read topics, not for who has an account on the machine."""
 _LASTING: Final = ".log"
 Opened = TypeVar("Opened")
 
@@ -62,6 +65,9 @@ class FileSystem(Protocol):
         """Names in the directory, sorted. Missing directory: FileNotFoundError."""
 
     def size(self, path: str) -> int: ...
+
+    def is_directory(self, path: str) -> bool:
+        """Whether it is a directory itself, not a link to one: what a link leads to is not ours to clean."""
 
     def makedirs(self, path: str, *, durable: bool = True) -> None:
         """Makes the directory and its parents; it is no error if it is there. `durable` False: the last one's entry is
@@ -188,11 +194,11 @@ class OsFileSystem:
         return OsFile(self._descriptor(path, create=create))
 
     def _descriptor(self, path: str, *, create: bool) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-        return spares.opening(lambda: os.open(path, flags, 0o644), lasting=path.endswith(_LASTING))
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
+        return spares.opening(lambda: os.open(path, flags, _FILE_MODE), lasting=path.endswith(_LASTING))
 
     def lock(self, path: str) -> OsFile | None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE_MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -209,7 +215,10 @@ class OsFileSystem:
         return found
 
     def size(self, path: str) -> int:
-        return os.stat(path).st_size
+        return os.stat(path, follow_symlinks=False).st_size
+
+    def is_directory(self, path: str) -> bool:
+        return os.path.isdir(path) and not os.path.islink(path)
 
     def makedirs(self, path: str, *, durable: bool = True) -> None:
         if os.path.isdir(path):
@@ -217,7 +226,7 @@ class OsFileSystem:
         parent = os.path.dirname(os.path.abspath(path))
         self.makedirs(parent)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
+            os.mkdir(path, _DIRECTORY_MODE)
         if durable:
             self.sync_dir(parent)
 

@@ -8,6 +8,7 @@ Rules (protocol.md section 1, KAFKA-10101, FAST'18 "Protocol-aware recovery"):
 Every step can be cut short by a crash and run again.
 """
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def recover(
     """Opens what is in `directory`, making it if needed. Raises OSError; bad content is reported, never raised."""
     # Not durable yet: a thousand new logs are not to cost a thousand syncs, and there is nothing in them to lose.
     fs.makedirs(directory, durable=False)
+    if not fs.is_directory(directory):
+        raise NotADirectoryError(errno.ENOTDIR, "a log is a directory, and this is a link", directory)
     names = fs.listdir(directory)
     for name in names:
         if name.endswith((DELETED_SUFFIX, CLEANED_SUFFIX, ".tmp")):

@@ -6,6 +6,7 @@ import cramjam
 
 from ottla.protocol.errors import ApiError
 from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
+from ottla.protocol.walk import Plain
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Codec
 
@@ -28,14 +29,14 @@ NAMES: Final = {
 """Codec number -> the value of the topic config `compression.type`."""
 
 
-def compress(codec: int, payload: bytes | bytearray | memoryview) -> bytes:
+def compress(codec: int, payload: Plain) -> bytes:
     """The payload compressed with one of the known codecs (not CODEC_NONE)."""
     if codec == Codec.CODEC_SNAPPY:
         return bytes(cramjam.snappy.compress_raw(payload))
     return bytes(_STREAMS[codec].compress(payload))
 
 
-def decompress(codec: int, payload: bytes | memoryview, plain_max: int = STORED_MAX_BYTES) -> memoryview:
+def decompress(codec: int, payload: Plain, plain_max: int = STORED_MAX_BYTES) -> memoryview:
     """The plain payload. Raises ApiError: UNSUPPORTED_COMPRESSION_TYPE, INVALID_RECORD (damaged), MESSAGE_TOO_LARGE."""
     plain = decompress_within(codec, payload, plain_max)
     if plain is None:
@@ -47,7 +48,7 @@ def decompress(codec: int, payload: bytes | memoryview, plain_max: int = STORED_
     return plain
 
 
-def decompress_within(codec: int, payload: bytes | memoryview, plain_max: int) -> memoryview | None:
+def decompress_within(codec: int, payload: Plain, plain_max: int) -> memoryview | None:
     """The plain payload, or None if it has more than `plain_max` bytes; no more memory than that is ever filled. Raises
     ApiError: UNSUPPORTED_COMPRESSION_TYPE, INVALID_RECORD (damaged)."""
     if codec == Codec.CODEC_SNAPPY:
@@ -70,7 +71,7 @@ def decompress_within(codec: int, payload: bytes | memoryview, plain_max: int) -
         room = min(4 * room, plain_max)
 
 
-def _snappy(payload: bytes | memoryview, plain_max: int) -> memoryview | None:
+def _snappy(payload: Plain, plain_max: int) -> memoryview | None:
     try:
         length = cramjam.snappy.decompress_raw_len(payload)
         if length > plain_max:

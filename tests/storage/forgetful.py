@@ -298,6 +298,13 @@ class ForgetfulFileSystem:
     def size(self, path: str) -> int:
         return len(self._file(path).content)
 
+    def is_directory(self, path: str) -> bool:
+        try:
+            self._directory(path)
+        except OSError:
+            return False
+        return True
+
     def makedirs(self, path: str, *, durable: bool = True) -> None:
         node = self._root
         names = _parts(path)

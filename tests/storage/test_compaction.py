@@ -171,6 +171,32 @@ def test_below_the_cleaned_end_no_key_comes_twice_and_segments_are_merged() -> N
     assert compact(log) is None, "nothing is dirty any more"
 
 
+def test_a_batch_of_more_keys_than_the_table_holds_is_cleaned_in_several_runs() -> None:
+    log = open_log(ForgetfulFileSystem(), None, CONFIG)
+    keys = [b"key%d" % (number % 40) for number in range(80)]
+    append(log, [(key, b"%d" % place) for place, key in enumerate(keys)], codec=4)
+    append(log, [(b"end", b"x" * 900)])
+    append(log, [(b"end", b"y")])
+    runs = 0
+    while runs < 20 and compact(log, dedupe_buffer_bytes=7 * 200) is not None:
+        runs += 1
+    assert 5 < runs < 20
+    kept = [record for record in records_of(log) if record.key != b"end"]
+    assert [(record.offset, record.key) for record in kept] == [(40 + n, b"key%d" % n) for n in range(40)]
+
+
+def test_what_no_walk_reads_stays_as_it_is() -> None:
+    # Taken in by a build that knew fewer rules.
+    log = open_log(ForgetfulFileSystem(), None, CONFIG)
+    payload = b"\x0a\x04\x0a\x00\x0b\x0c"
+    header = BatchHeader(0, 0, 1, 0, base_timestamp=1, max_timestamp=1)
+    log.append_as_leader(header, payload, PAYLOAD_RECORDS, leader_epoch=1, now_ms=1)
+    for number in range(9):
+        append(log, [(b"k", b"x" * 300)], now_ms=number)
+    assert compact(log)
+    assert payload in batches_of(log)[0][3]
+
+
 def test_a_tombstone_stays_for_its_time_and_then_goes() -> None:
     log = open_log(ForgetfulFileSystem(), None, CONFIG)
     append(log, [(b"gone", b"x" * 300)])

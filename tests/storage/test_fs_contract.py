@@ -1,11 +1,16 @@
 """What both file systems promise: the real one and the forgetful one; and what only the latter can show."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from storage.config import LogConfig
+from storage.directory import LogDirectory
+from storage.durable import remove_directory
 from storage.fs import FileSystem, OsFileSystem, read_file, remove_if_there
+from storage.log import Log
 from tests.storage.forgetful import ForgetfulFileSystem
 
 
@@ -145,3 +150,69 @@ def test_a_full_disk_takes_what_fits_and_a_kill_loses_nothing() -> None:
         file.write_at(0, [b"abcdefgh"])
     assert caught.value.errno == errno.ENOSPC
     assert read_file(fs.kill(), "/x") == b"abcde"
+
+
+def test_only_a_directory_is_one(fs: FileSystem, root: str) -> None:
+    fs.open(f"{root}/x", create=True).close()
+    assert fs.is_directory(root)
+    assert not fs.is_directory(f"{root}/x")
+    assert not fs.is_directory(f"{root}/nothing")
+
+
+class TestLinks:
+    """What a link leads to is not ours."""
+
+    @pytest.fixture
+    def foreign(self, tmp_path: Path) -> Path:
+        path = tmp_path / "foreign"
+        path.mkdir()
+        for name in ("precious", "x.tmp", "y.deleted"):
+            (path / name).write_text("mine")
+        return path
+
+    def whole(self, foreign: Path) -> bool:
+        return sorted(path.name for path in foreign.iterdir()) == ["precious", "x.tmp", "y.deleted"]
+
+    def directory(self, path: Path) -> LogDirectory:
+        return LogDirectory.open(OsFileSystem(), str(path), node_id=1, new_directory_id=bytes(16), boot_id=None)
+
+    def test_a_deleted_log_that_is_a_link_takes_nothing_with_it(self, foreign: Path, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        ours, other = f"{'0' * 32}-0.deleted", "backup.deleted"
+        (data / ours).symlink_to(foreign)
+        (data / other).symlink_to(foreign)
+        (data / "notes.deleted").write_text("mine")
+        self.directory(data).close(clean=True)
+        assert self.whole(foreign)
+        assert not (data / ours).is_symlink()
+        assert (data / other).is_symlink()
+        assert (data / "notes.deleted").read_text() == "mine"
+
+    def test_a_log_is_never_opened_or_removed_through_a_link(self, foreign: Path, tmp_path: Path) -> None:
+        link = tmp_path / f"{'0' * 32}-0"
+        link.symlink_to(foreign)
+        with pytest.raises(OSError, match="link"):
+            Log.open(OsFileSystem(), str(link), bytes(16), 0, LogConfig(), now_ms=0)
+        remove_directory(OsFileSystem(), str(link))
+        assert self.whole(foreign)
+        assert not link.is_symlink()
+
+    def test_a_file_is_never_opened_through_a_link(self, foreign: Path, tmp_path: Path) -> None:
+        (tmp_path / "meta").symlink_to(foreign / "precious")
+        with pytest.raises(OSError, match="symbolic"):
+            OsFileSystem().open(str(tmp_path / "meta"))
+        with pytest.raises(OSError, match="symbolic"):
+            OsFileSystem().lock(str(tmp_path / "meta"))
+
+    def test_new_data_is_for_its_owner_alone(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            self.directory(tmp_path / "data").close(clean=True)
+            Log.open(OsFileSystem(), str(tmp_path / "data" / "log"), bytes(16), 0, LogConfig(), now_ms=0).close()
+        finally:
+            os.umask(before)
+        made = list((tmp_path / "data").rglob("*"))
+        assert len(made) > 3
+        assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o600}
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path / "data", *made) if path.is_dir()} == {0o700}
