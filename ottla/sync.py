@@ -8,14 +8,25 @@ does something else. Every call crosses threads (about 50 us), so this is the co
 """
 
 import asyncio
+import atexit
 import concurrent.futures
 import functools
+import logging
+import os
 import threading
+import time
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 
-from ottla.client import admin, consumer, producer, producer_batch, rebalance
+from ottla.client import admin, consumer, life, producer, producer_batch, rebalance
+from ottla.client.errors import Closed
 from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
+
+log = logging.getLogger("ottla.client")
+
+AT_EXIT_S: Final = 10.0
+"""How long the end of a program waits for what was not closed, all together."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,15 +80,24 @@ class _Blocking:
 
     _inner: Any
     _loop: _Loop | None = None
+    _life = "new"
 
     def start(self) -> None:
         """Connects. Raises ConnectionFailed if no node answers."""
+        if self._loop is not None or self._life == "inherited":
+            raise life.refusal(type(self).__name__.lower(), self._life, "" if self._loop is None else "it is started")
+        life.opened(self)
         self._loop = _Loop.hold()
         try:
             self._loop.run(self._inner.start())
         except BaseException:
             self._let_go()
             raise
+        _open.add(self)
+
+    def inherited(self) -> None:
+        """For `life`: this process is a forked child."""
+        self._loop, self._life = None, "inherited"
 
     def close(self) -> None:
         """Disconnects; a producer first waits for its records, and raises what `flush` raises."""
@@ -89,14 +109,23 @@ class _Blocking:
             self._let_go()
 
     def _let_go(self) -> None:
-        self._loop = None
-        _Loop.let_go()
+        _open.discard(self)
+        life.closed(self)
+        if self._loop is not None:
+            self._loop = None
+            _Loop.let_go()
+
+    def _at_exit(self, timeout_s: float) -> None:
+        self._run(self._inner.close(), timeout_s)
 
     def _run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             work.close()
+            if self._life == "inherited":
+                raise life.refusal(type(self).__name__.lower(), self._life)
             raise RuntimeError(f"this {type(self).__name__} is not open: use it in a `with` block, or call start()")
-        return self._loop.run(work, timeout_s)
+        return loop.run(work, timeout_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -109,6 +138,36 @@ class _Blocking:
             self._loop.run(self._inner.__aexit__(*exc))
         finally:
             self._let_go()
+
+
+_open: set[_Blocking] = set()
+"""What was started and not closed."""
+
+
+def _close_what_is_open() -> None:
+    """The program ends: records that were taken are still sent, groups are left, for AT_EXIT_S at most."""
+    give_up = time.monotonic() + AT_EXIT_S
+    for each in sorted(_open, key=lambda each: not isinstance(each, Producer)):
+        name = type(each).__name__
+        warnings.warn(f"Unclosed {name}. Next: close it, or use it in a `with` block", ResourceWarning, stacklevel=1)
+        try:
+            each._at_exit(max(0.1, give_up - time.monotonic()))
+        except Exception as error:
+            log.error("an unclosed %s was not closed in order at the end of the program: %r", name, error)
+
+
+def _forget_the_loop() -> None:
+    """A forked child has the loop of its parent, but not its thread."""
+    _Loop._lock = threading.Lock()
+    if _Loop._shared is not None:
+        _inherited.append(_Loop._shared)
+    _Loop._shared, _Loop._holders = None, 0
+    _open.clear()
+
+
+_inherited: list[_Loop] = []
+atexit.register(_close_what_is_open)
+os.register_at_fork(after_in_child=_forget_the_loop)
 
 
 def _documented(call: Callable[P, T], original: Callable[..., object]) -> Callable[P, T]:
@@ -157,6 +216,9 @@ class Delivery:
     def result(self, timeout_s: float | None = None) -> RecordMetadata:
         """Waits for the acknowledgement. Raises DeliveryFailed, or TimeoutError if it is not known in time."""
 
+        if self._delivery.done():
+            return self._delivery.result()  # also after the producer was closed
+
         async def wait() -> RecordMetadata:
             return await self._delivery
 
@@ -164,6 +226,10 @@ class Delivery:
             return self._producer._run(wait(), timeout_s)
         except concurrent.futures.TimeoutError:
             raise TimeoutError(f"not acknowledged within {timeout_s} s; it is still being sent") from None
+        except (Closed, RuntimeError):
+            if self._delivery.done():
+                return self._delivery.result()  # it was closed just now
+            raise
 
 
 class Producer(_Blocking):
@@ -182,6 +248,8 @@ class Producer(_Blocking):
         compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none",
         request_timeout_ms: int = 5_000,
         delivery_timeout_ms: int = 120_000,
+        retry_backoff_ms: int = 20,
+        retry_backoff_max_ms: int = 1_000,
         client_id: str = "ottla-python",
     ) -> None:
         self._inner: producer.Producer = producer.Producer(
@@ -195,6 +263,8 @@ class Producer(_Blocking):
             compression_type=compression_type,
             request_timeout_ms=request_timeout_ms,
             delivery_timeout_ms=delivery_timeout_ms,
+            retry_backoff_ms=retry_backoff_ms,
+            retry_backoff_max_ms=retry_backoff_max_ms,
             client_id=client_id,
         )
 
@@ -292,6 +362,9 @@ class Consumer(_Blocking):
             assignor=assignor,
             rebalance_listener=None if rebalance_listener is None else _InThread(rebalance_listener),
         )
+
+    def _at_exit(self, timeout_s: float) -> None:
+        self._run(self._inner.__aexit__(SystemExit), timeout_s)  # the record at work is not done
 
     def __iter__(self) -> Self:
         return self

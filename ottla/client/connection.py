@@ -8,16 +8,19 @@ import asyncio
 import logging
 import os
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 from grpc import aio
 
-from ottla.client import arguments
+from ottla.client import arguments, life
 from ottla.client.errors import Closed, ConfigError, ConnectionFailed, OttlaError, UnknownTopic, from_call, from_server
-from ottla.client.tasks import Tasks
+from ottla.client.streams import at_rest, listen
+from ottla.client.tasks import Tasks, to_the_end
 from ottla.client.view import ClusterView, TopicInfo, updated, view_of
 from ottla.protocol.proxy import PROXY_OPTION
 from ottla.v1 import error_pb2 as pb
@@ -31,6 +34,8 @@ SILENCE_MAX_S: Final = 1.5
 DIRECT_WAIT_S: Final = 1.0
 DIRECT_RETRY_S: Final = 60.0
 TOPIC_WAIT_S: Final = 1.0
+_REST_S: Final = 0.5
+_LOOK_S: Final = 0.005
 MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 
 CHANNEL_OPTIONS: Final = (
@@ -74,6 +79,8 @@ class Client:
     Use it as `async with Client("host:9092") as client`. Entering waits until a node has answered.
     """
 
+    _state = "new"
+
     def __init__(
         self,
         bootstrap: str | Sequence[str] | None = None,
@@ -94,8 +101,8 @@ class Client:
         self._unreachable: dict[tuple[int, str, int], float] = {}
         self._last_errors: dict[str, str] = {}
         self._tasks = Tasks(self._failed)
-        self._state = "new"
         self._broken: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -103,7 +110,10 @@ class Client:
         """Connects. Raises ConnectionFailed if no node answers within connect_timeout_ms."""
         if self._state != "new":
             raise Closed(f"this client is {self._state} and can't be started. Next: make a new one")
+        life.opened(self)
+        self._loop = asyncio.get_running_loop()
         self._state = "open"
+        _started.add(self)
         self._tasks.start(self._watch(), "ottla-metadata")
         try:
             await self.home(self._connect_timeout_s)
@@ -113,12 +123,29 @@ class Client:
 
     async def close(self) -> None:
         """Ends all connections. Idempotent."""
-        if self._state == "closed":
+        if self._state in ("closed", "inherited"):
             return
         self._state = "closed"
+        await to_the_end(self._disconnect())
+
+    async def _disconnect(self) -> None:
         await self._tasks.stop()
-        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        if self._loop is asyncio.get_running_loop():
+            await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+            if not any(each._loop is self._loop and each._state == "open" for each in _started):
+                await at_rest(_REST_S)
         self._channels.clear()
+        life.closed(self)
+
+    def inherited(self) -> None:
+        """For `life`: this process is a forked child."""
+        self._state = "inherited"
+
+    def __del__(self) -> None:
+        if self._state == "open":
+            warnings.warn(
+                f"Unclosed client of {self._bootstrap}. Next: close it", ResourceWarning, stacklevel=2, source=self
+            )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -128,8 +155,8 @@ class Client:
         await self.close()
 
     def _failed(self, error: BaseException) -> None:
-        """A bug ended the metadata task: whoever asks for a node must hear it."""
-        log.error("the metadata task ended", exc_info=error)
+        """The metadata task ended: whoever asks for a node must hear it."""
+        log.error("the metadata task ended", exc_info=None if isinstance(error, Closed) else error)
         self._broken = error
         self._home = None
         self._changed.set()
@@ -204,30 +231,30 @@ class Client:
 
     async def _follow(self, address: str) -> None:
         """Follows the metadata as one node sees it, until it falls silent or ends the stream."""
-        call = ClusterServiceStub(self.channel(address)).WatchMetadata(GetMetadataRequest())
         view: ClusterView | None = None
-        try:
-            while True:
-                async with asyncio.timeout(SILENCE_MAX_S):
-                    event = await call.read()
-                if not isinstance(event, MetadataEvent):
-                    return
-                if view is None:
-                    view = view_of(event.metadata)
-                    if not view.cluster_id or view.cluster_id != (self.view.cluster_id or view.cluster_id):
-                        # Not formed yet, or not ours: its empty metadata would read as "every topic was deleted".
-                        self._last_errors[address] = f"its cluster id is {view.cluster_id or 'not known yet'}"
-                        return
-                    self._home = address
-                    self._last_errors.pop(address, None)
-                    self._changed.set()
-                elif event.HasField("metadata") or event.deleted_topics:
-                    view = updated(view, event)
-                else:
-                    continue
-                self._take(view)
-        finally:
-            call.cancel()
+
+        def take(event: MetadataEvent) -> bool:
+            nonlocal view
+            if view is None:
+                view = view_of(event.metadata)
+                ours = self.view.cluster_id
+                if not view.cluster_id or view.cluster_id != (ours or view.cluster_id):
+                    # Not formed yet, or not ours: its empty metadata would read as "every topic was deleted".
+                    wanted = f", this client's is {ours}" if ours else ""
+                    self._last_errors[address] = f"its cluster id is {view.cluster_id or 'not known yet'}{wanted}"
+                    return False
+                self._home = address
+                self._last_errors.pop(address, None)
+                self._changed.set()
+            elif event.HasField("metadata") or event.deleted_topics:
+                view = updated(view, event)
+            else:
+                return True
+            self._take(view)
+            return True
+
+        call = ClusterServiceStub(self.channel(address)).WatchMetadata(GetMetadataRequest())
+        await listen(call, take, SILENCE_MAX_S)
 
     def _take(self, view: ClusterView) -> None:
         """A new view, unless it is of a node that lags behind what is known already: that one catches up."""
@@ -242,8 +269,8 @@ class Client:
 
     def channel(self, address: str) -> aio.Channel:
         """The one channel to an address."""
-        if self._state == "closed":
-            raise Closed("the client is closed. Next: make a new one")
+        if self._state in ("closed", "inherited"):
+            raise life.refusal("client", self._state)
         channel = self._channels.get(address)
         if channel is None:
             channel = self._channels[address] = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -252,9 +279,13 @@ class Client:
     async def home(self, timeout_s: float = SILENCE_MAX_S * 2) -> str:
         """The address of the node that serves this client. Raises ConnectionFailed if there is none in time."""
         if self._state != "open":
-            raise Closed(f"this client is {self._state}. Next: use it inside `async with`, or call start()")
+            raise life.refusal("client", self._state)
+        if self._loop is not None and not life.is_running(self._loop, "client"):
+            raise life.refusal("client", "broken", "its event loop was closed. Next: close clients before that")
         give_up = time.monotonic() + timeout_s
         while self._home is None:
+            if isinstance(self._broken, Closed):
+                raise life.refusal("client", "broken", self._broken.message)
             if self._broken is not None:
                 raise OttlaError(
                     f"this client stopped because of an internal error: {self._broken!r}. Next: make a new one, and "
@@ -282,14 +313,10 @@ class Client:
         if self._unreachable.get(key, 0.0) > time.monotonic():
             return await self.home()
         channel = self.channel(broker.address)
-        if channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
-            try:
-                async with asyncio.timeout(DIRECT_WAIT_S):
-                    await channel.channel_ready()
-            except TimeoutError:
-                self._unreachable[key] = time.monotonic() + DIRECT_RETRY_S
-                log.info("node %d at %s is out of reach; going through another node", node_id, broker.address)
-                return await self.home()
+        if not await _is_ready(channel, DIRECT_WAIT_S):
+            self._unreachable[key] = time.monotonic() + DIRECT_RETRY_S
+            log.info("node %d at %s is out of reach; going through another node", node_id, broker.address)
+            return await self.home()
         return broker.address
 
     async def on_any_node(
@@ -313,6 +340,20 @@ class Client:
         if not repeatable and isinstance(failure, ConnectionFailed):
             failure.message += "; whether the change was made is unknown: look before you repeat it"
         return failure
+
+
+_started: "WeakSet[Client]" = WeakSet()
+
+
+async def _is_ready(channel: aio.Channel, timeout_s: float) -> bool:
+    """Whether it connects in time. It is looked at again and again: to wait for a change leaves something behind in
+    gRPC that outlives the event loop."""
+    give_up = time.monotonic() + timeout_s
+    while channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
+        if time.monotonic() >= give_up:
+            return False
+        await asyncio.sleep(_LOOK_S)
+    return True
 
 
 async def _get_topic(name: str, channel: aio.Channel) -> Metadata:

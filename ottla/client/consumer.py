@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
-from ottla.client import arguments
+from ottla.client import arguments, life
 from ottla.client.connection import Client
 from ottla.client.errors import Closed, ConfigError, OttlaError
 from ottla.client.group import Membership
@@ -18,7 +19,7 @@ from ottla.client.reader import Reader
 from ottla.client.rebalance import RebalanceListener
 from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.client.settings import ConsumerSettings
-from ottla.client.tasks import Tasks
+from ottla.client.tasks import Tasks, to_the_end
 from ottla.client.view import ClusterView, TopicInfo
 
 log = logging.getLogger("ottla.consumer")
@@ -36,6 +37,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     Client to share. Settings have Kafka's names, times in ms, sizes in bytes. `auto_offset_reset` decides where to
     start, and what to do when a position is no longer in the log: earliest, latest, none, or by_duration:PT1H.
     """
+
+    _life = "new"
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             )
             self._session = GroupSession(membership, self._client, self._work)
         self._stop_listening: Callable[[], None] = lambda: None
-        self._life = "new"
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -111,8 +114,10 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Connects. Raises ConnectionFailed if no node answers, UnknownTopic for a topic that does not exist."""
         if self._life != "new":
             raise Closed(f"this consumer is {self._life} and can't be started. Next: make a new one")
+        life.opened(self)
         if self._owns_client:
             await self._client.start()
+        self._loop = asyncio.get_running_loop()
         self._life = "open"
         try:
             for name in self._topics if self._session is None else ():
@@ -135,9 +140,12 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         await self._close()
 
     async def _close(self) -> None:
-        if self._life == "closed":
+        if self._life in ("closed", "inherited"):
             return
         was_open, self._life = self._life == "open", "closed"
+        await to_the_end(self._stop(was_open))
+
+    async def _stop(self, was_open: bool) -> None:
         self._stop_listening()
         self._reader.news.set()
         if self._session is not None and was_open:
@@ -148,6 +156,19 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         await self._tasks.stop()
         if self._owns_client:
             await self._client.close()
+        life.closed(self)
+
+    def inherited(self) -> None:
+        """For `life`: this process is a forked child."""
+        self._life = "inherited"
+        self._reader.forget()
+        self._reader.error = life.refusal("consumer", self._life)
+
+    def __del__(self) -> None:
+        if self._life in ("open", "broken"):
+            warnings.warn(
+                "Unclosed consumer. Next: close it, or use `async with`", ResourceWarning, stacklevel=2, source=self
+            )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -160,11 +181,17 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             await self._close()
 
     def _failed(self, error: BaseException) -> None:
-        """A bug ended a task: tell whoever reads, instead of silence."""
-        log.error("the consumer stopped", exc_info=error)
-        self._reader.error = OttlaError(
-            f"the consumer stopped because of an internal error: {error!r}. Next: make a new one, and report this"
-        )
+        """A task ended: tell whoever reads, instead of silence."""
+        if self._life != "open":
+            return
+        self._life = "broken"
+        if isinstance(error, Closed):
+            self._reader.error = life.refusal("consumer", self._life, error.message)
+        else:
+            self._reader.error = OttlaError(
+                f"the consumer stopped because of an internal error: {error!r}. Next: make a new one, and report this"
+            )
+        log.error("%s", self._reader.error, exc_info=None if isinstance(error, Closed) else error)
         self._reader.news.set()
 
     # -- what to read ----------------------------------------------------------------------------------------------
@@ -277,15 +304,19 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             record = self._take()
             if record is not None:
                 return record
-            if self._life != "open":
+            if self._life in ("new", "closed"):
                 raise StopAsyncIteration
-            self._reader.raise_errors()
+            self._use()
             await self._reader.wait_for_news(None)
 
     def _take(self) -> ConsumerRecord | None:
         if self._session is not None and not self._session.may_hand_out():
             return None
-        return self._reader.take_buffered()
+        try:
+            return self._reader.take_buffered()
+        except RuntimeError:  # what wakes the stream is of a loop that was closed
+            self._check_open()
+            raise
 
     async def poll(self, *, max_records: int = 500, timeout_ms: int = 1000) -> list[ConsumerRecord]:
         """Up to `max_records` records: at once where there are any, else the first that come within `timeout_ms`; an
@@ -298,9 +329,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             records: list[ConsumerRecord] = []
             while len(records) < max_records and (record := self._take()) is not None:
                 records.append(record)
-            if records or self._life != "open":
+            if records or self._life in ("new", "closed"):
                 return records
-            self._reader.raise_errors()
+            self._use()
             left = give_up - time.monotonic()
             if left <= 0:
                 return records
@@ -325,8 +356,15 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         return await self._group_session().committed(arguments.where((topic, partition)))
 
     def _check_open(self) -> None:
+        if self._life == "open" and self._loop is not None and not life.is_running(self._loop, "consumer"):
+            self._failed(Closed("its event loop was closed. Next: close consumers before their loop ends"))
         if self._life != "open":
-            raise Closed(f"this consumer is {self._life}. Next: use it inside `async with`, or make a new one")
+            raise self._reader.error or life.refusal("consumer", self._life)
+
+    def _use(self) -> None:
+        """Raises what the user must know before waiting for more."""
+        self._check_open()
+        self._reader.raise_errors()
 
     def _group_session(self) -> GroupSession:
         if self._session is None:

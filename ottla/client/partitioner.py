@@ -11,10 +11,10 @@ class StickyPartitioner:
     """Stays with one partition until a batch's worth of bytes went there, then picks another: at random, weighted
     against the partitions that have batches waiting, so that a slow leader gets less. Pure but for the given `rng`."""
 
-    __slots__ = ("_batch_size", "_bytes", "_counted", "_rng", "batch", "limit", "partition")
+    __slots__ = ("_bytes", "_counted", "_rng", "batch", "batch_size", "limit", "partition")
 
     def __init__(self, batch_size: int, rng: Random) -> None:
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._rng = rng
         self.partition = -1  # the current one, -1: none yet
         self._bytes = 0
@@ -26,7 +26,7 @@ class StickyPartitioner:
     def follow(self, batch: Batch) -> None:
         """A record went to that batch of the current partition; more may follow it without a call of `stays`."""
         self.batch, self._counted = batch, batch.size_bytes
-        self.limit = min(self._batch_size, batch.size_bytes + self._batch_size - self._bytes)
+        self.limit = min(self.batch_size, batch.size_bytes + self.batch_size - self._bytes)
 
     def unfollow(self) -> None:
         """The next record is decided about anew; what went to the batch by then counts, whoever added it."""
@@ -38,7 +38,7 @@ class StickyPartitioner:
         """Whether a record of that size still belongs to the current partition; it counts if it does."""
         self.unfollow()
         self._bytes += size_bytes
-        return self._bytes <= self._batch_size and self.partition >= 0
+        return self._bytes <= self.batch_size and self.partition >= 0
 
     def switch(self, size_bytes: int, led: Sequence[bool], batches_waiting: Sequence[int]) -> int:
         """Another partition, for a record of that size. `led` and `batches_waiting` have one item for each partition:

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, Literal, NoReturn, Self
+from typing import Final, Literal, Self
 
 from grpc import aio
 
-from ottla.client import arguments
+from ottla.client import arguments, life
 from ottla.client.connection import Client
 from ottla.client.encode import BATCH_OVERHEAD_BYTES, as_bytes, encode_headers, record_size_max
 from ottla.client.errors import (
@@ -26,7 +27,7 @@ from ottla.client.producer_queue import Leader, Topic
 from ottla.client.producer_state import ProducerState
 from ottla.client.records import Headers, RecordMetadata
 from ottla.client.settings import ProducerSettings
-from ottla.client.tasks import Tasks
+from ottla.client.tasks import Tasks, to_the_end
 from ottla.client.view import ClusterView, TopicInfo
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -49,6 +50,8 @@ class Producer:
     `bootstrap` is host:port of one or more nodes, or a Client to share. Settings have Kafka's names, times in ms, sizes
     in bytes. Retries never write a record twice (KIP-98): numbered batches are always on, except with acks=0.
     """
+
+    _life = "new"
 
     def __init__(
         self,
@@ -91,8 +94,10 @@ class Producer:
         self._room: deque[asyncio.Future[None]] = deque()
         self._failures: deque[Batch] = deque(maxlen=_FAILURES_KEPT)
         self._stop_listening: Callable[[], None] = lambda: None
-        self._life = "new"
         self._getting_id = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reason = ""
+        self._lost = 0
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -100,21 +105,39 @@ class Producer:
         """Connects. Raises ConnectionFailed if no node answers."""
         if self._life != "new":
             raise Closed(f"this producer is {self._life} and can't be started. Next: make a new one")
+        life.opened(self)
         if self._owns_client:
             await self._client.start()
+        self._loop = asyncio.get_running_loop()
         self._life = "open"
         self._stop_listening = self._client.on_view(self._on_view)
         self._tasks.start(self._send_loop(), "ottla-producer")
 
     async def close(self) -> None:
         """Waits until every record is acknowledged or has failed, then disconnects. Raises what `flush` raises."""
-        if self._life in ("new", "closing", "closed"):
+        if self._life in ("new", "closing", "closed", "inherited"):
             return
+        is_whole = self._life == "open"
         self._life = "closing"
         try:
-            await self.flush()
+            if is_whole:
+                await self._flush()
         finally:
-            await self._stop()
+            await to_the_end(self._stop())
+
+    def inherited(self) -> None:
+        """For `life`: this process is a forked child."""
+        self._life = "inherited"
+
+    def __del__(self) -> None:
+        if self._life in ("open", "broken"):
+            lost = f", {self._lost} records not acknowledged" if self._lost else ""
+            warnings.warn(
+                f"Unclosed producer{lost}. Next: close it, or use `async with`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     async def _stop(self) -> None:
         self._life = "closed"
@@ -133,6 +156,7 @@ class Producer:
         self._complete(self._state.abort(gone))
         if self._owns_client:
             await self._client.close()
+        life.closed(self)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -146,15 +170,32 @@ class Producer:
                 raise
 
     def _failed(self, error: BaseException) -> None:
-        """A bug ended a task: nothing will be sent any more, so say so to everybody who waits."""
-        log.error("the producer stopped", exc_info=error)
+        """A task ended: nothing will be sent any more, so say so to everybody who waits."""
+        if self._life != "open":
+            return
         self._life = "broken"
+        if isinstance(error, Closed):
+            self._reason = error.message
+        else:
+            self._reason = f"an internal error: {error!r}. Next: make a new one, and report this"
+        self._lost = sum(batch.count for batch in self._state.outstanding())
+        log.error("the producer stopped with %d records not acknowledged: %s", self._lost, self._reason)
+        if not isinstance(error, Closed):
+            log.error("what ended it", exc_info=error)
+        cause = self._reason.partition(". Next:")[0]
         failure = DeliveryFailed(
-            f"the producer stopped because of an internal error: {error!r}. Next: make a new one, and report this",
+            f"the producer has stopped: {cause}. Next: make a new one",
             pb.ERROR_CODE_UNKNOWN_SERVER_ERROR,
             maybe_written=True,
         )
         self._complete(self._state.abort(failure))
+
+    def _use(self) -> None:
+        """Raises Closed if nothing would happen here: it was closed, or it belongs to another process or loop."""
+        if self._life == "open" and self._loop is not None and not life.is_running(self._loop, "producer"):
+            self._failed(Closed("its event loop was closed. Next: close producers before their loop ends"))
+        if self._life != "open":
+            raise life.refusal("producer", self._life, self._reason)
 
     @property
     def buffered_bytes(self) -> int:
@@ -180,7 +221,7 @@ class Producer:
         max_block_ms, UnknownTopic, RecordTooLarge, ConfigError or Closed: then the record was not taken.
         """
         if self._life != "open":
-            self._refuse()
+            self._use()
         state = self._state
         if timestamp is None:
             timestamp = time.time_ns() // 1_000_000
@@ -190,6 +231,7 @@ class Producer:
                     return delivery
         else:
             timestamp = arguments.timestamp("timestamp", timestamp)
+        self._use()
         arguments.topic_name(topic)
         if partition is not None:
             partition = arguments.partition(partition)
@@ -212,8 +254,7 @@ class Producer:
             partition = state.partition_for(target, key, size)
         elif not 0 <= partition < len(target.queues):
             target = await self._use_topic(topic, partition)
-        if self._life != "open":
-            self._refuse()  # it was closed while this call waited
+        self._use()  # it may have been closed while this call waited
         queue = target.queues[partition]
         batch = state.open_batch(queue, size)
         is_new = batch is None
@@ -228,9 +269,6 @@ class Producer:
             # Once per batch, let the batches before this one leave while the caller makes more.
             await asyncio.sleep(0)
         return Delivery(batch, index)
-
-    def _refuse(self) -> NoReturn:
-        raise Closed(f"the producer is {self._life}. Next: start it, or make a new one")
 
     async def send_and_wait(
         self,
@@ -248,12 +286,16 @@ class Producer:
     async def flush(self) -> None:
         """Sends everything now, and returns when all records taken so far are acknowledged or have failed. Raises the
         first DeliveryFailed that nobody has awaited, so that none goes unseen."""
+        if self._life not in ("closing", "closed"):
+            self._use()
+        await self._flush()
+
+    async def _flush(self) -> None:
         self._state.flushing += 1
         self._wake.set()
         try:
             for batch in self._state.outstanding():
-                if not batch.is_done:
-                    await asyncio.shield(batch.outcome())
+                await batch.settled()
         finally:
             self._state.flushing -= 1
         unseen = [batch for batch in self._failures if not batch.is_observed]
@@ -287,8 +329,7 @@ class Producer:
                     f"{self.settings.buffer_memory}; no room came free within max_block_ms "
                     f"{self.settings.max_block_ms}. Next: send slower, or check that the partitions have leaders"
                 ) from None
-            if self._life != "open":
-                raise Closed("the producer was closed while a record waited for room. Next: send before closing")
+            self._use()
 
     # -- batches out -----------------------------------------------------------------------------------------------
 
@@ -301,7 +342,7 @@ class Producer:
             self._complete(actions.completed)
             for leader_id in actions.abandoned:
                 if leader_id in self._stream_tasks:
-                    self._stream_tasks[leader_id].cancel()
+                    self._tasks.cancel(self._stream_tasks[leader_id])
             for transmit in actions.transmits:
                 self._stream_to(transmit.leader_id).submit(transmit)
             if actions.needs_producer_id and not self._getting_id:

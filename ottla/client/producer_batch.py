@@ -5,11 +5,12 @@ from array import array
 from collections.abc import Generator
 from typing import Final
 
-from ottla.client.codecs import compress
+from ottla.client.codecs import compress, decompress
 from ottla.client.encode import append_record
 from ottla.client.errors import DeliveryFailed
 from ottla.client.records import RecordMetadata
 from ottla.internal.v1.view_pb2 import RecordBatchView
+from ottla.protocol.batch import read_varint
 from ottla.protocol.checksum import crc32c
 from ottla.v1.data_pb2 import Receipt
 
@@ -28,6 +29,7 @@ class Batch:
         "epoch",
         "error",
         "failures",
+        "halves",
         "is_done",
         "is_observed",
         "leader_epoch",
@@ -63,6 +65,7 @@ class Batch:
         self.payload: bytes | None = None
         self.payload_crc = 0
         self.seal_error: Exception | None = None
+        self.halves: tuple[Batch, Batch] | None = None
         # where it is on its way
         self.sequence = -1
         self.epoch = 0
@@ -90,6 +93,14 @@ class Batch:
     def count(self) -> int:
         """How many records it holds."""
         return len(self.timestamps)
+
+    def holder(self, index: int) -> tuple["Batch", int]:
+        """The batch that has the record at that place now, and its place there."""
+        batch = self
+        while batch.halves is not None:
+            first, second = batch.halves
+            batch, index = (first, index) if index < first.count else (second, index - first.count)
+        return batch, index
 
     @property
     def is_sealed(self) -> bool:
@@ -119,6 +130,35 @@ class Batch:
         except Exception as error:
             self.seal_error = error
         self.parts.clear()
+
+    def split(self, codec: int) -> tuple["Batch", "Batch"]:
+        """Its records as two batches in its place, with the sequences that they had."""
+        plain = decompress(codec, self.payload or b"") if codec else self.payload or b""
+        middle, place = self.count // 2, 0
+        for _ in range(middle):
+            length, start = read_varint(plain, place + 1)
+            place = start + length
+        self.halves = self._part(0, middle, plain[:place]), self._part(middle, self.count, plain[place:])
+        for half in self.halves:
+            half.seal(codec)
+        return self.halves
+
+    def _part(self, first: int, end: int, payload: bytes) -> "Batch":
+        part = Batch(self.topic, self.partition, self.created_ms, self.base_timestamp)
+        part.timestamps = self.timestamps[first:end]
+        part.parts.append(payload)
+        part.size_bytes = len(payload)
+        part.sequence = (self.sequence + first) & 0x7FFFFFFF
+        part.epoch, part.new_epoch = self.epoch, self.new_epoch and not first
+        part.retry_at_ms = self.retry_at_ms
+        return part
+
+    async def settled(self) -> None:
+        """Returns when it is done, and all that it was split into."""
+        if not self.is_done and self.halves is None:
+            await asyncio.shield(self.outcome())
+        for half in self.halves or ():
+            await half.settled()
 
     def outcome(self) -> asyncio.Future[None]:
         """The one future of all who wait until it is done, made when somebody first waits."""
@@ -167,13 +207,25 @@ class Delivery:
 
     def done(self) -> bool:
         """Whether the outcome is known."""
-        return self._batch.is_done
+        return self._now().is_done
 
-    def __await__(self) -> Generator[object, None, RecordMetadata]:
-        batch = self._batch
+    def _now(self) -> Batch:
+        """The batch that has the record by now."""
+        if self._batch.halves is not None:
+            self._batch, self._index = self._batch.holder(self._index)
+        return self._batch
+
+    def result(self) -> RecordMetadata:
+        """Where it was stored, if that is known already. Raises DeliveryFailed, or asyncio.InvalidStateError."""
+        batch = self._now()
         if not batch.is_done:
-            yield from asyncio.shield(batch.outcome()).__await__()
+            raise asyncio.InvalidStateError("the outcome is not known yet. Next: await the delivery")
         batch.is_observed = True
         if batch.error is not None:
             raise batch.error.with_traceback(None)
         return batch.metadata(self._index)
+
+    def __await__(self) -> Generator[object, None, RecordMetadata]:
+        while not (batch := self._now()).is_done:
+            yield from asyncio.shield(batch.outcome()).__await__()
+        return self.result()

@@ -55,6 +55,7 @@ class Queue:
 
     topic: str
     partition: int
+    batch_size: int
     leader: Leader = NO_LEADER
     waiting: deque[Batch] = field(default_factory=deque)
     """Never sent; only the last may be open."""
@@ -76,6 +77,12 @@ class Topic:
     topic_id: bytes
     queues: list[Queue]
     partitioner: StickyPartitioner
+
+    def fits(self, size_bytes: int) -> None:
+        """No batch shall be larger than this from now on: a larger one was refused."""
+        self.partitioner.batch_size = min(self.partitioner.batch_size, size_bytes)
+        for queue in self.queues:
+            queue.batch_size = self.partitioner.batch_size
 
 
 class Transmit(NamedTuple):

@@ -10,6 +10,8 @@ Rules (KIP-98, protocol.md section 9):
   not stored, nor was anything after it, and the partition goes on in a new producer epoch from sequence 0.
 - Every attempt names the leader's epoch, and only the leader in that epoch may answer: "out of order" from one that was
   replaced, and has not heard of it, says nothing about what its successor has stored.
+- A batch that is too large for its topic is split, where it is certain that nothing of it is stored: its records keep
+  their sequences, and what follows keeps its own.
 - A new epoch begins only where nothing is on its way and no earlier batch is unresolved, and for one partition alone: a
   failure in one never repeats batches of another (librdkafka 4953).
 """
@@ -32,6 +34,8 @@ from ottla.v1 import error_pb2 as pb
 from ottla.v1.data_pb2 import ProduceResult
 
 log = logging.getLogger("ottla.producer")
+
+_TOO_LARGE: Final = (pb.ERROR_CODE_MESSAGE_TOO_LARGE, pb.ERROR_CODE_RECORD_LIST_TOO_LARGE)
 
 _SEQUENCE_CODES: Final = (
     pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER,
@@ -84,7 +88,7 @@ class ProducerState:
         if queue.waiting:
             batch = queue.waiting[-1]
             if batch.payload is None:
-                if batch.size_bytes + size_bytes <= self.batch_size:
+                if batch.size_bytes + size_bytes <= queue.batch_size:
                     return batch
                 batch.seal(self.codec)
         return None
@@ -179,7 +183,7 @@ class ProducerState:
             return None
         for position, batch in enumerate(queue.in_flight):
             if not batch.is_sent:
-                if batch.retry_at_ms > now_ms or batch.new_epoch:
+                if batch.retry_at_ms > now_ms or batch.new_epoch or position >= MAX_IN_FLIGHT:
                     return None
                 return self._mark_sent(queue, batch, position == 0, now_ms)
         if len(queue.in_flight) >= MAX_IN_FLIGHT or not queue.waiting:
@@ -258,13 +262,13 @@ class ProducerState:
             return None
         at = first.created_ms + self.settings.delivery_timeout_ms
         blocked = queue.leader.node_id is None or not can_send
-        for batch in queue.in_flight:
+        for position, batch in enumerate(queue.in_flight):
             if batch.is_sent:
                 at = min(at, batch.sent_ms + self.settings.request_timeout_ms + ANSWER_GRACE_MS)
             elif not blocked:
                 # The first one that waits holds up all behind it, whatever their times are.
                 blocked = True
-                if not batch.new_epoch:
+                if not batch.new_epoch and position < MAX_IN_FLIGHT:
                     at = min(at, batch.retry_at_ms)
         blocked = blocked or len(queue.in_flight) >= MAX_IN_FLIGHT or (queue.next_needs_epoch and bool(queue.in_flight))
         if queue.waiting and not blocked:
@@ -296,6 +300,8 @@ class ProducerState:
         batch.error.record_errors = tuple((e.index, e.message) for e in result.record_errors)
         if self.settings.idempotent and code in _SEQUENCE_CODES:
             return self._sequence_refused(queue, batch, code, now_ms)
+        if code in _TOO_LARGE and batch.count > 1 and not batch.maybe_written and self.settings.idempotent:
+            return [self._split(queue, batch)]
         if not error.retriable:
             return [self._fail(queue, batch, batch.error)]
         self._learn_leader(queue, error)
@@ -339,7 +345,7 @@ class ProducerState:
             self._start_over(topic, topic_id, now_ms)
         while len(topic.queues) < len(leaders):
             epoch = self._next_epochs.get(name, self.first_epoch)
-            topic.queues.append(Queue(name, len(topic.queues), epoch=epoch))
+            topic.queues.append(Queue(name, len(topic.queues), topic.partitioner.batch_size, epoch=epoch))
         topic.partitioner.unfollow()
         for queue, leader in zip(topic.queues, leaders, strict=False):
             if leader.epoch > queue.leader.epoch or (leader.epoch == queue.leader.epoch and leader != queue.leader):
@@ -400,6 +406,20 @@ class ProducerState:
         self._back_off(batch, now_ms, 0)
         batch.new_epoch = True
         return []
+
+    def _split(self, queue: Queue, batch: Batch) -> Batch:
+        """Puts two halves in the place of a batch that is too large for its topic (KIP-126). Invariant: none of it is
+        stored, for every attempt was answered so (`maybe_written`). So the halves keep the sequences of its records:
+        the leader waits for just these, and what follows stays valid as it is numbered."""
+        batch.error = None
+        halves = batch.split(self.codec)
+        position = queue.in_flight.index(batch)
+        queue.in_flight[position : position + 1] = halves
+        self.buffered_bytes += sum(half.size_bytes + BATCH_OVERHEAD_BYTES for half in halves)
+        self.buffered_bytes -= batch.size_bytes + BATCH_OVERHEAD_BYTES
+        batch.payload = b""
+        self.topics[batch.topic].fits(halves[0].size_bytes)
+        return batch
 
     def _learn_leader(self, queue: Queue, error: ApiError) -> None:
         """Takes a newer leader from an error (KIP-951): a retry can go there at once."""

@@ -116,6 +116,11 @@ class Reader:
             if chunk.state.added_to is None:
                 self.wake.set()
 
+    def forget(self) -> None:
+        """Drops what was read ahead."""
+        self._chunks.clear()
+        self._current = None
+
     def raise_errors(self) -> None:
         """Raises what the user must know; the partition stays as it is until a seek."""
         if self.error is not None:

@@ -180,7 +180,7 @@ BUGS = [
         f"{PARTITION}.begin",
         "self.finished()",
         "pass",
-        test_positions.test_the_position_is_one_thing_whatever_happens,
+        test_positions.test_a_seek_ends_what_was_at_work,
     ),
     Bug(
         "auto commit counts the record at work",
@@ -194,7 +194,7 @@ BUGS = [
         f"{WORK}.commit",
         "state.stored = None",
         "state.stored = state.done",
-        test_positions.test_the_position_is_one_thing_whatever_happens,
+        test_positions.test_a_commit_that_failed_is_made_again,
     ),
     Bug(
         "a commit overtakes the one before it",
@@ -225,6 +225,34 @@ BUGS = [
         lambda: asyncio.run(
             test_arguments.test_a_bad_record_is_refused_whole("timestamp", {"timestamp": 1.5, "partition": 0})
         ),
+    ),
+    Bug(
+        "what may be stored is split",
+        f"{STATE}.on_result",
+        "and not batch.maybe_written",
+        "",
+        test_producer_state.test_what_may_be_stored_is_not_split,
+    ),
+    Bug(
+        "halves are numbered anew",
+        "ottla.client.producer_batch:Batch._part",
+        "self.sequence + first",
+        "self.sequence",
+        lambda: test_producer_state.test_a_batch_that_is_too_large_is_split_in_its_place("none"),
+    ),
+    Bug(
+        "halves go to the end of the line",
+        f"{STATE}._split",
+        "queue.in_flight[position : position + 1] = halves",
+        "queue.in_flight.remove(batch)\n    queue.in_flight.extend(halves)",
+        lambda: test_producer_state.test_a_batch_that_is_too_large_is_split_in_its_place("none"),
+    ),
+    Bug(
+        "more than five are sent after a split",
+        f"{STATE}._take_next",
+        "or position >= MAX_IN_FLIGHT",
+        "",
+        test_producer_state.test_no_more_than_five_are_on_their_way_after_a_split,
     ),
     Bug(
         "a silent member goes on",

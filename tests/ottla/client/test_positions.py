@@ -264,6 +264,14 @@ def test_what_was_sought_back_to_is_what_is_committed() -> None:
     run(Poll(6), Commit(), Seek(2), AutoCommit(), Revoke())
 
 
+def test_a_seek_ends_what_was_at_work() -> None:
+    run(Poll(6), Seek(3), AutoCommit(), Restart(clean=False))
+
+
+def test_a_commit_that_failed_is_made_again() -> None:
+    run(Ask(), Ask(), AutoCommit(refused=True), AutoCommit())
+
+
 def test_what_is_at_work_is_not_committed() -> None:
     run(Ask(), AutoCommit(), Restart(clean=False), Ask(), Ask(), AutoCommit())
 

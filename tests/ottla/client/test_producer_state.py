@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.broker.producers import ProducerTable
+from ottla.client.codecs import decompress
 from ottla.client.encode import record_size_max
 from ottla.client.errors import ConfigError, DeliveryFailed
-from ottla.client.producer_batch import Batch
+from ottla.client.producer_batch import Batch, Delivery
 from ottla.client.producer_queue import Leader
 from ottla.client.producer_state import ProducerState
 from ottla.client.settings import ProducerSettings
@@ -18,6 +19,7 @@ from ottla.protocol.batch import BatchHeader
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.data_pb2 import ProduceResult
+from ottla.v1.record_pb2 import Records
 
 TOPIC_ID = b"t" * 16
 
@@ -338,6 +340,98 @@ def test_a_forgotten_producer_does_not_risk_a_second_copy():
     assert batch.error.maybe_written
 
 
+# -- too large -----------------------------------------------------------------------------------------------------
+
+
+def batch_of(state: ProducerState, first: int, count: int) -> Batch:
+    for number in range(first, first + count):
+        batch = put(state, b"%d" % number, 0)
+    return batch
+
+
+def values(batch: Batch) -> list[bytes]:
+    plain = decompress(1, batch.payload or b"") if batch.payload and batch.payload[:2] == b"\x1f\x8b" else batch.payload
+    return [record.value for record in Records.FromString(plain or b"").records]
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_a_batch_that_is_too_large_is_split_in_its_place(codec):
+    state = state_with(compression_type=codec)
+    state.flushing += 1
+    batch = batch_of(state, 0, 5)
+    assert sent(state, 0) == [batch]
+    behind = batch_of(state, 5, 2)
+    assert sent(state, 0) == [behind]
+    delivery = Delivery(batch, 3)
+    assert answer(state, behind, pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER) == []
+    assert answer(state, batch, pb.ERROR_CODE_MESSAGE_TOO_LARGE) == [batch]
+    assert not delivery.done()
+    first, second, last = sent(state, 30)
+    assert last is behind
+    assert (values(first), values(second)) == ([b"0", b"1"], [b"2", b"3", b"4"])
+    assert [(b.epoch, b.sequence, b.count) for b in (first, second, behind)] == [(0, 0, 2), (0, 2, 3), (0, 5, 2)]
+    assert answer(state, first) == [first]
+    assert answer(state, second) == [second]
+    assert delivery.result().offset == 2 + 1
+    assert answer(state, behind) == [behind]
+    assert state.buffered_bytes == 0
+
+
+def test_later_batches_are_as_large_as_what_was_taken():
+    state = state_with()
+    batch = batch_of(state, 0, 40)
+    state.flushing += 1
+    assert sent(state, 0) == [batch]
+    answer(state, batch, pb.ERROR_CODE_MESSAGE_TOO_LARGE)
+    half, _ = sent(state, 0)
+    later = put(state, b"x" * (half.size_bytes // 2), 0)
+    assert put(state, b"x" * half.size_bytes, 0) is not later
+
+
+def test_a_record_that_is_too_large_fails_alone():
+    state = state_with()
+    state.flushing += 1
+    batch = batch_of(state, 0, 3)
+    assert sent(state, 0) == [batch]
+    answer(state, batch, pb.ERROR_CODE_MESSAGE_TOO_LARGE)
+    alone, pair = sent(state, 0)
+    assert answer(state, alone, pb.ERROR_CODE_MESSAGE_TOO_LARGE) == [alone]
+    assert alone.error is not None
+    assert not alone.error.maybe_written
+    answer(state, pair, pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER)
+    assert sent(state, 30) == [pair]
+    assert (pair.epoch, pair.sequence) == (1, 0)
+
+
+def test_what_may_be_stored_is_not_split():
+    state = state_with()
+    state.flushing += 1
+    batch = batch_of(state, 0, 3)
+    assert sent(state, 0) == [batch]
+    state.on_unknown(batch, 1, 0)
+    assert sent(state, 30) == [batch]
+    assert answer(state, batch, pb.ERROR_CODE_MESSAGE_TOO_LARGE) == [batch]
+    assert batch.error is not None
+    assert batch.error.maybe_written
+
+
+def test_no_more_than_five_are_on_their_way_after_a_split():
+    state = state_with()
+    state.flushing += 1
+    batches = []
+    for first in range(0, 10, 2):
+        batches.append(batch_of(state, first, 2))
+        assert sent(state, 0) == batches[-1:]
+    for batch in batches:
+        answer(state, batch, pb.ERROR_CODE_MESSAGE_TOO_LARGE)
+    actions = state.poll(0)
+    flying = [batch for transmit in actions.transmits for batch in transmit.batches]
+    assert [batch.sequence for batch in flying] == [0, 1, 2, 3, 4]
+    assert state.poll(1).next_poll_ms > 1, "nothing can be done before an answer"
+    answer(state, flying[0])
+    assert [batch.sequence for batch in sent(state, 1)] == [5]
+
+
 # -- giving up -----------------------------------------------------------------------------------------------------
 
 
@@ -475,6 +569,13 @@ FAULTS = [
 Wire = tuple[Batch, int, int, int, bytes, int]
 
 
+def leaves(batch: Batch) -> list[Batch]:
+    """What it was split into, or itself."""
+    if batch.halves is None:
+        return [batch]
+    return [leaf for half in batch.halves for leaf in leaves(half)]
+
+
 def run_history(rng: Random, *, steps: int) -> None:
     """Random sends, answers, faults, lost connections and leader changes, then a calm end; the log must then hold each
     acknowledged record once, in order, and none that certainly failed."""
@@ -549,7 +650,7 @@ def run_history(rng: Random, *, steps: int) -> None:
     assert state.buffered_bytes == 0
 
     for partition, broker in enumerate(brokers):
-        mine = [batch for batch in batches if batch.partition == partition]
+        mine = [part for batch in batches if batch.partition == partition for part in leaves(batch)]
         assert all(batch.is_done for batch in mine)
         end_of_last = -1
         for batch in mine:
