@@ -40,6 +40,20 @@ IN_FLIGHT_RETRY_MS: Final = 100
 # Waits.
 WAIT_MAX_MS: Final = 60_000
 
+# Groups.
+GROUPS_MAX: Final = 10_000
+"""Of one partition of `__consumer_offsets`."""
+GROUP_MEMBERS_MAX: Final = 5_000
+GROUP_SUBSCRIPTIONS_MAX: Final = 100
+"""Different ones in one group: who shares work asks for the same."""
+GROUP_TOPICS_MAX: Final = 1_000
+TOPIC_REGEX_MAX: Final = 1_000
+METADATA_MAX_BYTES: Final = 4096
+GROUP_ANSWER_MAX_BYTES: Final = 16 * MIB
+"""Of positions, or of descriptions of groups."""
+GROUP_LAGS_MAX: Final = 2_000
+"""Partitions of groups in the metrics of a node."""
+
 # Calls.
 ADMIN_IN_FLIGHT_MAX: Final = 16
 ADMIN_RETRY_MS: Final = 100
@@ -97,6 +111,38 @@ BOUNDS: Final = (
     ),
     Bound(
         "time that a request may ask to wait", f"{WAIT_MAX_MS} ms", "none: a longer wait is cut to it", "ask once more"
+    ),
+    Bound(
+        "groups in one partition of `__consumer_offsets`",
+        f"{GROUPS_MAX}",
+        "POLICY_VIOLATION",
+        "delete some, or wait until they expire",
+    ),
+    Bound("members of a group", f"{GROUP_MEMBERS_MAX}", "POLICY_VIOLATION", "use another group"),
+    Bound(
+        "different subscriptions of a group's members",
+        f"{GROUP_SUBSCRIPTIONS_MAX}",
+        "POLICY_VIOLATION",
+        "let members subscribe to the same topics",
+    ),
+    Bound(
+        "topics that a member names; characters of its expression",
+        f"{GROUP_TOPICS_MAX}; {TOPIC_REGEX_MAX}",
+        "INVALID_REQUEST; INVALID_REGULAR_EXPRESSION",
+        "use an expression, or more members",
+    ),
+    Bound("bytes of a position's metadata", f"{METADATA_MAX_BYTES}", "OFFSET_METADATA_TOO_LARGE", "shorten it"),
+    Bound(
+        "bytes of an answer of positions or groups",
+        f"{GROUP_ANSWER_MAX_BYTES} (16 MiB)",
+        "INVALID_REQUEST",
+        "ask for less at once",
+    ),
+    Bound(
+        "partitions of groups in the metrics of a node",
+        f"{GROUP_LAGS_MAX}; `ottla_group_lag_unlisted_groups` counts the groups that are left out",
+        "none",
+        "`ottla group describe`",
     ),
     Bound(
         "calls of AdminService under way at once, per node",

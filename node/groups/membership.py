@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from node import limits
 from node.groups import targets
 from node.groups.assign import ASSIGNORS
 from node.groups.model import Group, GroupState, Member, TargetChange
@@ -14,12 +15,6 @@ from ottla.protocol.names import check_group_id, check_id, check_topic_name
 from ottla.v1 import error_pb2 as e
 from ottla.v1 import group_pb2
 
-MEMBERS_MAX: Final = 5_000
-SUBSCRIPTIONS_MAX: Final = 100
-"""Different subscriptions in one group: who shares work asks for the same."""
-TOPICS_PER_MEMBER_MAX: Final = 1_000
-GROUPS_MAX: Final = 10_000
-"""Groups of one partition of the offsets topic."""
 TICK_MEMBERS_MAX: Final = 1_000
 TICK_WORK_MAX: Final = 5_000
 """Members and partitions whose targets are made in one turn."""
@@ -94,9 +89,9 @@ def _asked(settings: GroupSettings, join: group_pb2.Join, client_host: str) -> M
         )
     if not join.topics and not join.topic_regex:
         raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a member must name topics or a topic_regex")
-    if len(join.topics) > TOPICS_PER_MEMBER_MAX:
+    if len(join.topics) > limits.GROUP_TOPICS_MAX:
         raise ApiError(
-            e.ERROR_CODE_INVALID_REQUEST, f"{len(join.topics)} topics named, {TOPICS_PER_MEMBER_MAX} are allowed"
+            e.ERROR_CODE_INVALID_REQUEST, f"{len(join.topics)} topics named, {limits.GROUP_TOPICS_MAX} are allowed"
         )
     for name in join.topics:
         check_topic_name(name)
@@ -136,10 +131,10 @@ def _admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> 
     check_room(stage, group_id)
     if group is None:
         return member
-    if len(group.members) >= MEMBERS_MAX:
+    if len(group.members) >= limits.GROUP_MEMBERS_MAX:
         raise ApiError(
             e.ERROR_CODE_POLICY_VIOLATION,
-            f"group {group_id!r} has {len(group.members)} members, {MEMBERS_MAX} are allowed",
+            f"group {group_id!r} has {len(group.members)} members, {limits.GROUP_MEMBERS_MAX} are allowed",
         )
     return _take_over_instance(stage, group, member) if member.instance_id else member
 
@@ -147,22 +142,22 @@ def _admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> 
 def check_room(stage: Stage, group_id: str) -> None:
     """Raises POLICY_VIOLATION where a group would be one too many."""
     count = len(stage.groups.by_id)
-    if count >= GROUPS_MAX and group_id not in stage.groups.by_id:
+    if count >= limits.GROUPS_MAX and group_id not in stage.groups.by_id:
         raise ApiError(
             e.ERROR_CODE_POLICY_VIOLATION,
-            f"group {group_id!r} would be one too many: its part of the groups has {count}, {GROUPS_MAX} are allowed. "
-            "Delete some, or wait until they expire",
+            f"group {group_id!r} would be one too many: its partition of the offsets topic has {count} groups, "
+            f"{limits.GROUPS_MAX} are allowed: delete some, or wait until they expire",
         )
 
 
 def _check_subscription(group: Group | None, before: Member | None, asked: Member) -> None:
     if group is None or (before is not None and before.subscription == asked.subscription):
         return
-    if len(group.subscriptions) >= SUBSCRIPTIONS_MAX and asked.subscription not in group.subscriptions:
+    if len(group.subscriptions) >= limits.GROUP_SUBSCRIPTIONS_MAX and asked.subscription not in group.subscriptions:
         raise ApiError(
             e.ERROR_CODE_POLICY_VIOLATION,
             f"the members of group {group.group_id!r} have {len(group.subscriptions)} different subscriptions, "
-            f"{SUBSCRIPTIONS_MAX} are allowed: let members subscribe to the same topics",
+            f"{limits.GROUP_SUBSCRIPTIONS_MAX} are allowed: let members subscribe to the same topics",
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from node import limits
 from node.groups.assign import TopicPartition
 from node.groups.membership import check_room
 from node.groups.model import CommittedOffset, Group, Member, OffsetChange, TopicView
@@ -12,7 +13,6 @@ from ottla.protocol.names import check_group_id
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as e
 
-METADATA_MAX_BYTES: Final = 4096
 FORGOTTEN_MAX: Final = 2_000
 """Positions that are looked at in one turn, of groups that expired or topics that are gone."""
 
@@ -74,9 +74,10 @@ def _check_commit(topics: TopicView, item: group_pb2.OffsetCommit, member: Membe
     if item.offset < 0:
         raise ApiError(e.ERROR_CODE_INVALID_REQUEST, f"offset {item.offset} is negative")
     size = len(item.metadata.encode())
-    if size > METADATA_MAX_BYTES:
+    if size > limits.METADATA_MAX_BYTES:
         raise ApiError(
-            e.ERROR_CODE_OFFSET_METADATA_TOO_LARGE, f"metadata has {size} bytes, {METADATA_MAX_BYTES} are allowed"
+            e.ERROR_CODE_OFFSET_METADATA_TOO_LARGE,
+            f"metadata has {size} bytes, {limits.METADATA_MAX_BYTES} are allowed",
         )
     if member is not None and at not in member.assigned and at not in member.revoking:
         raise ApiError(

@@ -5,12 +5,11 @@ from typing import Final
 
 import re2
 
+from node import limits
 from node.groups.model import Subscription, TopicView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as e
 
-REGEX_MAX: Final = 1_000
-"""Characters of an expression."""
 KEPT_MAX: Final = 1_000
 
 
@@ -59,10 +58,10 @@ def compile_topic_regex(pattern: str) -> Callable[[str], bool] | None:
     """A whole-name match in RE2's syntax, whose run time no pattern can blow up; None for an empty pattern."""
     if not pattern:
         return None
-    if len(pattern) > REGEX_MAX:
+    if len(pattern) > limits.TOPIC_REGEX_MAX:
         raise ApiError(
             e.ERROR_CODE_INVALID_REGULAR_EXPRESSION,
-            f"the expression has {len(pattern)} characters, {REGEX_MAX} are allowed",
+            f"the expression has {len(pattern)} characters, {limits.TOPIC_REGEX_MAX} are allowed",
         )
     try:
         compiled = re2.compile(pattern)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+from node import limits
 from node.groups.assign import TopicPartition
 from node.groups.model import Group
 from node.groups.shell import GroupShell
@@ -15,9 +16,6 @@ from node.services.view import ClusterView
 
 KEPT_S: Final = 0.5
 """Scrapes within this time share one look."""
-LISTED_MAX: Final = 2_000
-"""Partitions of groups in the metrics of a node. Groups with members come first, then the others by id, each as a
-whole; those that do not fit are counted."""
 
 
 class Lag(NamedTuple):
@@ -88,9 +86,10 @@ class GroupLags:
 
 
 def listed(groups: list[Group]) -> tuple[list[Group], int]:
-    """Those that the metrics have room for, and how many others there are."""
+    """Those that the metrics have room for, and how many others there are. Groups with members come first, then the
+    others, by id and each as a whole."""
     chosen: list[Group] = []
-    room = LISTED_MAX
+    room = limits.GROUP_LAGS_MAX
     for group in sorted(groups, key=lambda group: (not group.members, group.group_id)):
         size = len(group.offsets.keys() | group.owners.keys())
         if size <= room:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import grpc
 import structlog
 
+from node import limits
 from node.broker.controller_client import ControllerClient
 from node.groups.coordinator import Coordinator
 from node.groups.model import Group
@@ -44,8 +45,6 @@ ENSURE_S: Final = 0.2
 BROKEN_S: Final = 0.02
 POSITIONS_AT_ONCE: Final = 500
 GROUPS_AT_ONCE: Final = 200
-ANSWER_MAX_BYTES: Final = 16 * 2**20
-"""Of positions, or of descriptions of groups."""
 OFFSETS_PARTITIONS: Final = 8
 OFFSETS_CONFIGS: Final = {"cleanup.policy": "compact", "flush": "ack", "segment.bytes": str(16 * 2**20)}
 
@@ -371,11 +370,11 @@ class GroupServices:
         for start in range(0, len(wanted), POSITIONS_AT_ONCE):
             found = await self._stored_part(shard, request.group_id, wanted[start : start + POSITIONS_AT_ONCE])
             response.offsets.extend(found)
-            if response.ByteSize() > ANSWER_MAX_BYTES:
+            if response.ByteSize() > limits.GROUP_ANSWER_MAX_BYTES:
                 raise ApiError(
                     pb.ERROR_CODE_INVALID_REQUEST,
-                    f"the {len(wanted)} positions have more than {ANSWER_MAX_BYTES} bytes, the limit of an answer: "
-                    "name fewer partitions at once",
+                    f"the {len(wanted)} positions have more than {limits.GROUP_ANSWER_MAX_BYTES} bytes, the limit of "
+                    "an answer: name fewer partitions at once",
                 )
             await asyncio.sleep(0)
         return response
@@ -524,7 +523,7 @@ class GroupServices:
         response = group_pb2.DescribeGroupsResponse()
         size = 0
         for group_id in request.group_ids:
-            description = _full(group_id) if size > ANSWER_MAX_BYTES else await one(group_id)
+            description = _full(group_id) if size > limits.GROUP_ANSWER_MAX_BYTES else await one(group_id)
             size += description.ByteSize()
             response.groups.append(description)
         return response
@@ -614,7 +613,7 @@ async def _half_close(upstream: Any, answers: "asyncio.Task[None]") -> None:
 def _full(group_id: str) -> group_pb2.GroupDescription:
     full = ApiError(
         pb.ERROR_CODE_INVALID_REQUEST,
-        f"the answer has more than {ANSWER_MAX_BYTES} bytes: describe fewer groups at once",
+        f"the answer has more than {limits.GROUP_ANSWER_MAX_BYTES} bytes: describe fewer groups at once",
     )
     return group_pb2.GroupDescription(group_id=group_id, error=full.to_proto())
 

@@ -1,6 +1,6 @@
 """Sharing out partitions: examples, and what must hold for any members, topics and pasts."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.groups.assign import TopicPartition, range_, uniform
@@ -74,6 +74,7 @@ def pasts(draw_from: st.DataObject, names: list[str]) -> dict[str, frozenset[Top
     }
 
 
+@settings(deadline=None)
 @given(GROUPS, COUNTS, st.data())
 def test_each_wanted_partition_has_one_owner_that_wants_it(
     wanted: dict[str, set[bytes]], counts: dict[bytes, int], data: st.DataObject
@@ -90,6 +91,7 @@ def test_each_wanted_partition_has_one_owner_that_wants_it(
         assert all(topic in wanted[name] for name, partitions in shared.items() for topic, _ in partitions)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(0, 30), st.data())
 def test_uniform_is_even_and_moves_no_more_than_it_must(count: int, partitions: int, data: st.DataObject) -> None:
     wanted = members(count)

@@ -148,8 +148,8 @@ def test_what_nothing_is_due_for_costs_nothing() -> None:
 
 
 def test_groups_and_their_subscriptions_have_a_largest_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.groups.membership.GROUPS_MAX", 2)
-    monkeypatch.setattr("node.groups.membership.SUBSCRIPTIONS_MAX", 2)
+    monkeypatch.setattr("node.limits.GROUPS_MAX", 2)
+    monkeypatch.setattr("node.limits.GROUP_SUBSCRIPTIONS_MAX", 2)
     world = World(t=1, u=1, v=1)
     world.join("t")
     world.join("u")

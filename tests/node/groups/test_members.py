@@ -408,7 +408,7 @@ def test_a_pattern_made_to_run_for_ever_matches_at_once() -> None:
 
 
 def test_a_group_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.groups.membership.MEMBERS_MAX", 3)
+    monkeypatch.setattr("node.limits.GROUP_MEMBERS_MAX", 3)
     world = World(t=4)
     for _ in range(3):
         world.join()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from node.groups.offsets import METADATA_MAX_BYTES
 from node.groups.stage import GroupSettings
+from node.limits import METADATA_MAX_BYTES
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb

@@ -1,6 +1,7 @@
 """Loading, serving and unloading the groups of a partition; what is told to whom, and when (invariants.md 2.6)."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from node.groups.coordinator import Coordinator
-from node.groups.shell import GroupShell, Session, Shard
-from node.groups.stage import GroupSettings
+from node.groups.model import Groups
+from node.groups.shell import GroupShell, Session, Shard, stored_records
+from node.groups.stage import GroupSettings, Stage
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
@@ -325,3 +327,78 @@ async def test_positions_of_a_topic_that_was_deleted_meanwhile_go(node: Node) ->
     assert shard.coordinator is not None
     groups: list[Any] = await node.shell.look(shard, Coordinator.groups)
     assert [group.offsets for group in groups if (topic_id("t"), 0) in group.offsets] == []
+
+
+# --- the error path, and time -------------------------------------------------------------------------------------
+
+
+async def test_a_failed_append_of_many_batches_is_retrieved_by_somebody(node: Node) -> None:
+    """asyncio would report "Future exception was never retrieved", which looks like a bug of ours in the log."""
+    node.metadata()
+    first = await node.active()
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    node.broker.auto_commit = False
+    request = group_pb2.CommitOffsetsRequest(group_id="g")
+    for number in range(4):
+        for _ in range(100):
+            where = data_pb2.TopicPartition(topic="t", partition=number)
+            request.offsets.add(partition=where, offset=1, metadata="m" * 4_000)
+    committing = asyncio.ensure_future(node.shell.decide("g", lambda c: c.commit(request, 0)))
+    await asyncio.sleep(0.01)
+    assert len(node.broker.waiting) > 2
+    committing.cancel()
+    node.broker.auto_commit = True
+    node.broker.commit(ApiError(pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, "fenced"))
+    node.broker.waiting.clear()
+    await until(lambda: node._active() not in (None, first))
+    await asyncio.gather(committing, return_exceptions=True)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not reported
+
+
+async def test_a_decision_that_fails_half_way_leaves_the_state_at_the_log_s_end(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.metadata()
+    shard = await node.active()
+    node.join(member_id="one")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "write_group", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            node.join(member_id="two")
+    assert node._active() is shard
+    coordinator = shard.coordinator
+    assert coordinator is not None
+    replayed = Groups()
+    for data in node.broker.batches:
+        for record in stored_records(data):
+            replayed.replay(record)
+    assert replayed.by_id == coordinator._state.groups.by_id
+    assert set(replayed.by_id["g"].members) == {"one"}
+
+
+async def test_what_falls_due_is_done_when_it_is_due(node: Node) -> None:
+    """The second of two joins at once waits for its target, which no event makes."""
+    node.metadata()
+    await node.active()
+    node.join(member_id="one")
+    begun = asyncio.get_running_loop().time()
+    _, second = node.join(member_id="two")
+    assert assignment(await second.next()).member_id == "two"
+    assert asyncio.get_running_loop().time() - begun < 1, "LOOK_MS is for the wall clock alone"
+
+
+async def test_a_node_that_stops_tells_its_members_and_loads_nothing(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    _, session = node.join()
+    await session.next()
+    await node.shell.stop()
+    last = await session.next()
+    assert last is not None
+    assert last.error.code == pb.ERROR_CODE_NOT_COORDINATOR
+    assert await session.next() is None
+    node.metadata(ME, 1)
+    assert not node.shell.shards()

@@ -195,7 +195,7 @@ def group(group_id: str, partitions: int, *, has_members: bool = False) -> Group
 
 
 def test_the_metrics_list_groups_up_to_a_bound_and_count_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.services.group_lag.LISTED_MAX", 10)
+    monkeypatch.setattr("node.limits.GROUP_LAGS_MAX", 10)
     groups = [group("c", 4), group("a", 4), group("b", 4), group("d", 20), group("z", 2, has_members=True)]
     chosen, unlisted = listed(groups)
     assert [g.group_id for g in chosen] == ["z", "a", "b"]
@@ -246,3 +246,15 @@ async def test_ten_thousand_positions_with_metadata_are_stored_and_read_in_turns
     assert len(found.offsets) == 10_000
     print(f"longest turn {longest:.3f} s")
     assert longest < 1.0, "the client, the nodes and gRPC share this loop; a node's own share is far less"
+
+
+async def test_a_node_that_stops_says_so_to_its_members(planes: Planes) -> None:
+    await commit(planes, 1)
+    async with planes.channel(COORDINATOR) as channel:
+        call = group_pb2_grpc.GroupServiceStub(channel).Session()
+        await call.write(group_pb2.SessionRequest(join=group_pb2.Join(group_id="g", topics=["t"])))
+        assert (await call.read()).HasField("assignment")
+        stopping = asyncio.create_task(planes.planes.pop(COORDINATOR).stop())
+        last = await call.read()
+        assert last.error.code == pb.ERROR_CODE_NOT_COORDINATOR
+        await stopping
