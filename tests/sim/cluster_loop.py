@@ -304,6 +304,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         pass
 
+    def set_exception_handler(self, handler: Any) -> None:
+        pass  # see below
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         pass  # tasks of killed processes; what matters is logged by who owns a task, and found there
 
