@@ -128,6 +128,7 @@ class ControlPlane:
             plane=self._plane_state,
             log_end=self._log_end,
             on_registered=self._on_registered,
+            on_clock=lambda *compared: self._data.call(self._plane.broker.clock_compared, *compared),
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
             session_timeout_ms=settings.broker_session_timeout_ms,
             rng=random.Random(),
@@ -290,6 +291,9 @@ class ControlPlane:
             metadata_index=plane.applied_index,
             data_loop_age_ms=_now_ms() - plane.turned_ms,
             offline_partitions=plane.offline,
+            disk_full=plane.broker.disk_full,
+            wall_ms=plane.broker.wall_ms(),
+            clock_ms=plane.broker.clock_ms(),
         )
 
     def _log_end(self, topic_id: bytes, number: int) -> LogEnd | None:
@@ -414,6 +418,10 @@ class ControlPlane:
             "ottla_offline_replicas": ("Replicas here whose log failed.", len(self._plane.offline)),
             "ottla_disk_full": ("1 while this node's disk is too full for producers.", int(disk.full)),
             "ottla_disk_free_bytes": ("Free bytes on this node's disk, at the last look.", disk.free_bytes),
+            "ottla_clock_ahead_ms": (
+                "How far this node's wall clock is ahead of the cluster's; 0 while that is not known.",
+                self._plane.broker.clock_ahead_ms() or 0,
+            ),
             "ottla_leader_partitions": ("Partitions led here.", led),
             "ottla_replica_partitions": ("Partitions with a replica here.", replicas),
             "ottla_active_controller": ("1 on the active controller.", int(active)),

@@ -439,7 +439,7 @@ class Log:
         self._state_dirty = True
         return True
 
-    def apply_retention(self, now_ms: int, high_watermark: int) -> int:
+    def apply_retention(self, now_ms: int, high_watermark: int, *, by_age: bool = True) -> int:
         """Deletes whole segments that are trimmed, too old or too much; returns how many. Raises LogFailed, DiskFull.
 
         Only below the high watermark, from the oldest on, stopping at the first that stays. The active segment goes
@@ -454,6 +454,7 @@ class Log:
             now_ms=now_ms,
             high_watermark=high_watermark,
             log_start_offset=self.log_start_offset,
+            by_age=by_age,
         )
         if count == len(segments):
             self._roll()

@@ -45,17 +45,20 @@ class Followers(Protocol):
     def cluster_id(self) -> bytes | None: ...
     def replication_address(self, node_id: int) -> str | None: ...
     def wall_ms(self) -> int: ...
+    def may_fetch(self, partition: Partition) -> bool:
+        """Whether there is room for more of it."""
 
 
 class Followed:
     """A partition followed here. `asked` is the number of the position whose one answer is still to come, 0: none, so
     that no answer is ever taken for that to another position, not even where a log was cut and opened again."""
 
-    __slots__ = ("asked", "partition", "retry")
+    __slots__ = ("asked", "marks_only", "partition", "retry")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
         self.asked = 0
+        self.marks_only = False
         self.retry: asyncio.TimerHandle | None = None
 
 
@@ -69,6 +72,7 @@ class Fetcher:
         self._followed: dict[Key, Followed] = {}
         self._due: dict[Key, Followed] = {}
         self._removed: set[Key] = set()
+        self._tells = False
         self._call: FetchCall | None = None
         self._writer: asyncio.Task[None] | None = None
         self._position = 1
@@ -96,8 +100,12 @@ class Fetcher:
 
     def tell_state(self) -> None:
         """Something of the node's changed that every request carries."""
+        self._tells = True
         for followed in self._followed.values():
+            if followed.marks_only:
+                followed.asked = 0  # there is room, perhaps: asked for anew, with its batches
             self.moved(followed.partition)
+        self._write_soon()
 
     def reconnect(self) -> None:
         """The node has another broker epoch: streams are opened with one, so open a new one."""
@@ -207,7 +215,7 @@ class Fetcher:
             return  # whoever writes to it goes on until nothing is due
         self._writes_to = call
         try:
-            while self._due or self._removed:
+            while self._due or self._removed or self._tells:
                 await call.write(self._request())
         finally:
             if self._writes_to is call:
@@ -216,6 +224,7 @@ class Fetcher:
     def _request(self) -> messages.ReplicaFetchRequest:
         due, self._due = self._due, {}
         removed, self._removed = self._removed, set()
+        self._tells = False
         request = messages.ReplicaFetchRequest(
             max_bytes=self._broker.settings.replica_fetch_response_max_bytes, disk_full=self._broker.disk_full
         )
@@ -225,6 +234,8 @@ class Fetcher:
             partition = followed.partition
             if partition.follower is None or partition.closed or partition.offline is not None:
                 continue
+            if not followed.asked:
+                followed.marks_only = not self._broker.may_fetch(partition)
             records = partition.log
             epoch = records.epochs.latest_epoch
             request.partitions.add(
@@ -237,6 +248,7 @@ class Fetcher:
                 synced_end_offset=records.synced_end_offset,
                 progress_only=followed.asked != 0,
                 position=followed.asked or self._position,
+                marks_only=followed.marks_only,
             )
             if not followed.asked:
                 followed.asked = self._position
@@ -268,7 +280,9 @@ class Fetcher:
                 if batches:
                     partition.append_from_leader(batches, self._broker.wall_ms())
                 deleted = result.deleted_before if result.HasField("deleted_before") else result.log_start_offset
-                has_all = not batches or 0 < result.log_end_offset <= partition.log.log_end_offset
+                has_all = (
+                    not (batches or followed.marks_only) or 0 < result.log_end_offset <= partition.log.log_end_offset
+                )
                 partition.observe_leader(result.high_watermark, deleted, has_all=has_all)
             self._due[key] = followed
         except (CorruptBatch, OffsetsOutOfOrder) as error:

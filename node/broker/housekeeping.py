@@ -72,13 +72,13 @@ class Housekeeping:
 
     def _retain(self) -> None:
         self._retained_ms = self._broker.clock_ms()
-        now_ms = self._broker.wall_ms()
+        now_ms, by_age = self._broker.wall_ms(), self._broker.look_at_clock()
         for partition in list(self._broker.partitions.values()):
             if partition.offline is not None or partition.log.damaged_at is not None:
                 continue
             try:
                 partition.log.roll_if_needed(now_ms)
-                partition.log.apply_retention(now_ms, partition.high_watermark)
+                partition.log.apply_retention(now_ms, partition.high_watermark, by_age=by_age)
                 partition.log.delete_expired_files(now_ms, at_once=self._guard.full)
             except (StorageError, OSError) as error:
                 partition.storage_error(error)

@@ -47,6 +47,10 @@ class PlaneState:
     data_loop_age_ms: int
     offline_directories: Sequence[bytes] = ()
     offline_partitions: Sequence[tuple[bytes, int]] = ()
+    disk_full: bool = False
+    wall_ms: int = 0
+    clock_ms: int = 0
+    """The same moment on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class BrokerLifecycle:
 
     `cluster_id` and `controller_address` are asked each time, None = not known yet. `plane` describes the data plane;
     `log_end` looks up one partition's log, None = this broker has none. `on_registered(broker_epoch)` is called after
-    each registration.
+    each registration, `on_clock` when the controller has said how far the wall clock is ahead of the cluster's.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class BrokerLifecycle:
         plane: Callable[[], PlaneState],
         log_end: Callable[[bytes, int], LogEnd | None],
         on_registered: Callable[[int], None],
+        on_clock: Callable[[int, int, int], None] = lambda ahead_ms, wall_ms, clock_ms: None,
         heartbeat_interval_ms: int = 500,
         session_timeout_ms: int = 3000,
         rng: random.Random,
@@ -85,6 +90,7 @@ class BrokerLifecycle:
         self._plane = plane
         self._log_end = log_end
         self._on_registered = on_registered
+        self._on_clock = on_clock
         self._interval_s = heartbeat_interval_ms / 1000
         self._session_s = session_timeout_ms / 1000
         self._rng = rng
@@ -176,12 +182,16 @@ class BrokerLifecycle:
             offline_directories=state.offline_directories,
             offline_partitions=[rpc.PartitionId(topic_id=t, partition=n) for t, n in state.offline_partitions],
             log_ends=self._log_ends(),
+            disk_full=state.disk_full,
+            wall_ms=state.wall_ms,
         )
         response = await self._call("Heartbeat", request, 2 * self._interval_s)
         if response.fenced != self.fenced:
             log.info("broker_fenced" if response.fenced else "broker_unfenced", controller=self._target)
         self.fenced, self.caught_up = response.fenced, response.caught_up
         self._session_since_s = sent_s
+        if response.HasField("clock_ahead_ms"):
+            self._on_clock(response.clock_ahead_ms, state.wall_ms, state.clock_ms)
         asked_before = set(self._want_log_ends)
         self._want_log_ends = [(p.topic_id, p.partition) for p in response.want_log_ends]
         if not asked_before.issuperset(self._want_log_ends):

@@ -69,7 +69,6 @@ class Partition:
         self.damaged = False
         """Offline because its log is damaged: it is to be opened again once another node leads."""
         self.closed = False
-        self.disk_full_at: frozenset[int] = frozenset()
         self.watchers: dict[int, Watcher] = {}
         self.readers: dict[DataWaiter, None] = {}
         self.acks = AckQueue()
@@ -224,8 +223,8 @@ class Partition:
         leader = self.leading(current_leader_epoch)
         if acks == ACKS_ALL and not leader.enough_in_sync:
             raise refusals.not_enough_replicas(self.name, leader)
-        if self.disk_full_at:
-            raise refusals.disks_full(self.name, self.disk_full_at)
+        if leader.full and (full := leader.without_room):
+            raise refusals.disks_full(self.name, full, leader)
         if admitted is None or admitted.rules is not self.settings.door:
             admitted = admit(batch, self.settings.door, now_ms, on_loop)
         header = admitted.header
@@ -505,6 +504,12 @@ class Partition:
         and then waits for data."""
         if self.leader is not None and self.offline is None:
             self._propose(self.leader.propose_join(self.watchers, self._host.clock_ms()))
+
+    def disks_full(self, nodes: frozenset[int]) -> None:
+        """Whose disks have no room for producers."""
+        if self.leader is not None and self.leader.disks_full(nodes, self._host.clock_ms()):
+            self.committed()
+        self.take_in()
 
     def isr_altered(self, change: IsrChange, isr: list[int], leader_epoch: int, partition_epoch: int) -> None:
         """The controller's answer to a change."""

@@ -42,11 +42,16 @@ def log_failed(name: str) -> ApiError:
     return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {name} failed; whether the batch stays is unknown")
 
 
-def disks_full(name: str, nodes: Iterable[int]) -> ApiError:
+def disks_full(name: str, nodes: Iterable[int], leader: LeaderReplica) -> ApiError:
     return ApiError(
         pb.ERROR_CODE_KAFKA_STORAGE_ERROR,
-        f"the disks of nodes {sorted(nodes)}, replicas of {name}, are nearly full; nothing was appended. It goes on by "
-        "itself once there is room: delete records or topics, lower their retention, or add disk",
+        f"the disks of nodes {sorted(nodes)} are nearly full, of the in-sync replicas {sorted(leader.isr)} of {name} "
+        f"fewer than min.insync.replicas={leader.effective_min_isr} have room; nothing was appended. It goes on by "
+        "itself once there is room: delete records or topics, lower their retention, or add disk"
+        if leader.node_id not in nodes
+        else f"the disk of node {leader.node_id}, which leads {name}, is nearly full; nothing was appended. It goes on "
+        "with another leader if enough in-sync replicas have room, or once there is room here: delete records or "
+        "topics, lower their retention, or add disk",
         retry_after_ms=1000,
     )
 

@@ -85,6 +85,7 @@ class LeaderReplica:
         "brokers",
         "epoch_start",
         "flush_ack",
+        "full",
         "high_watermark",
         "isr",
         "lag_time_max_ms",
@@ -126,6 +127,7 @@ class LeaderReplica:
         self.brokers = brokers
         self._followers: dict[int, Progress] = {}
         self._retry_ms: int | None = None
+        self.full: frozenset[int] = frozenset()
         self.isr = frozenset()
         self._take(state, now_ms)
         self._advance(now_ms)
@@ -220,13 +222,26 @@ class LeaderReplica:
         self.lag_time_max_ms = lag_time_max_ms
         return self._advance(now_ms)
 
+    def disks_full(self, nodes: frozenset[int], now_ms: int) -> bool:
+        """Whose disks have no room for producers. The controller takes them out of the ISR where enough are left; who
+        is out does not come back before it has room, so nothing waits for it."""
+        self.full = nodes
+        return self._advance(now_ms)
+
+    @property
+    def without_room(self) -> frozenset[int]:
+        """Members on full disks where no producer may write: this node itself, or so many that min ISR is not left."""
+        full = self.full & self.isr
+        refuses = self.node_id in full or len(self.isr) - len(full) < self.effective_min_isr
+        return full if refuses else frozenset()
+
     # --- ISR changes; at most one in flight
 
     def propose_expand(self, node_id: int) -> IsrChange | None:
         """The change that takes a follower in, if it has caught up: to the high watermark and to the start of this
         epoch (KAFKA-7128). Under `flush_ack` its synced end must have: a member may lose power and keep its place."""
         progress = self._followers.get(node_id)
-        if node_id in self.maximal_isr or self.pending is not None or progress is None:
+        if node_id in self.maximal_isr or self.pending is not None or progress is None or node_id in self.full:
             return None
         end = progress.synced_end if self.flush_ack else progress.fetch_offset
         if end is None or end < self.high_watermark or end < self.epoch_start:
@@ -348,6 +363,7 @@ class LeaderReplica:
         """Outside of the ISR but keeping pace: waiting for it lets it reach the high watermark under constant load."""
         return (
             progress.fetch_offset is not None
+            and node_id not in self.full
             and progress.broker_epoch == self.brokers.get(node_id)
             and now_ms - progress.caught_up_ms <= self.lag_time_max_ms
         )

@@ -148,7 +148,7 @@ class FollowerStream:
             return
         if diverging is not None:
             self._ready[position] = diverging
-        elif wanted.fetch_offset < leader.log_end:
+        elif wanted.fetch_offset < leader.log_end and not wanted.marks_only:
             self._ready[position] = None
         else:
             self._mark(position, partition)
@@ -179,6 +179,8 @@ class FollowerStream:
     def grew(self, partition: Partition) -> None:
         position = self._positions.get((partition.topic_id, partition.number))
         if position is not None and position.asked and position not in self._ready and position not in self._early:
+            if position.wanted.marks_only:
+                return
             self._ready[position] = None
             self.signal()
 
@@ -266,7 +268,7 @@ class FollowerStream:
             result.deleted_before = partition.deleted_before
             if news is not None:
                 result.diverging_epoch.CopyFrom(data_pb2.EpochEnd(leader_epoch=news[0], end_offset=news[1]))
-            else:
+            elif not wanted.marks_only:
                 limit = min(room, self._broker.settings.replica_fetch_max_bytes)
                 data = partition.read_for_follower(wanted.fetch_offset, limit, min_one=not parts)
                 if not data and wanted.fetch_offset < leader.log_end:

@@ -115,6 +115,8 @@ class Faults:
         self.healed = False
         self.victim: Node | None = None
         """The one node whose disk may be damaged in this run."""
+        self.fast: Node | None = None
+        """The one node whose clock may be set forward."""
         self._quiet_until_ms = 0.0
         self._looping: dict[str, int] = {}
         self._controller_died_ms = self._broker_died_ms = float("-inf")
@@ -282,8 +284,12 @@ class Faults:
         return True
 
     def _clock_jump(self) -> bool:
+        """Most clocks are right, or behind: a cluster whose clocks are all ahead together cannot know."""
         node = self._any()
-        node.wall_offset_ms += self.rng.choice((-3_600_000, 3_600_000, -50, 1000))
+        self.fast = self.fast or node
+        jump_ms = self.rng.choice((-3_600_000, -50, 1000, *[7_200_000] * 3 * (node is self.fast)))
+        self.sim.world.note(f"the clock of {node.name} jumps by {jump_ms} ms")
+        node.wall_offset_ms += jump_ms
         return True
 
     # --- links
@@ -364,7 +370,7 @@ class Faults:
         node = self._any()
         self.sim.world.note(f"the disk of {node.name} is full")
         node.disk.fill()
-        self.sim.world.scheduler.after(self.rng.uniform(200, 3000), self._room_again, node)
+        self.sim.world.scheduler.after(self.rng.choice((200, 1500, 3000, 5000)), self._room_again, node)
 
     def _room_again(self, node: Node) -> None:
         node.disk.capacity_bytes = None

@@ -256,6 +256,8 @@ class Invariants:
         if shadow is None or shadow.log is not log:
             shadow = self._adopt(node, key, truth, shadow, log)
         start, end = log.log_start_offset, log.log_end_offset
+        if start and truth.name == "s":
+            raise Violation(f"{node.name} {truth.label} begins at {start}: nothing in it is old enough to go")
         if start < shadow.start:
             self.counts["rare: logs begun again further down"] += 1
             shadow.entries.clear()

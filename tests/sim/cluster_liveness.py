@@ -7,19 +7,25 @@ for an event that need not come.
 from typing import Any, Final
 
 from tests.sim.cluster_loop import Violation, World
-from tests.sim.cluster_node import LAG_MS, Node
+from tests.sim.cluster_net import LinkFaults, Network
+from tests.sim.cluster_node import LAG_MS, SESSION_MS, Node
+from tests.sim.cluster_quorum import MetadataLog
 
 LOOK_MS: Final = 50
 SLACK_MS: Final = 250
+FULL_MS: Final = 2 * SESSION_MS
 Key = tuple[bytes, int]
 
 
 class Liveness:
     """See the module. A node that was frozen or whose loop hung gets its time anew."""
 
-    def __init__(self, world: World, nodes: dict[int, Node]) -> None:
+    def __init__(self, world: World, nodes: dict[int, Node], log: MetadataLog, net: Network) -> None:
         self._world = world
         self._nodes = nodes
+        self._log = log
+        self._net = net
+        self._full: dict[tuple[int, Key], tuple[Any, float]] = {}
         self._marks: dict[tuple[int, Key], tuple[Any, float]] = {}
         self._members: dict[tuple[int, Key, int], tuple[Any, int, float]] = {}
 
@@ -36,6 +42,44 @@ class Liveness:
                 self._mark(node, key, partition, leader)
                 for node_id in partition.state.replicas if partition.state is not None else ():
                     self._member(node, key, partition, leader, node_id)
+                self._without_room(node, key, partition)
+
+    def _runs(self, node: Node) -> bool:
+        now_ms = self._world.now_ms
+        return node.active and not node.frozen and all(loop.stalled_until_ms <= now_ms for loop in node.loops)
+
+    def _without_room(self, node: Node, key: Key, partition: Any) -> None:
+        """A full disk is out of an ISR that is large enough without it, a while after its first heartbeat says so."""
+        image, at = self._log.image, (node.node_id, key)
+        controller = self._nodes.get(self._log.leader or 0)
+        topic, state = image.topic(key[0]), image.partition(*key)
+        roomy = [n for n in (state.isr if state is not None else ()) if not self._says_full(self._nodes[n])]
+        if (
+            topic is None
+            or topic.internal
+            or state is None
+            or node.node_id not in state.isr
+            or len(roomy) < min(partition.settings.min_isr, len(state.replicas))
+            or not self._says_full(node)
+            or controller is None
+            or not self._runs(node)
+            or not self._runs(controller)
+            or self._net.slow_ms
+            or self._net.faults != LinkFaults()
+            or not (self._net.passes(node.name, controller.name) and self._net.passes(controller.name, node.name))
+        ):
+            self._full.pop(at, None)
+            return
+        what = (controller.node_id, controller.incarnation, node.incarnation, state.partition_epoch)
+        known, since_ms = self._full.get(at, (None, 0.0))
+        if known != what:
+            self._full[at] = (what, self._world.now_ms)
+        elif self._world.now_ms - since_ms > FULL_MS:
+            raise Violation(f"the disk of {node.name} is full, {roomy} of {partition.name} have room: {state}")
+
+    @staticmethod
+    def _says_full(node: Node) -> bool:
+        return node.broker is None or node.broker.disk_full
 
     def _mark(self, node: Node, key: Key, partition: Any, leader: Any) -> None:
         """The high watermark reaches what all of the ISR has within the lag time, though nobody writes or fetches."""

@@ -73,7 +73,7 @@ class ClusterSim:
         self.invariants = Invariants(self.world, self.nodes, self.counts)
         self.log.on_image = self.invariants.on_image
         self.world.after_event = self.invariants.after
-        self.liveness = Liveness(self.world, self.nodes)
+        self.liveness = Liveness(self.world, self.nodes, self.log, self.net)
         self.heals = 0
         self.healing = False
         self.faults = Faults(self, Random(f"{seed} faults"))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BOOTSTRAP: Final = "n1:9092,n2:9093,n3:9094"
 GROUP: Final = "g"
 PARTITIONS: Final = 2
+RETENTION_MS: Final = 1_800_000
+"""Of `s`: longer than any run, and shorter than a clock may jump."""
 
 
 class ClientProcess(Process):
@@ -162,7 +164,8 @@ class Workload:
             Client(BOOTSTRAP, connect_timeout_ms=60_000) as client,
             Admin(client, request_timeout_ms=4000) as admin,
         ):
-            await self._make(admin, "s", PARTITIONS, fast if plan.rolls else configs)
+            aged = {"retention.ms": str(RETENTION_MS)}
+            await self._make(admin, "s", PARTITIONS, aged | (fast if plan.rolls else configs))
             if "w" in plan.topics:
                 await self._make(admin, "w", 1, configs | {"min.insync.replicas": "1"})
             if "r" in plan.topics:

@@ -109,6 +109,7 @@ def heartbeat(draft: Draft, request: rpc.HeartbeatRequest, contact_ms: int) -> r
         _unfence(draft, broker)
     broker = draft.view.brokers[request.node_id]
     return rpc.HeartbeatResponse(
+        clock_ahead_ms=_clock_ahead_ms(draft, contact),
         fenced=broker.fenced,
         caught_up=caught_up,
         should_shutdown=request.want_shutdown and _may_stop(draft, broker),
@@ -117,6 +118,17 @@ def heartbeat(draft: Draft, request: rpc.HeartbeatRequest, contact_ms: int) -> r
             for topic_id, n in _wanted_log_ends(draft, request.node_id, contact)
         ],
     )
+
+
+def _clock_ahead_ms(draft: Draft, contact: Contact) -> int | None:
+    """How far a broker's wall clock is ahead of the cluster's, which is the middle one, of two in the middle the
+    earlier: a clock that is behind deletes nothing too early. None until most of the registered brokers were heard of.
+    """
+    contacts = (draft.soft.contacts.get(node_id) for node_id in draft.view.brokers)
+    known = sorted(c.wall_offset_ms for c in contacts if c is not None and c.wall_offset_ms is not None)
+    if contact.wall_offset_ms is None or 2 * len(known) <= len(draft.view.brokers):
+        return None
+    return contact.wall_offset_ms - known[(len(known) - 1) // 2]
 
 
 def tick(draft: Draft) -> None:
@@ -209,6 +221,11 @@ def _note_contact(draft: Draft, request: rpc.HeartbeatRequest, contact_ms: int) 
     contact.data_loop_age_ms = request.data_loop_age_ms
     offline = frozenset((p.topic_id, p.partition) for p in request.offline_partitions)
     directory_offline = draft.view.brokers[request.node_id].directory_id in request.offline_directories
+    contact.wall_offset_ms = request.wall_ms - contact_ms if request.HasField("wall_ms") else None
+    if request.disk_full != contact.disk_full:
+        contact.disk_full = request.disk_full
+        has = "is full" if request.disk_full else "has room again, so that fuller ones may leave"
+        reconsider_all(draft, request.node_id, f"the disk of broker {request.node_id} {has}")
     if (offline, directory_offline) != (contact.offline, contact.directory_offline):
         _take_offline(draft, request.node_id, contact, offline, directory_offline)
     return contact

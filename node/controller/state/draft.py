@@ -37,6 +37,9 @@ class Contact:
     data_loop_age_ms: int = 0
     offline: frozenset[PartitionKey] = frozenset()
     directory_offline: bool = False
+    disk_full: bool = False
+    wall_offset_ms: int | None = None
+    """Its wall clock less this controller's monotonic one: comparable with those of the other brokers."""
 
 
 class LogEnd(NamedTuple):
@@ -161,6 +164,11 @@ class Draft:
         if contact is not None and (partition.topic_id, partition.partition) in contact.offline:
             return "without its log of this partition"
         return None
+
+    def has_room(self, node_id: int) -> bool:
+        """Whether a broker's disk takes more from producers, as far as it has said."""
+        contact = self.soft.contacts.get(node_id)
+        return contact is None or not contact.disk_full
 
     def _no_disk(self, broker: Broker) -> bool:
         contact = self.soft.contacts.get(broker.node_id)

@@ -6,7 +6,9 @@ The rules (KIP-966, KIP-841):
 - ELR and last known ELR are empty while the ISR has min ISR members;
 - a leader comes from the ISR, else from the ELR. With both empty: when every last known eligible replica is back, the
   most complete log, without an operator. Any other replica only where the topic's config or an operator says so;
-- nobody leads in an epoch that was led before.
+- nobody leads in an epoch that was led before;
+- who has no room for producers is in no ISR of clients' records that is large enough without it: what is acknowledged
+  from then on is on as many as min ISR asks for, as ever, and a full leader hands over by leaving.
 """
 
 from collections.abc import Collection
@@ -50,6 +52,9 @@ def reconsider(
 
     wanted = partition.isr if isr is None else isr
     new_isr = tuple(n for n in replicas if n in wanted and n not in lost and draft.eligible(n, partition))
+    roomy = tuple(n for n in new_isr if draft.has_room(n))
+    if len(roomy) >= enough and not topic.internal:
+        new_isr = roomy
     were_eligible = {*partition.isr, *partition.elr}
     elr = tuple(n for n in replicas if n in were_eligible and n not in new_isr and n not in lost)
     known = {*were_eligible, *partition.last_known_elr}
@@ -125,7 +130,7 @@ def _choose(
     allow_unclean: bool,
 ) -> _Choice:
     replicas = partition.replicas
-    if prefer_first and replicas[0] in isr:
+    if prefer_first and replicas[0] in isr and draft.has_room(replicas[0]):
         return _Choice(replicas[0], f"leadership goes to the preferred replica {replicas[0]}")
     if partition.leader in isr:
         return _Choice(partition.leader, "")

@@ -53,7 +53,11 @@ def balance(draft: Draft) -> None:
     for topic in draft.view.all_topics():
         for partition in topic.partitions:
             preferred = partition.replicas[0]
-            if partition.leader in (preferred, NO_LEADER) or preferred not in partition.isr:
+            if (
+                partition.leader in (preferred, NO_LEADER)
+                or preferred not in partition.isr
+                or not draft.has_room(preferred)
+            ):
                 continue
             key = (topic.topic_id, partition.partition)
             since_ms[key] = draft.soft.preferred_since_ms.get(key, draft.now_ms)

@@ -7,6 +7,7 @@ from typing import Final
 from node import limits
 from node.controller.state import placement
 from node.controller.state.draft import Draft
+from node.controller.state.elections import reconsider
 from node.controller.state.placement import Load
 from node.controller.state.repair import INTERNAL_REPLICATION_FACTOR
 from node.metadata.apply import TOPIC_CONFIG, partition_record
@@ -148,6 +149,9 @@ def _create(draft: Draft, wish: admin.NewTopic, load: Load, budget: int, interna
     topic = draft.view.topic(topic_id)
     if topic is None:
         raise InvariantError(f"topic {topic_id.hex()} is gone after its creation")
+    for partition in list(topic.partitions):
+        if not all(map(draft.has_room, partition.replicas)):
+            reconsider(draft, partition, "it was created where a disk is full")
     return topic
 
 

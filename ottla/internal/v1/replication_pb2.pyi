@@ -257,6 +257,7 @@ class ReplicaFetchPartition(_message.Message):
     SYNCED_END_OFFSET_FIELD_NUMBER: _builtins.int
     PROGRESS_ONLY_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    MARKS_ONLY_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -275,6 +276,8 @@ class ReplicaFetchPartition(_message.Message):
     """Only tells how far the follower has synced: an earlier request for the partition still waits for its one answer."""
     position: _builtins.int
     """The number of this position on the follower, from 1: its answer repeats it."""
+    marks_only: _builtins.bool
+    """The follower has no room: it wants to hear of the high watermark and of deleted records, but no batches."""
     def __init__(
         self,
         *,
@@ -287,10 +290,11 @@ class ReplicaFetchPartition(_message.Message):
         synced_end_offset: _builtins.int = ...,
         progress_only: _builtins.bool = ...,
         position: _builtins.int = ...,
+        marks_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "last_fetched_epoch", b"last_fetched_epoch", "log_start_offset", b"log_start_offset", "partition", b"partition", "position", b"position", "progress_only", b"progress_only", "synced_end_offset", b"synced_end_offset", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "last_fetched_epoch", b"last_fetched_epoch", "log_start_offset", b"log_start_offset", "marks_only", b"marks_only", "partition", b"partition", "position", b"position", "progress_only", b"progress_only", "synced_end_offset", b"synced_end_offset", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

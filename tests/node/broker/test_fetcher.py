@@ -18,6 +18,9 @@ class Broker:
     def wall_ms(self) -> int:
         return NOW_MS
 
+    def may_fetch(self, partition: Partition) -> bool:
+        return True
+
 
 def follower(path: Path) -> Partition:
     made = make(Host(), path)

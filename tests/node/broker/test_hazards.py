@@ -213,18 +213,39 @@ async def test_a_registration_that_the_leader_has_not_heard_of_counts_for_nothin
         await until(lambda: cluster.mark(1) == 2)
 
 
-async def test_a_disk_that_fills_on_a_follower_refuses_produce_while_it_is_in_sync(tmp_path: Path) -> None:
+async def test_a_full_follower_refuses_nothing_and_fetches_no_more_once_it_has_left_the_isr(tmp_path: Path) -> None:
     async with running(tmp_path) as cluster:
         cluster.create([1, 2, 3])
         await cluster.produce(1, batch(b"a"))
+        leader = cluster.nodes[1].broker.partitions[TOPIC_ID, 0]
         cluster.nodes[2].broker.own_disk_full(True)
-        await until(lambda: cluster.nodes[1].broker.partitions[TOPIC_ID, 0].disk_full_at == {2})
+        await until(lambda: leader.leader is not None and leader.leader.full == {2})
+        await cluster.produce(1, batch(b"b"))
+        cluster.change(isr=(1, 3))  # what the controller does when it hears of it
+        await cluster.produce(1, batch(b"c"), timeout_ms=1000)
+        await cluster.produce(1, batch(b"d"), timeout_ms=1000)
+        await asyncio.sleep(0.2)
+        assert cluster.log(2).log_end_offset < 4
+        assert cluster.isr() == (1, 3)
+        leader.delete_records(1)
+        await until(lambda: cluster.log(2).log_start_offset == 1)  # what makes room is heard of all the same
+        cluster.nodes[2].broker.own_disk_full(False)
+        await until(lambda: cluster.isr() == (1, 2, 3) and cluster.log(2).log_end_offset == 4)
+
+
+async def test_full_disks_refuse_where_too_few_have_room(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        cluster.create([1, 2, 3], min_insync_replicas="2")
+        await cluster.produce(1, batch(b"a"))
+        leader = cluster.nodes[1].broker.partitions[TOPIC_ID, 0]
+        for node_id in (2, 3):
+            cluster.nodes[node_id].broker.own_disk_full(True)
+        await until(lambda: leader.leader is not None and leader.leader.full == {2, 3})
         with pytest.raises(ApiError) as refusal:
             await cluster.produce(1, batch(b"b"))
         assert (refusal.value.code, refusal.value.retriable) == (pb.ERROR_CODE_KAFKA_STORAGE_ERROR, True)
-        assert cluster.isr() == (1, 2, 3)
         cluster.nodes[2].broker.own_disk_full(False)
-        await until(lambda: not cluster.nodes[1].broker.partitions[TOPIC_ID, 0].disk_full_at)
+        await until(lambda: leader.leader is not None and leader.leader.full == {3})
         await cluster.produce(1, batch(b"b"))
 
 

@@ -207,13 +207,20 @@ class TestAppend:
         lead(partition)
         assert append(partition, b"a", base_timestamp=1).log_append_time_ms == NOW_MS
 
-    def test_nearly_full_disks_anywhere_refuse_before_the_isr_shrinks(self, partition: Partition) -> None:
+    def test_full_disks_refuse_where_fewer_than_min_isr_have_room(self, host: Host, tmp_path: Path) -> None:
+        partition = make(host, tmp_path / "log", min_insync_replicas="2")
         lead(partition)
-        partition.disk_full_at = frozenset({2})
+        partition.disks_full(frozenset({2}))
         error = refused(lambda: append(partition, b"x"))
         assert error.code == pb.ERROR_CODE_KAFKA_STORAGE_ERROR
         assert error.retriable
         assert "[2]" in error.message
+        partition.reconfigure(topic_settings({"min.insync.replicas": "1"}, {}, 2), BROKERS, 1000)
+        append(partition, b"x", acks=1)
+        partition.disks_full(frozenset({1}))
+        assert "node 1, which leads" in refused(lambda: append(partition, b"x", acks=1)).message
+        partition.disks_full(frozenset())
+        append(partition, b"x", acks=1)
 
     def test_a_failed_write_takes_this_partition_offline_and_nothing_else(
         self, partition: Partition, host: Host, monkeypatch: pytest.MonkeyPatch

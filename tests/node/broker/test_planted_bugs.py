@@ -353,8 +353,8 @@ BUGS = [
     Bug(
         "what was fetched again counts only once something is written",
         "node/broker/fetcher.py",
-        "has_all = not batches or 0 <",
-        "has_all = not batches and 0 <",
+        "has_all = not (batches or followed.marks_only) or 0 <",
+        "has_all = not (batches or followed.marks_only) and 0 <",
         HAZARDS,
     ),
     Bug(
