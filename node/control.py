@@ -128,7 +128,7 @@ class ControlPlane:
             plane=self._plane_state,
             log_end=self._log_end,
             on_registered=self._on_registered,
-            on_clock=lambda *compared: self._data.call(self._plane.broker.clock_compared, *compared),
+            on_clock=lambda *compared: self._data.call(self._plane.broker.clock.told, *compared),
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
             session_timeout_ms=settings.broker_session_timeout_ms,
             rng=random.Random(),
@@ -420,7 +420,7 @@ class ControlPlane:
             "ottla_disk_free_bytes": ("Free bytes on this node's disk, at the last look.", disk.free_bytes),
             "ottla_clock_ahead_ms": (
                 "How far this node's wall clock is ahead of the cluster's; 0 while that is not known.",
-                self._plane.broker.clock_ahead_ms() or 0,
+                self._plane.broker.clock.ahead_ms() or 0,
             ),
             "ottla_leader_partitions": ("Partitions led here.", led),
             "ottla_replica_partitions": ("Partitions with a replica here.", replicas),

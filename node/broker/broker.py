@@ -15,7 +15,7 @@ import structlog
 
 from node.broker import logs, lookup, snapshots
 from node.broker.cleaner import Cleaner
-from node.broker.clock import AHEAD_MAX_MS, ClusterClock
+from node.broker.clock import ClusterClock
 from node.broker.controller_client import ControllerClient
 from node.broker.door import Admitted, Heavy, OnLoop, admit
 from node.broker.following import Following
@@ -93,8 +93,7 @@ class Broker:
         """Logs that were here before the start: remembered, but somebody has deleted their directories."""
         self.fs = fs
         self.wall_skew_ms: Callable[[], int] = lambda: 0
-        self._clock = ClusterClock(self.wall_ms(), self.clock_ms())
-        self.clock_trusted = True
+        self.clock = ClusterClock(self.wall_ms, self.clock_ms, lambda: len(self.image.brokers) == 1)
         self._defaults = defaults
         self._controller = ControllerClient(controller_address)
         self._producer_ids = ProducerIds(self._controller, node_id, lambda: self._broker_epoch)
@@ -584,33 +583,6 @@ class Broker:
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self.wall_skew_ms()
-
-    def clock_compared(self, ahead_ms: int, wall_ms: int, clock_ms: int) -> None:
-        """The controller has said how far the wall clock was ahead of the cluster's."""
-        self._clock.told(ahead_ms, wall_ms, clock_ms)
-        self.look_at_clock()
-
-    def clock_ahead_ms(self) -> int | None:
-        """How far the wall clock is ahead of the cluster's; None: not known."""
-        return self._clock.ahead_ms(self.wall_ms(), self.clock_ms(), alone=len(self.image.brokers) == 1)
-
-    def look_at_clock(self) -> bool:
-        """Whether the wall clock may say what is old. Says so in the log where that changes."""
-        ahead_ms = self.clock_ahead_ms()
-        trusted = ahead_ms is not None and ahead_ms <= AHEAD_MAX_MS
-        if trusted != self.clock_trusted and ahead_ms is not None:
-            self.clock_trusted = trusted
-            if trusted:
-                log.warning("clock_agrees_again", ahead_ms=ahead_ms)
-            else:
-                log.error(
-                    "clock_ahead",
-                    ahead_ms=ahead_ms,
-                    limit_ms=AHEAD_MAX_MS,
-                    next_step="nothing is deleted by age on this node: set its clock right (NTP), or restart it if it "
-                    "is right and the only one",
-                )
-        return trusted
 
     @property
     def directory_id(self) -> bytes:

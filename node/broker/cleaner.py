@@ -80,7 +80,7 @@ class Cleaner:
                         await self._scrub(partition, thread, suspect=offset)
                 await self._reopen_damaged()
                 if clock_ms() >= compact_ms:
-                    timely = self._broker.look_at_clock()  # it says how old tombstones are
+                    timely = self._broker.clock.look()  # it says how old tombstones are
                     for partition in list(self._broker.partitions.values()):
                         if _usable(partition) and timely and not self._broker.disk_full:
                             await self._compact(partition, thread)

@@ -72,7 +72,7 @@ class Housekeeping:
 
     def _retain(self) -> None:
         self._retained_ms = self._broker.clock_ms()
-        now_ms, by_age = self._broker.wall_ms(), self._broker.look_at_clock()
+        now_ms, by_age = self._broker.wall_ms(), self._broker.clock.look()
         for partition in list(self._broker.partitions.values()):
             if partition.offline is not None or partition.log.damaged_at is not None:
                 continue

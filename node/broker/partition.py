@@ -488,16 +488,12 @@ class Partition:
             return
         if leader.recheck(self._host.clock_ms()):
             self.committed()
-        self._shrink_isr(leader)
-        self.take_in()
-        self._arm(leader)
-
-    def _shrink_isr(self, leader: LeaderReplica) -> None:
-        """Lets go of members that lag."""
         change = leader.propose_shrink(self._host.clock_ms())
         if change is not None:
             log.warning("isr_shrink", partition=self.name, isr=sorted(leader.isr), wanted=sorted(change.nodes))
         self._propose(change)
+        self.take_in()
+        self._arm(leader)
 
     def take_in(self) -> None:
         """Called when something has changed that may have kept a follower out when it asked: an idle follower asks once
@@ -506,7 +502,6 @@ class Partition:
             self._propose(self.leader.propose_join(self.watchers, self._host.clock_ms()))
 
     def disks_full(self, nodes: frozenset[int]) -> None:
-        """Whose disks have no room for producers."""
         if self.leader is not None and self.leader.disks_full(nodes, self._host.clock_ms()):
             self.committed()
         self.take_in()

@@ -72,7 +72,7 @@ class Node:
             controller_address=lambda: self.cluster.controller_address,
         )
         await self.broker.start()
-        self.broker.clock_compared(0, self.broker.wall_ms(), self.broker.clock_ms())
+        self.broker.clock.told(0, self.broker.wall_ms(), self.broker.clock_ms())
         self._server = listener.make_server(64 * 2**20)
         listener.add_service(
             self._server,

@@ -8,18 +8,36 @@ from tests.node.broker.cluster import batch, running, until
 HOUR_MS = 3_600_000
 
 
+class Times:
+    """A node's two clocks."""
+
+    wall_ms = HOUR_MS
+    clock_ms = 0
+
+    def cluster_clock(self, *, alone: bool = False) -> ClusterClock:
+        return ClusterClock(lambda: self.wall_ms, lambda: self.clock_ms, lambda: alone)
+
+
 def test_a_jump_shows_before_the_controller_says_anything() -> None:
-    clock = ClusterClock(HOUR_MS, 0)
-    assert clock.ahead_ms(HOUR_MS, 0, alone=False) is None
+    times = Times()
+    clock = times.cluster_clock()
+    assert clock.ahead_ms() is None
+    assert not clock.look()
     clock.told(10, HOUR_MS, 0)
-    assert clock.ahead_ms(HOUR_MS + 500, 500, alone=False) == 10
-    assert clock.ahead_ms(3 * HOUR_MS, 500, alone=False) == 2 * HOUR_MS - 490
+    times.wall_ms, times.clock_ms = HOUR_MS + 500, 500
+    assert clock.ahead_ms() == 10
+    assert clock.look()
+    times.wall_ms = 3 * HOUR_MS
+    assert clock.ahead_ms() == 2 * HOUR_MS - 490
+    assert not clock.look()
 
 
 def test_a_node_that_is_alone_compares_with_its_start() -> None:
-    clock = ClusterClock(HOUR_MS, 0)
+    times = Times()
+    clock = times.cluster_clock(alone=True)
+    times.wall_ms, times.clock_ms = 3 * HOUR_MS, 10
     clock.told(0, 3 * HOUR_MS, 10)
-    assert clock.ahead_ms(3 * HOUR_MS, 10, alone=True) == 2 * HOUR_MS - 10
+    assert clock.ahead_ms() == 2 * HOUR_MS - 10
 
 
 async def test_a_leader_two_hours_ahead_deletes_no_young_records_anywhere(tmp_path: Path) -> None:
@@ -34,14 +52,14 @@ async def test_a_leader_two_hours_ahead_deletes_no_young_records_anywhere(tmp_pa
         for broker in brokers:
             broker._housekeeping._retain()
         assert [cluster.log(n).log_start_offset for n in (1, 2, 3)] == [0, 0, 0]
-        assert not leader.clock_trusted
+        assert not leader.clock.trusted
 
         # All clocks of the cluster agree that the time has come: the records go.
         for broker in brokers:
             broker.wall_skew_ms = lambda: 2 * HOUR_MS
-            broker.clock_compared(AHEAD_MAX_MS, broker.wall_ms(), broker.clock_ms())
+            broker.clock.told(AHEAD_MAX_MS, broker.wall_ms(), broker.clock_ms())
         leader._housekeeping._retain()
-        assert leader.clock_trusted
+        assert leader.clock.trusted
         assert cluster.log(1).log_start_offset == 1
         brokers[1]._housekeeping._retain()
         await cluster.produce(1, batch(b"b"))

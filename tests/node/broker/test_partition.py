@@ -212,8 +212,7 @@ class TestAppend:
         lead(partition)
         partition.disks_full(frozenset({2}))
         error = refused(lambda: append(partition, b"x"))
-        assert error.code == pb.ERROR_CODE_KAFKA_STORAGE_ERROR
-        assert error.retriable
+        assert (error.code, error.retriable) == (pb.ERROR_CODE_KAFKA_STORAGE_ERROR, True)
         assert "[2]" in error.message
         partition.reconfigure(topic_settings({"min.insync.replicas": "1"}, {}, 2), BROKERS, 1000)
         append(partition, b"x", acks=1)
