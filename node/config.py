@@ -108,6 +108,10 @@ class Settings(BaseModel):
     # How often high watermarks and recovery points are written down.
     replica_high_watermark_checkpoint_interval_ms: Ms = 5000
 
+    # Free bytes of the disk below which producers are refused, or that percentage of a small disk, whichever is less.
+    disk_watermark_bytes: Bytes = 256 * 2**20
+    disk_watermark_percent: Annotated[int, Field(ge=1, le=50)] = 5
+
     # How often logs are looked at for segments that are old enough to go.
     log_retention_check_interval_ms: Ms = 30_000
     # How often a closed segment, one of all logs in turn, is read in search of damage.

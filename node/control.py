@@ -17,6 +17,7 @@ import structlog
 
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
+from node.capacity import of_process
 from node.config import Settings, split_address
 from node.controller.service import admin_handlers, controller_handlers
 from node.controller.shell import ControllerShell
@@ -86,8 +87,13 @@ class ControlPlane:
         self._quorum.set_snapshot_source(self._publisher.snapshot)
         self._quorum.add_listener(self._shell)
         self._quorum.add_listener(self)
-        self._server = listener.make_server(MESSAGE_MAX_BYTES, hooks)
-        self._http = HttpServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}, hooks)
+        self._capacity = of_process()
+        self._server = listener.make_server(MESSAGE_MAX_BYTES, hooks, connections_max=self._capacity.peers)
+        self._http = HttpServer(
+            {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics},
+            hooks,
+            connections_max=self._capacity.http,
+        )
         self._opened = asyncio.Event()
         self._ready = False
         self._stopping = False
@@ -122,6 +128,7 @@ class ControlPlane:
                 version=build_version(),
                 min_metadata_version=FEATURES[METADATA_VERSION][0],
                 max_metadata_version=FEATURES[METADATA_VERSION][1],
+                max_partitions=self._capacity.partitions,
             ),
             cluster_id=lambda: self._quorum.cluster_id,
             controller_address=self._controller_address,

@@ -19,6 +19,7 @@ from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
 from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
+from node.capacity import of_process
 from node.config import Settings
 from node.fail_stop import stop_if_broken
 from node.groups.shell import GroupShell
@@ -84,6 +85,7 @@ class DataPlane:
         self._settings = settings
         self._hooks = hooks
         self.metrics = Metrics()
+        self._capacity = of_process()
         self.view = ClusterView(settings.node_id, dict(settings.voters))
         self.broker = Broker(
             node_id=settings.node_id,
@@ -98,6 +100,10 @@ class DataPlane:
                 retention_check_interval_ms=settings.log_retention_check_interval_ms,
                 producer_id_expiration_ms=settings.producer_id_expiration_ms,
                 scrub_interval_ms=settings.log_scrub_interval_ms,
+                disk_watermark_bytes=settings.disk_watermark_bytes,
+                disk_watermark_percent=settings.disk_watermark_percent,
+                partitions_max=self._capacity.partitions,
+                open_segments_max=self._capacity.segments,
             ),
             defaults=settings.broker_configs,
             controller_address=self.view.controller_address,
@@ -144,12 +150,17 @@ class DataPlane:
         for image, delta in early or ():
             self.apply_metadata(image, delta)
         public = listener.make_server(
-            self._settings.socket_request_max_bytes, self._hooks, streams_max=limits.CLIENT_STREAMS_MAX
+            self._settings.socket_request_max_bytes,
+            self._hooks,
+            streams_max=limits.CLIENT_STREAMS_MAX,
+            connections_max=self._capacity.connections,
         )
         self._add_services(public, forwarded=False)
         self._health = listener.add_public_extras(public, PUBLIC)
         await listener.set_serving(self._health, PUBLIC, False)
-        between = listener.make_server(2 * self._settings.socket_request_max_bytes, self._hooks)
+        between = listener.make_server(
+            2 * self._settings.socket_request_max_bytes, self._hooks, connections_max=self._capacity.peers
+        )
         self._add_services(between, forwarded=True)
         listener.add_service(
             between,

@@ -51,7 +51,10 @@ class Posted(Protocol):
 class HttpServer:
     """Serves fixed paths. A client that sends nothing, too much or something else is answered or cut off."""
 
-    def __init__(self, routes: dict[str, Route], posted: Posted | None = None) -> None:
+    def __init__(
+        self, routes: dict[str, Route], posted: Posted | None = None, *, connections_max: int = CONNECTIONS_MAX
+    ) -> None:
+        self._connections_max = connections_max
         self._routes = routes
         self._posted = posted
         self._server: asyncio.Server | None = None
@@ -78,7 +81,7 @@ class HttpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._open) >= CONNECTIONS_MAX:
+        if len(self._open) >= self._connections_max:
             self._drop_oldest()
         self._open[task] = writer
         self._asking[writer] = None

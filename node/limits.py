@@ -157,6 +157,25 @@ BOUNDS: Final = (
         "watch another node, or ask with GetMetadata",
     ),
     Bound(
+        "replicas of a node",
+        "`max.partitions.per.node`, and three quarters of the file descriptors (`ulimit -n`) that the node does not "
+        "need itself: 108 with 256, 570 with 1 024, more than 4 000 with 8 192; the line `capacity` of its log says it",
+        "POLICY_VIOLATION",
+        "raise `ulimit -n`, or add nodes",
+    ),
+    Bound(
+        "connections of clients to a node",
+        "the rest of those descriptors: 36 with 256, 190 with 1 024",
+        "closed at once",
+        "raise `ulimit -n`, or share connections",
+    ),
+    Bound(
+        "connections to the HTTP listener",
+        "64, fewer with less than 2 048 descriptors",
+        "the oldest without a request is closed",
+        "none",
+    ),
+    Bound(
         "streams and calls under way at once, per connection of a client",
         f"{CLIENT_STREAMS_MAX}; gRPC keeps more of them waiting at the client",
         "none",

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import structlog
 import uvloop
 
-from node import fail_stop, process
+from node import capacity, fail_stop, process
 from node import log as node_log
 from node.config import Settings, unknown_in_environment
 from node.control import ControlPlane
@@ -32,7 +32,7 @@ from node.services.cluster import build_version
 from ottla.protocol.errors import ApiError
 from storage.directory import LogDirectory
 from storage.errors import StorageError
-from storage.fs import FileSystem, OsFileSystem
+from storage.fs import FileSystem, OsFileSystem, spares
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,24 @@ def run(settings: Settings, *, test_hooks: bool = False) -> int:
         faulthandler.register(signal.SIGUSR1)
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
+    carries = capacity.of_process()
+    if carries.descriptors < capacity.DESCRIPTORS_MIN:
+        log.critical(
+            "too_few_descriptors",
+            descriptors=carries.descriptors,
+            needed=capacity.DESCRIPTORS_MIN,
+            next_step="raise `ulimit -n`",
+        )
+        node_log.flush()
+        return EXIT_GAVE_UP
+    spares.hold(carries.spares)
+    log.info(
+        "capacity",
+        descriptors=carries.descriptors,
+        replicas=min(carries.partitions, settings.max_partitions_per_node),
+        client_connections=carries.connections,
+        bound_by="ulimit -n" if carries.partitions < settings.max_partitions_per_node else "max.partitions.per.node",
+    )
     fail_stop.arm()
     try:
         with asyncio.Runner(loop_factory=ControlLoop) as runner:

@@ -81,6 +81,16 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
+def descriptors() -> int | None:
+    """How many files this process may have open; None where nothing limits it."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
 def _raise_open_files() -> None:
     """Takes as many descriptors as this process may have: each partition needs one, each client connection another."""
     try:

@@ -40,7 +40,7 @@ from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 from storage.ballast import Ballast, ballast_bytes
 from storage.directory import Checkpoint, LogDirectory
-from storage.errors import StorageError
+from storage.errors import OutOfDescriptors, StorageError
 from storage.fs import FileSystem
 from storage.log import Log
 from storage.recovery import mark_lost
@@ -54,8 +54,6 @@ LATEST: Final = -1
 EARLIEST: Final = -2
 RECOVERY_THREADS: Final = 2
 LOW_WATERMARK_CHECK_S: Final = 0.02
-OPEN_SEGMENTS_MAX: Final = 512
-"""Closed segments, of all logs, that keep a descriptor and an index; active ones keep theirs (docs/storage.md)."""
 _NO_CODECS: Final[frozenset[int]] = frozenset()
 
 
@@ -87,7 +85,7 @@ class Broker:
         self.disk_full = False
         self.guard = DiskGuard(_ballast(fs, directory.path))
         self.directory = directory
-        self._open_segments = OpenSegments(OPEN_SEGMENTS_MAX)
+        self._open_segments = OpenSegments(settings.open_segments_max)
         self._unopened: dict[Key, Checkpoint | None] = {}
         self._gone: set[Key] = set()
         """Logs that were here before the start: remembered, but somebody has deleted their directories."""
@@ -121,9 +119,13 @@ class Broker:
         self._housekeeping = Housekeeping(self, self._checkpoint_thread)
         self._cleaner = Cleaner(self)
         checkpoints = self.directory.read_checkpoints()
+        found = self.directory.logs()
+        keys = found[: self.settings.partitions_max]
+        for key in found[self.settings.partitions_max :]:
+            self._not_opened(key, checkpoints.get(key), self._too_many())
         with ThreadPoolExecutor(RECOVERY_THREADS, "log-recovery") as threads:
             for key, opened in zip(
-                keys := self.directory.logs(),
+                keys,
                 await asyncio.gather(
                     *(self._loop.run_in_executor(threads, self._reopened, key, checkpoints.get(key)) for key in keys),
                     return_exceptions=True,
@@ -266,6 +268,8 @@ class Broker:
         if key in self.offline:
             return None
         try:
+            if len(self.partitions) >= self.settings.partitions_max:
+                raise self._too_many()
             if key in self._gone:
                 log.error("log_gone", topic=topic.name, partition=key[1], then="it is fetched again from its leader")
                 mark_lost(self.fs, self.directory.log_path(*key))
@@ -288,6 +292,11 @@ class Broker:
             self.offline[key] = str(error)
             return None
         return self._take(key, Partition(self, *key, topic.name, records, self._settings_of(topic)))
+
+    def _too_many(self) -> OutOfDescriptors:
+        return OutOfDescriptors(
+            f"this node has file descriptors for {self.settings.partitions_max} replicas: raise `ulimit -n`"
+        )
 
     def _take(self, key: Key, partition: Partition) -> Partition:
         partition.log.share_open_segments(self._open_segments)

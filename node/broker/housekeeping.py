@@ -102,7 +102,12 @@ class Housekeeping:
         held = self._guard.ballast.held
         try:
             stats = os.statvfs(broker.directory.path)
-            space = Space(stats.f_blocks * stats.f_frsize, stats.f_bavail * stats.f_frsize)
+            space = Space(
+                stats.f_blocks * stats.f_frsize,
+                stats.f_bavail * stats.f_frsize,
+                broker.settings.disk_watermark_bytes,
+                broker.settings.disk_watermark_percent,
+            )
             if self._guard.look(space, clock_ms, refused=refused):
                 log.warning(
                     "disk_watermark_passed",

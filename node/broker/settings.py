@@ -34,6 +34,11 @@ class BrokerSettings:
     producer_id_expiration_ms: int = 24 * 3_600_000
     cleaner_backoff_ms: int = 5000
     scrub_interval_ms: int = 10_000
+    disk_watermark_bytes: int = 256 * 1024 * 1024
+    disk_watermark_percent: int = 5
+    # What the process has file descriptors for: replicas, and closed segments that keep one for their readers.
+    partitions_max: int = 2**31 - 1
+    open_segments_max: int = 512
 
 
 def topic_settings(

@@ -5,14 +5,11 @@ is full. Below the second one, or at the first write that finds no room, the bal
 written all the same. It counts as used all the time, so producers only come back when there is room for it, too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from storage.ballast import Ballast
 
-LOW_BYTES: Final = 256 * 2**20
-LOW_PART: Final = 20
-"""The first watermark: less than 256 MiB free, or less than a twentieth of a small disk."""
 EMPTY_PART: Final = 4
 """The second one: a quarter of the first."""
 REFUSED_MS: Final = 1000
@@ -25,10 +22,13 @@ class Space:
 
     total: int
     free: int
+    watermark_bytes: int = 256 * 2**20
+    watermark_percent: int = 5
 
     @property
     def low_bytes(self) -> int:
-        return min(LOW_BYTES, self.total // LOW_PART)
+        """The first watermark; the part counts on a small disk."""
+        return min(self.watermark_bytes, self.total * self.watermark_percent // 100)
 
 
 class DiskGuard:
@@ -53,7 +53,7 @@ class DiskGuard:
             self._refused_until_ms = now_ms + REFUSED_MS
         if self.ballast.held and (refused or space.free < low // EMPTY_PART):
             self.ballast.release()
-            space = Space(space.total, space.free + self.ballast.size_bytes)
+            space = replace(space, free=space.free + self.ballast.size_bytes)
         left = space.free - self.ballast.missing_bytes
         self.full = now_ms < self._refused_until_ms or left < (low * 3 // 2 if self.full else low)
         if not self.full and not self.ballast.held:

@@ -165,6 +165,7 @@ class Builder:
             version=record.version,
             min_metadata_version=record.min_metadata_version or FIRST_METADATA_VERSION,
             max_metadata_version=record.max_metadata_version or FIRST_METADATA_VERSION,
+            max_partitions=record.max_partitions,
         )
         self._changed_brokers.add(record.node_id)
         if before is not None and before.directory_id != record.directory_id:
@@ -423,6 +424,7 @@ def _register_record(broker: Broker) -> pb.RegisterBrokerRecord:
         version=broker.version,
         min_metadata_version=broker.min_metadata_version,
         max_metadata_version=broker.max_metadata_version,
+        max_partitions=broker.max_partitions,
     )
 
 

@@ -40,6 +40,7 @@ class Broker:
     version: str = ""
     min_metadata_version: int = FIRST_METADATA_VERSION
     max_metadata_version: int = FIRST_METADATA_VERSION
+    max_partitions: int = 0
 
     @property
     def live(self) -> bool:

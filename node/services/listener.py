@@ -23,6 +23,8 @@ from node.services.measure import limits_of, measured
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
+UNLIMITED: Final = 2**31 - 1
+HANDSHAKE_MS: Final = 5000
 SEND_MAX_BYTES: Final = 64 * limits.MIB
 PENDING_MAX: Final = 4 * limits.NODE_STREAMS_MAX
 """Calls that wait for our loop to take them. Above 1 000 gRPC cancels new ones at random, whoever they are from: the
@@ -38,16 +40,23 @@ def passes(data: bytes) -> bytes:
 
 
 def make_server(
-    request_max_bytes: int, hooks: Hooks | None = None, *, streams_max: int = limits.NODE_STREAMS_MAX
+    request_max_bytes: int,
+    hooks: Hooks | None = None,
+    *,
+    streams_max: int = limits.NODE_STREAMS_MAX,
+    connections_max: int = UNLIMITED,
 ) -> grpc.aio.Server:
     """A server with this project's limits. Far above `request_max_bytes` gRPC itself answers RESOURCE_EXHAUSTED; below
-    that a request that is too large gets words of ours. `streams_max`: calls under way on one connection."""
+    that a request that is too large gets words of ours. `streams_max`: calls under way on one connection.
+    `connections_max`: more are closed at once, and those that say nothing after a while."""
     return grpc.aio.server(
         interceptors=[hooks.interceptor] if hooks else None,
         options=[
             ("grpc.max_receive_message_length", limits.TRANSPORT_SLACK * request_max_bytes),
             ("grpc.max_send_message_length", SEND_MAX_BYTES),
             ("grpc.max_concurrent_streams", streams_max),
+            ("grpc.max_allowed_incoming_connections", connections_max),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ("grpc.server.max_pending_requests", PENDING_MAX),
             ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
             # Two nodes on one port must not share it silently.

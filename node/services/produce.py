@@ -5,7 +5,6 @@ What this node does not lead is passed on to who does.
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -33,10 +32,6 @@ BATCH_BYTES: Final = 512 * 1024
 ACKS_NONE: Final = 0
 ACKS_LEADER: Final = 1
 ACKS_ALL: Final = -1
-
-
-def wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 SizedRequest = tuple[ProduceRequestView, int]
@@ -118,6 +113,10 @@ class Producer:
         self._view = view
         self._metrics = metrics
 
+    def wall_ms(self) -> int:
+        """The node's wall clock: records without a time get it."""
+        return self._broker.wall_ms()
+
     async def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
         """Appends the request's local batches and passes the others on; without `forward` they are refused. The loop
         turns in between where they are many: no two batches of one stream change places by that, as it is not read from
@@ -157,7 +156,7 @@ class Producer:
         while self._start(request, range(index, index + 1), forward, order, on_loop, admitted) == index:
             try:
                 topic, _ = self._view.partition(part.topic, part.topic_id, part.partition)
-                admitted = await self._broker.admit(topic.topic_id, part.partition, part.batch, wall_ms())
+                admitted = await self._broker.admit(topic.topic_id, part.partition, part.batch, self._broker.wall_ms())
             except ApiError as error:
                 self._metrics.refused("Produce", error.code)
                 request.fail(index, error)
@@ -242,7 +241,7 @@ class Producer:
             part.batch,
             acks=request.acks,
             current_leader_epoch=part.current_leader_epoch if part.HasField("current_leader_epoch") else None,
-            now_ms=wall_ms(),
+            now_ms=self._broker.wall_ms(),
             on_loop=on_loop,
             admitted=admitted,
         )
@@ -376,7 +375,7 @@ class UnaryProduce:
         produce = ProduceRequestView(acks=acks, timeout_ms=request.timeout_ms, client_id=request.client_id)
         for number, chunk in batches:
             await _turn(many)
-            batch = batch_of([request.records[index] for index in chunk])
+            batch = batch_of([request.records[index] for index in chunk], self._producer.wall_ms())
             produce.partitions.add(topic_id=topic.topic_id, partition=number).batch.MergeFrom(batch)
         await _turn(many)
         size_bytes = produce.ByteSize()
@@ -469,9 +468,8 @@ def split(records: "RecordsToSend", indexes: list[int]) -> Iterator[list[int]]:
 RecordsToSend = Sequence[data_pb2.SendRecord]
 
 
-def batch_of(records: RecordsToSend) -> RecordBatchView:
-    """One batch of these records. Times not given are now; the header's times are those of the records."""
-    now_ms = time.time_ns() // 1_000_000
+def batch_of(records: RecordsToSend, now_ms: int) -> RecordBatchView:
+    """One batch of these records. Times not given are `now_ms`; the header's times are those of the records."""
     times = [record.timestamp_ms if record.HasField("timestamp_ms") else now_ms for record in records]
     base = times[0]
     payload = Records(

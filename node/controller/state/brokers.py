@@ -74,6 +74,7 @@ def register(draft: Draft, request: rpc.RegisterBrokerRequest, cluster_id: bytes
                 version=request.version,
                 min_metadata_version=request.min_metadata_version,
                 max_metadata_version=request.max_metadata_version,
+                max_partitions=max(0, request.max_partitions),
             )
         )
     )

@@ -104,13 +104,18 @@ def check_assignments(
 
 
 def check_partition_limit(draft: Draft, load: Load, placed: Iterable[tuple[int, ...]]) -> None:
-    """Raises POLICY_VIOLATION where a broker would get more replicas than `max.partitions.per.node`."""
+    """Raises POLICY_VIOLATION where a broker would get more replicas than `max.partitions.per.node`, or than it said
+    that it can carry."""
     added = Counter(n for replicas in placed for n in replicas)
-    limit = draft.settings.max_partitions_per_node
     for node_id, more in sorted(added.items()):
+        limit, reason = draft.settings.max_partitions_per_node, "max.partitions.per.node is {}"
+        broker = draft.view.brokers.get(node_id)
+        carries = 0 if broker is None else broker.max_partitions
+        if 0 < carries < limit:
+            limit, reason = carries, "its file descriptors are enough for {}: raise `ulimit -n` there, or add nodes"
         if load.replicas[node_id] + more > limit:
             raise ApiError(
                 pb.ERROR_CODE_POLICY_VIOLATION,
                 f"broker {node_id} has {load.replicas[node_id]} partitions and would get {more} more, "
-                f"max.partitions.per.node is {limit}",
+                + reason.format(limit),
             )

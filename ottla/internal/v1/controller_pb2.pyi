@@ -38,6 +38,7 @@ class RegisterBrokerRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     MIN_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_METADATA_VERSION_FIELD_NUMBER: _builtins.int
+    MAX_PARTITIONS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.bytes
     """The cluster it belongs to."""
     node_id: _builtins.int
@@ -62,6 +63,8 @@ class RegisterBrokerRequest(_message.Message):
     """The range of metadata.version it can work with."""
     max_metadata_version: _builtins.int
     """The largest metadata.version it can work with."""
+    max_partitions: _builtins.int
+    """The most replicas that it can carry, by its file descriptors; 0: it does not say."""
     def __init__(
         self,
         *,
@@ -77,10 +80,11 @@ class RegisterBrokerRequest(_message.Message):
         version: _builtins.str = ...,
         min_metadata_version: _builtins.int = ...,
         max_metadata_version: _builtins.int = ...,
+        max_partitions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "cluster_id", b"cluster_id", "control_address", b"control_address", "directory_id", b"directory_id", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "cluster_id", b"cluster_id", "control_address", b"control_address", "directory_id", b"directory_id", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

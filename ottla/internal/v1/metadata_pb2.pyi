@@ -143,6 +143,7 @@ class RegisterBrokerRecord(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     MIN_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_METADATA_VERSION_FIELD_NUMBER: _builtins.int
+    MAX_PARTITIONS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The broker's id."""
     directory_id: _builtins.bytes
@@ -167,6 +168,8 @@ class RegisterBrokerRecord(_message.Message):
     """The lowest metadata.version it can work with; 0 = 1."""
     max_metadata_version: _builtins.int
     """The highest; 0 = 1."""
+    max_partitions: _builtins.int
+    """The most replicas that it can carry; 0: it did not say."""
     def __init__(
         self,
         *,
@@ -182,10 +185,11 @@ class RegisterBrokerRecord(_message.Message):
         version: _builtins.str = ...,
         min_metadata_version: _builtins.int = ...,
         max_metadata_version: _builtins.int = ...,
+        max_partitions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "client_address", b"client_address", "control_address", b"control_address", "directory_id", b"directory_id", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "client_address", b"client_address", "control_address", b"control_address", "directory_id", b"directory_id", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -166,6 +166,21 @@ def test_the_partition_limit_of_a_node_holds_over_topics_and_requests() -> None:
     assert len(cluster.topic("a").partitions) == 4
 
 
+def test_a_broker_gets_no_more_than_it_said_that_it_carries() -> None:
+    cluster = Cluster()
+    cluster.create("a", partitions=4)
+    cluster.register(1, max_partitions=5)
+    cluster.beat(1, metadata_index=cluster.index)
+    answer = create(
+        cluster, admin.NewTopic(name="b", replication_factor=3), admin.NewTopic(name="c", replication_factor=3)
+    )
+    assert [code(t.error) for t in answer.topics] == ["NONE", "POLICY_VIOLATION"]
+    assert "broker 1 has 5 partitions and would get 1 more, its file descriptors are enough for 5" in (
+        answer.topics[1].error.message
+    )
+    assert cluster.image.brokers[1].max_partitions == 5
+
+
 def test_a_thousand_topics_at_once() -> None:
     cluster = Cluster()
     answer = create(cluster, *(admin.NewTopic(name=f"t{i}") for i in range(1000)))
