@@ -40,7 +40,7 @@ from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 from storage.ballast import Ballast, ballast_bytes
 from storage.directory import Checkpoint, LogDirectory
-from storage.errors import OutOfDescriptors, StorageError
+from storage.errors import StorageError
 from storage.fs import FileSystem
 from storage.log import Log
 from storage.recovery import mark_lost
@@ -122,7 +122,7 @@ class Broker:
         found = self.directory.logs()
         keys = found[: self.settings.partitions_max]
         for key in found[self.settings.partitions_max :]:
-            self._not_opened(key, checkpoints.get(key), self._too_many())
+            self._not_opened(key, checkpoints.get(key), logs.too_many(self.settings.partitions_max))
         with ThreadPoolExecutor(RECOVERY_THREADS, "log-recovery") as threads:
             for key, opened in zip(
                 keys,
@@ -269,7 +269,7 @@ class Broker:
             return None
         try:
             if len(self.partitions) >= self.settings.partitions_max:
-                raise self._too_many()
+                raise logs.too_many(self.settings.partitions_max)
             if key in self._gone:
                 log.error("log_gone", topic=topic.name, partition=key[1], then="it is fetched again from its leader")
                 mark_lost(self.fs, self.directory.log_path(*key))
@@ -292,11 +292,6 @@ class Broker:
             self.offline[key] = str(error)
             return None
         return self._take(key, Partition(self, *key, topic.name, records, self._settings_of(topic)))
-
-    def _too_many(self) -> OutOfDescriptors:
-        return OutOfDescriptors(
-            f"this node has file descriptors for {self.settings.partitions_max} replicas: raise `ulimit -n`"
-        )
 
     def _take(self, key: Key, partition: Partition) -> Partition:
         partition.log.share_open_segments(self._open_segments)

@@ -12,7 +12,7 @@ from node.broker.partition import Partition
 from node.broker.settings import topic_settings
 from ottla.protocol.batch import CorruptBatch
 from storage.directory import Checkpoint, LogDirectory
-from storage.errors import LogDamaged, StorageError
+from storage.errors import LogDamaged, OutOfDescriptors, StorageError
 from storage.fs import FileSystem
 from storage.log import Log
 
@@ -55,6 +55,11 @@ def open_partition(
             _mark_damage(records, error)
     partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
     return partition
+
+
+def too_many(carried: int) -> OutOfDescriptors:
+    """Why a log is not opened beyond what the process has descriptors for."""
+    return OutOfDescriptors(f"this node has file descriptors for {carried} replicas: raise `ulimit -n`")
 
 
 def _mark_damage(records: Log, found: CorruptBatch) -> None:
