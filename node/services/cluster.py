@@ -32,7 +32,6 @@ FEATURES: Final = (
 
 _METADATA_TOPICS: Final = varint(cluster_pb2.Metadata.DESCRIPTOR.fields_by_name["topics"].number << 3 | 2)
 _EVENT_METADATA: Final = varint(cluster_pb2.MetadataEvent.DESCRIPTOR.fields_by_name["metadata"].number << 3 | 2)
-_TICK: Final = b""
 """An empty MetadataEvent."""
 
 DescribeQuorum = Callable[[], Awaitable[cluster_pb2.DescribeQuorumResponse]]
@@ -102,7 +101,7 @@ class ClusterServicer:
             while True:
                 news = await watcher.next()
                 if news is None:
-                    await context.write(_TICK)
+                    await context.write(cluster_pb2.MetadataEvent(age_ms=self._age_ms()).SerializeToString())
                     continue
                 topics, deleted = news
                 metadata = self._metadata(b"".join(map(self._topics.of, topics)))
@@ -129,13 +128,17 @@ class ClusterServicer:
                 found.append(_framed(cluster_pb2.Topic(name=name, error=error.to_proto())))
         return b"".join(found)
 
+    def _age_ms(self) -> int:
+        contact_ms = self._view.quorum.contact_ms
+        return max(0, time.monotonic_ns() // 1_000_000 - contact_ms) if contact_ms else 0
+
     def _metadata(self, topics: bytes) -> bytes:
         view = self._view
         metadata = cluster_pb2.Metadata(
             cluster_id=view.quorum.cluster_id.hex(),
             controller_id=view.quorum.leader_id,
             metadata_index=view.image.index,
-            age_ms=max(0, time.monotonic_ns() // 1_000_000 - view.quorum.contact_ms) if view.quorum.contact_ms else 0,
+            age_ms=self._age_ms(),
             brokers=[_broker(broker) for _, broker in sorted(view.image.brokers.items())],
             node_id=view.node_id,
         )

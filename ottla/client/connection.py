@@ -1,7 +1,8 @@
 """A client's connections: who is in the cluster, which node to talk to, one channel for each.
 
 One node is *home*: it streams the metadata, with a tick at least every 500 ms, and forwards whatever can't go to a
-leader directly. 1.5 s without a word from it, and another node is home (protocol.md sections 5 and 8).
+leader directly. 1.5 s without a word from it, or 3 s in which it has not heard from the quorum while another node has,
+and that one is home (protocol.md sections 5 and 8).
 """
 
 import asyncio
@@ -31,6 +32,8 @@ log = logging.getLogger("ottla.client")
 
 DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
 SILENCE_MAX_S: Final = 1.5
+AGE_MAX_MS: Final = 3_000
+"""The default of broker.session.timeout.ms: what a node heard of before may have another leader by now."""
 DIRECT_WAIT_S: Final = 1.0
 DIRECT_RETRY_S: Final = 60.0
 TOPIC_WAIT_S: Final = 1.0
@@ -102,6 +105,10 @@ class Client:
         self._last_errors: dict[str, str] = {}
         self._tasks = Tasks(self._failed)
         self._broken: BaseException | None = None
+        self._age_ms = 0
+        self._fresher: str | None = None
+        """A node that heard of the quorum later than the home node: to be home next."""
+        self._is_asking = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -204,7 +211,8 @@ class Client:
     async def _watch(self) -> None:
         failures = 0
         while True:
-            for address in self._candidates():
+            fresher, self._fresher = self._fresher, None
+            for address in self._candidates() if fresher is None else [fresher, *self._candidates()]:
                 before = self.view
                 try:
                     await self._follow(address)
@@ -222,6 +230,10 @@ class Client:
                     log.info("lost node %s: %s", address, self._last_errors.get(address, "it ended the stream"))
                 if self.view is not before:
                     failures = 0
+                if self._fresher is not None:
+                    break
+            if self._fresher is not None:
+                continue
             await asyncio.sleep(min(0.02 * 2 ** min(failures, 10), 1.0))
             failures += 1
 
@@ -229,12 +241,37 @@ class Client:
         known = [b.address for b in self.view.brokers.values() if not b.fenced]
         return list(dict.fromkeys([*self._bootstrap, *known]))
 
+    async def _ask_others(self, home: str) -> None:
+        """The home node has not heard from the quorum for a session time-out: a leader that is cut off stays what it
+        was for those who ask it alone. Looks for a node that knows more, at every tick while nobody does."""
+        addresses = [*self._bootstrap, *(b.address for b in self.view.brokers.values())]
+        others = [address for address in dict.fromkeys(addresses) if address != home]
+        try:
+            answers = await asyncio.gather(*map(self._age_of, others))
+            ages = {address: age for address, age in zip(others, answers, strict=True) if age is not None}
+            if self._home == home and ages and min(ages.values()) < min(AGE_MAX_MS, self._age_ms):
+                self._fresher = min(ages, key=lambda address: ages[address])
+                log.info(
+                    "node %s has not heard from the quorum for %d ms; asking %s", home, self._age_ms, self._fresher
+                )
+        finally:
+            self._is_asking = False
+
+    async def _age_of(self, address: str) -> int | None:
+        try:
+            stub = ClusterServiceStub(self.channel(address))
+            metadata = await stub.GetMetadata(GetMetadataRequest(brokers_only=True), timeout=DIRECT_WAIT_S)
+        except aio.AioRpcError:
+            return None
+        return metadata.age_ms if metadata.cluster_id == self.view.cluster_id else None
+
     async def _follow(self, address: str) -> None:
         """Follows the metadata as one node sees it, until it falls silent or ends the stream."""
         view: ClusterView | None = None
 
         def take(event: MetadataEvent) -> bool:
             nonlocal view
+            is_first = view is None
             if view is None:
                 view = view_of(event.metadata)
                 ours = self.view.cluster_id
@@ -246,6 +283,15 @@ class Client:
                 self._home = address
                 self._last_errors.pop(address, None)
                 self._changed.set()
+            self._age_ms = max(event.age_ms, event.metadata.age_ms)
+            if self._age_ms >= AGE_MAX_MS and self._fresher is None and not self._is_asking:
+                self._is_asking = True
+                self._tasks.start(self._ask_others(address), "ottla-fresher")
+            if self._fresher is not None:
+                self._last_errors[address] = f"it has not heard from the quorum for {self._age_ms} ms"
+                return False
+            if is_first:
+                pass
             elif event.HasField("metadata") or event.deleted_topics:
                 view = updated(view, event)
             else:

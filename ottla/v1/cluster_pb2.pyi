@@ -308,6 +308,9 @@ class MetadataEvent(_message.Message):
 
     METADATA_FIELD_NUMBER: _builtins.int
     DELETED_TOPICS_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    age_ms: _builtins.int
+    """How long ago this node last heard from the quorum, in milliseconds; in ticks, too."""
     @_builtins.property
     def metadata(self) -> Global___Metadata:
         """What changed; absent = nothing, just a tick. The first event holds everything; later ones hold all brokers and the
@@ -323,10 +326,11 @@ class MetadataEvent(_message.Message):
         *,
         metadata: Global___Metadata | None = ...,
         deleted_topics: _abc.Iterable[_builtins.str] | None = ...,
+        age_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_topics", b"deleted_topics", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "deleted_topics", b"deleted_topics", "metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

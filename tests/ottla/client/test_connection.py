@@ -22,6 +22,7 @@ class Node(cluster_pb2_grpc.ClusterServiceServicer):
         self.silent = asyncio.Event()
         self.watchers = 0
         self.cluster_id = "c"
+        self.age_ms = 0
         self._brokers = [
             cluster_pb2.Broker(node_id=i + 1, address=address, broker_epoch=1) for i, address in enumerate(addresses)
         ]
@@ -35,8 +36,11 @@ class Node(cluster_pb2_grpc.ClusterServiceServicer):
         yield cluster_pb2.MetadataEvent(metadata=metadata)
         while not self.silent.is_set():
             await asyncio.sleep(0.2)
-            yield cluster_pb2.MetadataEvent()
+            yield cluster_pb2.MetadataEvent(age_ms=self.age_ms)
         await asyncio.sleep(60)
+
+    async def GetMetadata(self, request, context):
+        return cluster_pb2.Metadata(cluster_id=self.cluster_id, metadata_index=self.index, age_ms=self.age_ms)
 
 
 @pytest.fixture
@@ -68,6 +72,22 @@ async def test_a_silent_node_is_left_for_one_it_named(nodes) -> None:
         assert 1.0 < time.monotonic() - began < 5.0
         assert await client.home() == addresses[1]
         assert two.watchers == 1
+
+
+async def test_a_node_that_is_cut_off_from_the_quorum_is_left_for_one_that_is_not(nodes) -> None:
+    (one, two), addresses, _ = nodes
+    async with Client(addresses[0]) as client:
+        assert await client.home() == addresses[0]
+        one.age_ms = two.age_ms = 20_000  # nobody knows more: it stays
+        await asyncio.sleep(0.7)
+        assert (client._home, two.watchers) == (addresses[0], 0)
+        two.age_ms = 10
+        async with asyncio.timeout(3):
+            while client._home != addresses[1]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        two.age_ms = 2_999
+        await asyncio.sleep(0.5)
+        assert client._home == addresses[1]
 
 
 async def test_a_node_that_stops_is_left_at_once(nodes) -> None:
