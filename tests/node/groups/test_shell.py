@@ -348,6 +348,7 @@ async def test_a_failed_append_of_many_batches_is_retrieved_by_somebody(node: No
     await asyncio.sleep(0.01)
     assert len(node.broker.waiting) > 2
     committing.cancel()
+    node.broker.batches.clear()
     node.broker.auto_commit = True
     node.broker.commit(ApiError(pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, "fenced"))
     node.broker.waiting.clear()
