@@ -137,14 +137,14 @@ BUGS: Final = [
     Bug(
         "a member starts where the partition ends",
         "ottla/client/group_work.py",
-        "                state.seek(gain.offset, gain.leader_epoch)",
-        "                state.seek(gain.offset + 1, gain.leader_epoch)",
+        "                state.begin(gain.offset, gain.leader_epoch)",
+        "                state.begin(gain.offset + 1, gain.leader_epoch)",
     ),
     Bug(
         "what was handed out counts as processed at once",
-        "ottla/client/group_work.py",
-        "        self._handed_out.update((r.topic_partition, Position(r.offset + 1, r.leader_epoch)) for r in records)",
-        "        self._processed.update((r.topic_partition, Position(r.offset + 9, r.leader_epoch)) for r in records)",
+        "ottla/client/fetch_state.py",
+        "                        self.work_began = Position(self.position or 0, self.position_epoch)",
+        "                        self.work_began = Position((self.position or 0) + 9, self.position_epoch)",
     ),
     Bug(
         "a seek keeps where it has fetched to",
@@ -162,8 +162,8 @@ BUGS: Final = [
     Bug(
         "a batch overtakes one that waits for its retry",
         "ottla/client/producer_state.py",
-        "                if batch.retry_at_ms > now_ms or batch.new_epoch:\n                    return None",
-        "                if batch.retry_at_ms > now_ms or batch.new_epoch:\n                    continue",
+        "or batch.new_epoch or position >= MAX_IN_FLIGHT:\n                    return None",
+        "or batch.new_epoch or position >= MAX_IN_FLIGHT:\n                    continue",
     ),
     Bug(
         "one batch of a producer is remembered",
@@ -341,6 +341,36 @@ BUGS: Final = [
         "node/metadata/apply.py",
         "        self._next_producer_id = record.next_producer_id\n",
         "        pass\n",
+    ),
+    Bug(
+        "what only time changes is looked at on events alone",
+        PARTITION,
+        "            deadline_ms = leader.deadline_ms(now_ms)",
+        "            deadline_ms = None",
+    ),
+    Bug(
+        "flush=ack judges a member by what it fetched",
+        REPLICA,
+        "return self._end(progress) != self.log_end and now_ms",
+        "return progress.fetch_offset != self.log_end and now_ms",
+    ),
+    Bug(
+        "a full disk stays in the ISR",
+        ELECTIONS,
+        "    if len(roomy) >= enough and not topic.internal:",
+        "    if False:",
+    ),
+    Bug(
+        "a clock that runs ahead says what is old",
+        "node/broker/clock.py",
+        "trusted, before = ahead_ms <= AHEAD_MAX_MS, self.trusted",
+        "trusted, before = True, self.trusted",
+    ),
+    Bug(
+        "a log whose directory is gone counts as whole",
+        "node/broker/broker.py",
+        "            self._gone.add(key)",
+        "            pass",
     ),
 ]
 

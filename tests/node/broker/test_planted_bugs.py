@@ -204,8 +204,8 @@ BUGS = [
     Bug(
         "the log start passes the high watermark",
         PARTITION,
-        "self.log.advance_log_start(min(log_start, follower.high_watermark))",
-        "self.log.advance_log_start(min(log_start, self.log.log_end_offset))",
+        "self.log.advance_log_start(min(deleted_before, follower.high_watermark))",
+        "self.log.advance_log_start(min(deleted_before, self.log.log_end_offset))",
         ONE,
     ),
     Bug(
@@ -353,8 +353,22 @@ BUGS = [
     Bug(
         "what was fetched again counts only once something is written",
         "node/broker/fetcher.py",
-        "has_all = not (batches or followed.marks_only) or 0 <",
-        "has_all = not (batches or followed.marks_only) and 0 <",
+        "                    not (batches or followed.marks_only) or 0 <",
+        "                    not (batches or followed.marks_only) and 0 <",
+        HAZARDS,
+    ),
+    Bug(
+        "a full follower goes on fetching",
+        "node/broker/fetcher.py",
+        "followed.marks_only = not self._broker.may_fetch(partition)",
+        "followed.marks_only = False",
+        HAZARDS,
+    ),
+    Bug(
+        "full disks refuse nothing",
+        PARTITION,
+        "if leader.full and (full := leader.without_room):",
+        "if not leader:",
         HAZARDS,
     ),
     Bug(
