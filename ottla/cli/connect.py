@@ -1,13 +1,15 @@
 """Running a command's asynchronous part with a connection to the cluster."""
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from ottla import Admin, Client
 
 _CONNECT_TIMEOUT_MS: Final = 4_000
+_SILENCE_S: Final = 0.7
 Answer = TypeVar("Answer")
 
 
@@ -23,11 +25,23 @@ def run(work: Coroutine[Any, Any, Answer]) -> Answer:
     return asyncio.run(work)
 
 
-def connection(bootstrap: str) -> "Client":
-    """A client to enter with `async with`. A wrong address should not keep anybody waiting for long."""
-    from ottla import Client
+@asynccontextmanager
+async def connection(bootstrap: str) -> "AsyncIterator[Client]":
+    """A client that is connected. A wrong address should not keep anybody waiting for long, nor in silence."""
+    import asyncio
 
-    return Client(bootstrap, client_id="ottla-cli", connect_timeout_ms=_CONNECT_TIMEOUT_MS)
+    from ottla import Client
+    from ottla.cli.output import tell
+
+    client = Client(bootstrap, client_id="ottla-cli", connect_timeout_ms=_CONNECT_TIMEOUT_MS)
+    word = f"No node answers yet at {bootstrap}: trying for {_CONNECT_TIMEOUT_MS // 1000} s."
+    waiting = asyncio.get_running_loop().call_later(_SILENCE_S, tell, word)
+    try:
+        async with client:
+            waiting.cancel()
+            yield client
+    finally:
+        waiting.cancel()
 
 
 def with_admin(bootstrap: str, ask: Callable[["Admin"], Awaitable[Answer]]) -> Answer:

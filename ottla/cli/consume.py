@@ -16,6 +16,7 @@ from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
+    from ottla import Client
     from ottla.cli.format import Shown
 
 DEFAULT_FORMAT: Final = "{value}"
@@ -95,22 +96,35 @@ async def _consume(
     left = max_messages
     topics = [topic] if partition is None else []
     start = "none" if offset is not None else "earliest" if from_beginning else "latest"
-    async with (
-        connection(bootstrap) as client,
-        Consumer(*topics, group=group, bootstrap=client, auto_offset_reset=start, client_id="ottla-cli") as consumer,
-    ):
-        if partition is not None:
-            await consumer.assign([(topic, partition)])
-        if partition is not None and offset is not None:
-            consumer.seek(topic, partition, offset)
-        while left is None or left > 0:
-            records = await consumer.poll(max_records=_AT_ONCE if left is None else min(left, _AT_ONCE))
-            out.write(b"".join(map(line_of, records)))
-            out.flush()
-            if left is not None:
-                left -= len(records)
-            if _reader_is_gone():
-                raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+    async with connection(bootstrap) as client:
+        if group is not None:
+            await _say_if_unknown(client, topic)
+        async with Consumer(
+            *topics, group=group, bootstrap=client, auto_offset_reset=start, client_id="ottla-cli"
+        ) as consumer:
+            if partition is not None:
+                await consumer.assign([(topic, partition)])
+            if partition is not None and offset is not None:
+                consumer.seek(topic, partition, offset)
+            while left is None or left > 0:
+                records = await consumer.poll(max_records=_AT_ONCE if left is None else min(left, _AT_ONCE))
+                out.write(b"".join(map(line_of, records)))
+                out.flush()
+                if left is not None:
+                    left -= len(records)
+                if _reader_is_gone():
+                    raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+
+
+async def _say_if_unknown(client: "Client", topic: str) -> None:
+    """A group may name a topic before there is one; more often it is a typing error."""
+    from ottla import UnknownTopic
+    from ottla.cli.output import tell
+
+    try:
+        await client.topic(topic)
+    except UnknownTopic:
+        tell(f"There is no topic {topic}: waiting until there is one, Ctrl-C ends.")
 
 
 def _reader_is_gone() -> bool:

@@ -15,12 +15,13 @@ from ottla.cli.local import LocalCluster
 from tests.ottla.cli.conftest import Ottla, environment, own_base_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cli-cluster")]
+Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
 OTTLA = f"{sys.executable} -m ottla.cli"
 NO_PROXY = "http://127.0.0.1:9"  # the port where nobody is
 
 
 @pytest.fixture
-def shell(cluster: LocalCluster) -> Callable[[str], "subprocess.CompletedProcess[str]"]:
+def shell(cluster: LocalCluster) -> Shell:
     def run(command: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             ["bash", "-c", command.replace("ottla", OTTLA, 1)],
@@ -34,7 +35,7 @@ def shell(cluster: LocalCluster) -> Callable[[str], "subprocess.CompletedProcess
     return run
 
 
-def test_closed_streams(ottla: Ottla, shell: Callable[[str], "subprocess.CompletedProcess[str]"]) -> None:
+def test_closed_streams(ottla: Ottla, shell: Shell) -> None:
     assert ottla("topic", "create", "closed-streams", "--partitions", "1").returncode == 0
     assert shell("ottla produce closed-streams 2>&- < <(echo x)").returncode == 0
     empty = shell("ottla produce closed-streams <&-")
@@ -46,17 +47,13 @@ def test_closed_streams(ottla: Ottla, shell: Callable[[str], "subprocess.Complet
     assert (read.returncode, read.stdout) == (0, "x\n")
 
 
-def test_a_stderr_that_nobody_reads_changes_nothing(
-    ottla: Ottla, shell: Callable[[str], "subprocess.CompletedProcess[str]"]
-) -> None:
+def test_a_stderr_that_nobody_reads_changes_nothing(ottla: Ottla, shell: Shell) -> None:
     assert ottla("topic", "create", "unread-stderr", "--partitions", "1").returncode == 0
     ran = shell("ottla produce unread-stderr 2> >(exec 0<&-) < <(sleep 1; echo x); echo $?")
     assert ran.stdout == "0\n"
 
 
-def test_names_that_a_terminal_cannot_show_are_escaped(
-    ottla: Ottla, shell: Callable[[str], "subprocess.CompletedProcess[str]"]
-) -> None:
+def test_names_that_a_terminal_cannot_show_are_escaped(ottla: Ottla, shell: Shell) -> None:
     made = shell("PYTHONIOENCODING=ascii ottla group describe $'gr\\xc3\\xbc\\xc3\\x9fe' --json")
     assert "gr\\u00fc\\u00dfe" in made.stderr
     wrong = shell("ottla group describe $'\\xff'")
@@ -123,3 +120,12 @@ def test_ctrl_c_at_a_prompt_ends_produce(cluster: LocalCluster, ottla: Ottla) ->
     assert b"Fatal" not in said
     os.close(terminal)
     os.close(end)
+
+
+def test_what_is_waited_for_is_said(cluster: LocalCluster, shell: Shell) -> None:
+    nobody = own_base_port(1)
+    down = shell(f"ottla consume t --bootstrap 127.0.0.1:{nobody}")
+    assert down.returncode == 1
+    assert down.stderr.startswith(f"No node answers yet at 127.0.0.1:{nobody}: trying for 4 s.\nerror: ")
+    mistyped = shell("timeout -s INT 10 ottla consume no-such-topic --group g")
+    assert mistyped.stderr.startswith("There is no topic no-such-topic: waiting until there is one, Ctrl-C ends.\n")
