@@ -44,6 +44,7 @@ RETRY_S: Final = 0.03
 ENSURE_S: Final = 0.2
 BROKEN_S: Final = 0.02
 POSITIONS_AT_ONCE: Final = 500
+JOINS_AT_ONCE: Final = 20
 GROUPS_AT_ONCE: Final = 200
 OFFSETS_PARTITIONS: Final = 8
 OFFSETS_CONFIGS: Final = {"cleanup.policy": "compact", "flush": "ack", "segment.bytes": str(16 * 2**20)}
@@ -83,7 +84,7 @@ class GroupServices:
         self._forwarded = forwarded
         self._ensuring: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._opening = asyncio.Lock()
+        self._opening = asyncio.Semaphore(JOINS_AT_ONCE)
 
     def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         return {
@@ -183,7 +184,7 @@ class GroupServices:
                 if node_id != self._view.node_id:
                     await self._pass_on(node_id, first, context)
                     return
-                async with self._opening:  # a crowd takes turns: one in each turn of the loop
+                async with self._opening:  # a crowd takes turns: so many in each turn of the loop
                     await asyncio.sleep(0)
                     shard, session = self._shell.open_session(first.join, context.peer())
                 break
