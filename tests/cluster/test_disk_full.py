@@ -110,10 +110,14 @@ def write_until_refused(cluster: LocalCluster, payload: bytes) -> tuple[list[int
 def read_from(cluster: LocalCluster, offset: int) -> list[bytes]:
     """Values from `offset` to the high watermark."""
     values: list[bytes] = []
+    deadline = time.monotonic() + 20
     with cluster.channel(2) as channel:
         while True:
             want = data_pb2.FetchPartition(topic=TOPIC, partition=0, offset=offset)
             found = data_stub(channel).Fetch(data_pb2.FetchRequest(partitions=[want]), timeout=10).partitions[0]
+            if found.error.retriable and time.monotonic() < deadline:
+                time.sleep(0.05)  # leadership goes to who has room, and back
+                continue
             assert not found.HasField("error"), found.error
             values += [record.value for stored in found.batches for record in stored.records.records]
             if found.next_offset == offset:
