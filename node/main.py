@@ -30,6 +30,7 @@ from node.loops import ControlLoop
 from node.metadata.image import UnsupportedFeature
 from node.services.cluster import build_version
 from ottla.protocol.errors import ApiError
+from ottla.protocol.records import HELPED
 from storage.directory import LogDirectory
 from storage.errors import StorageError
 from storage.fs import FileSystem, OsFileSystem, spares
@@ -110,6 +111,7 @@ class _Node:
             clean=directory.was_clean,
             same_boot=directory.same_boot,
             public=settings.listener("public"),
+            records_walked_by="C" if HELPED else "Python: slower, there was no C compiler at installation",
         )
         clean = False
         try:

@@ -609,6 +609,9 @@ class Broker:
     def position_moved(self, partition: Partition) -> None:
         self._following.moved(partition)
 
+    def producer_id_given(self, producer_id: int) -> bool:
+        return producer_id < self.image.next_producer_id and not self._producer_ids.holds_back(producer_id)
+
     def alter_isr(self, partition: Partition, change: IsrChange) -> None:
         self._isr.submit(partition, change)
 

@@ -69,6 +69,9 @@ class Host(Protocol):
     def position_moved(self, partition: "Partition") -> None:
         """A follower has synced more: its leader should know."""
 
+    def producer_id_given(self, producer_id: int) -> bool:
+        """Whether a producer has this id, as far as this node knows: its metadata may be a moment old."""
+
     def alter_isr(self, partition: "Partition", change: IsrChange) -> None:
         """Asks the controller; `LeaderReplica.altered` or `.refused` follows."""
 

@@ -31,6 +31,10 @@ class ProducerIds:
         self._next = self._end = 0
         self._lock = asyncio.Lock()
 
+    def holds_back(self, producer_id: int) -> bool:
+        """Whether this broker may give it to somebody, and has not yet."""
+        return self._next <= producer_id < self._end
+
     async def next_id(self) -> int:
         """Raises ApiError if no controller gives a block within 5 s."""
         async with self._lock:

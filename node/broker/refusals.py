@@ -83,3 +83,12 @@ def offset_not_available(name: str, leader: LeaderReplica) -> ApiError:
 
 def out_of_range(what: str, offset: int, start: int, end: int) -> ApiError:
     return ApiError(pb.ERROR_CODE_OFFSET_OUT_OF_RANGE, f"{what}: offset {offset} is not within {start} to {end}")
+
+
+def producer_id_not_given(producer_id: int) -> ApiError:
+    """Retriable: the id may have been given out a moment ago, and this node's metadata be older."""
+    return ApiError(
+        pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
+        f"producer id {producer_id} was given to nobody, as far as this node knows yet: take one from InitProducerId",
+        retry_after_ms=20,
+    )

@@ -172,7 +172,7 @@ class Cluster:
 
     def __init__(self, path: Path, nodes: int, settings: BrokerSettings) -> None:
         self.settings = settings
-        self.image = Image.EMPTY
+        self.image = replace(Image.EMPTY, next_producer_id=1001)
         self.controller = Controller(self)
         self.controller_address = ""
         self.nodes = {i: Node(self, i, path / f"node{i}") for i in range(1, nodes + 1)}

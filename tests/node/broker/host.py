@@ -43,6 +43,9 @@ class Host:
     def position_moved(self, partition: Partition) -> None:
         pass
 
+    def producer_id_given(self, producer_id: int) -> bool:
+        return producer_id < 1000
+
     def alter_isr(self, partition: Partition, change: IsrChange) -> None:
         self.changes.append(change)
 

@@ -192,6 +192,14 @@ class TestAppend:
         assert (again.base_offset, again.end_offset, again.duplicate) == (0, 2, True)
         assert (first.duplicate, partition.log.log_end_offset) == (False, 2)
 
+    def test_a_producer_id_that_nobody_was_given_is_not_taken_from_anyone(self, partition: Partition) -> None:
+        lead(partition)
+        append(partition, b"a", producer_id=999)
+        refusal = refused(lambda: append(partition, b"a", producer_id=1000))
+        assert refusal.retriable, "this node may not have heard of it yet"
+        assert "1000" in refusal.message
+        assert partition.log.log_end_offset == 1
+
     def test_a_wrong_payload_checksum_is_refused(self, partition: Partition) -> None:
         lead(partition)
         assert refused(lambda: append(partition, b"a", payload_crc=1)).code == pb.ERROR_CODE_CORRUPT_MESSAGE

@@ -109,6 +109,7 @@ class Planes:
         topic_id = name.encode().ljust(16, b"_")[:16]
         nodes = list(self.planes)
         self.change(
+            records.MetadataRecord(producer_ids=records.ProducerIdsRecord(next_producer_id=1_000_001)),
             records.MetadataRecord(topic=records.TopicRecord(topic_id=topic_id, name=name, internal=internal)),
             *(
                 records.MetadataRecord(
