@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from node.broker import logs, lookup, snapshots
+from node.broker import logs, lookup, snapshots, times
 from node.broker.cleaner import Cleaner
 from node.broker.clock import ClusterClock
 from node.broker.controller_client import ControllerClient
@@ -22,7 +22,7 @@ from node.broker.following import Following
 from node.broker.host import Appended, ReadResult
 from node.broker.housekeeping import Housekeeping
 from node.broker.isr import IsrSender
-from node.broker.partition import Look, Looked, Partition
+from node.broker.partition import Partition
 from node.broker.producer_ids import ProducerIds
 from node.broker.replica import IsrChange
 from node.broker.replication import FollowerStream
@@ -520,7 +520,7 @@ class Broker:
         record is as late. Raises ApiError."""
         partition = self._led(topic_id, number)
         leader = partition.leading(current_leader_epoch)
-        search = partition.offset_for_time(timestamp_ms)
+        search = times.offset_for_time(partition, timestamp_ms)
         on_loop = OnLoop()
         try:
             look = next(search)
@@ -535,7 +535,7 @@ class Broker:
             offset, found_ms = end.value
             return offset, found_ms, leader.leader_epoch
 
-    async def _look(self, look: Look, on_loop: OnLoop) -> Looked:
+    async def _look(self, look: times.Look, on_loop: OnLoop) -> times.Looked:
         try:
             return look(on_loop=on_loop)
         except Heavy:

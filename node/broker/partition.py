@@ -7,16 +7,13 @@ monotonic `clock_ms()`.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from functools import partial
-from typing import Final
+from collections.abc import Mapping
 
 import structlog
 
 from node.broker import refusals
 from node.broker.door import Admitted, OnLoop, admit, corrupt
 from node.broker.host import ACKS_ALL, WITHHELD, Appended, Host, ReadResult, Watcher
-from node.broker.lookup import latest_at, record_at
 from node.broker.producers import ProducerTable, StoredBatch
 from node.broker.replica import (
     FollowerReplica,
@@ -32,21 +29,13 @@ from node.metadata.image import NO_LEADER
 from node.metadata.image import Partition as PartitionState
 from ottla.internal.v1.replication_pb2 import ReplicaFetchPartition
 from ottla.internal.v1.view_pb2 import RecordBatchView
-from ottla.protocol.batch import CorruptBatch, read_extent
+from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, StorageError, passing
-from storage.index import NO_TIMESTAMP
 from storage.log import Log
 
 log = structlog.get_logger(__name__)
-
-Looked = tuple[int, int] | None
-"""(offset, timestamp) of a record."""
-Look = Callable[..., Looked]
-"""A look into a batch; takes how much may be done on the loop, `on_loop`."""
-Search = Generator[Look, Looked, tuple[int | None, int | None]]
-HEADERS_AT_ONCE: Final = 500
 
 
 class Partition:
@@ -320,7 +309,7 @@ class Partition:
             try:
                 found = records.read(offset, max_bytes, end, min_one=min_one, verify=True)
             except CorruptBatch as error:
-                raise self._damaged_read(offset, error) from None
+                raise self.damaged_read(offset, error) from None
             except (StorageError, OSError) as error:
                 raise self.storage_error(error) from None
             return ReadResult(found.data, mark, start, leader.leader_epoch, found.next_offset)
@@ -341,61 +330,6 @@ class Partition:
         if not leader.high_watermark_known:
             raise refusals.offset_not_available(self.name, leader)
         return leader.high_watermark
-
-    def offset_for_time(self, timestamp_ms: int) -> Search:
-        """(offset, timestamp) of the first committed record as late as `timestamp_ms`, -3: of the largest timestamp;
-        (None, None) if there is none. Yields the looks into batches that it takes, so that they can be given to a
-        thread, and goes on with what they found. Raises OFFSET_NOT_AVAILABLE where it may still be uncommitted."""
-        try:
-            found = yield from (self._first_as_late(timestamp_ms, 0) if timestamp_ms >= 0 else self._latest())
-        except CorruptBatch as error:
-            raise self._damaged_read(self.log.log_start_offset, error) from None
-        except (StorageError, OSError) as error:
-            raise self.storage_error(error) from None
-        if found is None and not self.leading(None).high_watermark_known:
-            raise refusals.offset_not_available(self.name, self.leading(None))
-        return (None, None) if found is None else found
-
-    def _first_as_late(self, timestamp_ms: int, start: int) -> Generator[Look, Looked, Looked]:
-        records = self.log
-        while True:
-            mark = self.leading(None).high_watermark
-            batch = records.offset_for_time(timestamp_ms, mark, start)
-            if batch is None:
-                return None
-            # A batch that holds the log start begins below it: what is there was deleted.
-            log_start = records.log_start_offset
-            try:
-                data = records.read(max(batch.base_offset, log_start), 1, mark, min_one=True, verify=True).data
-                found = yield partial(record_at, data, timestamp_ms, log_start)
-            except CorruptBatch as error:
-                raise self._damaged_read(batch.base_offset, error) from None
-            if found is not None:
-                return found
-            start = read_extent(data, 0)[1]
-
-    def _latest(self) -> Generator[Look, Looked, Looked]:
-        records = self.log
-        mark, log_start = self.leading(None).high_watermark, records.log_start_offset
-        found, start = None, log_start
-        if log_start < mark:
-            first = records.read(log_start, 1, mark, min_one=True, verify=True).data
-            if read_extent(first, 0)[0] < log_start:
-                # Its header tells of deleted records, too.
-                start = read_extent(first, 0)[1]
-                found = yield partial(latest_at, first, log_start)
-        newest = records.max_timestamp(mark, start)
-        if newest >= 0 and records.offset_for_time(newest, mark, start) is None:
-            # Only batches that compaction has emptied are as late.
-            newest = NO_TIMESTAMP
-            for count, batch in enumerate(records.scan(start, mark), 1):
-                if batch.header.record_count:
-                    newest = max(newest, batch.header.max_timestamp)
-                if count % HEADERS_AT_ONCE == 0:
-                    yield lambda on_loop=None: None
-        if newest < 0 or (found is not None and found[1] >= newest):
-            return found
-        return (yield from self._first_as_late(newest, start)) or found
 
     def delete_records(self, before: int) -> int:
         """Trims the head up to `before` (-1: the high watermark); returns the new log start. Followers learn it with
@@ -427,7 +361,7 @@ class Partition:
         """Whether no other replica has what this one has."""
         return self.leader is not None and self.leader.isr == {self._host.node_id}
 
-    def _damaged_read(self, offset: int, error: CorruptBatch) -> ApiError:
+    def damaged_read(self, offset: int, error: CorruptBatch) -> ApiError:
         """The answer to who has met a bad batch at or behind `offset`. Nobody gets it; the log is looked at."""
         self._host.suspect(self, offset)
         return ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, f"{self.name} at offset {offset}: {error}")
@@ -439,7 +373,7 @@ class Partition:
         try:
             return self.log.read(offset, max_bytes, self.log.log_end_offset, min_one=min_one, verify=True).data
         except CorruptBatch as error:
-            raise self._damaged_read(offset, error) from None
+            raise self.damaged_read(offset, error) from None
 
     def follower_fetched(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.broker import codecs, lookup
+from node.broker import codecs, lookup, times
 from node.broker.host import WITHHELD
 from node.broker.partition import Partition
 from node.broker.replica import Refusal
@@ -79,7 +79,7 @@ def read(partition: Partition, offset: int, **fields: Any) -> Any:
 
 
 def for_time(partition: Partition, timestamp_ms: int) -> Any:
-    search = partition.offset_for_time(timestamp_ms)
+    search = times.offset_for_time(partition, timestamp_ms)
     try:
         look = next(search)
         while True:
