@@ -17,7 +17,7 @@ from node.broker import logs, lookup, snapshots, times
 from node.broker.cleaner import Cleaner
 from node.broker.clock import ClusterClock
 from node.broker.controller_client import ControllerClient
-from node.broker.door import Admitted, Heavy, OnLoop, admit
+from node.broker.door import Admitted, OnLoop, admit
 from node.broker.following import Following
 from node.broker.host import Appended, ReadResult
 from node.broker.housekeeping import Housekeeping
@@ -33,7 +33,7 @@ from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
 from ottla.internal.v1.view_pb2 import RecordBatchView
-from ottla.protocol.batch import CorruptBatch, crc_seed
+from ottla.protocol.batch import crc_seed
 from ottla.protocol.configs import broker_defaults
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
@@ -520,28 +520,8 @@ class Broker:
         record is as late. Raises ApiError."""
         partition = self._led(topic_id, number)
         leader = partition.leading(current_leader_epoch)
-        search = times.offset_for_time(partition, timestamp_ms)
-        on_loop = OnLoop()
-        try:
-            look = next(search)
-            while True:
-                try:
-                    found = await self._look(look, on_loop)
-                except CorruptBatch as error:
-                    look = search.throw(error)
-                else:
-                    look = search.send(found)
-        except StopIteration as end:
-            offset, found_ms = end.value
-            return offset, found_ms, leader.leader_epoch
-
-    async def _look(self, look: times.Look, on_loop: OnLoop) -> times.Looked:
-        try:
-            return look(on_loop=on_loop)
-        except Heavy:
-            return await self._in_thread(look)
-        finally:
-            await asyncio.sleep(0)
+        offset, found_ms = await times.searched(times.offset_for_time(partition, timestamp_ms), self._in_thread)
+        return offset, found_ms, leader.leader_epoch
 
     def epoch_end(self, topic_id: bytes, number: int, epoch: int, current_leader_epoch: int | None) -> tuple[int, int]:
         """The largest epoch at or below `epoch`, and where it ends; (-1, -1) if there is none (KIP-320)."""

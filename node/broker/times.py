@@ -1,10 +1,12 @@
 """Where a time is in a log: the search, with each look into a batch given to whoever has the room for it."""
 
-from collections.abc import Callable, Generator
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Final
 
 from node.broker import refusals
+from node.broker.door import Heavy, OnLoop
 from node.broker.lookup import latest_at, record_at
 from node.broker.partition import Partition
 from ottla.protocol.batch import CorruptBatch, read_extent
@@ -75,3 +77,24 @@ def _latest(partition: Partition) -> Generator[Look, Looked, Looked]:
     if newest < 0 or (found is not None and found[1] >= newest):
         return found
     return (yield from _first_as_late(partition, newest, start)) or found
+
+
+async def searched(search: Search, in_thread: Callable[[Look], Awaitable[Looked]]) -> tuple[int | None, int | None]:
+    """What the search comes to, the loop turning after each look; a heavy one is taken in a thread."""
+    on_loop = OnLoop()
+    try:
+        look = next(search)
+        while True:
+            try:
+                try:
+                    found = look(on_loop=on_loop)
+                except Heavy:
+                    found = await in_thread(look)
+            except CorruptBatch as error:
+                look = search.throw(error)
+            else:
+                await asyncio.sleep(0)
+                look = search.send(found)
+    except StopIteration as end:
+        place: tuple[int | None, int | None] = end.value
+        return place
