@@ -213,9 +213,9 @@ class PartitionState:
         )
         if self.reset_policy == "none":
             self.error = OffsetOutOfRange(
-                f"{self.where.topic}-{self.where.partition} has offsets {result.log_start_offset} to "
-                f"{result.high_watermark}, the position is {self.fetch_offset}, and auto_offset_reset is none "
-                f"({message}). Next: seek to an offset that exists",
+                f"{self.where.topic}-{self.where.partition}: offset {self.fetch_offset} out of range "
+                f"{result.log_start_offset} to {result.high_watermark}, and auto_offset_reset is none ({message}). "
+                "Next: seek to an offset that exists",
                 *self.where,
                 self.fetch_offset,
             )
