@@ -8,6 +8,7 @@ import asyncio
 import functools
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
@@ -53,6 +54,8 @@ log = structlog.get_logger(__name__)
 
 TURN_S: Final = 0.05
 DRAIN_S: Final = 0.2
+LOGS_AT_ONCE: Final = 20
+"""Logs that are made between two turns of the loop: a millisecond each."""
 DATA: Final = data_pb2.DESCRIPTOR.services_by_name["DataService"]
 CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
@@ -116,6 +119,8 @@ class DataPlane:
         self.opened = asyncio.Event()
         self._recovered = False
         self._early: list[tuple[Image, Delta]] | None = []
+        self._images: deque[tuple[Image, Delta]] = deque()
+        self._taking_over: asyncio.Task[None] | None = None
         # Read by the control loop.
         self.turned_ms = _now_ms()
         self.applied_index = 0
@@ -277,6 +282,36 @@ class DataPlane:
             # The quorum does not wait for the recovery of a node's logs; they wait for it here.
             self._early.append((image, delta))
             return
+        self._images.append((image, delta))
+        if self._taking_over is None:
+            wanted = self.broker.logs_to_make(image, delta)
+            if len(wanted) > LOGS_AT_ONCE:
+                self._taking_over = asyncio.create_task(self._take_over())
+                self._taking_over.add_done_callback(self._took_over)
+            else:
+                self._take(*self._images.popleft())
+
+    async def _take_over(self) -> None:
+        """Images with many new partitions, and what came after them: their logs are made first, a few at a time, so
+        that one new topic never holds the loop. Until then this node knows of the images before, as one that lags."""
+        while self._images:
+            image, delta = self._images[0]
+            for count, key in enumerate(self.broker.logs_to_make(image, delta), 1):
+                topic = image.topic(key[0])
+                assert topic is not None, "a partition has a topic"
+                self.broker.make_log(key, topic)
+                if count % LOGS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            self._images.popleft()
+            self._take(image, delta)
+            await asyncio.sleep(0)
+
+    def _took_over(self, done: asyncio.Task[None]) -> None:
+        self._taking_over = None
+        if not done.cancelled() and (error := done.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _take(self, image: Image, delta: Delta) -> None:
         try:
             self.broker.apply_metadata(image, delta)
             self.view.apply(image, delta)
@@ -306,6 +341,8 @@ class DataPlane:
         await self._groups.stop()  # first: members hear that they are to go elsewhere
         await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
         await self._controller.close()
+        if self._taking_over is not None:
+            self._taking_over.cancel()
         await self._auto_create.stop()
         await self._admin.stop()
         return await self.broker.stop()

@@ -16,6 +16,7 @@ MIB: Final = 2**20
 # Items: what a repeated field of a request holds.
 ITEMS_MAX: Final = 10_000
 STREAM_POSITIONS_MAX: Final = 20_000
+PARTITIONS_PER_REQUEST_MAX: Final = 4000
 NODE_ITEMS_MAX: Final = 100_000
 """Of requests between nodes: a node tells of each of its partitions at once when its disk fails."""
 ITEM_PARTS_MAX: Final = 50_000
@@ -78,6 +79,12 @@ BOUNDS: Final = (
     Bound("items of a request", f"{ITEMS_MAX}", "INVALID_REQUEST", "split the request"),
     Bound(
         "elements within the items of a request, together", f"{ITEM_PARTS_MAX}", "INVALID_REQUEST", "split the request"
+    ),
+    Bound(
+        "partitions of one topic that one request makes",
+        f"{PARTITIONS_PER_REQUEST_MAX}",
+        "POLICY_VIOLATION",
+        "make it with fewer and let it grow with CreatePartitions",
     ),
     Bound("positions of a FetchStream", f"{STREAM_POSITIONS_MAX}", "POLICY_VIOLATION", "open another stream"),
     Bound(

@@ -5,6 +5,7 @@ is asynchronous. Background work (fetchers, ISR changes, syncs, retention) belon
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -87,6 +88,7 @@ class Broker:
         self.directory = directory
         self._open_segments = OpenSegments(settings.open_segments_max)
         self._unopened: dict[Key, Checkpoint | None] = {}
+        self._made: dict[Key, Log] = {}
         self._gone: set[Key] = set()
         """Logs that were here before the start: remembered, but somebody has deleted their directories."""
         self.fs = fs
@@ -155,6 +157,9 @@ class Broker:
             stream.close()
         await self._controller.close()
         await self._syncer.stop()
+        for ahead in self._made.values():
+            with contextlib.suppress(StorageError, OSError):
+                ahead.close()
         remembered = self.checkpoints()
         for partition in self.partitions.values():
             partition.close(f"node {self.node_id} is stopping", pb.ERROR_CODE_NETWORK_EXCEPTION)
@@ -213,6 +218,35 @@ class Broker:
             if stream.node_id in delta.changed_brokers:
                 stream.broker_epochs_changed()
             stream.metadata_changed()
+
+    def logs_to_make(self, image: Image, delta: Delta) -> list[Key]:
+        """The logs that this node does not have and needs once it takes over that image. Making one takes a
+        millisecond, so the logs of many are made ahead, a few at a time, by `make_log`."""
+        if not self._active or delta.snapshot:
+            return []
+        return [
+            key
+            for key in sorted(delta.changed_partitions)
+            if not (key in self.partitions or key in self._made or key in self.offline)
+            and not (key in self._unopened or key in self._gone)
+            and (state := image.partition(*key)) is not None
+            and self.node_id in state.replicas
+        ]
+
+    def make_log(self, key: Key, topic: Topic) -> None:
+        """Makes a log ahead. What fails here is tried again, and told, when the metadata is taken over."""
+        with contextlib.suppress(StorageError, OSError):
+            self._made[key] = self._new_log(key, topic)
+
+    def _new_log(self, key: Key, topic: Topic) -> Log:
+        return Log.open(
+            self.fs,
+            self.directory.log_path(*key),
+            key[0],
+            key[1],
+            self._settings_of(topic).log,
+            now_ms=self.wall_ms(),
+        )
 
     def _try_activate(self) -> None:
         """A restarted node must not act on what the metadata says of its last incarnation: after a restart nobody
@@ -279,14 +313,7 @@ class Broker:
                 partition = self._reopened(key, self._unopened[key])
                 del self._unopened[key]
                 return self._take(key, partition)
-            records = Log.open(
-                self.fs,
-                self.directory.log_path(*key),
-                key[0],
-                key[1],
-                self._settings_of(topic).log,
-                now_ms=self.wall_ms(),
-            )
+            records = self._made.pop(key, None) or self._new_log(key, topic)
         except (StorageError, OSError) as error:
             log.error("log_not_created", topic=topic.name, partition=key[1], error=str(error))
             self.offline[key] = str(error)

@@ -20,7 +20,7 @@ from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 
-PARTITIONS_PER_REQUEST_MAX: Final = limits.ITEMS_MAX
+PARTITIONS_PER_REQUEST_MAX: Final = limits.PARTITIONS_PER_REQUEST_MAX
 """One request is one log entry, and an entry has a size."""
 
 

@@ -12,6 +12,7 @@ import pytest
 from node import limits
 from node.services import fetch as fetching
 from node.services.in_flight import InFlight
+from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc
 from ottla.v1 import error_pb2 as pb
@@ -275,6 +276,33 @@ async def test_room_is_waited_for() -> None:
     assert not budget.fits(1)
     budget.give(2)
     await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_topic_of_many_partitions_is_taken_over_a_few_logs_at_a_time(planes: Planes) -> None:
+    """What comes after it waits for it, in order; the loop turns meanwhile."""
+    turns = 0
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    watching = asyncio.create_task(watch())
+    many = planes.create_topic("many", [1] * 300)
+    planes.create_topic("gone", [1] * 100)
+    planes.change(records.MetadataRecord(remove_topic=records.RemoveTopicRecord(topic_id=b"gone".ljust(16, b"_"))))
+    planes.create_topic("after", [1])
+    assert planes[1].view.image.topic(many) is None
+    async with asyncio.timeout(30):
+        for plane in planes.planes.values():
+            while plane.applied_index < planes.image.index:
+                await plane.view.changed(1)
+    watching.cancel()
+    assert turns > 15
+    assert {topic_id for topic_id, _ in planes[1].broker.partitions} == {many, b"after".ljust(16, b"_")}
+    assert not (await produce(planes, 2, "many", 299, b"x")).HasField("error")
+    assert not (await produce(planes, 2, "after", 0, b"x")).HasField("error")
 
 
 @pytest.mark.parametrize("via", [1, 2])
