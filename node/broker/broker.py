@@ -157,9 +157,6 @@ class Broker:
             stream.close()
         await self._controller.close()
         await self._syncer.stop()
-        for ahead in self._made.values():
-            with contextlib.suppress(StorageError, OSError):
-                ahead.close()
         remembered = self.checkpoints()
         for partition in self.partitions.values():
             partition.close(f"node {self.node_id} is stopping", pb.ERROR_CODE_NETWORK_EXCEPTION)
@@ -220,18 +217,12 @@ class Broker:
             stream.metadata_changed()
 
     def logs_to_make(self, image: Image, delta: Delta) -> list[Key]:
-        """The logs that this node does not have and needs once it takes over that image. Making one takes a
-        millisecond, so the logs of many are made ahead, a few at a time, by `make_log`."""
+        """The new logs that this node needs for that image. Making one takes a millisecond: `make_log` does ahead."""
         if not self._active or delta.snapshot:
             return []
-        return [
-            key
-            for key in sorted(delta.changed_partitions)
-            if not (key in self.partitions or key in self._made or key in self.offline)
-            and not (key in self._unopened or key in self._gone)
-            and (state := image.partition(*key)) is not None
-            and self.node_id in state.replicas
-        ]
+        known = (self.partitions, self._made, self.offline, self._unopened, self._gone)
+        mine = (key for key in sorted(delta.changed_partitions) if logs.is_replica(image, key, self.node_id))
+        return [key for key in mine if not any(key in there for there in known)]
 
     def make_log(self, key: Key, topic: Topic) -> None:
         """Makes a log ahead. What fails here is tried again, and told, when the metadata is taken over."""
@@ -239,14 +230,8 @@ class Broker:
             self._made[key] = self._new_log(key, topic)
 
     def _new_log(self, key: Key, topic: Topic) -> Log:
-        return Log.open(
-            self.fs,
-            self.directory.log_path(*key),
-            key[0],
-            key[1],
-            self._settings_of(topic).log,
-            now_ms=self.wall_ms(),
-        )
+        path, config = self.directory.log_path(*key), self._settings_of(topic).log
+        return Log.open(self.fs, path, *key, config, now_ms=self.wall_ms())
 
     def _try_activate(self) -> None:
         """A restarted node must not act on what the metadata says of its last incarnation: after a restart nobody

@@ -10,6 +10,7 @@ from node.broker import snapshots
 from node.broker.host import Host
 from node.broker.partition import Partition
 from node.broker.settings import topic_settings
+from node.metadata.image import Image
 from ottla.protocol.batch import CorruptBatch
 from storage.directory import Checkpoint, LogDirectory
 from storage.errors import LogDamaged, OutOfDescriptors, StorageError
@@ -21,6 +22,11 @@ log = structlog.get_logger(__name__)
 Key = tuple[bytes, int]
 CLOSE_THREADS: Final = 16
 _BEFORE_METADATA: Final = topic_settings({}, {}, 1)
+
+
+def is_replica(image: Image, key: Key, node_id: int) -> bool:
+    partition = image.partition(*key)
+    return partition is not None and node_id in partition.replicas
 
 
 def checkpoints(partitions: Mapping[Key, Partition]) -> dict[Key, Checkpoint]:

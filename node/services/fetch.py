@@ -7,7 +7,7 @@ Answers of other leaders are joined as bytes too, since protobuf merges repeated
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from node.broker.lookup import Reader
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
-from node.services.in_flight import COPIES, InFlight
+from node.services.in_flight import COPIES, SMALL_BYTES, InFlight
 from node.services.peers import Peers
 from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import FetchResponseView
@@ -34,6 +34,7 @@ MAX_BYTES: Final = 3 * limits.MIB
 """What a stock stub can take: gRPC refuses messages above 4 MiB where a client has not been told otherwise."""
 FRAMES_MAX_BYTES: Final = limits.MIB - 64 * 1024
 """For what is not batches, one answer: results that do not fit are left out, and come first another time."""
+LITTLE_BYTES: Final = 64 * 1024
 PARTITION_MAX_BYTES: Final = 2**20
 EARLIEST: Final = -2
 Position = tuple[bytes, int, int]
@@ -80,17 +81,28 @@ class Found:
     def cut(self, max_bytes: int) -> None:
         """Takes out what is more than one answer may have: leaders know of their own parts only. The first batches stay
         whatever they have; what is taken out was not delivered, so it is read again."""
+        if self.data_bytes <= max_bytes:
+            return
         moves, self.moves = self.moves, []
-        data_bytes = self.data_bytes = frame_bytes = 0
+        self.data_bytes = 0
         for move in moves:
-            if move.data_bytes and data_bytes and data_bytes + move.data_bytes > max_bytes:
-                continue
-            frame_bytes += sum(map(len, move.result)) - move.data_bytes
-            if frame_bytes > FRAMES_MAX_BYTES:
-                break
-            data_bytes += move.data_bytes
-            self.moves.append(move)
-        self.data_bytes = data_bytes
+            if not (move.data_bytes and self.data_bytes and self.data_bytes + move.data_bytes > max_bytes):
+                self.data_bytes += move.data_bytes
+                self.moves.append(move)
+
+
+def messages_of(moves: Sequence[Move]) -> Iterator[list[Move]]:
+    """The same moves in parts, of which each has no more beside its batches than a message has room for."""
+    part: list[Move] = []
+    frame_bytes = 0
+    for move in moves:
+        frame_bytes += sum(map(len, move.result)) - move.data_bytes
+        if part and frame_bytes > FRAMES_MAX_BYTES:
+            yield part
+            part, frame_bytes = [], 0
+        part.append(move)
+    if part:
+        yield part
 
 
 def message_of(moves: Iterable[Move]) -> bytes:
@@ -144,8 +156,7 @@ class Fetcher:
             isolation_level=request.isolation_level,
             client_id=request.client_id,
         )
-        if not self.in_flight.fits(1):
-            await self._room(terms, context)
+        terms, counts = self.within_budget(terms)
         # Where it begins is drawn: readers that ask in step must not each get the same part again and again.
         found = await self.gather(request.partitions, terms, context.time_remaining(), random.getrandbits(16))
         if terms.stock:
@@ -153,22 +164,20 @@ class Fetcher:
         self._metrics.fetched_bytes.inc(found.data_bytes)
         self._metrics.busy.passed_bytes += found.data_bytes
         held = COPIES * found.data_bytes
-        if held:
+        if not counts and found.data_bytes > SMALL_BYTES:
+            self.in_flight.check(held)
+        if held and counts:
             # Until it has left: a reader may take its time.
             self.in_flight.take(held)
             done: Any = lambda _: self.in_flight.give(held)  # noqa: E731 (gRPC's stubs ask for another shape)
             context.add_done_callback(done)
-        return message_of(found.moves)
+        return message_of(next(messages_of(found.moves), []))
 
-    async def _room(self, terms: Terms, context: Context) -> None:
-        """Waits as long as the reader would for data. Raises THROTTLING_QUOTA_EXCEEDED."""
-        remaining_s = context.time_remaining()
-        wait_s = terms.max_wait_ms / 1000
-        try:
-            async with asyncio.timeout(wait_s if remaining_s is None else min(wait_s, remaining_s / 2)):
-                await self.in_flight.room()
-        except TimeoutError:
-            raise self.in_flight.refusal(1) from None
+    def within_budget(self, terms: Terms) -> tuple[Terms, bool]:
+        """What a reader may have now, and whether it counts: with too much in flight it gets little, which does not."""
+        if self.in_flight.fits(COPIES * terms.max_bytes):
+            return terms, True
+        return replace(terms, max_bytes=min(terms.max_bytes, LITTLE_BYTES)), False
 
     def _refuse_what_a_stock_client_cannot_take(self, found: Found) -> None:
         """A batch that is larger than its channel takes would fail the call without a word of ours, for ever."""

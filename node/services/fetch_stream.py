@@ -6,6 +6,7 @@ reads again. One batch may overdraw the credit, so that a batch larger than it c
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +15,7 @@ import grpc
 from node import limits
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.services.fetch import Fetcher, Found, Move, Terms, message_of
+from node.services.fetch import Fetcher, Found, Move, Terms, message_of, messages_of
 from node.services.in_flight import COPIES
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
@@ -23,6 +24,7 @@ from ottla.v1 import error_pb2 as pb
 MESSAGE_MAX_BYTES: Final = limits.MIB
 RETRY_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
+REST_PER_POSITION_S: Final = 0.0002
 
 PartitionKey = tuple[bytes, str, int]
 
@@ -56,10 +58,13 @@ class _Reader:
         self._positions: dict[PartitionKey, data_pb2.FetchPartition] = {}
         self._parked: set[PartitionKey] = set()
         self._told: dict[PartitionKey, int] = {}
+        self._resting: set[PartitionKey] = set()
+        self._rest_until = 0.0
         self._credit = 0
         self._terms: Terms | None = None
         self._changed = asyncio.Event()
         self._turn = 0
+        self._counts = True
 
     async def take_commands(self) -> None:
         """Applies the client's messages as they come. Ends when the client half-closes."""
@@ -112,35 +117,47 @@ class _Reader:
         self._positions.pop(key, None)
         self._parked.discard(key)
         self._told.pop(key, None)
+        self._resting.discard(key)
 
     async def send_data(self, commands: asyncio.Task[None]) -> None:
         """Sends what there is while there is credit, until the client has ended its side."""
-        retry_s = RETRY_S
+        rest_s = RETRY_S
         while not commands.done():
             self._changed.clear()
-            wanted = [position for key, position in self._positions.items() if key not in self._parked]
+            left_s = self._rest_left_s()
+            wanted = [p for key, p in self._positions.items() if key not in self._parked and key not in self._resting]
             if self._credit <= 0 or not wanted or self._terms is None:
-                await self._until_changed(commands)
+                await self._until_changed(commands, left_s)
                 continue
-            await self._fetcher.in_flight.room()
-            found = await self._read_or_changed(wanted, commands)
+            found = await self._read_or_changed(wanted, commands, left_s)
             if found is None:
-                retry_s = RETRY_S
                 continue
             self._turn += 1
             news = [move for move in found.moves if self._is_news(move)]
-            sent_bytes = sum(move.data_bytes for move in news)
-            if news:
+            rest_s = RETRY_S if news else min(2 * rest_s, RETRY_MAX_S)
+            self._rest(found, rest_s)
+            for part in messages_of(news):
+                sent_bytes = sum(move.data_bytes for move in part)
                 self._credit -= sent_bytes
                 self._metrics.fetched_bytes.inc(sent_bytes)
                 self._metrics.busy.passed_bytes += sent_bytes
-                retry_s = RETRY_S
-                await self._send(message_of(news), sent_bytes)
-            elif found.urgent:
-                # Every partition is in an error it was told of: ask again in a while, not at once.
-                await self._until_changed(commands, retry_s)
-                retry_s = min(2 * retry_s, RETRY_MAX_S)
+                await self._send(message_of(part), sent_bytes if self._counts else 0)
         commands.result()
+
+    def _rest(self, found: Found, rest_s: float) -> None:
+        """Positions in an error that may pass are asked for again in a while, not at once, and many of them less often:
+        the others are read meanwhile."""
+        resting = {_key(move.wanted) for move in found.moves if move.error_code and move.retriable}
+        if resting and not self._resting:
+            self._rest_until = time.monotonic() + max(rest_s, len(resting) * REST_PER_POSITION_S)
+        self._resting |= resting
+
+    def _rest_left_s(self) -> float | None:
+        """How long those that rest still do; None where none does."""
+        left_s = self._rest_until - time.monotonic()
+        if left_s <= 0:
+            self._resting.clear()
+        return left_s if self._resting else None
 
     async def _send(self, message: bytes, data_bytes: int) -> None:
         self._fetcher.in_flight.take(COPIES * data_bytes)
@@ -150,11 +167,14 @@ class _Reader:
             self._fetcher.in_flight.give(COPIES * data_bytes)
 
     async def _read_or_changed(
-        self, wanted: list[data_pb2.FetchPartition], commands: asyncio.Task[None]
+        self, wanted: list[data_pb2.FetchPartition], commands: asyncio.Task[None], at_most_s: float | None
     ) -> Found | None:
         """What a fetch finds; None where the client changed what it wants in the meantime."""
         assert self._terms is not None
-        limited = replace(self._terms, max_bytes=min(self._credit, MESSAGE_MAX_BYTES))
+        wanted_bytes = min(self._credit, MESSAGE_MAX_BYTES)
+        limited, self._counts = self._fetcher.within_budget(replace(self._terms, max_bytes=wanted_bytes))
+        if at_most_s is not None:
+            limited = replace(limited, max_wait_ms=min(limited.max_wait_ms, round(at_most_s * 1000)))
         fetching = asyncio.ensure_future(self._fetcher.gather(wanted, limited, None, self._turn))
         changing = asyncio.ensure_future(self._changed.wait())
         try:

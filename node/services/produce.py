@@ -344,7 +344,7 @@ class UnaryProduce:
             timeout_s = min(timeout_s, remaining)
         message = part.SerializeToString()
         del part
-        held = COPIES * len(message)
+        held = len(message)
         self._in_flight.take(held)
         try:
             answer = await self._peers.call(leader, PRODUCE, message, timeout_s)

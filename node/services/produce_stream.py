@@ -58,7 +58,7 @@ class ProduceStreams:
 
     async def _read(self, context: Context, stream: "_Stream", writer: asyncio.Task[None]) -> None:
         while not writer.done():
-            if not self._in_flight.fits(1):
+            if self._in_flight.full:
                 await self._in_flight.room()
             message = await context.read()
             if message is grpc.aio.EOF:
