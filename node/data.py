@@ -5,6 +5,7 @@ the data loop wants from it goes through callables that are safe to call from an
 """
 
 import asyncio
+import contextlib
 import functools
 import random
 import time
@@ -48,6 +49,7 @@ from node.services.view import ClusterView, QuorumView
 from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
 from storage.directory import LogDirectory
+from storage.errors import StorageError
 from storage.fs import FileSystem
 
 log = structlog.get_logger(__name__)
@@ -299,7 +301,9 @@ class DataPlane:
             for count, key in enumerate(self.broker.logs_to_make(image, delta), 1):
                 topic = image.topic(key[0])
                 assert topic is not None, "a partition has a topic"
-                self.broker.make_log(key, topic)
+                with contextlib.suppress(StorageError, OSError):
+                    # What fails here is tried again, and told, when the image is taken over.
+                    self.broker.made[key] = self.broker.make_log(key, topic)
                 if count % LOGS_AT_ONCE == 0:
                     await asyncio.sleep(0)
             self._images.popleft()

@@ -5,7 +5,6 @@ is asynchronous. Background work (fetchers, ISR changes, syncs, retention) belon
 """
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -88,7 +87,7 @@ class Broker:
         self.directory = directory
         self._open_segments = OpenSegments(settings.open_segments_max)
         self._unopened: dict[Key, Checkpoint | None] = {}
-        self._made: dict[Key, Log] = {}
+        self.made: dict[Key, Log] = {}
         self._gone: set[Key] = set()
         """Logs that were here before the start: remembered, but somebody has deleted their directories."""
         self.fs = fs
@@ -218,18 +217,10 @@ class Broker:
 
     def logs_to_make(self, image: Image, delta: Delta) -> list[Key]:
         """The new logs that this node needs for that image. Making one takes a millisecond: `make_log` does ahead."""
-        if not self._active or delta.snapshot:
-            return []
-        known = (self.partitions, self._made, self.offline, self._unopened, self._gone)
-        mine = (key for key in sorted(delta.changed_partitions) if logs.is_replica(image, key, self.node_id))
-        return [key for key in mine if not any(key in there for there in known)]
+        known = (self.partitions, self.made, self.offline, self._unopened, self._gone)
+        return logs.to_make(image, delta, self.node_id, known) if self._active else []
 
-    def make_log(self, key: Key, topic: Topic) -> None:
-        """Makes a log ahead. What fails here is tried again, and told, when the metadata is taken over."""
-        with contextlib.suppress(StorageError, OSError):
-            self._made[key] = self._new_log(key, topic)
-
-    def _new_log(self, key: Key, topic: Topic) -> Log:
+    def make_log(self, key: Key, topic: Topic) -> Log:
         path, config = self.directory.log_path(*key), self._settings_of(topic).log
         return Log.open(self.fs, path, *key, config, now_ms=self.wall_ms())
 
@@ -298,7 +289,7 @@ class Broker:
                 partition = self._reopened(key, self._unopened[key])
                 del self._unopened[key]
                 return self._take(key, partition)
-            records = self._made.pop(key, None) or self._new_log(key, topic)
+            records = self.made.pop(key, None) or self.make_log(key, topic)
         except (StorageError, OSError) as error:
             log.error("log_not_created", topic=topic.name, partition=key[1], error=str(error))
             self.offline[key] = str(error)
@@ -374,8 +365,7 @@ class Broker:
 
     def _reconfigure(self) -> None:
         for (topic_id, _), partition in self.partitions.items():
-            topic = self.image.topic(topic_id)
-            if topic is not None:
+            if (topic := self.image.topic(topic_id)) is not None:
                 self._reconfigure_one(partition, topic)
 
     def _reconfigure_one(self, partition: Partition, topic: Topic) -> None:
