@@ -468,7 +468,7 @@ class ClassicGroup:
         longest = max(each.rebalance_timeout_ms for each in self.members.values())
         self._sync_deadline_ms = now_ms + longest
         for member in self.members.values():
-            member.assignment, member.synced = b"", member.joining is None
+            member.synced = member.joining is None
             if member.joining is not None:
                 effects.append(Reply(member.joining, self._join_answer(member)))
                 member.joining = None
