@@ -10,6 +10,7 @@ import contextlib
 import random
 import secrets
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -51,7 +52,6 @@ TURN_S: Final = 0.1
 LOOK_S: Final = 0.5
 VIEW_EVERY_TURNS: Final = 2
 METRICS_AGE_MS: Final = 100
-NO_EPOCH: Final = -1
 VOTER_CHANGE_S: Final = 15.0
 """The controller itself waits up to 10 s for an observer that lags."""
 MESSAGE_MAX_BYTES: Final = 64 * 2**20
@@ -98,7 +98,7 @@ class ControlPlane:
         self._ready = False
         self._stopping = False
         self._contact_ms = 0
-        self._waiting = Waiting(0, 0, 0)
+        self._waiting = Waiting()
         self._group_lags: tuple[LagSample, ...] = ()
         self._rendering = asyncio.Lock()
         self._rendered = b""
@@ -133,7 +133,7 @@ class ControlPlane:
             cluster_id=lambda: self._quorum.cluster_id,
             controller_address=self._controller_address,
             plane=self._plane_state,
-            log_end=self._log_end,
+            log_ends=self._log_ends,
             on_registered=self._on_registered,
             on_clock=lambda *compared: self._data.call(self._plane.broker.clock.told, *compared),
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
@@ -285,7 +285,13 @@ class ControlPlane:
             self._contact_ms = _now_ms()
         elif leadership.leader_id is not None:
             self._contact_ms = self._quorum.last_contact_ms(leadership.leader_id) or self._contact_ms
-        view = QuorumView(leadership.leader_id, leadership.term, self._contact_ms, self._quorum.cluster_id or b"")
+        view = QuorumView(
+            leadership.leader_id,
+            leadership.term,
+            self._contact_ms,
+            self._quorum.cluster_id or b"",
+            self._controller_address() or "",
+        )
         self._data.call(self._plane.set_quorum, view)
 
     def _on_registered(self, broker_epoch: int) -> None:
@@ -303,21 +309,23 @@ class ControlPlane:
             clock_ms=plane.broker.clock_ms(),
         )
 
-    def _log_end(self, topic_id: bytes, number: int) -> LogEnd | None:
-        """Asked only while the partition has no leader, when its log stands still: reading it here is safe."""
-        partition = self._plane.broker.partition(topic_id, number)
-        if partition is None or partition.state is None or partition.offline is not None:
-            return None
-        leader_epoch = partition.state.leader_epoch
-        last_epoch = partition.log.epochs.latest_epoch
-        return LogEnd(NO_EPOCH if last_epoch is None else last_epoch, partition.log.log_end_offset, leader_epoch)
+    async def _log_ends(self, wanted: Sequence[tuple[bytes, int]]) -> list[LogEnd | None]:
+        """What the data loop says of its logs, without waiting for one that hangs."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return await asyncio.wrap_future(self._data.submit(self._plane.log_ends(wanted)))
+        except TimeoutError:
+            return [None] * len(wanted)
 
     def _controller_address(self) -> str | None:
         leader = self._quorum.leadership.leader_id
         if leader is None:
             return None
+        if leader == self._settings.node_id:
+            return self._settings.advertised("control")
         broker = self._publisher.image.brokers.get(leader)
-        return dict(self._settings.voters).get(leader) if broker is None else broker.control_address
+        remembered = dict(self._settings.voters).get(leader) if broker is None else broker.control_address
+        return self._quorum.address(leader) or remembered
 
     # --- health and metrics
 
@@ -415,7 +423,7 @@ class ControlPlane:
                     under_replicated += len(partition.isr) < len(partition.replicas)
                     under_min_isr += len(partition.isr) < min(wanted, len(partition.replicas))
                     at_min_isr += len(partition.isr) == wanted
-        lifecycle, leadership, disk = self._lifecycle, self._quorum.leadership, self._plane.broker.guard
+        lifecycle, leadership, waiting = self._lifecycle, self._quorum.leadership, self._waiting
         active = leadership.is_self and leadership.serving
         return {
             "ottla_under_replicated_partitions": ("Partitions led here with replicas out of sync.", under_replicated),
@@ -423,11 +431,11 @@ class ControlPlane:
             "ottla_at_min_isr_partitions": ("Partitions led here that bear no further loss.", at_min_isr),
             "ottla_offline_partitions": ("Partitions of the cluster without a leader.", offline),
             "ottla_offline_replicas": ("Replicas here whose log failed.", len(self._plane.offline)),
-            "ottla_disk_full": ("1 while this node's disk is too full for producers.", int(disk.full)),
-            "ottla_disk_free_bytes": ("Free bytes on this node's disk, at the last look.", disk.free_bytes),
+            "ottla_disk_full": ("1 while this node's disk is too full for producers.", int(waiting.disk_full)),
+            "ottla_disk_free_bytes": ("Free bytes on this node's disk, at the last look.", waiting.disk_free_bytes),
             "ottla_clock_ahead_ms": (
                 "How far this node's wall clock is ahead of the cluster's; 0 while that is not known.",
-                self._plane.broker.clock.ahead_ms() or 0,
+                waiting.clock_ahead_ms,
             ),
             "ottla_leader_partitions": ("Partitions led here.", led),
             "ottla_replica_partitions": ("Partitions with a replica here.", replicas),

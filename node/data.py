@@ -10,7 +10,7 @@ import functools
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -19,6 +19,7 @@ import structlog
 from node import limits
 from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
+from node.broker.lifecycle import LogEnd
 from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
 from node.capacity import of_process
@@ -55,6 +56,7 @@ from storage.fs import FileSystem
 log = structlog.get_logger(__name__)
 
 TURN_S: Final = 0.05
+NO_EPOCH: Final = -1
 DRAIN_S: Final = 0.2
 LOGS_AT_ONCE: Final = 20
 """Logs that are made between two turns of the loop: a millisecond each."""
@@ -66,11 +68,14 @@ PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN, GROUPS)
 
 
 class Waiting(NamedTuple):
-    """Who waits on the data loop, for the metrics."""
+    """Who waits on the data loop, and how full the disk is, for the metrics."""
 
-    produce: int
-    fetch: int
-    uncommitted_max: int
+    produce: int = 0
+    fetch: int = 0
+    uncommitted_max: int = 0
+    disk_full: bool = False
+    disk_free_bytes: int = 0
+    clock_ahead_ms: int = 0
 
 
 class DataPlane:
@@ -272,7 +277,25 @@ class DataPlane:
         led = [partition for partition in self.broker.partitions.values() if partition.leader is not None]
         readers = {reader for partition in led for reader in partition.readers}
         lags = (partition.log.log_end_offset - max(0, partition.high_watermark) for partition in led)
-        return Waiting(sum(len(partition.acks) for partition in led), len(readers), max(lags, default=0))
+        disk = self.broker.guard
+        produce = sum(len(partition.acks) for partition in led)
+        ahead_ms = self.broker.clock.ahead_ms() or 0
+        return Waiting(produce, len(readers), max(lags, default=0), disk.full, disk.free_bytes, ahead_ms)
+
+    async def log_ends(self, wanted: Sequence[tuple[bytes, int]]) -> list[LogEnd | None]:
+        """Where the logs of partitions without a leader end; None for one that is not here, or failed."""
+        return [self._log_end(topic_id, number) for topic_id, number in wanted]
+
+    def _log_end(self, topic_id: bytes, number: int) -> LogEnd | None:
+        partition = self.broker.partition(topic_id, number)
+        if partition is None or partition.state is None or partition.offline is not None:
+            return None
+        last_epoch = partition.log.epochs.latest_epoch
+        return LogEnd(
+            NO_EPOCH if last_epoch is None else last_epoch,
+            partition.log.log_end_offset,
+            partition.state.leader_epoch,
+        )
 
     async def group_lags(self, timeout_s: float) -> tuple[LagSample, ...]:
         """How far the groups coordinated here are behind, for the metrics."""

@@ -11,7 +11,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +66,7 @@ class BrokerLifecycle:
     """Keeps this broker registered. `registration` has everything but the cluster id.
 
     `cluster_id` and `controller_address` are asked each time, None = not known yet. `plane` describes the data plane;
-    `log_end` looks up one partition's log, None = this broker has none. `on_registered(broker_epoch)` is called after
+    `log_ends` looks up partitions' logs, None = this broker has none. `on_registered(broker_epoch)` is called after
     each registration, `on_clock` when the controller has said how far the wall clock is ahead of the cluster's.
     """
 
@@ -77,7 +77,7 @@ class BrokerLifecycle:
         cluster_id: Callable[[], bytes | None],
         controller_address: Callable[[], str | None],
         plane: Callable[[], PlaneState],
-        log_end: Callable[[bytes, int], LogEnd | None],
+        log_ends: Callable[[Sequence[tuple[bytes, int]]], Awaitable[list[LogEnd | None]]],
         on_registered: Callable[[int], None],
         on_clock: Callable[[int, int, int], None] = lambda ahead_ms, wall_ms, clock_ms: None,
         heartbeat_interval_ms: int = 500,
@@ -88,7 +88,7 @@ class BrokerLifecycle:
         self._cluster_id = cluster_id
         self._controller_address = controller_address
         self._plane = plane
-        self._log_end = log_end
+        self._look_up = log_ends
         self._on_registered = on_registered
         self._on_clock = on_clock
         self._interval_s = heartbeat_interval_ms / 1000
@@ -171,6 +171,7 @@ class BrokerLifecycle:
         if self.broker_epoch is None:
             return
         self._beat_now.clear()
+        log_ends = await self._log_ends()  # first: the clocks below are those of the moment it is sent
         sent_s = time.monotonic()
         state = self._plane()
         request = rpc.HeartbeatRequest(
@@ -181,7 +182,7 @@ class BrokerLifecycle:
             data_loop_age_ms=max(0, min(state.data_loop_age_ms, 2**31 - 1)),
             offline_directories=state.offline_directories,
             offline_partitions=[rpc.PartitionId(topic_id=t, partition=n) for t, n in state.offline_partitions],
-            log_ends=self._log_ends(),
+            log_ends=log_ends,
             disk_full=state.disk_full,
             wall_ms=state.wall_ms,
         )
@@ -199,10 +200,10 @@ class BrokerLifecycle:
         if response.should_shutdown and self._want_shutdown:
             self._may_stop.set()
 
-    def _log_ends(self) -> list[rpc.LogEnd]:
+    async def _log_ends(self) -> list[rpc.LogEnd]:
         found = []
-        for topic_id, n in self._want_log_ends:
-            end = self._log_end(topic_id, n)
+        wanted = self._want_log_ends
+        for (topic_id, n), end in zip(wanted, await self._look_up(wanted) if wanted else (), strict=True):
             if end is not None:
                 found.append(
                     rpc.LogEnd(

@@ -128,9 +128,16 @@ class Quorum:
         self._members.links.add_to(server)
 
     def set_address(self, node_id: int, address: str) -> None:
-        """Keep a stream to a member at its control address."""
+        """Keep a stream to a member, which the metadata remembers at a control address; it may be configured at another
+        one by now, and the other way round.
+        """
         if node_id != self.node_id and self._running and address:
-            self._members.links.dial(node_id, address)
+            configured = dict(self._settings.voters).get(node_id, address)
+            self._members.links.dial(node_id, (configured, address))
+
+    def address(self, node_id: int) -> str:
+        """The control address at which a member was found; empty if none was tried with success."""
+        return self._members.links.address(node_id)
 
     async def start(self) -> None:
         """Load what is on disk and take part. Returns at once; a cluster may still have to form.

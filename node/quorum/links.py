@@ -8,8 +8,9 @@ peer's does not, and counts as nothing here.
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import grpc
@@ -100,7 +101,11 @@ class Links:
         self._listener = listener
         self._links: dict[PeerId, list[_Link]] = {}
         self._lost_timers: dict[PeerId, asyncio.TimerHandle] = {}
-        self._dialers: dict[int, tuple[str, asyncio.Task[None]]] = {}
+        self._dialers: dict[int, asyncio.Task[None]] = {}
+        self._addresses: dict[int, tuple[str, ...]] = {}
+        """Where a node may be, by id: configured and remembered."""
+        self._found: dict[int, str] = {}
+        """Where it was last found."""
         self._stopping = False
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -130,31 +135,36 @@ class Links:
 
     # --- dialing
 
-    def dial(self, node_id: int, address: str) -> None:
-        """Keep a stream to `node_id` at `address`, from now on."""
-        known = self._dialers.get(node_id)
-        if self._stopping or (known is not None and known[0] == address):
-            return
-        if known is not None:
-            known[1].cancel()
-        task = asyncio.get_running_loop().create_task(self._dial(node_id, address), name=f"quorum-dial-{node_id}")
-        self._dialers[node_id] = (address, task)
+    def dial(self, node_id: int, addresses: Sequence[str]) -> None:
+        """Keep a stream to `node_id` from now on, at one of `addresses`: they are tried in turn until a hello is
+        accepted. What was configured and what the metadata remembers may differ while a cluster moves.
+        """
+        self._addresses[node_id] = tuple(dict.fromkeys(addresses))
+        if not self._stopping and node_id not in self._dialers:
+            task = asyncio.get_running_loop().create_task(self._dial(node_id), name=f"quorum-dial-{node_id}")
+            self._dialers[node_id] = task
 
     def address(self, node_id: int) -> str:
-        """The address that `node_id` is dialled at; empty if it is not."""
-        return self._dialers[node_id][0] if node_id in self._dialers else ""
+        """Where `node_id` was found; empty if it never was."""
+        return self._found.get(node_id, "")
 
     async def stop(self) -> None:
         """End all streams."""
         self._stopping = True
-        tasks = [task for _, task in self._dialers.values()]
+        tasks = list(self._dialers.values())
         for timer in self._lost_timers.values():
             timer.cancel()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _dial(self, node_id: int, address: str) -> None:
+    async def _dial(self, node_id: int) -> None:
+        for turn in itertools.count():
+            addresses = self._addresses[node_id]
+            await self._dial_at(node_id, addresses[turn % len(addresses)])
+
+    async def _dial_at(self, node_id: int, address: str) -> None:
+        """Stay with an address as long as the node is there, or is nowhere else."""
         wait_s = _REDIAL_MIN_S
         this = asyncio.current_task()
         assert this is not None
@@ -166,9 +176,9 @@ class Links:
             )
             while True:
                 call = connect()
+                stood = False
                 try:
-                    if await self._handshake_out(call, node_id, address):
-                        wait_s = _REDIAL_MIN_S
+                    stood = await self._handshake_out(call, node_id, address)
                 except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError):
                     pass
                 except Exception as error:
@@ -182,8 +192,10 @@ class Links:
                 if this.cancelling():
                     # A cancel of this task itself, which grpc may also have turned into an error of the call.
                     raise asyncio.CancelledError
+                wait_s = _REDIAL_MIN_S if stood else min(wait_s * 2, _REDIAL_MAX_S)
                 await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, _REDIAL_MAX_S)
+                if not stood and self._addresses[node_id] != (address,):
+                    return
 
     async def _handshake_out(self, call: Any, node_id: int, address: str) -> bool:
         """Introduce this node, run the stream to its end; returns whether it stood."""
@@ -205,6 +217,7 @@ class Links:
             await call.write(pb.RaftFrame(hello=refusal))
             await asyncio.sleep(1.0)
             return False
+        self._found[node_id] = address
         await self._run(_Link(peer_from_proto(answer.hello.sender)), call.read, call.write)
         return True
 

@@ -79,7 +79,7 @@ class Members:
         """Dial everybody; take part in the cluster this disk belongs to, or in forming one. Raises CorruptFile."""
         for node_id, address in self._configured.items():
             if node_id != self._me.node_id:
-                self.links.dial(node_id, address)
+                self.links.dial(node_id, (address,))
         cluster_id, formation = self._directory.cluster_id, self._store.formation
         if cluster_id is None:
             self._bootstrap = Bootstrap(self._me, tuple(self._configured), formation)

@@ -27,6 +27,8 @@ class QuorumView:
     term: int = 0
     contact_ms: int = 0
     cluster_id: bytes = b""
+    leader_address: str = ""
+    """Where the quorum found the leader; what the metadata says of it may be from before it moved."""
 
 
 class ClusterView:
@@ -78,6 +80,8 @@ class ClusterView:
         leader = self.quorum.leader_id
         if leader is None:
             return None
+        if self.quorum.leader_address:
+            return self.quorum.leader_address
         broker = self.image.brokers.get(leader)
         return broker.control_address if broker is not None else self._voters.get(leader)
 

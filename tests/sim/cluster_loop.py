@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any, Final
 
+from ottla.protocol.invariant import InvariantError
 from tests.sim.scheduler import Scheduler, Timer
 
 START_MS: Final = 1_000_000.0
@@ -308,7 +309,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         pass  # see below
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        pass  # tasks of killed processes; what matters is logged by who owns a task, and found there
+        """Tasks of killed processes; what matters is logged by who owns a task, and found there. But a broken invariant
+        ends a node wherever it escapes.
+        """
+        error = context.get("exception")
+        if isinstance(error, InvariantError) and not self.dead:
+            self.world.bug = self.world.bug or f"{self.process.name} would end with {error!r}"
 
 
 class _Clock:

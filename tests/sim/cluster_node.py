@@ -228,8 +228,14 @@ class DataLoop:
         self._loop.call_soon(function, *arguments)
 
     def submit(self, work: Any) -> "Future[Any]":
-        self._loop.call_soon(lambda: self._loop.create_task(work))
-        return Future()
+        answer: Future[Any] = Future()
+
+        def over(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled() and task.exception() is None:
+                answer.set_result(task.result())
+
+        self._loop.call_soon(lambda: self._loop.create_task(work).add_done_callback(over))
+        return answer
 
     async def stop(self) -> bool:
         if self._stop is not None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import grpc
 import pytest
@@ -107,7 +107,7 @@ class Brokers:
             cluster_id=lambda: CLUSTER,
             controller_address=lambda: self.controller.address if self.controller else None,
             plane=lambda: PlaneState(self.applied(), self.age_ms[node_id]),
-            log_end=lambda topic_id, n: self.log_ends.get(node_id),
+            log_ends=self.looked_up(node_id),
             on_registered=lambda epoch: self.registered.append((node_id, epoch)),
             heartbeat_interval_ms=100,
             session_timeout_ms=600,
@@ -115,6 +115,12 @@ class Brokers:
         )
         self.tasks[node_id] = asyncio.ensure_future(lifecycle.run())
         return lifecycle
+
+    def looked_up(self, node_id: int) -> Callable[[Sequence[tuple[bytes, int]]], Awaitable[list[LogEnd | None]]]:
+        async def look_up(wanted: Sequence[tuple[bytes, int]]) -> list[LogEnd | None]:
+            return [self.log_ends.get(node_id)] * len(wanted)
+
+        return look_up
 
     async def kill(self, node_id: int) -> None:
         self.tasks[node_id].cancel()

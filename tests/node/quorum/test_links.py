@@ -26,7 +26,7 @@ async def test_a_stop_ends_a_dialler_whose_cancel_grpc_turned_into_an_error(ends
             raise ends_with from None
 
     links._handshake_out = handshake
-    links.dial(2, "127.0.0.1:1")
+    links.dial(2, ("127.0.0.1:1",))
     await running.wait()
     async with asyncio.timeout(10):
         await links.stop()
@@ -41,7 +41,7 @@ async def test_a_stream_that_grpc_cancelled_is_dialled_again():
         raise asyncio.CancelledError
 
     links._handshake_out = handshake
-    links.dial(2, "127.0.0.1:1")
+    links.dial(2, ("127.0.0.1:1",))
     await until(lambda: len(tries) >= 3)
     async with asyncio.timeout(10):
         await links.stop()

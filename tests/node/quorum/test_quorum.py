@@ -266,3 +266,40 @@ async def test_a_failed_sync_stops_the_node(tmp_path, monkeypatch):
         with pytest.raises(ApiError):
             propose(leader, b"y")
         monkeypatch.undo()
+
+
+async def test_a_cluster_whose_metadata_remembers_other_addresses_finds_itself(tmp_path):
+    """All nodes moved: what they remember was dialled for ever, and what is configured never again."""
+    async with Nodes(tmp_path, 3) as before:
+        await before.start()
+        await before.leader()
+        old = {i: f"127.0.0.1:{node.port}" for i, node in before.by_id.items()}
+    async with Nodes(tmp_path, 3) as moved:
+        for i, node in moved.by_id.items():
+            await moved.start(i)
+            for other, address in old.items():
+                node.quorum.set_address(other, address)
+        leader = await moved.leader()
+        for i, node in moved.by_id.items():
+            if i != leader.node_id:
+                await until(lambda node=node: node.quorum.address(leader.node_id) == f"127.0.0.1:{leader.port}")
+
+
+async def test_a_node_that_alone_has_moved_finds_the_others_where_they_were(tmp_path):
+    """Its configuration names where they will be, its metadata where they still are."""
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        old = {i: f"127.0.0.1:{node.port}" for i, node in nodes.by_id.items()}
+        follower = next(node for i, node in nodes.by_id.items() if i != leader.node_id)
+        await nodes.stop(follower.node_id)
+        ahead = Nodes(tmp_path, 3)[follower.node_id]
+        await ahead.start()
+        try:
+            for other, address in old.items():
+                ahead.quorum.set_address(other, address)
+            propose(leader, b"together")
+            await until(lambda: b"together" in ahead.recorder.data)
+            assert ahead.quorum.address(leader.node_id) == old[leader.node_id]
+        finally:
+            await ahead.stop(transfer=False)
