@@ -186,3 +186,75 @@ def test_a_node_starts_without_standard_streams(solo: LocalCluster) -> None:
         assert produce(solo, 1, "mute", 0, b"x").base_offset == 0
         process.terminate()
         assert process.wait(20) == 0
+
+
+def stored(solo: LocalCluster, value: bytes) -> int | None:
+    """The offset that the value got; None where it was not taken."""
+    try:
+        result = produce(solo, 1, "small", 99, value)
+    except grpc.RpcError:
+        return None
+    return None if result.HasField("error") else result.base_offset
+
+
+def test_a_node_of_few_descriptors_says_what_it_carries_and_refuses_the_rest(solo: LocalCluster) -> None:
+    solo[1].directory.mkdir(parents=True, exist_ok=True)
+    limited = ["bash", "-c", f"ulimit -n 256; exec {shlex.join(solo[1].command)}"]
+
+    def serves(process: "subprocess.Popen[bytes]") -> None:
+        eventually(lambda: solo[1].http("/readyz")[0], 200, 30)
+        assert process.poll() is None
+
+    with solo[1].log_path.open("ab") as output, subprocess.Popen(limited, stdout=output, stderr=output) as process:
+        serves(process)
+        assert "event=capacity descriptors=256 replicas=108 client_connections=36" in solo[1].log()
+        solo.create_topic("small", 100, 1)
+        assert stored(solo, b"w") == 0
+        with solo.channel(1) as channel:
+            wide = admin_pb2.NewTopic(name="wide", num_partitions=9)
+            request = admin_pb2.CreateTopicsRequest(topics=[wide], timeout_ms=5000)
+            answer = admin_pb2_grpc.AdminServiceStub(channel).CreateTopics(request, timeout=10).topics[0]
+        assert answer.error.code == pb.ERROR_CODE_POLICY_VIOLATION
+        assert "broker 1 has 100 partitions and would get 9 more, its file descriptors are enough for 108" in (
+            answer.error.message
+        )
+        # Connections that say nothing take no more than their share, and leave it to others after a while.
+        host, port = solo[1].address().split(":")
+        held = [socket.create_connection((host, int(port)), 5) for _ in range(300)]
+        eventually(lambda: stored(solo, b"x"), 1, 20)
+        for connection in held:
+            connection.close()
+        process.terminate()
+        assert process.wait(20) == 0
+    assert "level=error" not in solo[1].log()
+    # With fewer than its logs need it carries what it can, says what is missing, and has it all when they are back.
+    limited[2] = limited[2].replace("256", "144")
+    with solo[1].log_path.open("ab") as output, subprocess.Popen(limited, stdout=output, stderr=output) as process:
+        serves(process)
+        assert "raise `ulimit -n`" in solo[1].log()
+        process.terminate()
+        process.wait(20)
+    solo.start().wait_ready()
+    eventually(lambda: stored(solo, b"y"), 2, 20)
+
+
+def test_with_too_few_descriptors_a_node_says_so_and_ends(solo: LocalCluster) -> None:
+    command = f"ulimit -n 64; exec {shlex.join(solo[1].command)}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert b"event=too_few_descriptors descriptors=64" in ran.stderr
+
+
+def test_the_clock_hook_reaches_the_times_that_records_get(solo: LocalCluster) -> None:
+    solo[1].flags = ["--test-hooks"]
+    solo.start().wait_ready()
+    solo.create_topic("late", 1, 1, message_timestamp_type="LogAppendTime")
+    solo[1].hook("clock_ms=7200000")
+    with solo.channel(1) as channel:
+        record = data_pb2.SendRecord(value=b"x")
+        sent = data_stub(channel).Send(data_pb2.SendRequest(topic="late", records=[record]), timeout=10)
+        assert not sent.results[0].HasField("error")
+        position = data_pb2.FetchPartition(topic="late", partition=0, offset=0)
+        fetched = data_stub(channel).Fetch(data_pb2.FetchRequest(partitions=[position]), timeout=10)
+    written_ms = fetched.partitions[0].batches[0].max_timestamp
+    assert abs(written_ms - (time.time() + 7200) * 1000) < 60_000
