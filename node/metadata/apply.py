@@ -8,6 +8,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from google.protobuf.message import DecodeError
+
 from node.metadata.image import (
     FEATURES,
     FIRST_METADATA_VERSION,
@@ -327,6 +329,15 @@ def apply(image: Image, records: pb.MetadataRecords, index: int, term: int) -> t
     for record in records.records:
         builder.apply(record)
     return builder.build(index, term)
+
+
+def is_readable(data: bytes) -> bool:
+    """Whether `data` is an entry of the metadata log whose records this build knows."""
+    try:
+        records = pb.MetadataRecords.FromString(data).records
+    except DecodeError:
+        return False
+    return all(record.WhichOneof("record") is not None for record in records)
 
 
 def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:

@@ -32,7 +32,7 @@ from raft.config import RaftConfig
 from raft.core import Raft
 from raft.effects import Effects, Persisted, Role
 from raft.errors import NotLeaderError, RaftError, RefusedError
-from raft.messages import Message
+from raft.messages import AppendRequest, Message
 from raft.model import EntryKind, PeerId, SnapshotMeta
 from storage.directory import LogDirectory
 from storage.fs import FileSystem
@@ -95,6 +95,7 @@ class Quorum:
         self._members = Members(self._me, dict(settings.voters), directory, self._store, self)
         self._listeners: list[QuorumListener] = []
         self._snapshot_source: Callable[[], bytes] | None = None
+        self._readable: Callable[[bytes], bool] = lambda data: True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quorum-sync")
         self._raft: Raft | None = None
         self._running = False
@@ -522,8 +523,19 @@ class Quorum:
         """This node has just formed the cluster: nothing is gained by waiting for silence."""
         self._feed(lambda raft: raft.campaign(_now_ms()))
 
+    def set_check(self, readable: Callable[[bytes], bool]) -> None:
+        """What is not `readable` as an entry of the state machine is not appended, whoever sends it: once on disk, it
+        would end this node at each start.
+        """
+        self._readable = readable
+
     def on_message(self, message: Message) -> None:
-        """A member says something."""
+        """A member says something. Checked before anything of it is kept."""
+        if isinstance(message, AppendRequest):
+            for entry in message.entries:
+                if entry.kind is EntryKind.DATA and not self._readable(entry.data):
+                    log.error("quorum_entry_unreadable", index=entry.index, sender=str(message.sender))
+                    return
         self._feed(lambda raft: raft.step(message, _now_ms()))
 
     def on_connected(self, peer: PeerId) -> None:
@@ -537,7 +549,9 @@ class Quorum:
     def on_dead(self, peer: PeerId) -> None:
         """`peer` closed its streams and did not come back."""
         self._feed(lambda raft: raft.peer_dead(peer, _now_ms()))
-        self._tell(lambda listener: listener.on_peer_dead(peer.node_id))
+        # Whoever came under a node's id with another directory and went says nothing of the node that is there.
+        if all(other.node_id != peer.node_id for other in self._members.links.connected):
+            self._tell(lambda listener: listener.on_peer_dead(peer.node_id))
 
     def on_alive(self, peer: PeerId) -> None:
         """`peer` was dead and is back."""

@@ -8,6 +8,8 @@ import pytest
 
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2
+from raft.messages import AppendRequest
+from raft.model import Entry, EntryKind, PeerId
 from storage.errors import CorruptFile
 from tests.node.quorum.harness import Nodes, propose, until
 
@@ -303,3 +305,28 @@ async def test_a_node_that_alone_has_moved_finds_the_others_where_they_were(tmp_
             assert ahead.quorum.address(leader.node_id) == old[leader.node_id]
         finally:
             await ahead.stop(transfer=False)
+
+
+async def test_an_entry_that_cannot_be_read_is_never_kept(tmp_path):
+    """It was synced before anybody looked at it, and ended the node at each start."""
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        follower = next(node for i, node in nodes.by_id.items() if i != leader.node_id)
+        follower.quorum.set_check(lambda data: data != b"poison")
+        end, term = follower.quorum.last_index, leader.quorum.leadership.term
+        poison = Entry(end + 1, term, EntryKind.DATA, b"poison")
+        head = (follower.quorum.cluster_id, leader.quorum.me, follower.quorum.me, term)
+        follower.quorum.on_message(AppendRequest(*head, end, term, end + 1, (poison,)))
+        assert follower.quorum.last_index == end
+        propose(leader, b"good")
+        await until(lambda: follower.recorder.data == [b"good"])
+
+
+async def test_a_stranger_under_a_node_s_id_that_goes_does_not_make_the_node_dead(tmp_path):
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        other = next(node for i, node in nodes.by_id.items() if i != leader.node_id)
+        leader.quorum.on_dead(PeerId(other.node_id, b"x" * 16))
+        assert leader.recorder.dead == []
