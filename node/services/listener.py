@@ -23,7 +23,8 @@ from node.services.measure import limits_of, measured
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
-UNLIMITED: Final = 2**31 - 1
+UNLIMITED: Final = 2**31 - 2
+"""The most that gRPC takes: one more and it aborts the process."""
 HANDSHAKE_MS: Final = 5000
 SEND_MAX_BYTES: Final = 64 * limits.MIB
 PENDING_MAX: Final = 4 * limits.NODE_STREAMS_MAX
