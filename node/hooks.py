@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl
 import grpc
 
 from node.http import Reply
-from storage.fs import Buffer, OsFile, OsFileSystem
+from storage.fs import Buffer, OsFile, OsFileSystem, spares
 
 _SYNC_MAX_MS: Final = 60_000
 
@@ -122,7 +122,7 @@ class HookedFile(OsFile):
         super().sync()
 
     def dup(self) -> Self:
-        return type(self)(os.dup(self._fd), self._hooks, self._path)
+        return type(self)(spares.opening(lambda: os.dup(self._fd)), self._hooks, self._path)
 
 
 class HookedFileSystem(OsFileSystem):

@@ -37,7 +37,7 @@ from ottla.protocol.batch import (
 from ottla.protocol.checksum import crc32c
 from ottla.protocol.walk import Malformed, Plain, each
 from storage.config import LogConfig
-from storage.fs import FileSystem, remove_if_there
+from storage.fs import Directory, FileSystem, remove_if_there
 from storage.index import SegmentSummary
 from storage.pace import Pace, no_pace
 from storage.segment import CLEANED_SUFFIX, Segment
@@ -336,7 +336,7 @@ def plan(
     return CompactionRun(fs, directory, seed, config, now_ms, state, inputs, keys_max)
 
 
-def swap(fs: FileSystem, directory: str, groups: list[Group]) -> None:
+def swap(fs: FileSystem, directory: Directory, groups: list[Group]) -> None:
     """Puts the new segments' files in the place of the old ones'. Raises OSError.
 
     A crash at any point leaves a log that opens: before a rename the old segments are whole, after it the new one
@@ -346,11 +346,11 @@ def swap(fs: FileSystem, directory: str, groups: list[Group]) -> None:
     """
     for group in groups:
         remove_if_there(fs, group.old[0].index_path)
-    fs.sync_dir(directory)
+    directory.sync()
     for group in groups:
         fs.rename(group.new.path, group.old[0].path)
         group.new.path = group.old[0].path
-    fs.sync_dir(directory)
+    directory.sync()
     for group in groups:
         for old in group.old:
             old.close()

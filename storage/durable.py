@@ -7,11 +7,12 @@ never a mix; anything else is seen by the checksum.
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ottla.protocol.checksum import crc32c
 from storage.errors import CorruptFile
-from storage.fs import FileSystem, read_file, remove_if_there
+from storage.fs import Buffer, FileSystem, read_file, remove_if_there
 
 DELETED_SUFFIX: Final = ".deleted"
 _MAGIC: Final = b"ottla 1 "
@@ -20,20 +21,27 @@ _MAGIC: Final = b"ottla 1 "
 def write_durable(fs: FileSystem, path: str, content: dict[str, Any]) -> None:
     """Replaces `path` atomically and durably: temporary file, sync, rename, sync of the directory. Raises OSError."""
     body = json.dumps(content, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+    replace_file(fs, path, [_MAGIC, b"%08x\n" % crc32c(body), body])
+
+
+def replace_file(fs: FileSystem, path: str, parts: Sequence[Buffer]) -> None:
+    """Gives `path` this content, atomically and durably. Whoever is refused for want of room or descriptors finds the
+    old content, for all that is needed is in hand before the rename. Raises OSError."""
     temporary = path + ".tmp"
-    remove_if_there(fs, temporary)
-    file = fs.open(temporary, create=True)
-    try:
-        file.write_at(0, [_MAGIC, b"%08x\n" % crc32c(body), body])
-        file.sync()
-    except OSError:
-        with contextlib.suppress(OSError):
-            fs.unlink(temporary)
-        raise
-    finally:
-        file.close()
-    fs.rename(temporary, path)
-    fs.sync_dir(os.path.dirname(path))
+    with contextlib.closing(fs.open_dir(os.path.dirname(path))) as directory:
+        remove_if_there(fs, temporary)
+        file = fs.open(temporary, create=True)
+        try:
+            file.write_at(0, parts)
+            file.sync()
+        except OSError:
+            with contextlib.suppress(OSError):
+                fs.unlink(temporary)
+            raise
+        finally:
+            file.close()
+        fs.rename(temporary, path)
+        directory.sync()
 
 
 def read_durable(fs: FileSystem, path: str) -> dict[str, Any] | None:
@@ -55,12 +63,14 @@ def remove_directory(fs: FileSystem, directory: str) -> None:
     """Removes a directory of files: renamed to `*.deleted` first, durably, so that no crash leaves half of it under
     its name. Of a link only itself goes, never what it leads to. Raises OSError."""
     doomed = directory if directory.endswith(DELETED_SUFFIX) else directory + DELETED_SUFFIX
+    names = fs.listdir(directory) if fs.is_directory(directory) else None
     if doomed != directory:
-        fs.rename(directory, doomed)
-        fs.sync_dir(os.path.dirname(directory))
-    if not fs.is_directory(doomed):
+        with contextlib.closing(fs.open_dir(os.path.dirname(directory))) as above:
+            fs.rename(directory, doomed)
+            above.sync()
+    if names is None:
         fs.unlink(doomed)
         return
-    for name in fs.listdir(doomed):
+    for name in names:
         fs.unlink(os.path.join(doomed, name))
     fs.rmdir(doomed)

@@ -52,6 +52,15 @@ class File(Protocol):
     def close(self) -> None: ...
 
 
+class Directory(Protocol):
+    """An open directory: who is to sync it after a change that cannot be taken back opens it before."""
+
+    def sync(self) -> None:
+        """As `FileSystem.sync_dir`."""
+
+    def close(self) -> None: ...
+
+
 class FileSystem(Protocol):
     """Files and directories by full path."""
 
@@ -79,6 +88,8 @@ class FileSystem(Protocol):
     def unlink(self, path: str) -> None: ...
 
     def rmdir(self, path: str) -> None: ...
+
+    def open_dir(self, path: str) -> Directory: ...
 
     def sync_dir(self, path: str) -> None: ...
 
@@ -187,6 +198,22 @@ class OsFile:
             spares.refill()
 
 
+class OsDirectory:
+    """A directory's descriptor."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def sync(self) -> None:
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        spares.refill()
+
+
 class OsFileSystem:
     """The operating system's files."""
 
@@ -225,10 +252,11 @@ class OsFileSystem:
             return
         parent = os.path.dirname(os.path.abspath(path))
         self.makedirs(parent)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, _DIRECTORY_MODE)
-        if durable:
-            self.sync_dir(parent)
+        with contextlib.closing(self.open_dir(parent)) as above:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, _DIRECTORY_MODE)
+            if durable:
+                above.sync()
 
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new)
@@ -239,13 +267,12 @@ class OsFileSystem:
     def rmdir(self, path: str) -> None:
         os.rmdir(path)
 
+    def open_dir(self, path: str) -> OsDirectory:
+        return OsDirectory(spares.opening(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
+
     def sync_dir(self, path: str) -> None:
-        fd = spares.opening(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-            spares.refill()
+        with contextlib.closing(self.open_dir(path)) as directory:
+            directory.sync()
 
 
 def boot_id() -> str | None:

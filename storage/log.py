@@ -18,7 +18,7 @@ from storage.config import LogConfig
 from storage.durable import DELETED_SUFFIX, remove_directory, write_durable
 from storage.epochs import EpochTable
 from storage.errors import BatchTooLarge, InvariantError, LogDamaged, LogFailed, OffsetOutOfRange, refusal
-from storage.fs import NO_DESCRIPTORS, NO_SPACE, PASSING, Buffer, FileSystem, remove_if_there
+from storage.fs import NO_DESCRIPTORS, NO_SPACE, PASSING, Buffer, Directory, FileSystem, remove_if_there
 from storage.recovery import CLEAN_FILE, REFETCH_FILE, LogState, Recovered, recover, write_clean_marker
 from storage.retention import deletable
 from storage.scrub import ScrubRun
@@ -122,7 +122,8 @@ class Log:
                 segment.file.sync()
                 if segment is not self._segments.active:
                     segment.release()
-            self._sync_directories()
+            with contextlib.ExitStack() as held:
+                self._sync_directories(self._open_unsynced(held))
             if again:
                 forget_failure(self._fs, self.directory)
         except OSError as error:
@@ -317,6 +318,8 @@ class Log:
 
     # ---- cut, trim, reset
 
+    # A cut begins only with every descriptor in hand that it needs: what was begun never ends for want of one.
+
     def truncate_to(self, offset: int) -> None:
         """Cuts the tail durably: afterwards no batch holds `offset` or a later one, and the log goes on at its end.
 
@@ -336,27 +339,29 @@ class Log:
         last = self._segments.containing(offset)
         epochs = EpochTable(self.epochs.entries())
         self._note_refetch()
-        try:
-            cut = last.position_of(end)
-            if cut < last.size_bytes:
-                end = min(end, next(last.walk(cut))[1])
-            last.file.size()  # open from here on
-        except OSError as error:
-            self._refuse(error)
-        try:
-            epochs.truncate_to(end)
-            # The cut may have moved below a start that lies inside its batch.
-            self._forget_from(end, min(self.log_start_offset, end), epochs)
-            # From the end backwards: a crash in between leaves a shorter log, never one with a hole.
-            for path in reversed(self._beyond):
-                self._fs.unlink(path)
-            self._beyond = []
-            for segment in reversed(self._segments.remove_after(last)):
-                self._unlink(segment)
-            last.truncate_to(cut)
-            self._sync_directories()
-        except OSError as error:
-            self._fail(error)
+        with contextlib.ExitStack() as held:
+            try:
+                cut = last.position_of(end)
+                if cut < last.size_bytes:
+                    end = min(end, next(last.walk(cut))[1])
+                last.file.size()  # open from here on
+                directories = self._open_unsynced(held)
+            except OSError as error:
+                self._refuse(error)
+            try:
+                epochs.truncate_to(end)
+                # The cut may have moved below a start that lies inside its batch.
+                self._forget_from(end, min(self.log_start_offset, end), epochs)
+                # From the end backwards: a crash in between leaves a shorter log, never one with a hole.
+                for path in reversed(self._beyond):
+                    self._fs.unlink(path)
+                self._beyond = []
+                for segment in reversed(self._segments.remove_after(last)):
+                    self._unlink(segment)
+                last.truncate_to(cut)
+                self._sync_directories(directories)
+            except OSError as error:
+                self._fail(error)
         self.damaged_at = None
         self.log_end_offset = last.next_offset
 
@@ -367,19 +372,28 @@ class Log:
         """
         self._check_truncatable()
         self._note_refetch()
-        try:
-            kept_end = min(offset, self._segments.base_offset)
-            self._forget_from(kept_end, offset, EpochTable([(epoch, offset)] if epoch is not None else []))
-            for path in reversed(self._beyond):
-                self._fs.unlink(path)
-            self._beyond = []
-            for segment in reversed(list(self._segments)):
-                self._unlink(segment)
-            segment = Segment.create(self._fs, self.directory, offset, self.config.index_interval_bytes)
-            self._segments.replace_all(segment)
-            self._sync_directories()
-        except OSError as error:
-            self._fail(error)
+        with contextlib.ExitStack() as held:
+            try:
+                directories = self._open_unsynced(held)
+                empty = Segment.create_aside(self._fs, self.directory, offset, self.config.index_interval_bytes)
+            except OSError as error:
+                self._refuse(error)
+            unused = held.enter_context(contextlib.ExitStack())
+            unused.callback(empty.close)
+            try:
+                kept_end = min(offset, self._segments.base_offset)
+                self._forget_from(kept_end, offset, EpochTable([(epoch, offset)] if epoch is not None else []))
+                for path in reversed(self._beyond):
+                    self._fs.unlink(path)
+                self._beyond = []
+                for segment in reversed(list(self._segments)):
+                    self._unlink(segment)
+                empty.put_in_place()
+                self._segments.replace_all(empty)
+                unused.pop_all()
+                self._sync_directories(directories)
+            except OSError as error:
+                self._fail(error)
         self.damaged_at = None
         self.log_end_offset = offset
         self._durable.all_until(offset)
@@ -534,7 +548,7 @@ class Log:
         """Puts the cleaned segments in place; returns by how many bytes the log shrank.
 
         A run that failed, or whose segments were cut meanwhile, changes nothing. Raises CorruptBatch (the run found
-        rot), LogFailed.
+        rot), OutOfDescriptors (nothing has changed), LogFailed.
         """
         if run is not self._compacting:
             raise InvariantError("this compaction was not the one that is out")
@@ -547,15 +561,22 @@ class Log:
             return 0
         before = self.size_bytes
         try:
+            directory = self._fs.open_dir(self.directory)
+        except OSError as error:
+            run.discard()
+            self._refuse(error)
+        try:
             if run.groups:
-                swap(self._fs, self.directory, run.groups)
+                swap(self._fs, directory, run.groups)
             for group in run.groups:
                 self._segments.replace(group.old, group.new)
                 group.new.write_index()
             self._compaction = run.after
-            self._write_state()
+            self._try_write_state()
         except OSError as error:
             self._fail(error)
+        finally:
+            directory.close()
         return before - self.size_bytes
 
     # ---- scrub
@@ -631,9 +652,14 @@ class Log:
         found = [self.directory] if self._new_files or self._new_directory else []
         return [*found, os.path.dirname(self.directory)] if self._new_directory else found
 
-    def _sync_directories(self) -> None:
-        for directory in self._unsynced_directories() or [self.directory]:
-            self._fs.sync_dir(directory)
+    def _open_unsynced(self, held: contextlib.ExitStack) -> list[Directory]:
+        """The directories that `_sync_directories` is to sync after a change in this one. Raises OSError."""
+        paths = self._unsynced_directories() or [self.directory]
+        return [held.enter_context(contextlib.closing(self._fs.open_dir(path))) for path in paths]
+
+    def _sync_directories(self, directories: Sequence[Directory]) -> None:
+        for directory in directories:
+            directory.sync()
         self._new_files = self._new_directory = False
 
     def complete_sync(self, ticket: SyncTicket) -> int:
@@ -686,7 +712,8 @@ class Log:
                 if self._state_dirty:
                     self._write_state()
                 if self._new_directory:
-                    self._sync_directories()
+                    with contextlib.ExitStack() as held:
+                        self._sync_directories(self._open_unsynced(held))
                 write_clean_marker(self._fs, self.directory, list(self._segments))
         except OSError as error:
             self._fail(error)

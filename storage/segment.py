@@ -29,6 +29,7 @@ _SCAN_BYTES: Final = 1024 * 1024
 LOG_SUFFIX: Final = ".log"
 INDEX_SUFFIX: Final = ".index"
 CLEANED_SUFFIX: Final = ".cleaned"
+TEMPORARY_SUFFIX: Final = ".tmp"
 
 
 def segment_path(directory: str, base_offset: int) -> str:
@@ -87,6 +88,19 @@ class Segment:
         segment._file = fs.open(segment.path, create=True)
         segment._index = SparseIndex(interval_bytes)
         return segment
+
+    @classmethod
+    def create_aside(cls, fs: FileSystem, directory: str, base_offset: int, interval_bytes: int) -> "Segment":
+        """As `create`, under a name that the next start removes; `put_in_place` gives it its own. Raises OSError."""
+        path = segment_path(directory, base_offset) + TEMPORARY_SUFFIX
+        remove_if_there(fs, path)
+        return cls.create(fs, directory, base_offset, interval_bytes, path)
+
+    def put_in_place(self) -> None:
+        """Takes its name, which no other file has. Raises OSError."""
+        path = self.path.removesuffix(TEMPORARY_SUFFIX)
+        self._fs.rename(self.path, path)
+        self.path = path
 
     @property
     def file(self) -> File:

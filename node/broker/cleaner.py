@@ -110,7 +110,7 @@ class Cleaner:
         except CorruptBatch as error:
             log.error("damaged_batch_read", partition=partition.name, error=str(error))
         except StorageError as error:
-            partition.fail(error)
+            partition.storage_error(error)
         else:
             log.info("log_compacted", partition=partition.name, freed_bytes=freed, done=run.done)
 

@@ -159,7 +159,9 @@ class Partition:
             self._truncate(damaged_at)
             self._read_producers()  # a damaged log was opened without
         except StorageError as error:
-            self.fail(error)  # alone: the other partitions of this node are to follow the metadata
+            # Alone: the other partitions of this node are to follow the metadata. What was refused for the moment is
+            # opened again as any damaged log is, and cut then.
+            self.fail(LogDamaged(str(error)) if passing(error) else error)
 
     def reconfigure(self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Topic configs or the brokers' states changed."""

@@ -25,9 +25,9 @@ from ottla.v1 import record_pb2
 from raft.effects import Effects, HardState
 from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from storage.config import LogConfig
-from storage.durable import read_durable, write_durable
+from storage.durable import read_durable, replace_file, write_durable
 from storage.errors import CorruptFile, Refused
-from storage.fs import NO_DESCRIPTORS, PASSING, FileSystem, read_file, remove_if_there
+from storage.fs import NO_DESCRIPTORS, PASSING, FileSystem, read_file
 from storage.log import Log
 from storage.segment import INDEX_SUFFIX
 from storage.sync import SyncTicket
@@ -294,22 +294,7 @@ class QuorumStore:
 
     def write_snapshot(self, snapshot: SnapshotMeta, raw: bytes) -> None:
         """Store the bytes of a snapshot file durably; on the sync thread. Raises OSError."""
-        path = self._snapshot_path(snapshot)
-        temporary = path + ".tmp"
-        remove_if_there(self._fs, temporary)
-        try:
-            file = self._fs.open(temporary, create=True)
-            try:
-                file.write_at(0, [raw])
-                file.sync()
-            finally:
-                file.close()
-        except OSError:
-            with contextlib.suppress(OSError):
-                remove_if_there(self._fs, temporary)
-            raise
-        self._fs.rename(temporary, path)
-        self._fs.sync_dir(self._path)
+        replace_file(self._fs, self._snapshot_path(snapshot), [raw])
 
     def read_snapshot(self, snapshot: SnapshotMeta, offset: int, max_bytes: int) -> bytes:
         """Return a piece of a snapshot file. Raises OSError."""

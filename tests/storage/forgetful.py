@@ -212,6 +212,22 @@ class ForgetfulFile:
             self._fs.open_files -= 1
 
 
+class ForgetfulDirectory:
+    def __init__(self, fs: "ForgetfulFileSystem", node: _Directory) -> None:
+        self._fs = fs
+        self._node: _Directory | None = node
+        fs.open_files += 1
+
+    def sync(self) -> None:
+        assert self._node is not None
+        self._fs._sync_step(self._node)
+
+    def close(self) -> None:
+        if self._node is not None:
+            self._node = None
+            self._fs.open_files -= 1
+
+
 class ForgetfulFileSystem:
     """See the module. `operations` counts what changed something; `fail` makes chosen operations raise OSError."""
 
@@ -336,6 +352,10 @@ class ForgetfulFileSystem:
         if self._directory(path).entries:
             raise OSError(errno.ENOTEMPTY, "not empty", path)
         self._entry_step(parent, "rmdir", name, None, None)
+
+    def open_dir(self, path: str) -> "ForgetfulDirectory":
+        self.read_step("open_dir")
+        return ForgetfulDirectory(self, self._directory(path))
 
     def sync_dir(self, path: str) -> None:
         self._sync_step(self._directory(path))

@@ -14,6 +14,7 @@ from storage.config import LogConfig
 from storage.errors import LogFailed, OutOfDescriptors
 from storage.fs import OsFileSystem, Spares, spares
 from storage.log import Log
+from tests.storage import test_compaction
 from tests.storage.forgetful import ForgetfulFileSystem
 from tests.storage.test_faults import append
 from tests.storage.workload import batches_of, open_log
@@ -142,3 +143,55 @@ def test_without_spares_the_error_is_the_caller_s() -> None:
 
     with pytest.raises(OSError):
         Spares().opening(none_left)
+
+
+@pytest.mark.parametrize("how", ["truncate", "reset", "reset where it began", "compact"])
+@pytest.mark.parametrize("free", range(7))
+def test_with_few_descriptors_a_change_is_made_whole_or_not_at_all(
+    how: str, free: int, tmp_path: Path, full: list[int]
+) -> None:
+    """What was begun never ends for want of a descriptor, however few there were at its beginning."""
+    fs, path = OsFileSystem(), str(tmp_path / "log")
+    log = Log.open(fs, path, b"t" * 16, 0, test_compaction.CONFIG, now_ms=0)
+    for number in range(40):
+        test_compaction.append(log, [(b"key", b"%d" % number * 40)])
+    sync(log)
+    run = log.begin_compaction(2, 40) if how == "compact" else None
+    if run is not None:
+        run.run(test_compaction.decompress, test_compaction.compress)
+    take_all(full)
+    for _ in range(free):
+        os.close(full.pop())
+
+    def look() -> tuple[object, ...]:
+        return log.log_start_offset, log.log_end_offset, log.size_bytes, log.segment_count, log.epochs.entries()
+
+    def change() -> None:
+        if run is not None:
+            log.complete_compaction(run)
+        elif how == "truncate":
+            log.truncate_to(3)
+        else:
+            log.reset_to(0 if how == "reset where it began" else 100, 2)
+
+    before = look()
+    try:
+        change()
+        refused = False
+    except OutOfDescriptors:
+        refused = True
+    assert log.failed is None
+    assert refused is (free < {"truncate": 3, "compact": 1}.get(how, 4))
+    assert (look() == before) is refused
+    for descriptor in full:
+        os.close(descriptor)
+    full.clear()
+    if refused and run is None:
+        change()
+        assert look() != before
+    changed = look()
+    log.close(clean=False)
+    log = Log.open(fs, path, b"t" * 16, 0, test_compaction.CONFIG, now_ms=0)
+    assert look() == changed
+    assert not [name for name in fs.listdir(path) if name.endswith((".tmp", ".cleaned"))]
+    log.close()

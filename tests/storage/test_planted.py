@@ -81,7 +81,7 @@ BUGS = [
     Bug(
         "removed segments come back after a truncation",
         "storage.log:Log.truncate_to",
-        "self._sync_directories()",
+        "self._sync_directories(directories)",
         "pass",
         test_exhaustive.test_a_segment_that_was_cut_off_never_comes_back,
     ),
@@ -221,7 +221,7 @@ BUGS = [
     Bug(
         "compaction removes old segments before their replacement is durable",
         "storage.log:swap",
-        "        group.new.path = group.old[0].path\n    fs.sync_dir(directory)",
+        "        group.new.path = group.old[0].path\n    directory.sync()",
         "        group.new.path = group.old[0].path",
         COMPACTION_CRASH,
     ),

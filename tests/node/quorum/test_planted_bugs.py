@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK = "node/quorum/disk.py"
+DURABLE = "storage/durable.py"
 DRIVER = "node/quorum/driver.py"
 FORMATION = "node/quorum/formation.py"
 LINKS = "node/quorum/links.py"
@@ -84,16 +85,16 @@ BUGS = [
     ),
     Bug(
         "a snapshot is not synced",
-        STORE,
-        "                file.write_at(0, [raw])\n                file.sync()",
-        "                file.write_at(0, [raw])",
+        DURABLE,
+        "            file.write_at(0, parts)\n            file.sync()",
+        "            file.write_at(0, parts)",
         "test_store.py",
     ),
     Bug(
         "a snapshot's name is not synced",
-        STORE,
-        "        self._fs.rename(temporary, path)\n        self._fs.sync_dir(self._path)",
-        "        self._fs.rename(temporary, path)",
+        DURABLE,
+        "        fs.rename(temporary, path)\n        directory.sync()",
+        "        fs.rename(temporary, path)",
         "test_store.py",
     ),
     Bug(
