@@ -23,6 +23,7 @@ from node.config import Settings, split_address
 from node.controller.service import admin_handlers, controller_handlers
 from node.controller.shell import ControllerShell
 from node.controller.state.draft import ControllerSettings
+from node.core_task import core
 from node.data import DataPlane, Waiting
 from node.hooks import Hooks
 from node.http import HttpServer, Reply
@@ -154,13 +155,13 @@ class ControlPlane:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._shell.run())
-            group.create_task(self._register())
-            group.create_task(self._watch())
+            group.create_task(core(self._shell.run()))
+            group.create_task(core(self._register()))
+            group.create_task(core(self._watch()))
             if self._settings.controller_quorum_auto_join_enable and self._is_configured_voter:
-                group.create_task(AutoJoin(self._quorum, self._add_voter, self._remove_voter).run())
-            for core in (self._quorum.failed, self._shell.failed):
-                group.create_task(_until(core))
+                group.create_task(core(AutoJoin(self._quorum, self._add_voter, self._remove_voter).run()))
+            for failed in (self._quorum.failed, self._shell.failed):
+                group.create_task(core(_until(failed)))
 
     @property
     def _is_configured_voter(self) -> bool:
@@ -200,9 +201,9 @@ class ControlPlane:
         await self._lifecycle.run()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self.failed.done():
+        if self.failed.done() or (task.cancelled() and task.cancelling()):
             return
-        error = task.exception()
+        error = None if task.cancelled() else task.exception()
         self.failed.set_exception(cause_of(error) if error else RuntimeError("the control plane ended"))
 
     async def hand_over(self) -> None:

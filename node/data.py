@@ -24,6 +24,7 @@ from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
 from node.capacity import of_process
 from node.config import Settings
+from node.core_task import core
 from node.fail_stop import stop_if_broken
 from node.groups.shell import GroupShell
 from node.groups.stage import GroupSettings
@@ -249,14 +250,14 @@ class DataPlane:
     async def run(self) -> None:
         """Opens, then keeps house until cancelled. What ends it ends the node: OSError where a port is taken."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._turn())
+            group.create_task(core(self._turn()))
             await self._open()
             self.opened.set()
             self._on_opened()
-            group.create_task(self._peers.run())
+            group.create_task(core(self._peers.run()))
             group.create_task(trim_when_idle(self.metrics.busy))
-            group.create_task(self._watch(self.broker.failed))
-            group.create_task(self._watch(self._groups.failed))
+            group.create_task(core(self._watch(self.broker.failed)))
+            group.create_task(core(self._watch(self._groups.failed)))
 
     async def _turn(self) -> None:
         """Shows the control loop that this one turns, and measures how late it does."""

@@ -179,7 +179,10 @@ class GroupShell:
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if not task.cancelling():  # by nobody: see `node.core_task`
+                self._fail(RuntimeError(f"{task.get_name()} ended"))
+        elif (error := task.exception()) is not None:
             self._fail(error)
 
     async def _run(self, shard: Shard) -> None:

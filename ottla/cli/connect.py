@@ -44,6 +44,30 @@ async def connection(bootstrap: str) -> "AsyncIterator[Client]":
         waiting.cancel()
 
 
+class Contact:
+    """Tells when no node answers any more a command that goes on until it is ended, and when one does again."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._lost = False
+
+    async def look(self) -> None:
+        """Takes a moment only where no node answers."""
+        from ottla import ConnectionFailed
+        from ottla.cli.output import tell
+
+        try:
+            await self._client.home(_SILENCE_S)
+        except ConnectionFailed:
+            if not self._lost:
+                tell("No node of the cluster answers: going on when one does, Ctrl-C ends.")
+            self._lost = True
+        else:
+            if self._lost:
+                tell("A node answers again: going on.")
+            self._lost = False
+
+
 def with_admin(bootstrap: str, ask: Callable[["Admin"], Awaitable[Answer]]) -> Answer:
     """Runs one question to the cluster, or one change of it, and closes the connection."""
 

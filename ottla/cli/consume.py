@@ -90,13 +90,14 @@ async def _consume(
     line_of: "Callable[[Shown], bytes]",
 ) -> None:
     from ottla import Consumer
-    from ottla.cli.connect import connection
+    from ottla.cli.connect import Contact, connection
 
     out = sys.stdout.buffer
     left = max_messages
     topics = [topic] if partition is None else []
     start = "none" if offset is not None else "earliest" if from_beginning else "latest"
     async with connection(bootstrap) as client:
+        contact = Contact(client)
         if group is not None:
             await _say_if_unknown(client, topic)
         async with Consumer(
@@ -108,6 +109,8 @@ async def _consume(
                 consumer.seek(topic, partition, offset)
             while left is None or left > 0:
                 records = await consumer.poll(max_records=_AT_ONCE if left is None else min(left, _AT_ONCE))
+                if not records:
+                    await contact.look()
                 out.write(b"".join(map(line_of, records)))
                 out.flush()
                 if left is not None:

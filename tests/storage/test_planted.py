@@ -178,14 +178,14 @@ BUGS = [
     ),
     Bug(
         "a follower stores batches unchecked",
-        "storage.log:checked_batches",
+        "storage.append:checked_batches",
         "verify_batch(data, batch, seed)",
         "pass",
         test_log.test_a_follower_refuses_what_is_not_its_leaders_next_batch,
     ),
     Bug(
         "retention deletes above the high watermark",
-        "storage.log:deletable",
+        "storage.cut:deletable",
         "segment.next_offset > high_watermark or",
         "",
         test_log.test_retention_by_time_size_and_start_keeps_what_is_not_committed,
