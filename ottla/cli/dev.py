@@ -36,7 +36,13 @@ def dev(
     try:
         with LocalCluster(nodes, data_dir, base_port, _SETTINGS) as cluster:
             started = time.monotonic()
+            before = cluster.port_before()
             cluster.start()
+            if before not in (None, base_port):
+                tell(
+                    f"{data_dir} holds a cluster that ran at base port {before}: it moves to {base_port} with all its "
+                    f"topics. Clients that know it by its old addresses need the new ones."
+                )
             tell(f"Starting {nodes} {'node' if nodes == 1 else 'nodes'}, data in {data_dir} ...")
             cluster.wait_ready(_START_S)
             with contextlib.suppress(OSError):  # nobody reads it: no reason to end

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,6 +143,14 @@ class LocalCluster:
         for node in self.nodes:
             self.start_node(node)
 
+    def port_before(self) -> int | None:
+        """The base port of the cluster in the directory when it last ran; None if there is none, or none that says."""
+        try:
+            port = tomllib.loads(self.nodes[0].config.read_text())["base"]["port"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return port if isinstance(port, int) else None
+
     def write_configs(self) -> None:
         """Writes every node's file. Raises Failure where the directory holds a cluster of another size."""
         found = len(list(self.directory.glob("node-*.toml")))
@@ -151,7 +160,7 @@ class LocalCluster:
                 f"{self.directory} holds a cluster of {found} nodes, {len(self.nodes)} were asked for",
                 f"start it with --nodes {found}, or choose another --data-dir",
             )
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for node in self.nodes:
             node.config.write_text(self._config_of(node))
 

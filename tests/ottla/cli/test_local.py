@@ -66,3 +66,16 @@ def test_the_command_to_start_a_node_by_hand_is_quoted_for_the_shell(tmp_path: P
     node = LocalCluster(1, tmp_path / "it's here", base()).nodes[0]
     assert node.command.startswith("ottla node --config '")
     assert """'"'"'""" in node.command
+
+
+def test_a_cluster_knows_where_it_ran_before(tmp_path: Path) -> None:
+    assert LocalCluster(3, tmp_path / "new", 9092).port_before() is None
+    LocalCluster(3, tmp_path / "old", 9092).write_configs()
+    assert LocalCluster(3, tmp_path / "old", 9192).port_before() == 9092
+    (tmp_path / "old" / "node-1.toml").write_text("base.port = what")
+    assert LocalCluster(3, tmp_path / "old", 9192).port_before() is None
+
+
+def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+    LocalCluster(1, tmp_path / "data", 9092).write_configs()
+    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
