@@ -138,7 +138,7 @@ async def test_a_dialled_address_that_answers_garbage_is_dialled_again(tmp_path,
         await nodes.start(1)
         async with asyncio.timeout(10):
             await answered.wait()
-        dialer = nodes[1].quorum._members.links._dialers[2][1]
+        dialer = nodes[1].quorum._members.links._dialers[2]
         await wrong.stop(None)
         await asyncio.sleep(0.1)
         assert not dialer.done()
