@@ -199,16 +199,16 @@ BUGS = [
     ),
     Bug(
         "compaction keeps the first value of a key",
-        "storage.compaction:CompactionRun._cleaned",
-        "offset < self._last_offsets.get(_digest(record.key), -1)",
-        "offset > self._last_offsets.get(_digest(record.key), offset)",
+        "storage.compaction:CompactionRun._what_stays",
+        "offset >= self._last_offsets.get(_digest(plain[slice(*spot.key)]), -1)",
+        "offset <= self._last_offsets.get(_digest(plain[slice(*spot.key)]), offset)",
         test_compaction.test_the_last_value_of_every_key_stays_at_its_offset,
     ),
     Bug(
         "a tombstone goes with the first cleaning",
-        "storage.compaction:CompactionRun._cleaned",
-        "if expired:",
-        "if True:",
+        "storage.compaction:CompactionRun._what_stays",
+        "stay = not expired",
+        "stay = False",
         test_compaction.test_a_tombstone_stays_for_its_time_and_then_goes,
     ),
     Bug(
