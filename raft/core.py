@@ -77,7 +77,7 @@ def ignored(s: RaftState, m: Message) -> None:
 
 
 def second_leader(s: RaftState, m: Message) -> None:
-    """Somebody else leads this leader's own term: impossible while disks keep their votes, so count it and change
+    """Somebody else leads a term whose leader is heard: impossible while disks keep their votes, so count it and change
     nothing.
     """
     s.drop("second_leader")
@@ -221,6 +221,9 @@ class Raft:
             s.become_follower(message.term, None)
         elif message.term < s.term:
             self._answer_old_term(message)
+            return
+        if isinstance(message, (AppendRequest, Heartbeat, SnapshotChunk)) and self._led_by_another(message.sender):
+            second_leader(s, message)
             return
         RULES[type(message)][s.role](s, message)
 
@@ -514,6 +517,10 @@ class Raft:
                 return "malformed_vote_request"
             case _:
                 return ""
+
+    def _led_by_another(self, sender: PeerId) -> bool:
+        """Whether somebody else is heard as the leader of this term: a term has one (election safety, Raft 5.2)."""
+        return self._s.leader_is_live and self._s.leader != sender
 
     def _may_ask_for_votes(self, m: PreVoteRequest | VoteRequest) -> bool:
         """Check that the request does not disturb a live leader; answers or counts it otherwise."""

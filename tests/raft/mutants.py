@@ -141,6 +141,12 @@ MUTANTS = (
         "if False:",
     ),
     Mutant(
+        "a second leader of a term is followed",
+        "core.py",
+        "return self._s.leader_is_live and self._s.leader != sender",
+        "return False",
+    ),
+    Mutant(
         "a member whose removal is open does not stand",
         "state.py",
         "return self.is_voter or removal_open",

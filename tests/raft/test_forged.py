@@ -49,3 +49,16 @@ def test_an_entry_that_is_not_what_its_kind_says_changes_nothing(entry):
         cluster.inject(AppendRequest(CLUSTER, peer(1), peer(2), term, 1, 1, 2, (entry,)), at=2)
     assert (cluster.rafts[2].log.last_index, cluster.rafts[2].term) == (1, 1)
     assert cluster.rafts[2].dropped == {"malformed_append": 2}
+
+
+def test_a_term_has_one_leader_whoever_says_to_be_another():
+    """Nothing is taken from a second leader while the first is heard; of a silent one nobody is kept out by it."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    forged = AppendRequest(CLUSTER, peer(3), peer(2), 1, 1, 1, 2, (Entry(2, 1, EntryKind.DATA, b"forged"),))
+    cluster.inject(forged, at=2)
+    assert (cluster.rafts[2].log.last_index, cluster.rafts[2].leader) == (1, peer(1))
+    assert cluster.rafts[2].dropped == {"second_leader": 1}
+    cluster.now_ms += 60_000
+    cluster.inject(Heartbeat(CLUSTER, peer(3), peer(2), 1, 0, 0), at=2)
+    assert cluster.rafts[2].leader == peer(3)

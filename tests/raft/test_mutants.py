@@ -124,6 +124,8 @@ NOTICED_BY = {
         "test_forged.py::test_an_entry_that_is_not_what_its_kind_says_changes_nothing",
     "any term is adopted":
         "test_table.py::test_a_wrong_envelope_is_dropped_before_anything_is_learned_from_it",
+    "a second leader of a term is followed":
+        "test_forged.py::test_a_term_has_one_leader_whoever_says_to_be_another",
     "messages for another directory are taken":
         "test_table.py::test_a_wrong_envelope_is_dropped_before_anything_is_learned_from_it",
 }
