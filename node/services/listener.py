@@ -56,7 +56,7 @@ def make_server(
             ("grpc.max_receive_message_length", limits.TRANSPORT_SLACK * request_max_bytes),
             ("grpc.max_send_message_length", SEND_MAX_BYTES),
             ("grpc.max_concurrent_streams", streams_max),
-            ("grpc.max_allowed_incoming_connections", connections_max),
+            ("grpc.max_allowed_incoming_connections", min(connections_max, UNLIMITED)),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ("grpc.server.max_pending_requests", PENDING_MAX),
             ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
