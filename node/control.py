@@ -27,7 +27,7 @@ from node.core_task import core
 from node.data import DataPlane, Waiting
 from node.hooks import Hooks
 from node.http import HttpServer, Reply
-from node.metadata.apply import is_readable
+from node.metadata.apply import is_readable, unloadable
 from node.metadata.image import FEATURES, METADATA_VERSION, NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
 from node.process import cause_of
@@ -87,7 +87,7 @@ class ControlPlane:
             lambda: secrets.token_bytes(16),
         )
         self._quorum.set_snapshot_source(self._publisher.snapshot)
-        self._quorum.set_check(is_readable)
+        self._quorum.set_checks(is_readable, unloadable)
         self._quorum.add_listener(self._shell)
         self._quorum.add_listener(self)
         self._capacity = of_process()

@@ -340,6 +340,15 @@ def is_readable(data: bytes) -> bool:
     return all(record.WhichOneof("record") is not None for record in records)
 
 
+def unloadable(data: bytes) -> str:
+    """Why `data` is no snapshot that this build can take: built from nothing, it contradicts itself. Empty if it is."""
+    try:
+        from_snapshot(data, 1, 1)
+    except (DecodeError, InvariantError, UnsupportedFeature, LookupError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
 def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:
     """The records that build this image from nothing: a snapshot. Order is fixed, so equal images give equal bytes."""
     for name, level in sorted(image.features.items()):

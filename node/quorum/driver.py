@@ -101,7 +101,9 @@ class Quorum:
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
         self._disk = DiskQueue(self._store, self._thread, self._on_synced, self._fail)
-        self._snapshots = Snapshots(self._store, self._thread, self._on_snapshot_stored, self._fail)
+        self._snapshots = Snapshots(
+            self._store, self._thread, self._on_snapshot_stored, self._on_snapshot_rejected, self._fail
+        )
         self._applied_bytes = 0
         self._snapshot_ms = _now_ms()
         self._replaced: list[PeerId] = []
@@ -415,7 +417,7 @@ class Quorum:
         if effects.load_snapshot is not None:
             snapshot = effects.load_snapshot
             for listener in self._listeners:
-                listener.on_snapshot(snapshot.last_index, snapshot.last_term, self._snapshots.received(snapshot))
+                listener.on_snapshot(snapshot.last_index, snapshot.last_term, self._snapshots.received())
             self.applied_index = snapshot.last_index
         for entry in effects.apply:
             data = entry.data if entry.kind is EntryKind.DATA else b""
@@ -517,17 +519,21 @@ class Quorum:
         self._feed(lambda raft: raft.snapshot_stored(meta, size_bytes, _now_ms()))
         self._feed(lambda raft: self._store.keep_snapshots(raft.snapshots_in_use))
 
+    def _on_snapshot_rejected(self, meta: SnapshotMeta) -> None:
+        self._feed(lambda raft: raft.snapshot_rejected(meta, _now_ms()))
+
     # --- members (MemberListener)
 
     def on_formed(self) -> None:
         """This node has just formed the cluster: nothing is gained by waiting for silence."""
         self._feed(lambda raft: raft.campaign(_now_ms()))
 
-    def set_check(self, readable: Callable[[bytes], bool]) -> None:
-        """What is not `readable` as an entry of the state machine is not appended, whoever sends it: once on disk, it
-        would end this node at each start.
+    def set_checks(self, readable: Callable[[bytes], bool], loadable: Callable[[bytes], str]) -> None:
+        """What is not `readable` as an entry of the state machine is not appended, and no snapshot is kept that it
+        could not take (`loadable` says why), whoever sends it: once on disk, it would end this node at each start.
         """
         self._readable = readable
+        self._snapshots.check = loadable
 
     def on_message(self, message: Message) -> None:
         """A member says something. Checked before anything of it is kept."""

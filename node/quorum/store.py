@@ -4,6 +4,7 @@ formation            the first voter set and its cluster id, from the moment it 
 quorum-state         term and vote; where a damaged log must be whole again; what of the log was synced
 log/                 the raft log (`storage.log`): one entry = one batch of one record, epoch = term, offset = index - 1
 <index>-<term>.snapshot
+incoming.tmp         a snapshot on its way in; received.tmp: one that is whole and is being checked
 
 Calls are the control loop's, except `SyncJob.run` and the functions that say so.
 """
@@ -11,11 +12,12 @@ Calls are the control loop's, except `SyncJob.run` and the functions that say so
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from node.quorum.wire import peers_from_proto, peers_to_proto, snapshot_from_proto, snapshot_to_proto
 from ottla.internal.v1 import raft_pb2
@@ -27,7 +29,7 @@ from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from storage.config import LogConfig
 from storage.durable import read_durable, replace_file, write_durable
 from storage.errors import CorruptFile, Refused
-from storage.fs import NO_DESCRIPTORS, PASSING, FileSystem, read_file
+from storage.fs import NO_DESCRIPTORS, PASSING, FileSystem, read_file, remove_if_there
 from storage.log import Log
 from storage.segment import INDEX_SUFFIX
 from storage.sync import SyncTicket
@@ -110,7 +112,10 @@ def decode_snapshot(raw: bytes) -> tuple[SnapshotMeta, bytes]:
     if head != b"%s%08x" % (_SNAPSHOT_MAGIC, crc32c(body)):
         raise CorruptFile("the snapshot does not carry the checksum of its content")
     length = int.from_bytes(body[:4], "little")
-    meta = snapshot_from_proto(raft_pb2.RaftSnapshotId.FromString(body[4 : 4 + length]))
+    try:
+        meta = snapshot_from_proto(raft_pb2.RaftSnapshotId.FromString(body[4 : 4 + length]))
+    except DecodeError:
+        raise CorruptFile("the snapshot does not say what it stands for") from None
     return meta, body[4 + length :]
 
 
@@ -123,6 +128,8 @@ class QuorumStore:
         self._path = path
         self._state_path = os.path.join(path, "quorum-state")
         fs.makedirs(path)
+        self._incoming_path = os.path.join(path, "incoming.tmp")
+        self._received_path = os.path.join(path, "received.tmp")
         self._log: Log | None = None
         content = read_durable(fs, os.path.join(path, "formation"))
         self.formation: Formation | None = None
@@ -295,6 +302,43 @@ class QuorumStore:
     def write_snapshot(self, snapshot: SnapshotMeta, raw: bytes) -> None:
         """Store the bytes of a snapshot file durably; on the sync thread. Raises OSError."""
         replace_file(self._fs, self._snapshot_path(snapshot), [raw])
+
+    def receive(self, offset: int, data: bytes) -> None:
+        """Put the next bytes of a snapshot on its way in, unsynced; at 0 it begins anew. Raises OSError."""
+        if offset == 0:
+            remove_if_there(self._fs, self._incoming_path)
+        file = self._fs.open(self._incoming_path, create=offset == 0)
+        try:
+            file.write_at(offset, [data])
+        finally:
+            file.close()
+
+    def received_whole(self) -> None:
+        """What was on its way in is there: to be checked, out of the way of the next one. Raises OSError."""
+        self._fs.rename(self._incoming_path, self._received_path)
+
+    def take_received(self, snapshot: SnapshotMeta, check: Callable[[bytes], str]) -> bytes:
+        """Make what was received the file of `snapshot`, durably, if it is that and the state machine can take it;
+        returns the state machine's bytes. On the sync thread. Raises CorruptFile, and OSError.
+        """
+        try:
+            meta, state = decode_snapshot(read_file(self._fs, self._received_path))
+            if meta != snapshot:
+                raise CorruptFile(f"the snapshot sent as that of entry {snapshot.last_index} is another one")
+            if reason := check(state):
+                raise CorruptFile(f"the state in the snapshot sent as that of {snapshot.last_index}: {reason}")
+            file = self._fs.open(self._received_path)
+            try:
+                file.sync()
+            finally:
+                file.close()
+        except (OSError, CorruptFile):
+            with contextlib.suppress(OSError):
+                remove_if_there(self._fs, self._received_path)
+            raise
+        self._fs.rename(self._received_path, self._snapshot_path(snapshot))
+        self._fs.sync_dir(self._path)
+        return state
 
     def read_snapshot(self, snapshot: SnapshotMeta, offset: int, max_bytes: int) -> bytes:
         """Return a piece of a snapshot file. Raises OSError."""

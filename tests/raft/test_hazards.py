@@ -182,6 +182,10 @@ def test_row_8_a_leader_whose_own_removal_is_open_can_still_win_to_commit_it():
     cluster.sync(1)
     cluster.drop()
     cluster.restart(1)
+    alone = cluster.rafts[1]
+    cluster.tick(1, to_ms=cluster.now_ms + 5000)
+    assert alone.role is Role.PROSPECTIVE, "it stands unasked"
+    cluster.restart(1)
     for _ in range(10):
         cluster.tick(2)
         cluster.settle()

@@ -176,16 +176,16 @@ BUGS = [
     ),
     Bug(
         "a received snapshot is believed unread",
-        SNAPSHOTS,
-        "            return False\n        self._received",
-        "            return True\n        self._received",
+        STORE,
+        "if reason := check(state):",
+        'if reason := "":',
         "test_snapshots.py",
     ),
     Bug(
         "a chunk of another snapshot is put behind this one's",
         SNAPSHOTS,
-        "if write.offset == 0 or self._incoming != write.snapshot:",
-        "if write.offset == 0:",
+        "if self._incoming != write.snapshot or self._incoming_bytes != write.offset:",
+        "if self._incoming_bytes != write.offset:",
         "test_snapshots.py",
     ),
     Bug(

@@ -313,7 +313,7 @@ async def test_an_entry_that_cannot_be_read_is_never_kept(tmp_path):
         await nodes.start()
         leader = await nodes.leader()
         follower = next(node for i, node in nodes.by_id.items() if i != leader.node_id)
-        follower.quorum.set_check(lambda data: data != b"poison")
+        follower.quorum.set_checks(lambda data: data != b"poison", lambda state: "")
         end, term = follower.quorum.last_index, leader.quorum.leadership.term
         poison = Entry(end + 1, term, EntryKind.DATA, b"poison")
         head = (follower.quorum.cluster_id, leader.quorum.me, follower.quorum.me, term)
