@@ -2,7 +2,15 @@
 
 import pytest
 
-from node.metadata.apply import BROKER_CONFIG, TOPIC_CONFIG, apply, from_snapshot, snapshot_bytes, snapshot_delta
+from node.metadata.apply import (
+    BROKER_CONFIG,
+    TOPIC_CONFIG,
+    apply,
+    from_snapshot,
+    snapshot_bytes,
+    snapshot_delta,
+    unloadable,
+)
 from node.metadata.image import Delta, Image, UnsupportedFeature
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import metadata_pb2 as pb
@@ -277,3 +285,25 @@ def test_a_level_that_this_build_does_not_support_stops_it_with_the_feature_s_na
 
 def test_a_feature_that_is_switched_off_needs_no_support(image: Image) -> None:
     assert step(image, pb.FeatureLevelRecord(name="share.version", level=0))[0].features["share.version"] == 0
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        ([], ""),
+        ([pb.MetadataRecord(topic=pb.TopicRecord(topic_id=b"t" * 16, name="t"))], ""),
+        ([pb.MetadataRecord(topic=pb.TopicRecord(topic_id=b"t" * 16, name="t"))] * 2, "created twice"),
+        ([pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=b"t" * 16))], "unknown topic"),
+        ([pb.MetadataRecord()], "does not know"),
+        ([pb.MetadataRecord(config=pb.ConfigRecord(resource_type=2, resource_name="no hex"))], "fromhex"),
+        ([pb.MetadataRecord(feature_level=pb.FeatureLevelRecord(name="metadata.version", level=99))], "supports"),
+    ],
+)
+def test_a_snapshot_is_tried_out_before_it_counts(records, why):
+    found = unloadable(pb.MetadataRecords(records=records).SerializeToString())
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+def test_bytes_that_are_no_snapshot_are_none():
+    assert unloadable(b"\xff\xff\xff")
