@@ -1,24 +1,49 @@
-"""How a group's partitions are shared out: `uniform` (sticky, counts differ by at most one) and `range`. Pure."""
+"""How a group's partitions are shared out: `uniform` (sticky, counts differ by at most one) and `range`. Pure.
+
+An assignor works in steps, some milliseconds each, so that the largest groups hold nobody up (`Shares`).
+"""
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Final
 
 TopicPartition = tuple[bytes, int]
 """(topic id, partition number)."""
 
 Assignment = dict[str, frozenset[TopicPartition]]
+Steps = Generator[None, None, Assignment]
 Assignor = Callable[
-    [Mapping[str, frozenset[bytes]], Mapping[bytes, int], Mapping[str, frozenset[TopicPartition]]], Assignment
+    [Mapping[str, frozenset[bytes]], Mapping[bytes, int], Mapping[str, frozenset[TopicPartition]]], Steps
 ]
-"""(topic ids each member wants, partition count per topic, what each member has now) -> what each member shall have."""
+"""(topic ids each member wants, partition count per topic, what each member has now) -> what each member shall have.
+The maps must not change meanwhile."""
+KEPT_A_STEP: Final = 1_000
+MOVED_A_STEP: Final = 100
+
+
+class Shares:
+    """An assignor at work."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._result: Assignment | None = None
+
+    def go_on(self, steps: int) -> Assignment | None:
+        """Takes so many further steps. Returns what they led to, once the last was taken."""
+        for _ in range(steps):
+            if self._result is None:
+                try:
+                    next(self._steps)
+                except StopIteration as end:
+                    self._result = end.value
+        return self._result
 
 
 def uniform(
     wanted: Mapping[str, frozenset[bytes]],
     counts: Mapping[bytes, int],
     current: Mapping[str, frozenset[TopicPartition]],
-) -> Assignment:
+) -> Steps:
     """Keeps what members have, gives the rest to those with the least, then evens out with as few moves as needed.
 
     Where all members want the same topics, counts differ by at most one and the moves are minimal (KIP-848's uniform
@@ -26,6 +51,7 @@ def uniform(
     """
     owned: dict[str, set[TopicPartition]] = {}
     taken: set[TopicPartition] = set()
+    seen = 0
     for member in sorted(wanted):
         kept = {
             tp
@@ -34,12 +60,20 @@ def uniform(
         }
         owned[member] = kept
         taken |= kept
+        seen += 1 + len(kept)
+        if seen >= KEPT_A_STEP:
+            seen = 0
+            yield
     loads = _Loads(wanted, owned)
-    for topic in sorted(counts):
-        for partition in range(counts[topic]):
-            if (topic, partition) not in taken and (taker := loads.least(topic)) is not None:
-                loads.give(taker, (topic, partition))
-    while loads.even_out():
+    free = [
+        (topic, number) for topic in sorted(counts) for number in range(counts[topic]) if (topic, number) not in taken
+    ]
+    for given, tp in enumerate(free, 1):
+        if (taker := loads.least(tp[0])) is not None:
+            loads.give(taker, tp)
+        if given % MOVED_A_STEP == 0:
+            yield
+    while (yield from loads.even_out()):
         pass
     return {member: frozenset(partitions) for member, partitions in owned.items()}
 
@@ -76,13 +110,17 @@ class _Loads:
     def _changed(self, member: str) -> None:
         heapq.heappush(self._classes[self._wanted[member]], (len(self._owned[member]), member))
 
-    def even_out(self) -> bool:
+    def even_out(self) -> Generator[None, None, bool]:
         """Moves one partition after the other from those with the most, while a receiver has at least two less.
         False: there was none to move."""
         givers = [(-len(partitions), member) for member, partitions in self._owned.items()]
         heapq.heapify(givers)
         moved_any = False
+        looked = 0
         while givers:
+            looked += 1
+            if looked % MOVED_A_STEP == 0:
+                yield
             load, giver = heapq.heappop(givers)
             if -load != len(self._owned[giver]):
                 continue
@@ -131,9 +169,10 @@ def range_(
     wanted: Mapping[str, frozenset[bytes]],
     counts: Mapping[bytes, int],
     current: Mapping[str, frozenset[TopicPartition]],
-) -> Assignment:
+) -> Steps:
     """Per topic, contiguous runs of partitions for the members in order, so that equal numbers meet at one member."""
     owned: dict[str, set[TopicPartition]] = {member: set() for member in sorted(wanted)}
+    seen = 0
     for topic, count in sorted(counts.items()):
         members = [member for member in owned if topic in wanted[member]]
         start = 0
@@ -141,6 +180,10 @@ def range_(
             run = count // len(members) + (place < count % len(members))
             owned[member].update((topic, partition) for partition in range(start, start + run))
             start += run
+        seen += len(owned) + count
+        if seen >= KEPT_A_STEP:
+            seen = 0
+            yield
     return {member: frozenset(partitions) for member, partitions in owned.items()}
 
 

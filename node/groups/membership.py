@@ -15,9 +15,10 @@ from ottla.protocol.names import check_group_id, check_id, check_topic_name
 from ottla.v1 import error_pb2 as e
 from ottla.v1 import group_pb2
 
-TICK_MEMBERS_MAX: Final = 1_000
-TICK_WORK_MAX: Final = 5_000
-"""Members and partitions whose targets are made in one turn."""
+TICK_MEMBERS_MAX: Final = 250
+TICK_WORK_MAX: Final = 2_000
+GROUP_WORK: Final = 20
+"""What one turn does about targets: members and partitions, and what a group costs by itself, in the same unit."""
 
 
 def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new_member_id: str) -> None:
@@ -69,7 +70,7 @@ def _answer(stage: Stage, group_id: str, member_id: str, session: int) -> None:
     group = stage.groups.by_id[group_id]
     member = group.members[member_id]
     told = any(push.session == session for push in stage.pushes)
-    if not told and (member.member_epoch or not group.target_is_due()):
+    if not told and member.member_epoch:
         targets.push_assignment(stage, group, member, "the session was resumed")
 
 
@@ -185,6 +186,8 @@ def _take_over_instance(stage: Stage, group: Group, member: Member) -> Member:
         assigned=old.assigned,
     )
     stage.write_member(group.group_id, taken_over)
+    if group.plan is not None:  # which knows it by its old name
+        targets.changed(stage, group.group_id, "a member came back")
     targets.freed(stage, group.group_id, old.revoking)
     return taken_over
 
@@ -251,6 +254,7 @@ def remove(stage: Stage, group_id: str, member_ids: list[str], wall_ms: int, rea
         targets.freed(stage, group_id, held)
     else:
         epoch = group.group_epoch + 1
+        group.plan = None
         stage.write_group(group_id, GroupState(epoch, epoch, group.seen_topics, wall_ms))
 
 
@@ -271,8 +275,8 @@ def tick(stage: Stage, silent: list[MemberKey], due: list[str], wall_ms: int) ->
     for group_id in due:
         group = stage.group(group_id)
         if group is not None:
-            work += len(group.members) + len(group.owners)
-            targets.make_if_due(stage, group_id)
+            work += GROUP_WORK + len(group.members) + len(group.owners)
+            targets.go_on(stage, group_id)
         stage.seen_due.append(group_id)
         if work > TICK_WORK_MAX:
             return

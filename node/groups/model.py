@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
-from node.groups.assign import TopicPartition
+from node.groups.assign import Shares, TopicPartition
 from node.groups.overlay import Overlay
 from ottla.internal.v1 import group_pb2 as pb
 
@@ -136,12 +136,24 @@ class GroupState(NamedTuple):
 _NO_STATE = GroupState(0, 0, {}, 0)
 
 
+class Plan(NamedTuple):
+    """A target under way, for the group as it was at `epoch`, with these members. What changes meanwhile is for the
+    next one, so that each is carried to its end: `shares` is computed, then written, of which so much is `written`."""
+
+    epoch: int
+    members: frozenset[str]
+    shares: Shares
+    changes: tuple[tuple[str, frozenset[TopicPartition]], ...] | None = None
+    written: int = 0
+
+
 @dataclass(slots=True)
 class Group:
     """A group. `owners` says who owns a partition now, `heirs` who is to own it, `subscriptions` how many members ask
     for the same; all three are derived from the others.
 
-    `targeted_ms` and `reason` are soft: when this coordinator last made a target, and why the next one is due.
+    The others are soft: when this coordinator last made a target, why the next one is due, the one that it is at, and
+    who is still to be reconciled, and why.
     """
 
     group_id: str
@@ -154,6 +166,8 @@ class Group:
     subscriptions: MutableMapping[Subscription, int] = field(default_factory=dict)
     targeted_ms: int | None = field(default=None, compare=False)
     reason: str = field(default="", compare=False)
+    plan: Plan | None = field(default=None, compare=False)
+    behind: MutableMapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def group_epoch(self) -> int:
@@ -184,6 +198,11 @@ class Group:
         if self.targeted_ms is None:
             return 0
         return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 20)
+
+    @property
+    def is_at_work(self) -> bool:
+        """A target, or what follows from it, was begun and goes on in the next turn."""
+        return self.plan is not None or bool(self.behind)
 
     def target(self, member_id: str) -> frozenset[TopicPartition]:
         """What a member is to own in the end."""
@@ -222,16 +241,21 @@ class Group:
             Overlay(self.subscriptions),
             self.targeted_ms,
             self.reason,
+            self.plan,
+            Overlay(self.behind),
         )
 
     def land(self, staged: "Group") -> None:
         """Takes over what was changed in `staged`, which was made from this one."""
         self.own, self.targeted_ms, self.reason = staged.own, staged.targeted_ms, staged.reason
+        self.plan = staged.plan
         for overlaid in (staged.members, staged.targets, staged.offsets, staged.owners, staged.heirs):
             assert isinstance(overlaid, Overlay)
             overlaid.land()
         assert isinstance(staged.subscriptions, Overlay)
         staged.subscriptions.land()
+        assert isinstance(staged.behind, Overlay)
+        staged.behind.land()
 
 
 class OffsetChange(NamedTuple):

@@ -75,7 +75,9 @@ class State:
         group = self.groups.by_id.get(group_id)
         if group is None:
             return
-        if group.target_is_due():
+        if group.is_at_work:
+            self.targets.arm(group_id, 0)
+        elif group.target_is_due():
             self.targets.arm(group_id, group.target_due_ms())
         if group.empty_since_ms and not group.members:
             self.expiry.arm(group_id, group.empty_since_ms + self.settings.offsets_retention_ms + 1)

@@ -5,15 +5,25 @@
         has nothing to give back   -> takes the target's epoch and what of the target nobody owns (any more)
 
 Whom a target leaves as it was is neither rewritten nor told: its epoch stays, and is as good as before.
+
+In a large group no turn of the loop does all of that. A target that was begun is carried to its end, whatever changes
+meanwhile: that is a later epoch's, so targets come to an end however often members change. Until its end nobody gives
+or takes: the target's epoch is still the old one, and the next owner's must be higher than the last one's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
-from node.groups.assign import ASSIGNORS, TopicPartition
-from node.groups.model import Group, GroupState, Member, TargetChange
+from node.groups.assign import ASSIGNORS, Shares, TopicPartition
+from node.groups.model import Group, GroupState, Member, Plan, TargetChange
 from node.groups.stage import Stage
 from ottla.v1 import data_pb2, group_pb2
+
+STEPS_A_TURN: Final = 4
+"""Of an assignor."""
+WORK_A_TURN: Final = 400
+"""Members, and partitions of theirs, that are written in one turn."""
 
 
 def changed(
@@ -24,7 +34,8 @@ def changed(
     subscribed, so nothing of them is old."""
     group = stage.groups.by_id[group_id]
     own = group.own
-    epoch = own.group_epoch + (own.group_epoch == own.target_epoch)
+    planned = own.target_epoch if group.plan is None else group.plan.epoch
+    epoch = own.group_epoch + (own.group_epoch == planned)
     state = GroupState(epoch, own.target_epoch, _seen(stage, group, wanted, are_new), 0)
     if state != own:
         stage.write_group(group_id, state)
@@ -40,22 +51,74 @@ def _seen(stage: Stage, group: Group, wanted: frozenset[bytes], are_new: bool) -
 
 
 def make_if_due(stage: Stage, group_id: str) -> None:
-    """The target for all that has changed since the last one, unless that is young: then it is made in its time."""
+    """Begins the target for all that has changed since the last one, unless that is young: then it is begun in its
+    time. A large one goes on in later turns."""
     group = stage.group(group_id)
-    if group is None or not group.target_is_due() or group.target_due_ms() > stage.now_ms:
+    if group is None or group.is_at_work or not group.target_is_due() or group.target_due_ms() > stage.now_ms:
         return
     wanted = {m: stage.subscriptions.topic_ids(member.subscription) for m, member in group.members.items()}
     counts = {topic_id: stage.topics.count(topic_id) for topic_id in frozenset().union(*wanted.values())}
-    target = ASSIGNORS[_majority_assignor(group)](wanted, counts, {m: group.target(m) for m in group.members})
-    for member_id in sorted(target):
-        if group.target(member_id) != target[member_id]:
-            stage.emit(TargetChange(group_id, member_id, target[member_id] or None))
-    # After the targets: a log that was cut off between them still says that one is due.
-    stage.write_group(group_id, group.own._replace(target_epoch=group.group_epoch))
+    now = {m: group.target(m) for m in group.members}
+    shares = Shares(ASSIGNORS[_majority_assignor(group)](wanted, counts, now))
+    group.plan = Plan(group.group_epoch, frozenset(wanted), shares)
+    is_small = len(group.members) + sum(counts.values()) <= WORK_A_TURN
+    _plan_on(stage, group)
+    while is_small and group.plan is not None:
+        _plan_on(stage, group)
+
+
+def go_on(stage: Stage, group_id: str) -> None:
+    """A turn's part of what was begun; then of what is due."""
+    group = stage.group(group_id)
+    if group is None:
+        return
+    if group.plan is not None:
+        _plan_on(stage, group)
+    elif group.behind:
+        _reconcile_on(stage, group)
+    else:
+        make_if_due(stage, group_id)
+
+
+def _plan_on(stage: Stage, group: Group) -> None:
+    """Computes, or writes, or ends the target."""
+    plan = group.plan
+    assert plan is not None
+    if plan.changes is None:
+        shared = plan.shares.go_on(STEPS_A_TURN)
+        if shared is not None:
+            differing = ((m, share) for m, share in sorted(shared.items()) if group.target(m) != share)
+            group.plan = plan._replace(changes=tuple(differing))
+    elif plan.written < len(plan.changes):
+        _write_on(stage, group, plan, plan.changes)
+    else:
+        _planned(stage, group, plan)
+
+
+def _write_on(
+    stage: Stage, group: Group, plan: Plan, changes: tuple[tuple[str, frozenset[TopicPartition]], ...]
+) -> None:
+    work, written = 0, plan.written
+    while written < len(changes) and work < WORK_A_TURN:
+        member_id, share = changes[written]
+        if member_id in group.members:
+            stage.emit(TargetChange(group.group_id, member_id, share or None))
+        work += 1 + len(share)
+        written += 1
+    group.plan = plan._replace(written=written)
+
+
+def _planned(stage: Stage, group: Group, plan: Plan) -> None:
+    """After the targets: a log that was cut off between them still says that one is due."""
+    stage.write_group(group.group_id, group.own._replace(target_epoch=plan.epoch))
+    group.plan = None
     group.targeted_ms = stage.now_ms
     reason, group.reason = group.reason or "members changed", ""
-    behind = [m for m, member in group.members.items() if member.member_epoch == 0 or _is_behind(group, member)]
-    reconcile(stage, group_id, behind, reason)
+    for member_id, member in group.members.items():
+        is_new = member.member_epoch == 0 and member_id in plan.members
+        if is_new or _is_behind(group, member):
+            group.behind[member_id] = reason
+    _reconcile_on(stage, group)
 
 
 def _is_behind(group: Group, member: Member) -> bool:
@@ -69,9 +132,37 @@ def _majority_assignor(group: Group) -> str:
 
 
 def reconcile(stage: Stage, group_id: str, member_ids: Iterable[str], reason: str) -> None:
-    """Brings members closer to their targets: first those who give back, then those who take what is free."""
+    """Brings members closer to their targets: as many as one turn has time for, the others in turns to come."""
     group = stage.groups.by_id[group_id]
-    before = {m: group.members[m] for m in sorted(member_ids) if m in group.members}
+    if group.plan is not None:
+        return  # at its end everybody is looked at
+    asked = sorted(member_ids)
+    now = _part(group, asked)
+    for member_id in asked[len(now) :]:
+        group.behind[member_id] = reason
+    _bring_closer(stage, group, dict.fromkeys(now, reason))
+
+
+def _reconcile_on(stage: Stage, group: Group) -> None:
+    now = _part(group, list(group.behind))
+    reasons = {member_id: group.behind.pop(member_id) for member_id in now}
+    _bring_closer(stage, group, reasons)
+
+
+def _part(group: Group, member_ids: list[str]) -> list[str]:
+    """The first of these: one, or as many as have few partitions."""
+    work = 0
+    for number, member_id in enumerate(member_ids):
+        member = group.members.get(member_id)
+        work += 1 + len(group.target(member_id)) + (0 if member is None else len(member.assigned))
+        if number and work > WORK_A_TURN:
+            return member_ids[:number]
+    return member_ids
+
+
+def _bring_closer(stage: Stage, group: Group, reasons: Mapping[str, str]) -> None:
+    """First those who give back, then those who take what is free."""
+    before = {m: group.members[m] for m in reasons if m in group.members}
     for member_id in before:
         _give_back(stage, group, group.members[member_id])
     for member_id in before:
@@ -79,7 +170,7 @@ def reconcile(stage: Stage, group_id: str, member_ids: Iterable[str], reason: st
     for member_id, was in before.items():
         member = group.members[member_id]
         if member != was or was.member_epoch == 0:
-            push_assignment(stage, group, member, reason)
+            push_assignment(stage, group, member, reasons[member_id])
 
 
 def _give_back(stage: Stage, group: Group, member: Member) -> None:

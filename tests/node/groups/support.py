@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from node.groups.coordinator import Coordinator
 from node.groups.model import TARGET_EVERY_MAX_MS, Groups, Record, TopicView
 from node.groups.stage import GroupSettings, Outcome
@@ -11,6 +13,14 @@ from ottla.v1 import data_pb2, group_pb2
 
 GROUP = "g"
 At = tuple[str, int]
+
+
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every group is as a large one: no target is made, and no two members are reconciled, in one turn."""
+    for name in ("KEPT_A_STEP", "MOVED_A_STEP"):
+        monkeypatch.setattr(f"node.groups.assign.{name}", 1)
+    for name in ("STEPS_A_TURN", "WORK_A_TURN"):
+        monkeypatch.setattr(f"node.groups.targets.{name}", 1)
 
 
 def topic_id(name: str) -> bytes:

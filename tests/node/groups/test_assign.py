@@ -1,11 +1,33 @@
 """Sharing out partitions: examples, and what must hold for any members, topics and pasts."""
 
+from collections.abc import Mapping
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.groups.assign import TopicPartition, range_, uniform
+from node.groups import assign
+from node.groups.assign import Assignment, Shares, Steps, TopicPartition
 
 T, U = b"t" * 16, b"u" * 16
+Wanted = Mapping[str, frozenset[bytes]]
+Counts = Mapping[bytes, int]
+Current = Mapping[str, frozenset[TopicPartition]]
+
+
+def whole(steps: Steps) -> Assignment:
+    """All of them."""
+    shares = Shares(steps)
+    while (shared := shares.go_on(1)) is None:
+        pass
+    return shared
+
+
+def uniform(wanted: Wanted, counts: Counts, current: Current) -> Assignment:
+    return whole(assign.uniform(wanted, counts, current))
+
+
+def range_(wanted: Wanted, counts: Counts, current: Current) -> Assignment:
+    return whole(assign.range_(wanted, counts, current))
 
 
 def members(count: int, *topics: bytes) -> dict[str, frozenset[bytes]]:
@@ -106,3 +128,15 @@ def test_uniform_is_even_and_moves_no_more_than_it_must(count: int, partitions: 
         lost = len(had - shared[name])
         assert lost == max(0, len(had) - len(shared[name])), f"{name} lost {lost} of {len(had)}"
     assert uniform(wanted, {T: partitions}, shared) == shared
+
+
+def test_steps_are_short_and_going_on_after_the_last_one_answers_the_same() -> None:
+    """Of a thousand partitions, no step decides on more than a hundred."""
+    shares = Shares(assign.uniform(members(50), {T: 1_000}, {"m00": frozenset((T, number) for number in range(1_000))}))
+    steps = 1
+    while shares.go_on(1) is None:
+        steps += 1
+    assert steps >= 10
+    shared = shares.go_on(1)
+    assert shared is not None
+    assert sizes(shared) == [20] * 50

@@ -15,6 +15,7 @@ from node.groups.sessions import LOST_CLIENT_GRACE_MS
 from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
+from tests.node.groups.support import short_turns
 
 GROUP = "g"
 
@@ -198,6 +199,13 @@ class World:
                         self.send_one(client)
                     self.check()
             self.done(self.coordinator.tick(self.now, self.now))
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_turns_that_are_short_change_nothing_of_that(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    short_turns(monkeypatch)
+    for seed in range(block * 30, block * 30 + 30):
+        run_schedule(seed)
 
 
 @pytest.mark.parametrize("block", range(10))

@@ -7,7 +7,7 @@ import pytest
 from node.groups.model import TARGET_EVERY_MAX_MS, Group, MemberChange, TargetChange, decode
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from tests.node.groups.support import GROUP, World
+from tests.node.groups.support import GROUP, World, short_turns
 
 
 def group_of(world: World) -> Group:
@@ -172,3 +172,89 @@ def test_missing_topics_are_named() -> None:
     one = world.join("t", "mistyped")
     assert one.last is not None
     assert list(one.last.missing_topics) == ["mistyped"]
+
+
+def test_the_target_of_a_large_group_is_made_over_several_turns() -> None:
+    """Whatever a turn costs, it is for some hundred members or partitions."""
+    world = World(t=1_000)
+    crowd(world, 500)
+    world.now += TARGET_EVERY_MAX_MS
+    while world.coordinator.due_ms(world.now, world.wall) == 0:
+        outcome = world.coordinator.tick(world.now, world.wall)
+        assert len(outcome.records) <= 410
+        world.done(outcome)
+        if world.state == "assigning":
+            assert not [member for member in world.members[1:] if member.inbox], "nobody is told before the end"
+    for _ in range(20):
+        world.settle_told()
+        world.tick(TARGET_EVERY_MAX_MS)
+    assert world.state == "stable"
+    assert {len(member.owned) for member in world.members} == {2}
+
+
+def under_way(world: World) -> Group:
+    """A group of which a target was begun, and is not at its end."""
+    world.pause()
+    world.join(settle=False, pause=False)
+    while (group := group_of(world)).plan is None:
+        world.done(world.coordinator.tick(world.now, world.wall))
+    return group
+
+
+def test_what_changes_while_a_target_is_under_way_has_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_turns(monkeypatch)
+    world = World(t=4)
+    first = world.join()
+    under_way(world)
+    late = world.join(settle=False, pause=False)
+    first.leave(pause=False)
+    world.settle()
+    assert not group_of(world).is_at_work
+    assert len(late.owned) == 2
+    assert sorted(len(member.owned) for member in world.members[1:]) == [2, 2]
+
+
+def test_no_partition_changes_hands_while_a_target_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who took it then would own it in the epoch of who gave it back."""
+    short_turns(monkeypatch)
+    world = World(t=4)
+    first = world.join()
+    second = world.join(settle=False)
+    world.tick(TARGET_EVERY_MAX_MS)
+    for member in (first, second):
+        member.read()
+    assert len(first.owned) == 2
+    epoch = first.epoch
+    under_way(world)
+    first.confirm()
+    assert not second.inbox
+    for _ in range(TARGET_EVERY_MAX_MS):
+        world.tick(1)
+        world.settle_told()
+    assert world.state == "stable"
+    assert second.epoch > epoch
+
+
+def test_a_target_comes_to_its_end_however_often_members_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_turns(monkeypatch)
+    world = World(t=4)
+    world.join()
+    epoch = under_way(world).group_epoch
+    for _ in range(100):
+        world.join(settle=False, pause=False).leave(pause=False)
+        world.done(world.coordinator.tick(world.now, world.wall))
+    assert group_of(world).target_epoch >= epoch
+
+
+def test_who_takes_a_place_over_while_a_target_is_under_way_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_turns(monkeypatch)
+    world = World(t=4)
+    world.join(instance_id="i")
+    second = world.join(instance_id="j")
+    second.lose()
+    under_way(world)
+    again = world.join(instance_id="j", settle=False, pause=False)
+    world.settle()
+    assert world.state == "stable"
+    assert again.owned
+    assert sum(len(member.owned) for member in world.members if member is not second) == 4

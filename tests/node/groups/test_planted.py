@@ -17,6 +17,7 @@ from tests.node.groups import (
     test_offsets,
     test_stage,
 )
+from tests.node.groups.support import short_turns
 from tests.planted import Bug, listed, plant
 
 MEMBERSHIP = "node.groups.membership"
@@ -30,6 +31,13 @@ def schedules() -> None:
     """Random schedules of clients and coordinators, until one shows two owners or a partition without any."""
     for seed in range(25):
         test_coordinator_random.run_schedule(seed)
+
+
+def schedules_of_short_turns() -> None:
+    """The same where each target takes several turns."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        short_turns(monkeypatch)
+        schedules()
 
 
 def patched(test: Callable[[pytest.MonkeyPatch], None]) -> Callable[[], None]:
@@ -241,10 +249,38 @@ BUGS = [
     ),
     Bug(
         "whom a target leaves as it was is written again",
-        f"{TARGETS}:make_if_due",
-        " or _is_behind(group, member)",
-        " or True",
+        f"{TARGETS}:_planned",
+        "is_new or _is_behind(group, member)",
+        "True",
         test_crowds.test_whom_a_target_leaves_as_it_was_is_neither_written_nor_told,
+    ),
+    Bug(
+        "what changes while a target is under way is forgotten",
+        f"{TARGETS}:changed",
+        "own.target_epoch if group.plan is None else group.plan.epoch",
+        "own.target_epoch",
+        patched(test_crowds.test_what_changes_while_a_target_is_under_way_has_the_next_one),
+    ),
+    Bug(
+        "a partition changes hands while a target is under way",
+        f"{TARGETS}:reconcile",
+        "if group.plan is not None:",
+        "if False:",
+        patched(test_crowds.test_no_partition_changes_hands_while_a_target_is_under_way),
+    ),
+    Bug(
+        "who is for a later turn is forgotten",
+        f"{TARGETS}:reconcile",
+        "group.behind[member_id] = reason",
+        "pass",
+        schedules_of_short_turns,
+    ),
+    Bug(
+        "who takes a place over while a target is under way has nothing",
+        f"{MEMBERSHIP}:_take_over_instance",
+        "if group.plan is not None:",
+        "if False:",
+        patched(test_crowds.test_who_takes_a_place_over_while_a_target_is_under_way_has_its_share),
     ),
     Bug(
         "a decision changes what it only looks at",
