@@ -219,7 +219,7 @@ def test_no_partition_changes_hands_while_a_target_is_under_way(monkeypatch: pyt
     short_turns(monkeypatch)
     world = World(t=4)
     first = world.join()
-    second = world.join(settle=False)
+    second = world.join(member_id="a", settle=False)
     world.tick(TARGET_EVERY_MAX_MS)
     for member in (first, second):
         member.read()
