@@ -32,13 +32,15 @@ from raft.config import RaftConfig
 from raft.core import Raft
 from raft.effects import Effects, Persisted, Role
 from raft.errors import NotLeaderError, RaftError, RefusedError
-from raft.messages import AppendRequest, Message
+from raft.messages import AppendRequest, Heartbeat, Message, SnapshotChunk
 from raft.model import EntryKind, PeerId, SnapshotMeta
 from storage.directory import LogDirectory
 from storage.fs import FileSystem
 
 log = structlog.get_logger(__name__)
 
+STRANGERS_AFTER_MS: Final = 5000
+"""Without a leader for so long, a node takes one from whom it cannot reach itself."""
 CHANGE_TIMEOUT_MS: Final = 10_000
 """How long a voter change waits for the one before it, or for an observer that lags."""
 
@@ -82,6 +84,8 @@ class Quorum:
         self.leadership = Leadership(None, 0, is_self=False, serving=False)
         self.leaderless_since_ms: int | None = _now_ms()
         self.applied_index = 0
+        self.ignored_messages = 0
+        """Of strangers that would have led this node astray; see `_leads_astray`."""
         self._me = PeerId(directory.node_id, directory.directory_id)
         self._directory = directory
         self._settings = settings
@@ -535,14 +539,30 @@ class Quorum:
         self._readable = readable
         self._snapshots.check = loadable
 
-    def on_message(self, message: Message) -> None:
+    def on_message(self, message: Message, *, dialled: bool = True) -> None:
         """A member says something. Checked before anything of it is kept."""
+        if not dialled and self._raft is not None and self._leads_astray(self._raft, message):
+            self.ignored_messages += 1
+            return
         if isinstance(message, AppendRequest):
             for entry in message.entries:
                 if entry.kind is EntryKind.DATA and not self._readable(entry.data):
                     log.error("quorum_entry_unreadable", index=entry.index, sender=str(message.sender))
                     return
         self._feed(lambda raft: raft.step(message, _now_ms()))
+
+    def _leads_astray(self, raft: Raft, message: Message) -> bool:
+        """Whether somebody at no address that this node knows wants to lead it, or to end its term, while there is a
+        leader, or was a moment ago.
+
+        To ignore a message is always safe. A new voter that this node has not heard of yet is followed a little later,
+        once those that it knows of are silent.
+        """
+        leads = isinstance(message, (AppendRequest, Heartbeat, SnapshotChunk)) and message.sender != raft.leader
+        if not leads and message.term <= raft.term:
+            return False
+        since_ms = self.leaderless_since_ms
+        return since_ms is None or _now_ms() - since_ms < STRANGERS_AFTER_MS
 
     def on_connected(self, peer: PeerId) -> None:
         """A first stream with `peer` stands: whatever was on its way to it before is lost."""

@@ -4,6 +4,10 @@ Each node dials each address it knows and takes the streams of whoever dials it;
 with its addressee, so a node nobody can dial back is served too. A member is *lost* when its streams have all ended and
 none has come back for 150 ms (protocol.md 5). A stream ends when the other process does, within milliseconds; a silent
 peer's does not, and counts as nothing here.
+
+Nothing proves who a stream is from, but one that this node dialled at an address it knows is with whoever is there,
+while anybody can open one and say to be any member. So while a dialled stream with a member stands, it alone is heard;
+and what is for a member goes to all streams that it is said to have dialled, of which a correct member has one.
 """
 
 import asyncio
@@ -32,6 +36,9 @@ _REDIAL_MAX_S: Final = 0.3
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
 _QUEUE_FRAMES: Final = 512
 """Frames that wait for one slow peer; more are dropped, as a network would."""
+
+_INCOMING_MAX: Final = 4
+"""Streams opened in the name of one member; the oldest goes for another one."""
 
 CHANNEL_OPTIONS: Final = (
     PROXY_OPTION,
@@ -71,7 +78,9 @@ class LinkListener(Protocol):
     def admit(self, hello: pb.RaftHello) -> pb.RaftHello | None:
         """The refusal to answer with, or None: the stream stands."""
 
-    def on_frame(self, peer: PeerId, frame: pb.RaftFrame) -> None: ...
+    def on_frame(self, peer: PeerId, frame: pb.RaftFrame, *, dialled: bool) -> None:
+        """`dialled`: it came on a stream that this node dialled, so the sender is at an address this node knows."""
+
     def on_connected(self, peer: PeerId) -> None:
         """The first stream with `peer` stands; `admit` has seen its hello."""
 
@@ -82,8 +91,11 @@ class LinkListener(Protocol):
 class _Link:
     """One open stream, in either direction."""
 
-    def __init__(self, peer: PeerId) -> None:
+    def __init__(self, peer: PeerId, *, dialled: bool) -> None:
         self.peer = peer
+        self.dialled = dialled
+        self.task = asyncio.current_task()
+        self.replaced = False
         self.queue: asyncio.Queue[pb.RaftFrame] = asyncio.Queue(_QUEUE_FRAMES)
 
 
@@ -98,6 +110,8 @@ class Links:
         self.last_contact_ms: dict[int, int] = {}
         """Monotonic time of the last frame of each node id, taken when it arrived."""
         self.dropped_frames = 0
+        self.unheard_frames = 0
+        """Of streams opened in the name of a member that this node reaches itself."""
         self._listener = listener
         self._links: dict[PeerId, list[_Link]] = {}
         self._lost_timers: dict[PeerId, asyncio.TimerHandle] = {}
@@ -126,10 +140,10 @@ class Links:
 
     def send(self, peer: PeerId, frame: pb.RaftFrame) -> None:
         """Queue a frame for `peer`; lost if there is no stream, or too much waits on it."""
-        links = self._links.get(peer)
-        if links:
+        links = self._links.get(peer, [])
+        for link in [link for link in links if not link.dialled] or links[:1]:
             try:
-                links[0].queue.put_nowait(frame)
+                link.queue.put_nowait(frame)
             except asyncio.QueueFull:
                 self.dropped_frames += 1
 
@@ -218,7 +232,7 @@ class Links:
             await asyncio.sleep(1.0)
             return False
         self._found[node_id] = address
-        await self._run(_Link(peer_from_proto(answer.hello.sender)), call.read, call.write)
+        await self._run(_Link(peer_from_proto(answer.hello.sender), dialled=True), call.read, call.write)
         return True
 
     # --- being dialled
@@ -244,7 +258,7 @@ class Links:
             await context.write(pb.RaftFrame(hello=refusal))
             return
         await context.write(pb.RaftFrame(hello=self._listener.hello(first.hello.sender.node_id)))
-        await self._run(_Link(peer_from_proto(first.hello.sender)), context.read, context.write)
+        await self._run(_Link(peer_from_proto(first.hello.sender), dialled=False), context.read, context.write)
 
     # --- an open stream
 
@@ -259,8 +273,15 @@ class Links:
                 if frame.WhichOneof("frame") == "hello":
                     log.warning("quorum_peer_refuses", peer=str(link.peer), reason=frame.hello.refusal)
                     return
+                if not link.dialled and any(other.dialled for other in self._links.get(link.peer, ())):
+                    self.unheard_frames += 1
+                    continue
                 self.last_contact_ms[link.peer.node_id] = time.monotonic_ns() // 1_000_000
-                self._listener.on_frame(link.peer, frame)
+                self._listener.on_frame(link.peer, frame, dialled=link.dialled)
+        except asyncio.CancelledError:
+            if not link.replaced or link.task is None:
+                raise
+            link.task.uncancel()  # it ends in order: of a handler that was cancelled gRPC tells the other side nothing
         finally:
             # Nothing here may wait: after a broken stream the next await is cancelled.
             writer.cancel()
@@ -279,11 +300,20 @@ class Links:
             timer.cancel()
         links = self._links.setdefault(link.peer, [])
         links.append(link)
+        incoming = [other for other in links if not other.dialled]
+        if len(incoming) > _INCOMING_MAX:
+            oldest = incoming[0]
+            links.remove(oldest)
+            oldest.replaced = True
+            if oldest.task is not None:
+                oldest.task.cancel()  # whoever is the member dials again
         self.last_contact_ms[link.peer.node_id] = time.monotonic_ns() // 1_000_000
         self._listener.on_connected(link.peer)
 
     def _detach(self, link: _Link) -> None:
-        links = self._links[link.peer]
+        links = self._links.get(link.peer, [])
+        if link not in links:
+            return  # another one took its place
         links.remove(link)
         if links or self._stopping:
             return

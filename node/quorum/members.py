@@ -42,7 +42,9 @@ class MemberListener(Protocol):
     def on_formed(self) -> None:
         """This node has just formed the cluster: all voters are there, and nobody leads."""
 
-    def on_message(self, message: Message) -> None: ...
+    def on_message(self, message: Message, *, dialled: bool) -> None:
+        """`dialled`: the sender is at an address that this node knows."""
+
     def on_connected(self, peer: PeerId) -> None: ...
     def on_dead(self, peer: PeerId) -> None: ...
     def on_alive(self, peer: PeerId) -> None: ...
@@ -163,13 +165,13 @@ class Members:
         self._tell_gone(peer, gone=True)
         self._judge(peer)
 
-    def on_frame(self, peer: PeerId, frame: pb.RaftFrame) -> None:
+    def on_frame(self, peer: PeerId, frame: pb.RaftFrame, *, dialled: bool) -> None:
         """One frame of `peer`."""
         match frame.WhichOneof("frame"):
             case "message":
                 message = from_proto(frame.message)
                 if message is not None and message.sender == peer:
-                    self._listener.on_message(message)
+                    self._listener.on_message(message, dialled=dialled)
             case "formation":
                 self._on_formation(peer, frame.formation)
             case "peer_gone":

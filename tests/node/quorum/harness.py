@@ -127,8 +127,12 @@ class Nodes:
 
     async def start(self, *node_ids: int) -> None:
         for node_id in node_ids or tuple(self.by_id):
-            await self.by_id[node_id].start()
+            node = self.by_id[node_id]
+            await node.start()
             self.running.add(node_id)
+            for other in self.by_id.values():
+                # As the metadata tells where the brokers are.
+                node.quorum.set_address(other.node_id, f"127.0.0.1:{other.port}")
 
     async def stop(self, node_id: int) -> None:
         self.running.discard(node_id)

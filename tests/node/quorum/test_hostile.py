@@ -18,11 +18,11 @@ STRANGER = PeerId(9, b"\x09" * 16)
 MAX_INT64 = 2**63 - 1
 
 
-async def say(node, frames):
-    """Open a stream to `node` as an observer of its cluster, send `frames`, and leave when it has read them all."""
+async def say(node, frames, sender=STRANGER):
+    """Open a stream to `node` as a member of its cluster, send `frames`, and leave when it has read them all."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}") as channel:
         call = channel.stream_stream("/ottla.internal.v1.RaftService/Connect")()
-        hello = pb.RaftHello(sender=peer_to_proto(STRANGER), to_node_id=node.node_id, cluster_id=node.quorum.cluster_id)
+        hello = pb.RaftHello(sender=peer_to_proto(sender), to_node_id=node.node_id, cluster_id=node.quorum.cluster_id)
         await call.write(pb.RaftFrame(hello=hello).SerializeToString())
         await call.read()
         # The node may have enough of us at any time.
@@ -87,6 +87,78 @@ async def test_poison_of_each_kind_changes_nothing(tmp_path, logged):
             await until(lambda node=node: node.recorder.data == [b"before", b"after"])
             assert not node.quorum.failed.done()
         assert (leader.quorum.leadership.term, leader.quorum.leadership.is_self) == (before.term, True)
+
+
+def leads(node, sender, term):
+    """What would make `node` keep, and apply, an entry that nobody committed."""
+    end = node.quorum.last_index
+    entry = pb.RaftEntry(index=end + 1, term=term, data=b"forged")
+    request = pb.RaftAppendRequest(prev_log_index=end, prev_log_term=term, commit_index=end + 1, entries=[entry])
+    return message(node, sender=peer_to_proto(sender), term=term, append_request=request)
+
+
+async def test_who_says_to_be_a_member_that_is_reached_is_not_heard(tmp_path, logged):
+    """Ids are no secret: anybody can open a stream as the leader, or as one of its followers."""
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        term = leader.quorum.leadership.term
+        followers = [node for node in nodes.by_id.values() if node is not leader]
+        for node in followers:
+            for sender in (node.quorum.me for node in nodes.by_id.values()):
+                if sender != node.quorum.me:
+                    await say(node, [leads(node, sender, term), leads(node, sender, term + 1)], sender)
+            assert (node.recorder.data, node.quorum.leadership.term) == ([], term)
+        # A leader that believed this would commit what it alone holds.
+        for node in followers:
+            node.quorum._members.on_frame = lambda peer, frame, dialled: None
+        index = propose(leader, b"alone")
+        for node in followers:
+            accepted = pb.RaftAppendAccepted(match_index=index)
+            forged = message(leader, sender=peer_to_proto(node.quorum.me), append_accepted=accepted)
+            await say(leader, [forged], node.quorum.me)
+        assert leader.recorder.data == []
+        for node in followers:
+            del node.quorum._members.on_frame
+        leader = await nodes.leader()
+        propose(leader, b"after")
+        for node in nodes.by_id.values():
+            await until(lambda node=node: b"after" in node.recorder.data)
+            assert b"forged" not in node.recorder.data
+
+
+async def test_nobody_at_an_unknown_address_ends_a_term_or_leads_it(tmp_path, logged):
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        before = leader.quorum.leadership
+        for node in nodes.by_id.values():
+            frames = [leads(node, STRANGER, before.term + more) for more in (0, 1, 1000)]
+            frames.append(message(node, term=before.term + 1, append_accepted=pb.RaftAppendAccepted(match_index=1)))
+            await say(node, frames)
+            assert node.quorum.ignored_messages == 4
+        assert (leader.quorum.leadership, [n.recorder.data for n in nodes.by_id.values()]) == (before, [[]] * 3)
+
+
+async def test_many_streams_in_the_name_of_a_member_neither_pile_up_nor_keep_it_out(tmp_path, logged):
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        member = next(node.quorum.me for node in nodes.by_id.values() if node is not leader)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{leader.port}") as channel:
+            hello = pb.RaftHello(
+                sender=peer_to_proto(member), to_node_id=leader.node_id, cluster_id=leader.quorum.cluster_id
+            )
+            calls = [channel.stream_stream("/ottla.internal.v1.RaftService/Connect")() for _ in range(20)]
+            for call in calls:
+                await call.write(pb.RaftFrame(hello=hello).SerializeToString())
+                await call.read()
+            await until(lambda: len(leader.quorum._members.links._links[member]) <= 5)
+            propose(leader, b"to all")
+            for node in nodes.by_id.values():
+                await until(lambda node=node: node.recorder.data == [b"to all"])
+            for call in calls:
+                call.cancel()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -19,7 +19,7 @@ class Listener:
         self.voter_count = voters
         self.heard: list[tuple[str, Any]] = []
 
-    def on_message(self, message: Any) -> None:
+    def on_message(self, message: Any, *, dialled: bool) -> None:
         self.heard.append(("message", message.term))
 
     def on_connected(self, peer: PeerId) -> None:
@@ -63,7 +63,7 @@ def test_dead_is_who_was_lost_by_two():
     judge.on_lost(THREE)
     assert listener.heard == []
     assert wire.sent == [(2, True)], "the others are asked"
-    judge.on_frame(TWO, gone(THREE))
+    judge.on_frame(TWO, gone(THREE), dialled=True)
     assert listener.heard == [("dead", 3)]
     judge.on_connected(THREE)
     assert listener.heard[1:] == [("connected", 3), ("alive", 3)]
@@ -71,7 +71,7 @@ def test_dead_is_who_was_lost_by_two():
 
 def test_the_order_of_the_two_does_not_matter():
     judge, listener, _ = members(3)
-    judge.on_frame(TWO, gone(THREE))
+    judge.on_frame(TWO, gone(THREE), dialled=True)
     assert listener.heard == []
     judge.on_lost(THREE)
     assert listener.heard == [("dead", 3)]
@@ -79,12 +79,12 @@ def test_the_order_of_the_two_does_not_matter():
 
 def test_a_report_that_was_taken_back_or_whose_reporter_is_lost_counts_no_more():
     judge, listener, _ = members(3)
-    judge.on_frame(TWO, gone(THREE))
-    judge.on_frame(TWO, gone(THREE, gone=False))
+    judge.on_frame(TWO, gone(THREE), dialled=True)
+    judge.on_frame(TWO, gone(THREE, gone=False), dialled=True)
     judge.on_lost(THREE)
     assert listener.heard == []
     judge.on_connected(THREE)
-    judge.on_frame(TWO, gone(THREE))
+    judge.on_frame(TWO, gone(THREE), dialled=True)
     judge.on_lost(TWO)
     listener.heard.clear()
     judge.on_lost(THREE)
@@ -107,7 +107,7 @@ def test_a_message_counts_from_whom_it_names_only(named, counts):
         term=4,
         heartbeat=pb.RaftHeartbeat(),
     )
-    judge.on_frame(TWO, pb.RaftFrame(message=message))
+    judge.on_frame(TWO, pb.RaftFrame(message=message), dialled=True)
     assert listener.heard == ([("message", 4)] if counts else [])
 
 

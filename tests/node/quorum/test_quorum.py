@@ -8,7 +8,7 @@ import pytest
 
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2
-from raft.messages import AppendRequest
+from raft.messages import AppendRequest, Heartbeat
 from raft.model import Entry, EntryKind, PeerId
 from storage.errors import CorruptFile
 from tests.node.quorum.harness import Nodes, propose, until
@@ -115,7 +115,7 @@ async def test_who_hears_no_leader_says_so_and_since_when(tmp_path, cut_off):
         leader = await nodes.leader()
         term = leader.quorum.leadership.term
         node = nodes[4] if cut_off == "observer" else nodes[leader.node_id % 3 + 1]
-        node.quorum._members.on_frame = lambda peer, frame: None
+        node.quorum._members.on_frame = lambda peer, frame, dialled: None
         await until(lambda: node.quorum.leadership.leader_id is None)
         await asyncio.sleep(0.2)
         told = node.quorum.describe()
@@ -330,3 +330,22 @@ async def test_a_stranger_under_a_node_s_id_that_goes_does_not_make_the_node_dea
         other = next(node for i, node in nodes.by_id.items() if i != leader.node_id)
         leader.quorum.on_dead(PeerId(other.node_id, b"x" * 16))
         assert leader.recorder.dead == []
+
+
+async def test_whom_a_node_cannot_reach_it_follows_only_after_a_while_without_a_leader(tmp_path, monkeypatch):
+    """A voter that is new, and that this node has not heard of: it is nowhere to be dialled, and may be the leader."""
+    async with Nodes(tmp_path, 3) as nodes:
+        await nodes.start()
+        leader = await nodes.leader()
+        node = next(node for i, node in nodes.by_id.items() if i != leader.node_id)
+        term = leader.quorum.leadership.term
+        for other in nodes.by_id.values():
+            if other is not node:
+                await nodes.stop(other.node_id)
+        await until(lambda: node.quorum.leadership.leader_id is None)
+        word = Heartbeat(node.quorum.cluster_id, PeerId(9, b"9" * 16), node.quorum.me, term + 1000, 0, 0)
+        node.quorum.on_message(word, dialled=False)
+        assert node.quorum.leadership.term < term + 1000
+        monkeypatch.setattr("node.quorum.driver.STRANGERS_AFTER_MS", 0)
+        node.quorum.on_message(word, dialled=False)
+        assert (node.quorum.leadership.term, node.quorum.leadership.leader_id) == (term + 1000, 9)
