@@ -228,13 +228,25 @@ class DataLoop:
         self._loop.call_soon(function, *arguments)
 
     def submit(self, work: Any) -> "Future[Any]":
+        """Like `asyncio.run_coroutine_threadsafe`: who no longer waits cancels the work, and hears of its error."""
         answer: Future[Any] = Future()
 
-        def over(task: asyncio.Task[Any]) -> None:
-            if not task.cancelled() and task.exception() is None:
-                answer.set_result(task.result())
+        def begin() -> None:
+            task = self._loop.create_task(work)
+            task.add_done_callback(over)
+            answer.add_done_callback(lambda done: done.cancelled() and self._loop.call_soon(task.cancel))
 
-        self._loop.call_soon(lambda: self._loop.create_task(work).add_done_callback(over))
+        def over(task: asyncio.Task[Any]) -> None:
+            if task.cancelled():
+                answer.cancel()
+            elif answer.set_running_or_notify_cancel():
+                error = task.exception()
+                if error is None:
+                    answer.set_result(task.result())
+                else:
+                    answer.set_exception(error)
+
+        self._loop.call_soon(begin)
         return answer
 
     async def stop(self) -> bool:
