@@ -53,7 +53,7 @@ def follower_append(path: str, slices: list[bytes]) -> float:
     log = _open(path)
     start = time.perf_counter()
     for data in slices:
-        log.append_as_follower(data, now_ms=0)
+        log.append_as_follower(data, leader_epoch=1, now_ms=0)
     took = time.perf_counter() - start
     log.close(clean=False)
     return took

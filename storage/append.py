@@ -112,16 +112,17 @@ class AppendLog:
         self.log_end_offset = next_offset
         return AppendResult(base_offset, next_offset - 1, length)
 
-    def append_as_follower(self, data: Buffer, *, now_ms: int) -> list[BatchHeader]:
+    def append_as_follower(self, data: Buffer, *, leader_epoch: int, now_ms: int) -> list[BatchHeader]:
         """Appends whole stored batches as the leader has them, after checking every one of them; returns their headers.
 
-        Offsets go on from the log end (gaps are legal: the leader's log may be compacted) and epochs never go back.
+        Offsets go on from the log end (gaps are legal: the leader's log may be compacted), epochs never go back and
+        never beyond `leader_epoch`, the one in which the leader is followed.
         All or nothing: a slice is written at once, into one segment (which a slice above `segment_bytes` fills beyond
         it). Raises CorruptBatch, OffsetsOutOfOrder, DiskFull,
         LogFailed, LogDamaged.
         """
         self._check_writable()
-        batches = checked_batches(data, self._seed, self.log_end_offset, self.epochs.latest_epoch)
+        batches = checked_batches(data, self._seed, self.log_end_offset, self.epochs.latest_epoch, leader_epoch)
         if not batches:
             return []
         segment = self._segment_for(len(data), now_ms)

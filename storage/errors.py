@@ -53,7 +53,7 @@ class OffsetOutOfRange(StorageError):
 
 
 class OffsetsOutOfOrder(StorageError):
-    """Replicated batches start below the log end, or their leader epoch goes back."""
+    """Replicated batches start below the log end, or their leader epoch goes back or beyond their leader's."""
 
 
 class BatchTooLarge(StorageError):

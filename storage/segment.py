@@ -367,9 +367,13 @@ class Segment:
         return True
 
 
-def checked_batches(data: Buffer, seed: int, log_end: int, latest_epoch: int | None) -> list[BatchAt]:
+def checked_batches(
+    data: Buffer, seed: int, log_end: int, latest_epoch: int | None, leader_epoch: int
+) -> list[BatchAt]:
     """The batches of a slice that is to continue a log which ends at `log_end`, everything about them checked.
 
+    No log has an epoch above that of the leader it is from: a log that took one could never be appended to in the
+    epochs that come before it.
     Raises CorruptBatch (shape, checksums, an incomplete batch), OffsetsOutOfOrder.
     """
     batches: list[BatchAt] = []
@@ -385,6 +389,10 @@ def checked_batches(data: Buffer, seed: int, log_end: int, latest_epoch: int | N
         if epoch is not None and header.leader_epoch < epoch:
             raise OffsetsOutOfOrder(
                 f"batch at offset {header.base_offset} has epoch {header.leader_epoch}, epoch {epoch} came before"
+            )
+        if header.leader_epoch > leader_epoch:
+            raise OffsetsOutOfOrder(
+                f"batch at offset {header.base_offset} has epoch {header.leader_epoch}, its leader leads {leader_epoch}"
             )
         batches.append(batch)
         at, expected, epoch = batch.end, header.next_offset, header.leader_epoch

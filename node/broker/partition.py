@@ -102,6 +102,12 @@ class Partition:
             self.leader = None
             self.fail(LogDamaged(f"{records.recovery.damage} at offset {records.damaged_at}"))
             return
+        latest = records.epochs.latest_epoch
+        if latest is not None and latest > state.leader_epoch:
+            # Nobody was ever given that epoch: it is in the log by forgery, and the next leader's log cuts it off.
+            self.leader = None
+            self.fail(LogDamaged(f"its log has epoch {latest}, this partition is in epoch {state.leader_epoch}"))
+            return
         if records.refetching:
             if not state.recovering:
                 # The controller may have been told of the damage too late, or another one was told.
@@ -484,8 +490,11 @@ class Partition:
     # --- as a follower
 
     def append_from_leader(self, data: bytes | memoryview, now_ms: int) -> None:
-        """Appends a slice of the leader's log, each batch checked. Raises CorruptBatch, StorageError."""
-        headers = self.log.append_as_follower(data, now_ms=now_ms)
+        """Appends a slice of the leader's log, each batch checked: none of an epoch above the one that is followed.
+        Raises CorruptBatch, StorageError."""
+        follower = self.follower
+        assert follower is not None
+        headers = self.log.append_as_follower(data, leader_epoch=follower.leader_epoch, now_ms=now_ms)
         clock_ms = self._host.clock_ms()
         for header in headers:
             self.producers.appended(header, header.base_offset, clock_ms)

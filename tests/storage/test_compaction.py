@@ -150,7 +150,7 @@ def test_the_last_value_of_every_key_stays_at_its_offset(seed: int) -> None:
     copy = open_log(ForgetfulFileSystem(), None, LogConfig(segment_bytes=700))
     while copy.log_end_offset < end:
         piece = again.read(copy.log_end_offset, 900, end, min_one=True)
-        copy.append_as_follower(piece.data, now_ms=1)
+        copy.append_as_follower(piece.data, leader_epoch=1, now_ms=1)
     assert batches_of(copy) == content
     assert [again.read(at, 1, end, min_one=True).next_offset > at for at in range(end)] == [True] * end
 

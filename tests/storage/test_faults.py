@@ -197,7 +197,7 @@ def test_rot_below_the_recovery_point_is_damage_and_cuts_nothing(batch: int) -> 
         assert log.damaged_at == batch, "the damage is still known after another start"
     log.truncate_to(batch)
     assert log.damaged_at is None
-    log.append_as_follower(b"".join(data for _, _, _, data in before[batch:]), now_ms=1)
+    log.append_as_follower(b"".join(data for _, _, _, data in before[batch:]), leader_epoch=9, now_ms=1)
     assert batches_of(log) == before
     log.close(clean=False)
     again = open_log(fs, 12, CONFIG)
@@ -321,10 +321,10 @@ def test_a_follower_takes_a_slice_as_a_whole_or_not_at_all() -> None:
         log.truncate_to(0)
         fs.capacity_bytes = sum(fs.size(f"/data/log/{name}") for name in fs.listdir("/data/log")) + room
         with pytest.raises(DiskFull):
-            log.append_as_follower(data, now_ms=1)
+            log.append_as_follower(data, leader_epoch=9, now_ms=1)
         assert (log.log_end_offset, log.size_bytes, fs.size(FIRST)) == (0, 0, 0)
         fs.capacity_bytes = None
-        log.append_as_follower(data, now_ms=1)
+        log.append_as_follower(data, leader_epoch=9, now_ms=1)
         assert batches_of(log) == batches_of(leader)
 
 

@@ -97,7 +97,7 @@ def test_a_follower_has_the_leaders_bytes(tmp_path: Path) -> None:
         append(leader, epoch=1 + number // 5, size=number * 10)
     while follower.log_end_offset < 20:
         piece = leader.read(follower.log_end_offset, 600, 20, min_one=True)
-        headers = follower.append_as_follower(piece.data, now_ms=1000)
+        headers = follower.append_as_follower(piece.data, leader_epoch=4, now_ms=1000)
         assert headers[0].base_offset == piece.base_offset
         assert headers[-1].next_offset == piece.next_offset == follower.log_end_offset
     assert follower.epochs.entries() == leader.epochs.entries() == [(1, 0), (2, 5), (3, 10), (4, 15)]
@@ -117,15 +117,17 @@ def test_a_follower_refuses_what_is_not_its_leaders_next_batch(tmp_path: Path) -
         flipped = bytearray(data)
         flipped[at] ^= 1
         with pytest.raises((CorruptBatch, OffsetsOutOfOrder)):
-            follower.append_as_follower(flipped, now_ms=1)
+            follower.append_as_follower(flipped, leader_epoch=2, now_ms=1)
     with pytest.raises(CorruptBatch):
-        follower.append_as_follower(data[:-1], now_ms=1)
+        follower.append_as_follower(data[:-1], leader_epoch=2, now_ms=1)
     with pytest.raises(CorruptBatch):
-        follower.append_as_follower(stranger.read(0, 1000, 2, min_one=True).data, now_ms=1)
+        follower.append_as_follower(stranger.read(0, 1000, 2, min_one=True).data, leader_epoch=2, now_ms=1)
+    with pytest.raises(OffsetsOutOfOrder, match="epoch 2, its leader leads 1"):
+        follower.append_as_follower(data, leader_epoch=1, now_ms=1)
     assert follower.log_end_offset == 0
-    follower.append_as_follower(data, now_ms=1)
+    follower.append_as_follower(data, leader_epoch=2, now_ms=1)
     with pytest.raises(OffsetsOutOfOrder):
-        follower.append_as_follower(data, now_ms=1)
+        follower.append_as_follower(data, leader_epoch=2, now_ms=1)
     assert follower.log_end_offset == 2
 
 

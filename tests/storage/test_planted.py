@@ -184,6 +184,13 @@ BUGS = [
         test_log.test_a_follower_refuses_what_is_not_its_leaders_next_batch,
     ),
     Bug(
+        "a follower takes epochs that its leader cannot have",
+        "storage.append:checked_batches",
+        "header.leader_epoch > leader_epoch",
+        "False",
+        test_log.test_a_follower_refuses_what_is_not_its_leaders_next_batch,
+    ),
+    Bug(
         "retention deletes above the high watermark",
         "storage.cut:deletable",
         "segment.next_offset > high_watermark or",

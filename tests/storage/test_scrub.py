@@ -42,7 +42,7 @@ def test_every_flipped_bit_in_a_closed_segment_is_found_and_healed_by_a_refetch(
         log.truncate_to(at)
         assert log.log_end_offset == at
         for _, _, _, data in content[at:]:
-            log.append_as_follower(data, now_ms=5)
+            log.append_as_follower(data, leader_epoch=9, now_ms=5)
         assert batches_of(log) == content
     assert fs.open_files <= 4
 

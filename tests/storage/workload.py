@@ -132,7 +132,7 @@ class Life:
                 self._epoch += rng.random() < 0.2
                 more.append(self._batch(more[-1][1] if more else now.end))
             self._may_become(Version(now.base, (*now.batches, *more), now.start, now.floor))
-            log.append_as_follower(b"".join(batch[3] for batch in more), now_ms=1000)
+            log.append_as_follower(b"".join(batch[3] for batch in more), leader_epoch=self._epoch, now_ms=1000)
         elif kind == "sync":
             ticket = log.begin_sync()
             if ticket is not None:

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from node.broker.fetcher import Fetcher
 from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
 from ottla.internal.v1.replication_pb2 import ReplicaFetchResult
+from storage.errors import OffsetsOutOfOrder
 from tests.node.broker.test_partition import NOW_MS, TOPIC, Host, append, lead, make, state
 
 
@@ -59,3 +62,30 @@ async def test_an_answer_from_before_the_log_was_cut_and_opened_again_leaves_no_
     take(asked_again.position, 1)
     assert reopened.log.log_end_offset == 3
     assert [batch.header.base_offset for batch in reopened.log.scan(0, 3)] == [0, 1, 2]
+
+
+def test_no_batch_of_an_epoch_beyond_the_leaders_is_taken(tmp_path: Path) -> None:
+    """Taken, it would be in the way of every leader until an epoch that high, of this replica too as the next one."""
+    forger = make(Host(), tmp_path / "forger")
+    lead(forger, epoch=2**31 - 1)
+    append(forger, b"forged")
+    partition = make(Host(), tmp_path / "own")
+    partition.follow(state(leader=2, epoch=3))
+    with pytest.raises(OffsetsOutOfOrder, match="its leader leads 3"):
+        partition.append_from_leader(slice_of(forger, 0, 1), NOW_MS)
+    assert (partition.log.log_end_offset, partition.log.epochs.latest_epoch) == (0, None)
+    lead(partition, epoch=4)
+    assert append(partition, b"a").base_offset == 0
+
+
+def test_a_log_with_an_epoch_that_nobody_was_given_leads_nothing(tmp_path: Path) -> None:
+    """An append in a lower epoch than the log's would stop the node: this partition alone is offline until another
+    node leads it and cuts that off."""
+    partition = make(Host(), tmp_path / "own")
+    lead(partition, epoch=9)
+    append(partition, b"forged")
+    partition.follow(state(leader=2, epoch=3))
+    lead(partition, epoch=4)
+    assert partition.leader is None
+    assert partition.damaged
+    assert partition.offline == "its log has epoch 9, this partition is in epoch 4"

@@ -578,7 +578,7 @@ class TestLookUp:
         copy = Log.open(
             OsFileSystem(), partition.log.directory + "-copy", TOPIC, 0, partition.settings.log, now_ms=NOW_MS
         )
-        copy.append_as_follower(plain, now_ms=NOW_MS)
+        copy.append_as_follower(plain, leader_epoch=9, now_ms=NOW_MS)
         assert copy.log_end_offset == 4, "both checksums of every batch are right"
         copy.close()
         first, cut = lookup.readable(stored, lookup.Reader(frozenset(), 120), crc_seed(TOPIC, 0), 0, 0)

@@ -38,6 +38,7 @@ ONE = "test_partition.py"
 SEQUENCES = "test_producers.py"
 HAZARDS = "test_hazards.py"
 DOORS = "test_door.py"
+FETCHES = "test_fetcher.py"
 
 BUGS = [
     Bug(
@@ -356,6 +357,20 @@ BUGS = [
         "                    not (batches or followed.marks_only) or 0 <",
         "                    not (batches or followed.marks_only) and 0 <",
         HAZARDS,
+    ),
+    Bug(
+        "a follower takes what is beyond its leader's epoch",
+        PARTITION,
+        "leader_epoch=follower.leader_epoch, now_ms=now_ms)",
+        "leader_epoch=2**31, now_ms=now_ms)",
+        FETCHES,
+    ),
+    Bug(
+        "a log beyond the epoch leads",
+        PARTITION,
+        "if latest is not None and latest > state.leader_epoch:",
+        "if False:",
+        FETCHES,
     ),
     Bug(
         "a full follower goes on fetching",
