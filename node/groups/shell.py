@@ -35,6 +35,7 @@ LOOK_MS = 1_000
 REFUSED_MS = 100
 BATCH_MAX_BYTES = 512 * 1024
 LOAD_READ_BYTES = 1 << 20
+REPLAYED_AT_ONCE = 500
 COMMIT_TIMEOUT_MS = 3_600_000  # callers have their own deadlines; the state waits for its log
 
 log = structlog.get_logger(__name__)
@@ -274,6 +275,8 @@ class GroupShell:
             for record in stored_records(read.data):
                 groups.replay(record)
                 count += 1
+                if count % REPLAYED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             offset = read.next_offset
             await asyncio.sleep(0)  # a large log must not hold up the loop
         return count

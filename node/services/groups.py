@@ -50,6 +50,8 @@ OFFSETS_PARTITIONS: Final = 8
 OFFSETS_CONFIGS: Final = {"cleanup.policy": "compact", "flush": "ack", "segment.bytes": str(16 * 2**20)}
 
 Response = TypeVar("Response")
+Move = tuple[tuple[bytes, int], group_pb2.ResetOffsetResult]
+"""Where, and the result that says to which offset."""
 WAITS: Final = frozenset(
     {
         pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
@@ -419,7 +421,7 @@ class GroupServices:
         latest = await self._list(named, -1, context)
         asked = await self._list(named, request.timestamp_ms, context) if target == "timestamp_ms" else latest
         response = group_pb2.ResetOffsetsResponse()
-        moves = []
+        moves: list[Move] = []
         for at in named:
             result = response.partitions.add(partition=self._name(at))
             low, high, found = earliest[at], latest[at], asked[at]
@@ -436,12 +438,27 @@ class GroupServices:
             else:
                 wanted = old.get(at, low.offset) + request.shift_by
             result.new_offset = max(low.offset, min(high.offset, wanted))
-            moves.append((at, result.new_offset))
+            moves.append((at, result))
         if not request.validate_only:
-            await self._shell.decide(
-                request.group_id, lambda c: (c.reset(request.group_id, moves, self._shell.wall_ms()), None)
-            )
+            await self._move(request.group_id, moves)
         return response
+
+    async def _move(self, group_id: str, moves: list[Move]) -> None:
+        """A part after the other, so that nobody waits for the whole. From where one is refused on, results say so."""
+        for start in range(0, max(1, len(moves)), POSITIONS_AT_ONCE):
+            try:
+                await self._move_part(group_id, moves[start : start + POSITIONS_AT_ONCE])
+            except ApiError as error:
+                if not start:
+                    raise  # nothing is moved: the call as a whole is refused
+                for _, result in moves[start:]:
+                    result.ClearField("new_offset")
+                    result.error.CopyFrom(error.to_proto())
+                return
+
+    async def _move_part(self, group_id: str, part: list[Move]) -> None:
+        moved = [(at, result.new_offset) for at, result in part]
+        await self._shell.decide(group_id, lambda c: (c.reset(group_id, moved, self._shell.wall_ms()), None))
 
     # --- looking at groups, and deleting them ---------------------------------------------------------------------
 

@@ -258,3 +258,17 @@ async def test_a_node_that_stops_says_so_to_its_members(planes: Planes) -> None:
         last = await call.read()
         assert last.error.code == pb.ERROR_CODE_NOT_COORDINATOR
         await stopping
+
+
+async def test_positions_are_moved_part_by_part(planes: Planes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.services.groups.POSITIONS_AT_ONCE", 1)
+    planes.create_topic("u", [HERE, LEADER])
+    where = [data_pb2.TopicPartition(topic="u", partition=number) for number in range(2)]
+    async with planes.channel(HERE) as channel:
+        stub = group_pb2_grpc.GroupServiceStub(channel)
+        commits = [group_pb2.OffsetCommit(partition=at, offset=7) for at in where]
+        await stub.CommitOffsets(group_pb2.CommitOffsetsRequest(group_id="g", offsets=commits), timeout=10)
+        answer = await stub.ResetOffsets(group_pb2.ResetOffsetsRequest(group_id="g", offset=0), timeout=10)
+        assert [(moved.old_offset, moved.new_offset) for moved in answer.partitions] == [(7, 0), (7, 0)], answer
+        stored = await stub.FetchOffsets(group_pb2.FetchOffsetsRequest(group_id="g"), timeout=10)
+    assert [entry.offset for entry in stored.offsets] == [0, 0]
