@@ -2,16 +2,19 @@
 
 gRPC runs threads that a fork does not copy: an object that is open belongs to the process that opened it. In a child it
 is marked as inherited, and kept, because freeing gRPC's half of it would crash or wait for a thread that is not there.
-A child can open clients of its own if gRPC was at rest when it was forked: before the first client or after the last.
+A child can open clients of its own: the first of them gets it a gRPC of its own, where the parent has used the one that
+it inherited.
 """
 
 import asyncio
+import ctypes
 import gc
 import os
 import threading
 from typing import Protocol
 from weakref import WeakSet
 
+from ottla.client import core
 from ottla.client.errors import Closed
 
 
@@ -23,9 +26,12 @@ class Inheritable(Protocol):
 
 
 _open: "WeakSet[Inheritable]" = WeakSet()
-_kept: list[Inheritable] = []
-_grpc_is_lost = False
-"""gRPC was at work when this process was forked, so it can't be used here any more."""
+_kept: list[list[Inheritable]] = []
+_grpc_was_used = False
+"""Here, or in a process from which this one was forked."""
+_grpc_is_inherited = False
+"""The parent has used it, so it can't be used here."""
+_renewing = threading.Lock()
 
 _REASONS = {
     "new": "is not started. Next: use it inside `async with`, or call start()",
@@ -51,30 +57,39 @@ def is_running(loop: asyncio.AbstractEventLoop, what: str) -> bool:
 
 
 def opened(each: Inheritable) -> None:
-    """It is open in this process. Raises Closed in a child that was forked while gRPC was at work."""
-    if _grpc_is_lost:
-        raise Closed(
-            "a client was open when this process was forked, and gRPC, which it uses, works in the parent alone. Next: "
-            "fork before the first client is opened or after the last is closed, or start the process with "
-            "multiprocessing's 'spawn' or 'forkserver'"
-        )
+    """It is open in this process. Raises Closed in a forked child that can't have a gRPC of its own."""
+    global _grpc_was_used, _grpc_is_inherited
+    with _renewing:
+        if _grpc_is_inherited:
+            try:
+                core.renew()
+            except (OSError, AttributeError, ImportError) as error:
+                raise Closed(
+                    f"gRPC was at work when this process was forked, and can't be loaded anew ({error}). Next: fork "
+                    "before the first client is opened, or start the process with multiprocessing's 'spawn' or "
+                    "'forkserver'"
+                ) from error
+            _grpc_is_inherited = False
+        _grpc_was_used = True
     _open.add(each)
 
 
 def closed(each: Inheritable) -> None:
-    """It is open no longer: a fork finds gRPC at rest if it was the last."""
+    """It is open no longer."""
     _open.discard(each)
 
 
-def _grpc_is_at_work() -> bool:
-    return any("_poll_wrapper" in thread.name for thread in threading.enumerate())
+def _somebody_uses_grpc() -> bool:
+    """Threads that Python does not know of may be gRPC's, for something else than our clients."""
+    try:
+        return len(os.listdir("/proc/self/task")) > threading.active_count()
+    except OSError:
+        return False
 
 
 def _before_fork() -> None:
-    global _will_be_lost, _collects
-    if _grpc_is_at_work() and not _open:
-        gc.collect()  # what is closed may be held by a cycle, and gRPC's thread by that
-    _will_be_lost = _grpc_is_lost or _grpc_is_at_work()
+    global _will_be_inherited, _collects
+    _will_be_inherited = _grpc_was_used or _grpc_is_inherited or _somebody_uses_grpc()
     _collects = gc.isenabled()
     gc.disable()
 
@@ -85,16 +100,19 @@ def _in_the_parent() -> None:
 
 
 def _in_the_child() -> None:
-    global _grpc_is_lost
-    _grpc_is_lost = _will_be_lost
-    if _grpc_is_lost:
+    global _grpc_is_inherited, _renewing
+    _renewing = threading.Lock()
+    _grpc_is_inherited = _will_be_inherited
+    if _grpc_is_inherited:
         gc.freeze()  # garbage of the parent's, too, may hold something of gRPC's
+    if _open:
+        _kept.append(list(_open))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept[-1]))  # the end of the process frees nothing of it either
     for each in list(_open):
-        _kept.append(each)
         each.inherited()
     _open.clear()
     _in_the_parent()
 
 
-_will_be_lost = _collects = False
+_will_be_inherited = _collects = False
 os.register_at_fork(before=_before_fork, after_in_parent=_in_the_parent, after_in_child=_in_the_child)
