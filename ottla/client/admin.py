@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from grpc import aio
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError, from_server
 from ottla.client.feature_admin import FeatureAdmin
@@ -64,7 +65,7 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
     ) -> None:
         self._owns_client = not isinstance(bootstrap, Client)
         self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap)
-        self._timeout_ms = request_timeout_ms
+        self._timeout_ms = arguments.whole("request_timeout_ms", request_timeout_ms, 1, arguments.INT32_MAX)
 
     async def start(self) -> None:
         """Connects. Raises ConnectionFailed if no node answers."""
@@ -98,14 +99,16 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
         """Creates a topic and returns when every live broker knows it. What is not given is the cluster's default;
         `assignments` names the nodes of each partition instead, the preferred leader first."""
         topic = admin_messages.NewTopic(
-            name=name,
-            num_partitions=partitions,
-            replication_factor=replication_factor,
+            name=arguments.topic_name(name),
+            num_partitions=_count("partitions", partitions),
+            replication_factor=_count("replication_factor", replication_factor),
             assignments=_assignments(assignments),
-            configs=configs or {},
+            configs={key: value or "" for key, value in arguments.texts("configs", configs or {}).items()},
         )
         request = admin_messages.CreateTopicsRequest(
-            topics=[topic], validate_only=validate_only, timeout_ms=self._timeout_ms
+            topics=[topic],
+            validate_only=arguments.flag("validate_only", validate_only),
+            timeout_ms=self._timeout_ms,
         )
         answer = await self._change(lambda stub, timeout: stub.CreateTopics(request, timeout=timeout))
         result = _one(answer.topics)
@@ -114,7 +117,9 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
     async def delete_topic(self, name: str, *, validate_only: bool = False) -> None:
         """Deletes a topic and its data."""
         request = admin_messages.DeleteTopicsRequest(
-            topics=[admin_messages.TopicRef(name=name)], validate_only=validate_only, timeout_ms=self._timeout_ms
+            topics=[admin_messages.TopicRef(name=arguments.topic_name(name))],
+            validate_only=arguments.flag("validate_only", validate_only),
+            timeout_ms=self._timeout_ms,
         )
         answer = await self._change(lambda stub, timeout: stub.DeleteTopics(request, timeout=timeout))
         _one(answer.topics)
@@ -128,9 +133,15 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
         validate_only: bool = False,
     ) -> None:
         """Gives a topic more partitions: `total_count` in all. Keys may move to other partitions by this."""
-        topic = admin_messages.GrowTopic(name=name, total_count=total_count, assignments=_assignments(assignments))
+        topic = admin_messages.GrowTopic(
+            name=arguments.topic_name(name),
+            total_count=arguments.whole("total_count", total_count, 0, arguments.INT32_MAX),
+            assignments=_assignments(assignments),
+        )
         request = admin_messages.CreatePartitionsRequest(
-            topics=[topic], validate_only=validate_only, timeout_ms=self._timeout_ms
+            topics=[topic],
+            validate_only=arguments.flag("validate_only", validate_only),
+            timeout_ms=self._timeout_ms,
         )
         answer = await self._change(lambda stub, timeout: stub.CreatePartitions(request, timeout=timeout))
         _one(answer.topics)
@@ -142,7 +153,7 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
 
     async def describe_topic(self, name: str) -> TopicInfo:
         """Partitions, leaders, replicas and ISR of a topic, fresh from a node."""
-        metadata = await self._metadata(cluster_pb2.GetMetadataRequest(topics=[name]))
+        metadata = await self._metadata(cluster_pb2.GetMetadataRequest(topics=[arguments.topic_name(name)]))
         _one(metadata.topics)
         return view_of(metadata).topics[name]
 
@@ -156,21 +167,23 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
         self, name: str, changes: Mapping[str, str | None], *, validate_only: bool = False
     ) -> None:
         """Sets configs of a topic, all or none; None puts one back to its default."""
-        await self._alter(_resource("topic", name), changes, validate_only)
+        await self._alter(_resource("topic", arguments.topic_name(name)), changes, validate_only)
 
     async def alter_broker_configs(
         self, node_id: int | None, changes: Mapping[str, str | None], *, validate_only: bool = False
     ) -> None:
         """Sets configs of a broker at run time, or of all brokers where `node_id` is None."""
-        await self._alter(_resource("broker", "" if node_id is None else str(node_id)), changes, validate_only)
+        await self._alter(
+            _resource("broker", "" if node_id is None else str(arguments.node_id(node_id))), changes, validate_only
+        )
 
     async def describe_topic_configs(self, name: str, *keys: str) -> dict[str, ConfigValue]:
         """Configs of a topic by key, all or those named."""
-        return await self._describe_configs(_resource("topic", name), keys)
+        return await self._describe_configs(_resource("topic", arguments.topic_name(name)), keys)
 
     async def describe_broker_configs(self, node_id: int, *keys: str) -> dict[str, ConfigValue]:
         """Configs of a broker by key, all or those named."""
-        return await self._describe_configs(_resource("broker", str(node_id)), keys)
+        return await self._describe_configs(_resource("broker", str(arguments.node_id(node_id))), keys)
 
     async def _alter(
         self, resource: admin_messages.ConfigResource, changes: Mapping[str, str | None], validate_only: bool
@@ -183,11 +196,11 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
                 if value is None
                 else admin_messages.CONFIG_OPERATION_SET,
             )
-            for key, value in changes.items()
+            for key, value in arguments.texts("changes", changes, or_none=True).items()
         ]
         request = admin_messages.AlterConfigsRequest(
             resources=[admin_messages.ResourceConfigChanges(resource=resource, changes=items)],
-            validate_only=validate_only,
+            validate_only=arguments.flag("validate_only", validate_only),
         )
         answer = await self._change(lambda stub, timeout: stub.AlterConfigs(request, timeout=timeout))
         _one(answer.resources)
@@ -195,7 +208,9 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
     async def _describe_configs(
         self, resource: admin_messages.ConfigResource, keys: Sequence[str]
     ) -> dict[str, ConfigValue]:
-        request = admin_messages.DescribeConfigsRequest(resources=[resource], keys=keys)
+        request = admin_messages.DescribeConfigsRequest(
+            resources=[resource], keys=[arguments.name("config key", key) for key in keys]
+        )
         answer = await self._client.on_any_node(partial(_describe_configs, request, self._timeout_ms), self._timeout_ms)
         return {
             entry.key: ConfigValue(
@@ -213,7 +228,10 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
     async def list_offsets(self, wanted: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
         """For each (topic, partition) the first offset at or after a time in ms since the epoch; -1 = latest, -2 =
         earliest. None where no record is that new."""
-        questions = {TopicPartition(*where): timestamp for where, timestamp in wanted.items()}
+        questions = {
+            arguments.place(where): arguments.whole("timestamp", timestamp, -2, arguments.INT64_MAX)
+            for where, timestamp in arguments.mapping("wanted", wanted)
+        }
         answers = await list_offsets(self._client, questions, self._timeout_ms)
         offsets: dict[TopicPartition, int | None] = {}
         for tp, answer in answers.items():
@@ -227,7 +245,8 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
         request = admin_messages.DeleteRecordsRequest(
             partitions=[
                 admin_messages.DeleteRecordsPartition(
-                    partition=data_pb2.TopicPartition(topic=topic, partition=partition), before_offset=before_offset
+                    partition=_where(topic, partition),
+                    before_offset=arguments.whole("before_offset", before_offset, -1, arguments.INT64_MAX),
                 )
             ],
             timeout_ms=self._timeout_ms,
@@ -239,8 +258,10 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
         """Gives leadership to the preferred replica; with `unclean` to any live one, which may lose records. Answers
         the leader afterwards. An election that changes nothing is no error."""
         request = admin_messages.ElectLeadersRequest(
-            type=admin_messages.ELECTION_TYPE_UNCLEAN if unclean else admin_messages.ELECTION_TYPE_PREFERRED,
-            partitions=[data_pb2.TopicPartition(topic=topic, partition=partition)],
+            type=admin_messages.ELECTION_TYPE_UNCLEAN
+            if arguments.flag("unclean", unclean)
+            else admin_messages.ELECTION_TYPE_PREFERRED,
+            partitions=[_where(topic, partition)],
         )
         answer = await self._change(lambda stub, timeout: stub.ElectLeaders(request, timeout=timeout))
         for result in answer.partitions:
@@ -283,8 +304,16 @@ def _one(results: Sequence[R]) -> R:
 def _assignments(assignments: Mapping[int, Sequence[int]] | None) -> list[admin_messages.ReplicaAssignment]:
     return [
         admin_messages.ReplicaAssignment(partition=partition, replicas=nodes)
-        for partition, nodes in (assignments or {}).items()
+        for partition, nodes in arguments.assignments(assignments or {}).items()
     ]
+
+
+def _count(what: str, value: object) -> int | None:
+    return None if value is None else arguments.whole(what, value, 0, arguments.INT32_MAX)
+
+
+def _where(topic: object, partition: object) -> data_pb2.TopicPartition:
+    return data_pb2.TopicPartition(**arguments.place((topic, partition))._asdict())
 
 
 def _resource(kind: Literal["topic", "broker"], name: str) -> admin_messages.ConfigResource:

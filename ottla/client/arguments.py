@@ -69,6 +69,12 @@ def where(value: object) -> TopicPartition:
     return TopicPartition(topic_name(value[0]), partition(value[1]))
 
 
+def place(value: object) -> TopicPartition:
+    """A topic and a partition that may exist."""
+    tp = where(value)
+    return TopicPartition(tp.topic, whole("partition", tp.partition, 0, INT32_MAX))
+
+
 def offset(value: object) -> int:
     """A position."""
     number = whole("offset", value, -INT64_MAX - 1, INT64_MAX)
@@ -86,3 +92,63 @@ def header_pairs(headers: object) -> Iterable[tuple[object, object]]:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ConfigError(f"header {pair!r} is no (name, value)")
         yield pair[0], pair[1]
+
+
+def flag(what: str, value: object) -> bool:
+    """True or False; other values would pass for one of them."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what} {value!r} is neither True nor False")
+    return value
+
+
+def name(what: str, value: object) -> str:
+    """Text that is not empty."""
+    if not text(what, value):
+        raise ConfigError(f"{what} '' is empty. Next: name one")
+    return str(value)
+
+
+def texts(what: str, values: object, *, or_none: bool = False) -> dict[str, str | None]:
+    """A mapping of texts to texts, where None may be a value if so said."""
+    found: dict[str, str | None] = {}
+    for key, value in mapping(what, values):
+        each = name(f"{what} key", key)
+        if value is None and or_none:
+            found[each] = None
+        elif isinstance(value, str):
+            found[each] = text(f"{what}[{each!r}]", value)
+        else:
+            raise ConfigError(
+                f"{what}[{each!r}] {value!r} is no str but {type(value).__name__}. Next: write it as text"
+            )
+    return found
+
+
+def node_id(value: object) -> int:
+    """A node's id; whether there is one is the cluster's to say."""
+    return whole("node_id", value, 0, INT32_MAX)
+
+
+def mapping(what: str, value: object) -> Iterable[tuple[object, object]]:
+    """The items of a mapping."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what} {value!r} is no mapping but {type(value).__name__}")
+    return value.items()
+
+
+def assignments(value: object) -> dict[int, list[int]]:
+    """The nodes of each partition."""
+    found = {}
+    for number, nodes in mapping("assignments", value):
+        each = whole("assignments key", number, 0, INT32_MAX)
+        if isinstance(nodes, (str, bytes, Mapping)) or not isinstance(nodes, Iterable):
+            raise ConfigError(f"assignments[{each}] {nodes!r} is no list of node ids but {type(nodes).__name__}")
+        found[each] = [whole(f"assignments[{each}]", node, 0, INT32_MAX) for node in nodes]
+    return found
+
+
+def binary(what: str, value: object) -> bytes:
+    """Bytes."""
+    if not isinstance(value, bytes):
+        raise ConfigError(f"{what} {value!r} is no bytes but {type(value).__name__}")
+    return value

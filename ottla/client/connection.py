@@ -12,14 +12,24 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 from weakref import WeakSet
 
 import grpc
 from grpc import aio
 
 from ottla.client import arguments, life
-from ottla.client.errors import Closed, ConfigError, ConnectionFailed, OttlaError, UnknownTopic, from_call, from_server
+from ottla.client.channel import CLUSTER_ID_KEY, ClusterChannel
+from ottla.client.errors import (
+    Closed,
+    ConfigError,
+    ConnectionFailed,
+    OttlaError,
+    UnknownTopic,
+    from_call,
+    from_server,
+    refusal_in,
+)
 from ottla.client.streams import at_rest, listen
 from ottla.client.tasks import Tasks, to_the_end
 from ottla.client.view import ClusterView, TopicInfo, updated, view_of
@@ -39,6 +49,7 @@ DIRECT_RETRY_S: Final = 60.0
 TOPIC_WAIT_S: Final = 1.0
 _REST_S: Final = 0.5
 _LOOK_S: Final = 0.005
+_REPEAT_S: Final = 0.05
 MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 
 CHANNEL_OPTIONS: Final = (
@@ -98,6 +109,7 @@ class Client:
             arguments.whole("connect_timeout_ms", connect_timeout_ms, 1, arguments.INT32_MAX) / 1000
         )
         self._channels: dict[str, aio.Channel] = {}
+        self._call_metadata: list[tuple[str, str]] = []
         self._home: str | None = None
         self._changed = asyncio.Event()
         self._listeners: list[Callable[[ClusterView], None]] = []
@@ -307,6 +319,7 @@ class Client:
         if view.metadata_index < self.view.metadata_index:
             return
         self.view = view
+        self._call_metadata[:] = [(CLUSTER_ID_KEY, view.cluster_id)]
         self._changed.set()
         for listener in list(self._listeners):
             listener(view)
@@ -319,7 +332,8 @@ class Client:
             raise life.refusal("client", self._state)
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            made = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            channel = self._channels[address] = cast(aio.Channel, ClusterChannel(made, self._call_metadata))
         return channel
 
     async def home(self, timeout_s: float = SILENCE_MAX_S * 2) -> str:
@@ -376,19 +390,31 @@ class Client:
             try:
                 return await call(self.channel(address))
             except aio.AioRpcError as error:
-                gone = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-                if not (gone and repeatable) or time.monotonic() >= give_up:
+                pause_s = _pause_before_repeating(error, repeatable)
+                if pause_s is None or time.monotonic() + pause_s >= give_up:
                     raise self._failure_of(error, address, repeatable) from None
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause_s)
 
     def _failure_of(self, error: aio.AioRpcError, address: str, repeatable: bool) -> OttlaError:
         failure = from_call(error, address)
-        if not repeatable and isinstance(failure, ConnectionFailed):
+        if refusal_in(error) is None and not repeatable and isinstance(failure, ConnectionFailed):
             failure.message += "; whether the change was made is unknown: look before you repeat it"
         return failure
 
 
 _started: "WeakSet[Client]" = WeakSet()
+
+
+def _pause_before_repeating(error: aio.AioRpcError, repeatable: bool) -> float | None:
+    """How long to wait before a call is made again; None: it must not be. What a node has no room for it has not begun,
+    so that may be repeated whatever it is."""
+    refusal = refusal_in(error)
+    if refusal is None:
+        gone = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        return _REPEAT_S if gone and repeatable else None
+    if refusal.retriable and (repeatable or refusal.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED):
+        return max(refusal.retry_after_ms / 1000, _REPEAT_S)
+    return None
 
 
 async def _is_ready(channel: aio.Channel, timeout_s: float) -> bool:

@@ -1,7 +1,7 @@
 """What can go wrong for a user of the client.
 
 OttlaError (an ApiError: code, message, retriable)
-├── ConfigError             a setting or an argument makes no sense
+├── ConfigError             a setting or an argument makes no sense (a ValueError, too)
 ├── ConnectionFailed        no node answers
 ├── RequestTimedOut         no answer in time: whether the request took effect is unknown
 ├── UnknownTopic            the cluster has no such topic or partition
@@ -16,9 +16,11 @@ OttlaError (an ApiError: code, message, retriable)
 """
 
 import grpc
+from google.rpc import error_details_pb2
 from grpc import aio
+from grpc_status import rpc_status
 
-from ottla.protocol.errors import RULES, ApiError
+from ottla.protocol.errors import ApiError, name_of
 from ottla.v1 import error_pb2 as pb
 
 
@@ -40,7 +42,7 @@ def _restore(kind: type[OttlaError], fields: dict[str, object]) -> OttlaError:
     return error
 
 
-class ConfigError(OttlaError):
+class ConfigError(OttlaError, ValueError):
     """A setting or an argument makes no sense."""
 
     default_code = pb.ERROR_CODE_INVALID_CONFIG
@@ -143,9 +145,30 @@ def from_server(error: pb.Error) -> OttlaError:
     return _BY_CODE.get(error.code, OttlaError)(error.message, error.code, retriable=error.retriable)
 
 
+def refusal_in(error: aio.AioRpcError) -> pb.Error | None:
+    """What a node said when it refused a whole call; None where the failure is gRPC's own."""
+    status = rpc_status.from_call(error)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details if status is not None else ():
+        detail.Unpack(info)
+        detail.Unpack(retry)
+    if info.domain != "ottla":
+        return None
+    return pb.Error(
+        code=int(info.metadata["code"]),  # type: ignore[arg-type] # of a later server, too
+        message=error.details() or "",
+        retriable=info.metadata["retriable"] == "true",
+        retry_after_ms=retry.retry_delay.ToMilliseconds(),
+    )
+
+
 def from_call(error: aio.AioRpcError, address: str) -> OttlaError:
     """A whole call that failed."""
     status, details = error.code(), error.details() or "no details"
+    if (refusal := refusal_in(error)) is not None:
+        said = details.removeprefix(f"{name_of(refusal.code)}: ")
+        refusal.message = f"{address} refused the call: {said}"
+        return from_server(refusal)
     if status == grpc.StatusCode.UNAVAILABLE:
         return ConnectionFailed(
             f"{address} does not answer ({details}). Next: check that the node runs and is reachable"
@@ -155,7 +178,4 @@ def from_call(error: aio.AioRpcError, address: str) -> OttlaError:
             f"{address} did not answer in time; whether the request took effect is unknown. "
             "Next: look at the cluster's state before sending it again"
         )
-    for code, rule in RULES.items():
-        if rule.grpc_status == status.name:
-            return _BY_CODE.get(code, OttlaError)(f"{address} refused the call: {details}", code)
     return OttlaError(f"the call to {address} failed with {status.name}: {details}. Next: look into the node's log")

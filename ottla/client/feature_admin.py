@@ -6,6 +6,7 @@ from functools import partial
 
 from grpc import aio
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import from_server
 from ottla.v1 import admin_pb2
@@ -67,7 +68,11 @@ class FeatureAdmin:
         """Raises a feature to `level`, by default the highest that any node supports. There is no way back: builds that
         do not support it are refused from then on. Raises OttlaError: UNSUPPORTED_VERSION with the nodes that lack it.
         """
-        request = admin_pb2.FinalizeFeatureRequest(name=name, level=level or 0, validate_only=validate_only)
+        request = admin_pb2.FinalizeFeatureRequest(
+            name=arguments.name("name", name),
+            level=0 if level is None else arguments.whole("level", level, 1, arguments.INT32_MAX),
+            validate_only=arguments.flag("validate_only", validate_only),
+        )
         timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
         answer = await self._client.on_any_node(
             lambda channel: AdminServiceStub(channel).FinalizeFeature(request, timeout=timeout_s),

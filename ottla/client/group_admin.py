@@ -8,6 +8,7 @@ from functools import partial
 
 from grpc import aio
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import ConfigError, OttlaError, from_server
 from ottla.client.records import TopicPartition
@@ -83,7 +84,7 @@ class GroupAdmin:
     async def list_groups(self, state: str = "") -> list[GroupSummary]:
         """All groups, or those in a state. Raises OttlaError where a coordinator did not answer: a list with gaps would
         look complete."""
-        request = group_pb2.ListGroupsRequest(state=state)
+        request = group_pb2.ListGroupsRequest(state=arguments.text("state", state))
         answer = await self._client.on_any_node(partial(_list, request, self._timeout_ms), self._timeout_ms)
         if answer.error.code:
             raise from_server(answer.error)
@@ -91,7 +92,7 @@ class GroupAdmin:
 
     async def describe_group(self, group_id: str) -> GroupDescription:
         """Members, positions and lag. Raises OttlaError with GROUP_ID_NOT_FOUND for an unknown one."""
-        request = group_pb2.DescribeGroupsRequest(group_ids=[group_id])
+        request = group_pb2.DescribeGroupsRequest(group_ids=[arguments.name("group_id", group_id)])
         answer = await self._client.on_any_node(partial(_describe, request, self._timeout_ms), self._timeout_ms)
         if not answer.groups:
             raise OttlaError("the server's answer has no group. Next: check that client and server have one version")
@@ -110,7 +111,7 @@ class GroupAdmin:
 
     async def delete_group(self, group_id: str) -> None:
         """Deletes an empty group and its positions. Raises OttlaError: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND."""
-        request = group_pb2.DeleteGroupsRequest(group_ids=[group_id])
+        request = group_pb2.DeleteGroupsRequest(group_ids=[arguments.name("group_id", group_id)])
         answer = await self._client.on_any_node(
             partial(_delete, request, self._timeout_ms), self._timeout_ms, repeatable=False
         )
@@ -134,16 +135,16 @@ class GroupAdmin:
         if sum(target is not None for target in (timestamp_ms, offset, shift_by)) != 1:
             raise ConfigError("reset_offsets needs exactly one of timestamp_ms, offset and shift_by")
         request = group_pb2.ResetOffsetsRequest(
-            group_id=group_id,
-            partitions=[data_pb2.TopicPartition(topic=topic, partition=number) for topic, number in partitions],
-            validate_only=validate_only,
+            group_id=arguments.name("group_id", group_id),
+            partitions=[data_pb2.TopicPartition(**place._asdict()) for place in map(arguments.place, partitions)],
+            validate_only=arguments.flag("validate_only", validate_only),
         )
         if timestamp_ms is not None:
-            request.timestamp_ms = timestamp_ms
+            request.timestamp_ms = arguments.whole("timestamp_ms", timestamp_ms, -2, arguments.INT64_MAX)
         elif offset is not None:
-            request.offset = offset
+            request.offset = arguments.whole("offset", offset, 0, arguments.INT64_MAX)
         elif shift_by is not None:
-            request.shift_by = shift_by
+            request.shift_by = arguments.whole("shift_by", shift_by, -arguments.INT64_MAX, arguments.INT64_MAX)
         give_up = time.monotonic() + self._timeout_ms / 1000
         while True:
             answer = await self._client.on_any_node(

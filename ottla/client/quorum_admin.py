@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from grpc import aio
 
+from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import from_server
 from ottla.v1 import admin_pb2, cluster_pb2
@@ -79,19 +80,23 @@ class QuorumAdmin:
         """Lets a node that follows the quorum vote, once it has caught up; returns when that is committed. Without
         `directory_id`: the node as it runs now. Raises OttlaError: DUPLICATE_VOTER, INVALID_VOTER_KEY where it votes
         with another disk, REQUEST_TIMED_OUT where it does not catch up."""
-        request = admin_pb2.AddVoterRequest(node_id=node_id, directory_id=directory_id)
+        request = admin_pb2.AddVoterRequest(
+            node_id=arguments.node_id(node_id), directory_id=arguments.binary("directory_id", directory_id)
+        )
         await self._vote(lambda channel, timeout: AdminServiceStub(channel).AddVoter(request, timeout=timeout))
 
     async def remove_voter(self, node_id: int, directory_id: bytes = b"") -> None:
         """Takes a node's vote away; it goes on following. The leader hands over first. Raises OttlaError:
         VOTER_NOT_FOUND, INVALID_REQUEST for the last voter."""
-        request = admin_pb2.RemoveVoterRequest(node_id=node_id, directory_id=directory_id)
+        request = admin_pb2.RemoveVoterRequest(
+            node_id=arguments.node_id(node_id), directory_id=arguments.binary("directory_id", directory_id)
+        )
         await self._vote(lambda channel, timeout: AdminServiceStub(channel).RemoveVoter(request, timeout=timeout))
 
     async def transfer_leadership(self, node_id: int | None = None) -> None:
         """Begins to hand the quorum's leadership to a voter, by default the one with the most complete log. Raises
         OttlaError: VOTER_NOT_FOUND."""
-        request = admin_pb2.TransferLeadershipRequest(node_id=node_id)
+        request = admin_pb2.TransferLeadershipRequest(node_id=None if node_id is None else arguments.node_id(node_id))
         await self._vote(
             lambda channel, timeout: AdminServiceStub(channel).TransferLeadership(request, timeout=timeout)
         )

@@ -5,12 +5,17 @@ import time
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from ottla import Client, Closed, ConfigError, ConnectionFailed
+from node.services.view import QuorumView
+from ottla import Admin, Client, Closed, ConfigError, ConnectionFailed, OttlaError, Producer
 from ottla.client.connection import bootstrap_addresses
 from ottla.v1 import cluster_pb2, cluster_pb2_grpc
+from ottla.v1 import error_pb2 as pb
 from tests.cluster.harness import free_base_port
+from tests.node.services.planes import CLUSTER_ID, Planes
+from tests.ottla.client.conftest import addresses
 
 
 class Node(cluster_pb2_grpc.ClusterServiceServicer):
@@ -172,3 +177,38 @@ def test_bootstrap_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("", "host", "host:", ":1", "host:0", "host:99999", ["ok:1", "no"]):
         with pytest.raises(ConfigError, match="host:port"):
             bootstrap_addresses(wrong)
+
+
+async def test_calls_say_for_which_cluster_they_are(planes: Planes) -> None:
+    async with Client(addresses(planes)) as client, Producer(client, delivery_timeout_ms=6_000) as producer:
+        planes.create_topic("t", [1])
+        await producer.send_and_wait("t", b"x")
+        other = QuorumView(leader_id=1, cluster_id=bytes(16))
+        for plane in planes.planes.values():  # other nodes have these addresses now
+            plane.view.set_quorum(other)
+        with pytest.raises(OttlaError) as raised:
+            await Admin(client).describe_cluster()
+        assert raised.value.name == "INCONSISTENT_CLUSTER_ID"
+        assert CLUSTER_ID.hex() in raised.value.message
+        assert bytes(16).hex() in raised.value.message
+        assert "INCONSISTENT_CLUSTER_ID" not in raised.value.message
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_what_a_node_has_no_room_for_is_asked_again(client: Client, repeatable: bool) -> None:
+    asked = 0
+
+    async def call(channel: aio.Channel) -> str:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            info = error_details_pb2.ErrorInfo(reason="THROTTLING_QUOTA_EXCEEDED", domain="ottla")
+            info.metadata.update({"code": str(pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED), "retriable": "true"})
+            status = status_pb2.Status(code=8, message="no room")
+            status.details.add().Pack(info)
+            trailing = aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+            raise aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, aio.Metadata(), trailing, "no room")
+        return "done"
+
+    assert await client.on_any_node(call, 5_000, repeatable=repeatable) == "done"
+    assert asked == 3
