@@ -73,6 +73,7 @@ class GroupSession:
         self._outbox: asyncio.Queue[SessionRequest] = asyncio.Queue(maxsize=100)
         self._to_do = asyncio.Event()
         self._carried_out: Assignment | None = None
+        self._missing: frozenset[str] = frozenset()
         self._is_leaving = False
         self._last_word_ms = 0
         self._call: Any = None
@@ -157,8 +158,19 @@ class GroupSession:
             self._to_do.set()
         if kind == "assignment":
             membership.assigned(response.assignment, _now_ms())
+            self._tell_of(frozenset(response.assignment.missing_topics))
             self._to_do.set()
         return True
+
+    def _tell_of(self, missing: frozenset[str]) -> None:
+        """A name that is wrong would be waited for without a word."""
+        if new := missing - self._missing:
+            log.warning(
+                "group %s: no such topic yet: %s; read as soon as it is there. Next: check the name, or create it",
+                self.membership.group_id,
+                ", ".join(sorted(new)),
+            )
+        self._missing = missing
 
     # -- following -------------------------------------------------------------------------------------------------
 

@@ -340,3 +340,23 @@ def test_a_lookup_that_ends_after_the_partition_has_gone_says_so() -> None:
             await member.consumer.seek_to_end(*WHERE)
 
     asyncio.run(life())
+
+
+def test_a_group_that_waits_for_a_topic_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    from ottla.client.group_session import GroupSession
+    from ottla.v1.group_pb2 import Assignment, SessionResponse
+
+    async def life() -> None:
+        membership: Any = SimpleNamespace(
+            group_id="g", needs_proof=False, heard=lambda now_ms: True, assigned=lambda assignment, now_ms: None
+        )
+        session = GroupSession(membership, SimpleNamespace(), Member().work)  # type: ignore[arg-type]
+        for missing in (["evnts"], ["evnts"], ["evnts", "b"], []):
+            session._take(SessionResponse(assignment=Assignment(missing_topics=missing)))
+
+    asyncio.run(life())
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [text.split(";")[0] for text in warnings] == [
+        "group g: no such topic yet: evnts",
+        "group g: no such topic yet: b",
+    ]
