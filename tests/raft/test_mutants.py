@@ -57,7 +57,7 @@ NOTICED_BY = {
     "conflicting entries stay":
         "test_paper.py::test_5_3_entries_follow_on_and_differing_tails_are_replaced",
     "the entry before the new ones is not compared":
-        16,
+        "test_paper.py::test_5_3_entries_follow_on_from_an_entry_of_the_same_term_only",
     "an old leader's appends are taken":
         "test_table.py::test_an_older_term_changes_nothing_and_askers_learn_the_newer_one",
     "a late completion vouches for another term":

@@ -93,6 +93,16 @@ def test_5_3_entries_follow_on_and_differing_tails_are_replaced():
     assert [e.data for e in cluster.disks[1].entries] == [b"", b"", b"kept"]
 
 
+def test_5_3_entries_follow_on_from_an_entry_of_the_same_term_only():
+    """The log matching property: an index alone says nothing of what stands there."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.inject(AppendRequest(CLUSTER, peer(1), peer(2), 1, 1, 1, 1, (Entry(2, 1, EntryKind.DATA, b"lost"),)), at=2)
+    new = Entry(3, 2, EntryKind.DATA, b"new")
+    cluster.inject(AppendRequest(CLUSTER, peer(3), peer(2), 2, 2, 2, 3, (new,)), at=2)
+    assert (cluster.rafts[2].log.last_index, cluster.rafts[2].commit_index) == (2, 1)
+
+
 def test_5_3_an_append_that_repeats_known_entries_cuts_nothing():
     cluster = Cluster(3)
     cluster.elect(1)

@@ -196,6 +196,20 @@ BUGS = [
         "test_hostile.py -k poison",
     ),
     Bug(
+        "a stream in a member's name is heard beside the one that was dialled",
+        LINKS,
+        "if not link.dialled and any(",
+        "if False and any(",
+        "test_hostile.py -k reached",
+    ),
+    Bug(
+        "a stranger leads who has a leader",
+        DRIVER,
+        "return since_ms is None or _now_ms() - since_ms < STRANGERS_AFTER_MS",
+        "return False",
+        "test_hostile.py -k unknown_address",
+    ),
+    Bug(
         "the leader removes itself without handing over",
         DRIVER,
         "if peer == self._me and len(raft.log.voters) > 1:",
