@@ -41,6 +41,10 @@ IN_FLIGHT_RETRY_MS: Final = 100
 # Waits.
 WAIT_MAX_MS: Final = 60_000
 
+# Producers.
+PRODUCERS_MAX: Final = 20_000
+"""With an id, of one partition."""
+
 # Groups.
 GROUPS_MAX: Final = 10_000
 """Of one partition of `__consumer_offsets`."""
@@ -118,6 +122,12 @@ BOUNDS: Final = (
     ),
     Bound(
         "time that a request may ask to wait", f"{WAIT_MAX_MS} ms", "none: a longer wait is cut to it", "ask once more"
+    ),
+    Bound(
+        "producers with an id that a partition remembers",
+        f"{PRODUCERS_MAX}; the one that is idle the longest is forgotten for a new one, after two minutes at least",
+        "THROTTLING_QUOTA_EXCEEDED for the new one",
+        "try again after the time that the answer says; share producers",
     ),
     Bound(
         "groups in one partition of `__consumer_offsets`",

@@ -231,9 +231,11 @@ class Partition:
             stored = self.producers.check(header)
             if stored is not None:
                 return self._duplicate(leader, stored, acks)
-            if header.base_sequence == 0 and not self._host.producer_id_given(header.producer_id):
-                # Whoever gets this id later must not find its first batches "stored before".
-                raise refusals.producer_id_not_given(header.producer_id)
+            if header.base_sequence == 0:
+                if not self._host.producer_id_given(header.producer_id):
+                    # Whoever gets this id later must not find its first batches "stored before".
+                    raise refusals.producer_id_not_given(header.producer_id)
+                self.producers.check_room(header.producer_id, self._host.clock_ms())
         try:
             result = self.log.append_as_leader(
                 header, admitted.payload, admitted.payload_field, leader_epoch=leader.leader_epoch, now_ms=now_ms

@@ -2,6 +2,9 @@
 
 A producer numbers its records per partition. The last five batches of each are remembered: a repeated one is answered
 with its stored offset, anything that does not follow the last sequence is refused.
+
+Who wrote within the last two minutes is not forgotten for somebody else's sake: where there are too many, newcomers
+wait.
 """
 
 from collections import deque
@@ -9,12 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from node import limits
 from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, BatchHeader
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 BATCHES_REMEMBERED = 5
-PRODUCERS_MAX = 20_000
+KEPT_MS = 120_000
+FULL_RETRY_MS = 1000
 _SEQUENCES = 1 << 31
 
 
@@ -98,6 +103,18 @@ class ProducerTable:
             f"producer {producer_id} is at sequence {expected} in this partition, the batch says {sequence}",
         )
 
+    def check_room(self, producer_id: int, now_ms: int) -> None:
+        """Raises THROTTLING_QUOTA_EXCEEDED where a new producer would push out one that is at work."""
+        if len(self._producers) < limits.PRODUCERS_MAX or producer_id in self._producers:
+            return
+        idle_ms = now_ms - next(iter(self._producers.values())).last_written_ms
+        if idle_ms < KEPT_MS:
+            raise limits.throttled(
+                f"{limits.PRODUCERS_MAX} producers wrote to this partition in the last {KEPT_MS // 1000} s",
+                "which are as many as it remembers",
+                FULL_RETRY_MS,
+            )
+
     def appended(self, header: BatchHeader, base_offset: int, now_ms: int) -> None:
         """A batch is in the log at `base_offset`. Followers and recovery call this too: no check, the log is true."""
         last_offset = base_offset + header.last_offset_delta
@@ -106,7 +123,7 @@ class ProducerTable:
             return
         producer = self._producers.pop(header.producer_id, None)
         if producer is None or producer.epoch != header.producer_epoch:
-            if len(self._producers) >= PRODUCERS_MAX:
+            if len(self._producers) >= limits.PRODUCERS_MAX:
                 del self._producers[next(iter(self._producers))]
             producer = Producer(header.producer_epoch, deque(maxlen=BATCHES_REMEMBERED), now_ms)
         timestamp = header.max_timestamp if header.attributes & ATTR_LOG_APPEND_TIME else -1

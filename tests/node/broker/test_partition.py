@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from node import limits
 from node.broker import codecs, lookup, times
 from node.broker.host import WITHHELD
 from node.broker.partition import Partition
@@ -191,6 +192,17 @@ class TestAppend:
         again = append(partition, b"a", b"b", producer_id=5)
         assert (again.base_offset, again.end_offset, again.duplicate) == (0, 2, True)
         assert (first.duplicate, partition.log.log_end_offset) == (False, 2)
+
+    def test_a_new_producer_pushes_out_none_that_is_at_work(
+        self, partition: Partition, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "PRODUCERS_MAX", 1)
+        lead(partition)
+        append(partition, b"a", producer_id=5)
+        refusal = refused(lambda: append(partition, b"a", producer_id=6))
+        assert refusal.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED
+        assert append(partition, b"a", producer_id=5).duplicate
+        assert append(partition, b"b").base_offset == 1, "who has no id needs no room"
 
     def test_a_producer_id_that_nobody_was_given_is_not_taken_from_anyone(self, partition: Partition) -> None:
         lead(partition)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.broker.producers import PRODUCERS_MAX, ProducerTable
+from node.broker.producers import KEPT_MS, ProducerTable
+from node.limits import PRODUCERS_MAX
 from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, BatchHeader
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -164,6 +165,22 @@ def test_the_table_is_bounded_and_the_least_recently_written_goes_first() -> Non
     assert len(table) == PRODUCERS_MAX
     assert table.check(header(0, producer=PRODUCERS_MAX)) is not None
     assert table.check(header(0, producer=1)) is None, "forgotten: as if it were new"
+
+
+def test_who_writes_is_not_pushed_out_by_newcomers() -> None:
+    table = ProducerTable()
+    for producer in range(1, PRODUCERS_MAX + 1):
+        table.appended(header(0, producer=producer), producer, now_ms=1000)
+    table.check_room(7, 1000)  # known: it needs no room
+    with pytest.raises(ApiError) as refusal:
+        table.check_room(PRODUCERS_MAX + 1, 1000 + KEPT_MS - 1)
+    assert refusal.value.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED
+    assert refusal.value.retriable
+    table.appended(header(1, producer=1), PRODUCERS_MAX + 1, now_ms=1000 + KEPT_MS)
+    table.check_room(PRODUCERS_MAX + 1, 1000 + KEPT_MS)  # number 2 is idle by now
+    table.appended(header(0, producer=PRODUCERS_MAX + 1), PRODUCERS_MAX + 2, now_ms=1000 + KEPT_MS)
+    assert table.check(header(1, producer=1)) is not None
+    assert table.check(header(2, producer=1)) is None
 
 
 def test_a_truncation_takes_what_was_written_after_it() -> None:
