@@ -48,6 +48,7 @@ from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
 from node.services.view import ClusterView, QuorumView
+from node.turns import Turns
 from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
 from storage.directory import LogDirectory
@@ -134,6 +135,7 @@ class DataPlane:
         self.applied_index = 0
         self.offline: tuple[tuple[bytes, int], ...] = ()
         self._in_flight = InFlight(limits.in_flight_bytes(settings.in_flight_max_bytes))
+        self._turns = Turns()
         self._peers = Peers(self.view)
         self._admin = AdminForwarder(self.view, self.metrics)
         self._auto_create = AutoCreate(self._admin)
@@ -197,6 +199,8 @@ class DataPlane:
             records_max_bytes=settings.socket_request_max_bytes,
             slack=2 if forwarded else 1,
             admits=None if forwarded else view.admits,
+            turns=self._turns,
+            forwarded=forwarded,
         )
         producer = Producer(broker, view, metrics)
         in_flight = self._in_flight

@@ -32,6 +32,7 @@ from node.broker.syncer import SYNCS_MAX, Syncer
 from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
+from node.turns import OneAtATime
 from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import crc_seed
 from ottla.protocol.configs import broker_defaults
@@ -116,6 +117,7 @@ class Broker:
         self._sync_threads = ThreadPoolExecutor(SYNCS_MAX, "log-sync")
         self._checkpoint_thread = ThreadPoolExecutor(1, "checkpoint")
         self._heavy_thread = ThreadPoolExecutor(1, "heavy-batches")
+        self._heavy = OneAtATime()
         self._syncer = Syncer(self._sync_threads)
         self._housekeeping = Housekeeping(self, self._checkpoint_thread)
         self._cleaner = Cleaner(self)
@@ -406,9 +408,12 @@ class Broker:
         return await self._in_thread(admit, batch, rules, now_ms)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        """One thread for all heavy batches: each request waits for its own before it brings the next, so they take
-        turns, and only one of them unfolds at a time."""
-        return await self._loop.run_in_executor(self._heavy_thread, work, *args)
+        """One thread for all heavy batches, so that only one of them unfolds at a time. Clients take turns, and each
+        request waits for its own before it brings the next."""
+        await self._heavy.take()
+        working = self._loop.run_in_executor(self._heavy_thread, work, *args)
+        working.add_done_callback(lambda _: self._heavy.give())
+        return await asyncio.shield(working)  # who goes away does not end what the thread is at
 
     def acknowledged(self, appended: Appended, timeout_ms: int) -> asyncio.Future[None]:
         """Ends when the batch is as safe as its `acks` asked for. Its errors (ApiError) all mean: outcome unknown."""

@@ -1,10 +1,10 @@
 """Where a time is in a log: the search, with each look into a batch given to whoever has the room for it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Final
 
+from node import turns
 from node.broker import refusals
 from node.broker.door import Heavy, OnLoop
 from node.broker.lookup import latest_at, record_at
@@ -93,7 +93,7 @@ async def searched(search: Search, in_thread: Callable[[Look], Awaitable[Looked]
             except CorruptBatch as error:
                 look = search.throw(error)
             else:
-                await asyncio.sleep(0)
+                await turns.give_way()
                 look = search.send(found)
     except StopIteration as end:
         place: tuple[int | None, int | None] = end.value

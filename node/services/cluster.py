@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from node import limits
+from node import limits, turns
 from node.metadata.image import NO_LEADER, Broker, Delta, Image, Topic
 from node.services.faults import Context
 from node.services.peers import Peers
@@ -121,7 +121,7 @@ class ClusterServicer:
         found: list[bytes] = []
         for count, name in enumerate(dict.fromkeys(request.topics), 1):
             if count % limits.AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await turns.give_way()
             try:
                 found.append(self._topics.of(self._view.topic(name, b"")))
             except ApiError as error:

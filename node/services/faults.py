@@ -75,13 +75,6 @@ def unexpected(where: str, error: Exception) -> ApiError:
     return ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"{where} failed with {type(error).__name__}")
 
 
-class Refused:
-    """Stands for a request that did not get as far as its handler, so that it is answered like any other bad one."""
-
-    def __init__(self, error: ApiError) -> None:
-        self.error = error
-
-
 def unary(
     name: str, metrics: Metrics, handler: Callable[[Request, Context], Awaitable[Response]]
 ) -> Callable[[Request, Context], Awaitable[Response]]:
@@ -94,8 +87,6 @@ def unary(
         started = time.perf_counter()
         requests.inc()
         try:
-            if isinstance(request, Refused):
-                raise request.error
             return await handler(request, context)
         except ApiError as error:
             metrics.refused(name, error.code)
@@ -129,15 +120,10 @@ def server_stream(
     """Wraps a handler of one request that writes its answers through its context."""
 
     async def call(request: Request, context: Context) -> None:
-        running = _refuse(request.error) if isinstance(request, Refused) else handler(request, context)
-        await _streaming(name, metrics, context, running)
+        await _streaming(name, metrics, context, handler(request, context))
 
     metrics.open_streams.labels(rpc=name)
     return call
-
-
-async def _refuse(error: ApiError) -> None:
-    raise error
 
 
 async def _streaming(name: str, metrics: Metrics, context: Context, running: Awaitable[None]) -> None:

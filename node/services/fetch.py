@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from node import limits
+from node import limits, turns
 from node.broker.broker import Broker
 from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
@@ -252,6 +252,7 @@ class Fetcher:
                     found.cut(terms.max_bytes)
                     return found
                 await self._local_news(positions, terms.min_bytes - found.data_bytes, deadline)
+                await turns.take()
                 continue
             share = replace(terms, max_wait_ms=0, max_bytes=max(1, terms.max_bytes // (len(remote) + bool(local))))
             leaders = list(remote)
@@ -267,6 +268,7 @@ class Fetcher:
                 before = found.data_bytes
             there = {leader: answer.data_bytes for leader, answer in zip(leaders, answers, strict=True)}
             await self._any_news(positions, remote, there, terms, found, deadline)
+            await turns.take()
 
     @staticmethod
     def _enough(found: Found, terms: Terms) -> bool:
@@ -282,7 +284,7 @@ class Fetcher:
         found = Found()
         for count, want in enumerate(wanted, 1):
             if count % limits.AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await turns.give_way()
             try:
                 topic, partition = view.partition(want.topic, want.topic_id, want.partition)
                 if want.offset < EARLIEST:
@@ -311,7 +313,7 @@ class Fetcher:
         count = len(local)
         for step in range(count):
             if step % limits.AT_ONCE == limits.AT_ONCE - 1:
-                await asyncio.sleep(0)
+                await turns.give_way()
             topic, want = local[(turn + step) % count]
             left = terms.max_bytes - found.data_bytes
             epoch = want.current_leader_epoch if want.HasField("current_leader_epoch") else None

@@ -12,7 +12,7 @@ from typing import Final
 
 import grpc
 
-from node import limits
+from node import limits, turns
 from node.metrics import Metrics
 from node.services.faults import Context
 from node.services.fetch import Fetcher, Found, Move, Terms, message_of, messages_of
@@ -70,9 +70,11 @@ class _Reader:
         """Applies the client's messages as they come. Ends when the client half-closes."""
         first = True
         while True:
-            message = await self._context.read()
-            if message is grpc.aio.EOF:
+            parse = await self._context.read()
+            if parse is grpc.aio.EOF:
                 return
+            await turns.take()
+            message = parse()
             if first:
                 self._terms = self._fetcher.terms(
                     max_wait_ms=message.max_wait_ms or 500,
@@ -83,10 +85,10 @@ class _Reader:
                     client_id=message.client_id,
                 )
                 first = False
-            self._apply(message)
+            await self._apply(message)
             self._changed.set()
 
-    def _apply(self, message: data_pb2.FetchStreamRequest) -> None:
+    async def _apply(self, message: data_pb2.FetchStreamRequest) -> None:
         if message.credit_bytes < 0 or message.min_bytes < 0 or message.max_wait_ms < 0:
             raise ApiError(
                 pb.ERROR_CODE_INVALID_REQUEST,
@@ -103,7 +105,9 @@ class _Reader:
         self._credit += message.credit_bytes
         for gone in message.remove:
             self._forget((gone.topic_id, gone.topic, gone.partition))
-        for position in message.add:
+        for count, position in enumerate(message.add, 1):
+            if count % limits.AT_ONCE == 0:
+                await turns.give_way()
             key = _key(position)
             self._forget(key)
             self._positions[key] = position
@@ -129,11 +133,17 @@ class _Reader:
             if self._credit <= 0 or not wanted or self._terms is None:
                 await self._until_changed(commands, left_s)
                 continue
+            await turns.take()
             found = await self._read_or_changed(wanted, commands, left_s)
             if found is None:
                 continue
             self._turn += 1
-            news = [move for move in found.moves if self._is_news(move)]
+            news = []
+            for count, move in enumerate(found.moves, 1):
+                if count % limits.AT_ONCE == 0:
+                    await turns.give_way()
+                if self._is_news(move):
+                    news.append(move)
             rest_s = RETRY_S if news else min(2 * rest_s, RETRY_MAX_S)
             self._rest(found, rest_s)
             for part in messages_of(news):

@@ -21,7 +21,7 @@ from node.metadata.image import NO_LEADER
 from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
-from node.services.peers import FORWARDED_METADATA, Peers
+from node.services.peers import Peers, forwarded
 from node.services.view import ClusterView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.errors import ApiError
@@ -255,7 +255,7 @@ class GroupServices:
             request_serializer=group_pb2.SessionRequest.SerializeToString,
             response_deserializer=group_pb2.SessionResponse.FromString,
         )
-        upstream = rpc(metadata=FORWARDED_METADATA)
+        upstream = rpc(metadata=forwarded())
         answers = asyncio.create_task(self._carry_answers(node_id, upstream, context))
         try:
             await upstream.write(first)

@@ -6,6 +6,7 @@ and fetch answers leave as bytes; reflection and clients see the typed contract.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -20,6 +21,7 @@ from node.hooks import Hooks
 from node.metrics import Metrics
 from node.services import faults
 from node.services.measure import limits_of, measured
+from node.turns import Turns, in_turn
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -30,6 +32,9 @@ SEND_MAX_BYTES: Final = 64 * limits.MIB
 PENDING_MAX: Final = 4 * limits.NODE_STREAMS_MAX
 """Calls that wait for our loop to take them. Above 1 000 gRPC cancels new ones at random, whoever they are from: the
 streams of one connection, opened while the loop is busy, would fail the calls of everybody else."""
+
+PARSED_LATER: Final = frozenset({"ProduceStream", "FetchStream"})
+"""Streams whose handlers get what parses a message, for they do it when it is their client's turn."""
 
 Serializer = Callable[[Any], bytes]
 Deserializer = Callable[[bytes], Any]
@@ -93,30 +98,35 @@ def add_service(
     records_max_bytes: int = 32 * limits.MIB,
     slack: int = 1,
     admits: Callable[[faults.Context], None] | None = None,
+    turns: Turns | None = None,
+    forwarded: bool = False,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
-    be a few bytes larger than it was at the door. `admits` raises ApiError for a call that is not for this node."""
+    be a few bytes larger than it was at the door. `admits` raises ApiError for a call that is not for this node.
+    With `turns` calls begin in turn; `forwarded`: they are of nodes, which say for whom."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
         if handler is None:
             raise ValueError(f"{service.full_name}.{method.name} has no handler")
-        if admits is not None:
-            handler = _admitted(handler, admits)
         parse = (requests or {}).get(method.name) or _class_of(method.input_type).FromString
         allowed = limits_of(method, records_max_bytes)
         allowed = replace(allowed, max_bytes=slack * allowed.max_bytes)
+        deserialize = measured(parse, method.input_type, method.name, allowed)
+        if method.name in PARSED_LATER:
+            deserialize = partial(partial, deserialize)
+        if not method.client_streaming:
+            handler = _parsed(handler, deserialize, method.input_type.full_name)
+        if admits is not None:
+            handler = _admitted(handler, admits)
+        if turns is not None:
+            handler = in_turn(handler, turns, forwarded=forwarded)
         metrics.served(method.name)
-        table[method.name] = _bind(
-            method,
-            handler,
-            metrics,
-            measured(parse, method.input_type, method.name, allowed),
-            (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString,
-        )
+        serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString
+        table[method.name] = _bind(method, handler, metrics, deserialize, serialize)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, table),))
 
 
@@ -129,9 +139,7 @@ def _bind(
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     if not method.client_streaming and not method.server_streaming:
         return grpc.unary_unary_rpc_method_handler(
-            faults.unary(method.name, metrics, handler),
-            request_deserializer=_tolerant(deserialize, method.input_type.full_name),
-            response_serializer=serialize,
+            faults.unary(method.name, metrics, handler), response_serializer=serialize
         )
     if method.client_streaming:
         return grpc.stream_stream_rpc_method_handler(
@@ -140,9 +148,7 @@ def _bind(
             response_serializer=serialize,
         )
     return grpc.unary_stream_rpc_method_handler(
-        faults.server_stream(method.name, metrics, handler),
-        request_deserializer=_tolerant(deserialize, method.input_type.full_name),
-        response_serializer=serialize,
+        faults.server_stream(method.name, metrics, handler), response_serializer=serialize
     )
 
 
@@ -156,21 +162,23 @@ def _admitted(
     return call
 
 
-def _tolerant(deserialize: Deserializer, name: str) -> Deserializer:
-    """What is refused before the handler is. grpc answers an exception of a deserializer with INTERNAL or UNKNOWN and
-    logs a stack trace: anybody could fill our log. On a stream it is the handler's read that raises."""
+def _parsed(
+    handler: Callable[..., Awaitable[Any]], deserialize: Deserializer, name: str
+) -> Callable[..., Awaitable[Any]]:
+    """Parsing is a part of the handler: it has its turn like the rest, and what it refuses gets words of ours. gRPC
+    answers an exception of a deserializer with INTERNAL or UNKNOWN, and logs a stack trace: anybody could fill our log.
+    """
 
-    def read(data: bytes) -> Any:
+    async def call(data: bytes, context: faults.Context) -> Any:
         try:
-            return deserialize(data)
+            request = deserialize(data)
         except DecodeError:
-            return faults.Refused(
-                ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"the {len(data)} bytes of the request are no {name}")
-            )
-        except ApiError as error:
-            return faults.Refused(error)
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_REQUEST, f"the {len(data)} bytes of the request are no {name}"
+            ) from None
+        return await handler(request, context)
 
-    return read
+    return call
 
 
 def _class_of(descriptor: Any) -> Any:

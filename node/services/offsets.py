@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from node import limits
+from node import limits, turns
 from node.broker import refusals
 from node.broker.broker import EARLIEST, LATEST, Broker
 from node.metadata.image import NO_LEADER, Topic
@@ -208,7 +208,7 @@ class Offsets:
             remote: dict[int, list[int]] = {}
             for count, index in enumerate(open_questions, 1):
                 if count % limits.AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                    await turns.give_way()
                 want = questions[index]
                 try:
                     topic, partition = self._view.partition(want.topic, want.topic_id, want.partition)

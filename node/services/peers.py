@@ -11,6 +11,7 @@ from typing import Any, Final
 import grpc
 import structlog
 
+from node import turns
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metadata.image import Delta
 from node.services.faults import refusal_in
@@ -21,9 +22,14 @@ from ottla.v1 import error_pb2 as pb
 log = structlog.get_logger(__name__)
 
 FORWARDED: Final = "ottla-forwarded"
-FORWARDED_METADATA: Final = ((FORWARDED, "1"),)
 MARGIN_S: Final = 0.5
 """How much longer than the leader a forwarder waits, so that the leader's own word on a time-out gets through."""
+
+
+def forwarded() -> tuple[tuple[str, str], ...]:
+    """Metadata of a call that is passed on: that it is, and for whom."""
+    client = turns.client()
+    return ((FORWARDED, "1"),) if client is None else ((FORWARDED, "1"), (turns.CLIENT, client))
 
 
 class Peers:
@@ -55,7 +61,7 @@ class Peers:
         known what became of the request, REQUEST_TIMED_OUT where the time ran out."""
         rpc: Callable[..., Any] = self.channel(node_id).unary_unary(method)
         try:
-            answer: bytes = await rpc(request, timeout=timeout_s + MARGIN_S, metadata=FORWARDED_METADATA)
+            answer: bytes = await rpc(request, timeout=timeout_s + MARGIN_S, metadata=forwarded())
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, node_id) from None
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from node import turns
 from node.broker import lookup
 from node.broker.broker import Broker
 from node.broker.door import OnLoop
@@ -99,7 +100,7 @@ class Positions:
         found: list[Facts | None] = []
         for position in wanted:
             if len(found) % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)
+                await turns.give_way()
             try:
                 found.append(self._facts(position))
             except (ApiError, CorruptBatch, StorageError, OSError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from node import limits
+from node import limits, turns
 from node.broker.broker import Broker
 from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
 from node.broker.host import Appended
@@ -142,7 +142,7 @@ class Producer:
             if done == count:
                 return
             if done == stop:
-                await asyncio.sleep(0)
+                await turns.give_way()
             else:
                 await self._start_heavy(request, done, forward, order, on_loop)
                 done += 1
@@ -403,7 +403,7 @@ class UnaryProduce:
 async def _turn(many: bool) -> None:
     """Between two parts of a call of many records, each of which is some milliseconds."""
     if many:
-        await asyncio.sleep(0)
+        await turns.give_way()
 
 
 def fill(running: Producing, indexes: list[int], answer: data_pb2.ProduceResponse, leader: int) -> None:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import grpc
 
+from node import turns
 from node.services.faults import Context, unexpected
 from node.services.in_flight import InFlight
-from node.services.peers import FORWARDED_METADATA, MARGIN_S, Peers, fault_of
+from node.services.peers import MARGIN_S, Peers, fault_of, forwarded
 from node.services.produce import Producer, Producing, fill
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView
 from ottla.protocol.errors import ApiError
@@ -60,10 +61,11 @@ class ProduceStreams:
         while not writer.done():
             if self._in_flight.full:
                 await self._in_flight.room()
-            message = await context.read()
-            if message is grpc.aio.EOF:
+            parse = await context.read()
+            if parse is grpc.aio.EOF:
                 return
-            request, size_bytes = message
+            await turns.take()
+            request, size_bytes = parse()
             running = Producing(request, size_bytes, stream.finished)
             stream.started(running)
             if running.done:
@@ -215,7 +217,7 @@ class _Hop:
             request_serializer=ProduceRequestView.SerializeToString,
             response_deserializer=data_pb2.ProduceStreamResponse.FromString,
         )
-        self._call = open_call(metadata=FORWARDED_METADATA)
+        self._call = open_call(metadata=forwarded())
         self._task = asyncio.create_task(self._run())
 
     def send(self, running: Producing, indexes: list[int]) -> None:

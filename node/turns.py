@@ -1,0 +1,170 @@
+"""Clients take turns at the data loop, so that a burst of one delays another by a turn, not by the burst.
+
+A call goes on at once while this turn of the loop is young. In one that has lasted, calls queue up, each client's in
+the order they came in; a few are let on in each turn of the loop, of one client after the other. How many follows from
+how long the turns are. A client is a connection; of a call that was passed on, the connection that it came by.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
+
+import grpc
+
+TURN_S: Final = 0.005
+"""How long a turn of the loop may be before what comes next waits for another one."""
+WIDTH_MIN: Final = 4
+"""What has nothing to do with these calls may make turns long, too: they go on nevertheless."""
+WIDTH_MAX: Final = 64
+CLIENT: Final = "ottla-client"
+
+
+class Waiters:
+    """Who waits, by client: the clients take turns, what is of one stays in order."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def join(self, client: str) -> asyncio.Future[None]:
+        """A future that ends when it is this client's turn."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(client, deque()).append(waiting)
+        return waiting
+
+    def let_one_on(self) -> bool:
+        """Of the client whose turn it is; who waits for nothing any more is passed over. False: there is nobody."""
+        while self._queues:
+            client = next(iter(self._queues))
+            queue = self._queues.pop(client)
+            waiting = queue.popleft()
+            if queue:
+                self._queues[client] = queue
+            if not waiting.done():
+                waiting.set_result(None)
+                return True
+        return False
+
+
+class Turns:
+    """The turns of one loop."""
+
+    def __init__(self) -> None:
+        self._waiters = Waiters()
+        self._began_s = 0.0
+        self._turning = False
+        self._width = WIDTH_MIN
+
+    def free(self) -> bool:
+        """Whether somebody may go on right now."""
+        now_s = time.perf_counter()
+        if not self._turning:
+            self._begin(now_s)
+            return True
+        return not self._waiters and now_s - self._began_s < TURN_S
+
+    async def wait(self, client: str) -> None:
+        """Returns when it is this client's turn."""
+        if not self._turning:
+            self._begin(time.perf_counter())
+        await self._waiters.join(client)
+
+    def _begin(self, now_s: float) -> None:
+        self._began_s = now_s
+        self._turning = True
+        asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Once in each turn of the loop, as long as there is something to do."""
+        self._turning = False
+        if not self._waiters:
+            self._width = WIDTH_MIN
+            return
+        now_s = time.perf_counter()
+        lasted = now_s - self._began_s > TURN_S
+        self._width = max(self._width // 2, WIDTH_MIN) if lasted else min(self._width + 1, WIDTH_MAX)
+        for _ in range(self._width):
+            if not self._waiters.let_one_on():
+                break
+        self._begin(now_s)
+
+
+class OneAtATime:
+    """A lock that clients take in turns."""
+
+    def __init__(self) -> None:
+        self._waiters = Waiters()
+        self._held = False
+
+    async def take(self) -> None:
+        if not self._held:
+            self._held = True
+            return
+        mine = self._waiters.join(client() or "")
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self.give()
+            raise
+
+    def give(self) -> None:
+        self._held = self._waiters.let_one_on()
+
+
+class _Caller(NamedTuple):
+    """On whose behalf the loop is at work."""
+
+    turns: Turns
+    client: str
+
+
+_CALLER: Final[ContextVar[_Caller | None]] = ContextVar("caller", default=None)
+
+
+def in_turn(handler: Callable[..., Awaitable[Any]], turns: Turns, *, forwarded: bool) -> Callable[..., Awaitable[Any]]:
+    """A handler whose calls begin when it is their client's turn. `forwarded`: nodes call it, and say for whom."""
+
+    async def call(*arguments: Any) -> Any:
+        context: grpc.aio.ServicerContext[Any, Any] = arguments[-1]
+        client = _named_by_node(context) if forwarded else context.peer()
+        _CALLER.set(_Caller(turns, client))
+        if not turns.free():
+            await turns.wait(client)
+        return await handler(*arguments)
+
+    return call
+
+
+def _named_by_node(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == CLIENT:
+            return str(value)
+    return str(context.peer())
+
+
+async def take() -> None:
+    """Before a further piece of work within a call: goes on at once where nobody has to wait for it."""
+    caller = _CALLER.get()
+    if caller is not None and not caller.turns.free():
+        await caller.turns.wait(caller.client)
+
+
+async def give_way() -> None:
+    """Between two pieces of long work within a call: others go first."""
+    caller = _CALLER.get()
+    if caller is None:
+        await asyncio.sleep(0)
+    else:
+        await caller.turns.wait(caller.client)
+
+
+def client() -> str | None:
+    """Whom the call that is under way is for, as another node is to be told."""
+    caller = _CALLER.get()
+    return None if caller is None else caller.client
