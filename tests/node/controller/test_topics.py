@@ -96,9 +96,20 @@ def test_names_that_collide_are_refused_also_within_one_request() -> None:
     assert "collides with 'c_d'" in answer.topics[3].error.message
 
 
-def test_names_of_the_cluster_itself_are_reserved() -> None:
-    cluster = Cluster()
-    assert code(create(cluster, admin.NewTopic(name="__consumer_offsets")).topics[0].error) == "INVALID_TOPIC_EXCEPTION"
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("__consumer_offsets", "INVALID_TOPIC_EXCEPTION"),
+        ("__consumer.offsets", "INVALID_TOPIC_EXCEPTION"),
+        ("__transaction_state", "INVALID_TOPIC_EXCEPTION"),
+        ("__cluster_metadata", "INVALID_TOPIC_EXCEPTION"),
+        ("__ottla_anything", "INVALID_TOPIC_EXCEPTION"),
+        ("__debezium-heartbeat.x", "NONE"),
+        ("__", "NONE"),
+    ],
+)
+def test_names_of_the_cluster_itself_are_reserved_and_no_others(name: str, expected: str) -> None:
+    assert code(create(Cluster(), admin.NewTopic(name=name)).topics[0].error) == expected
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,21 @@ async def test_a_bad_group_id_is_refused_by_every_call(planes: Planes, via: int)
     assert not answer
 
 
+@pytest.mark.parametrize("via", [HERE, COORDINATOR])
+async def test_a_deletion_that_is_only_validated_deletes_nothing(planes: Planes, via: int) -> None:
+    await produce(planes, 1)
+    await commit(planes, 1)
+    async with planes.channel(via) as channel:
+        stub = group_pb2_grpc.GroupServiceStub(channel)
+        request = group_pb2.DeleteGroupsRequest(group_ids=["g", "nobody"], validate_only=True)
+        answer = await stub.DeleteGroups(request, timeout=10)
+        assert [result.error.code for result in answer.groups] == [0, pb.ERROR_CODE_GROUP_ID_NOT_FOUND]
+        assert "g" in await listed_groups(planes)
+        request.validate_only = False
+        await stub.DeleteGroups(request, timeout=10)
+    assert "g" not in await listed_groups(planes)
+
+
 async def listed_groups(planes: Planes) -> list[str]:
     async with planes.channel(HERE) as channel:
         stub = group_pb2_grpc.GroupServiceStub(channel)
