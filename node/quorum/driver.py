@@ -574,7 +574,8 @@ class Quorum:
 
     def on_dead(self, peer: PeerId) -> None:
         """`peer` closed its streams and did not come back."""
-        self._feed(lambda raft: raft.peer_dead(peer, _now_ms()))
+        if peer in self.voters or (self._raft is not None and peer == self._raft.leader):
+            self._feed(lambda raft: raft.peer_dead(peer, _now_ms()))
         # Whoever came under a node's id with another directory and went says nothing of the node that is there.
         if all(other.node_id != peer.node_id for other in self._members.links.connected):
             self._tell(lambda listener: listener.on_peer_dead(peer.node_id))

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 _FORMATION_RETRY_S: Final = 0.5
 _WAITING_LOG_EVERY: Final = 10
 _REPORTS_MAX: Final = 256
+"""Members that are remembered as lost. Reports count about these and those that are here: whoever names others fills
+nothing."""
 
 
 class MemberListener(Protocol):
@@ -73,7 +75,8 @@ class Members:
         self._timer: asyncio.TimerHandle | None = None
         self._rounds = 0
         self._unformed: dict[int, PeerId] = {}
-        self._lost: set[PeerId] = set()
+        self._lost: dict[PeerId, None] = {}
+        """In the order of their loss: who only came by must not pile up."""
         self._lost_by: dict[PeerId, set[PeerId]] = {}
         self._dead: set[PeerId] = set()
 
@@ -142,7 +145,7 @@ class Members:
 
     def on_connected(self, peer: PeerId) -> None:
         """A first stream with `peer` stands."""
-        self._lost.discard(peer)
+        self._lost.pop(peer, None)
         self._tell_gone(peer, gone=False)
         for lost in self._lost:
             self.links.send(peer, pb.RaftFrame(peer_gone=pb.RaftPeerGone(peer=peer_to_proto(lost), gone=True)))
@@ -159,9 +162,13 @@ class Members:
     def on_lost(self, peer: PeerId) -> None:
         """All streams with `peer` have ended; what it said about others no longer counts."""
         self._unformed.pop(peer.node_id, None)
-        self._lost.add(peer)
-        for reporters in self._lost_by.values():
-            reporters.discard(peer)
+        self._lost[peer] = None
+        self._lost_by = {about: left for about, by in self._lost_by.items() if (left := by - {peer})}
+        if len(self._lost) > _REPORTS_MAX:
+            oldest = next(iter(self._lost))
+            del self._lost[oldest]
+            self._dead.discard(oldest)
+            self._lost_by.pop(oldest, None)
         self._tell_gone(peer, gone=True)
         self._judge(peer)
 
@@ -178,7 +185,7 @@ class Members:
                 about = peer_from_proto(frame.peer_gone.peer)
                 if not frame.peer_gone.gone:
                     self._lost_by.get(about, set()).discard(peer)
-                elif about in self._lost_by or len(self._lost_by) < _REPORTS_MAX:
+                elif about in self._lost or about in self.links.connected:
                     self._lost_by.setdefault(about, set()).add(peer)
                     self._judge(about)
             case _:

@@ -133,3 +133,19 @@ def test_whoever_enters_a_cluster_tells_those_who_wait():
     judge._store.formation = Formation(b"c" * 16, (ME, TWO, THREE))
     assert judge._enter(judge._store.formation)
     assert wire.formed == [(4, b"c" * 16)]
+
+
+def test_reports_about_nobody_and_passers_by_fill_nothing():
+    """256 names that somebody made up, and no report counted any more: each failover waited for silence."""
+    judge, listener, _ = members(3)
+    for number in range(1000):
+        judge.on_frame(TWO, gone(PeerId(9, number.to_bytes(16))), dialled=False)
+    assert judge._lost_by == {}
+    for number in range(1000):
+        judge.on_connected(PeerId(9, number.to_bytes(16)))
+        judge.on_lost(PeerId(9, number.to_bytes(16)))
+    assert len(judge._lost) <= 256
+    listener.heard.clear()
+    judge.on_lost(THREE)
+    judge.on_frame(TWO, gone(THREE), dialled=True)
+    assert listener.heard == [("dead", 3)]
