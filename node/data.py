@@ -323,7 +323,8 @@ class DataPlane:
 
     async def _take_over(self) -> None:
         """Images with many new partitions, and what came after them: their logs are made first, a few at a time, so
-        that one new topic never holds the loop. Until then this node knows of the images before, as one that lags."""
+        that neither one new topic nor a start with an empty disk ever holds the loop. Until then this node knows of
+        the images before, as one that lags."""
         while self._images:
             image, delta = self._images[0]
             for count, key in enumerate(self.broker.logs_to_make(image, delta), 1):
@@ -360,7 +361,13 @@ class DataPlane:
         self.view.set_quorum(quorum)
 
     def set_broker_epoch(self, broker_epoch: int) -> None:
+        """What this node knows already may hold the registration, and gives it its logs: it is taken over once more,
+        unless a newer image waits to be."""
+        if broker_epoch == self.broker.broker_epoch:
+            return
         self.broker.broker_epoch = broker_epoch
+        if self._early is None and not self._images:
+            self.apply_metadata(self.broker.image, Delta(snapshot=True))
 
     async def set_serving(self, serving: bool) -> None:
         """What grpc.health.v1 answers."""

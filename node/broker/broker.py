@@ -177,7 +177,8 @@ class Broker:
 
     @property
     def broker_epoch(self) -> int | None:
-        """This start's epoch, once registered. Nothing is led or followed before the metadata has it, too."""
+        """This start's epoch, once registered. Nothing is led or followed before the metadata has it, too: what
+        this node knew before is to be applied once more."""
         return self._broker_epoch
 
     @broker_epoch.setter
@@ -187,7 +188,6 @@ class Broker:
         self._broker_epoch = epoch
         self._active = False
         self._following.reconnect()
-        self._try_activate()
 
     # --- metadata
 
@@ -219,18 +219,25 @@ class Broker:
 
     def logs_to_make(self, image: Image, delta: Delta) -> list[Key]:
         """The new logs that this node needs for that image. Making one takes a millisecond: `make_log` does ahead."""
+        everything = delta.snapshot or not self._active
+        if everything and not self._is_registered_in(image):
+            return []
         known = (self.partitions, self.made, self.offline, self._unopened, self._gone)
-        return logs.to_make(image, delta, self.node_id, known) if self._active else []
+        wanted = logs.to_make(image, None if everything else delta.changed_partitions, self.node_id, known)
+        return wanted[: max(0, self.settings.partitions_max - len(self.partitions))]
 
     def make_log(self, key: Key, topic: Topic) -> Log:
         path, config = self.directory.log_path(*key), self._settings_of(topic).log
         return Log.open(self.fs, path, *key, config, now_ms=self.wall_ms())
 
-    def _try_activate(self) -> None:
+    def _is_registered_in(self, image: Image) -> bool:
         """A restarted node must not act on what the metadata says of its last incarnation: after a restart nobody
         leads in its old epoch (KAFKA-10527). With the own registration in the image, everything in it counts."""
-        own = self.image.brokers.get(self.node_id)
-        if self._broker_epoch is None or own is None or own.broker_epoch != self._broker_epoch:
+        own = image.brokers.get(self.node_id)
+        return own is not None and own.broker_epoch == self._broker_epoch
+
+    def _try_activate(self) -> None:
+        if not self._is_registered_in(self.image):
             return
         self._active = True
         self._isr_brokers = {broker.node_id: broker.broker_epoch for broker in self.image.live_brokers()}
@@ -243,6 +250,8 @@ class Broker:
         for topic in self.image.all_topics():
             for state in topic.partitions:
                 self._place((topic.topic_id, state.partition))
+        for key in [key for key in self.made if self.image.partition(*key) is None]:
+            self._drop(key)
         for stream in list(self.streams):
             stream.broker_epochs_changed()
             stream.metadata_changed()
@@ -356,6 +365,13 @@ class Broker:
             partition.log.delete()
         except (StorageError, OSError) as error:
             log.error("log_not_deleted", partition=partition.name, error=str(error))
+
+    def _drop(self, key: Key) -> None:
+        """A log that was made ahead, and whose topic has gone before it was needed."""
+        try:
+            self.made.pop(key).delete()
+        except (StorageError, OSError) as error:
+            log.error("log_not_deleted", topic_id=key[0].hex(), partition=key[1], error=str(error))
 
     def _settings_of(self, topic: Topic) -> TopicSettings:
         settings = self._topic_settings.get(topic.topic_id)

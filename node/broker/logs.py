@@ -1,6 +1,6 @@
 """Opening and closing the logs of a data directory, with what is remembered beside them. Off the data loop."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -10,7 +10,7 @@ from node.broker import snapshots
 from node.broker.host import Host
 from node.broker.partition import Partition
 from node.broker.settings import topic_settings
-from node.metadata.image import Delta, Image
+from node.metadata.image import Image
 from ottla.protocol.batch import CorruptBatch
 from storage.directory import Checkpoint, LogDirectory
 from storage.errors import LogDamaged, OutOfDescriptors, StorageError
@@ -24,11 +24,11 @@ CLOSE_THREADS: Final = 16
 _BEFORE_METADATA: Final = topic_settings({}, {}, 1)
 
 
-def to_make(image: Image, delta: Delta, node_id: int, known: Iterable[Container[Key]]) -> list[Key]:
-    """Partitions that an image gives to a node and of which it knows nothing yet."""
-    if delta.snapshot:
-        return []
-    wanted = sorted(key for key in delta.changed_partitions if not any(key in there for there in known))
+def to_make(image: Image, changed: Iterable[Key] | None, node_id: int, known: Collection[Container[Key]]) -> list[Key]:
+    """Partitions, of those that changed or of all, that an image gives to a node and of which it knows nothing yet."""
+    if changed is None:
+        changed = ((topic.topic_id, state.partition) for topic in image.all_topics() for state in topic.partitions)
+    wanted = sorted(key for key in changed if not any(key in there for there in known))
     return [key for key in wanted if (state := image.partition(*key)) is not None and node_id in state.replicas]
 
 

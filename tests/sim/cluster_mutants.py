@@ -83,8 +83,8 @@ BUGS: Final = [
     Bug(
         "a restarted node acts on what the metadata says of its last incarnation",
         "node/broker/broker.py",
-        "own is None or own.broker_epoch != self._broker_epoch:",
-        "own is None:",
+        "return own is not None and own.broker_epoch == self._broker_epoch",
+        "return own is not None",
     ),
     Bug(
         "an answer to an earlier position counts",

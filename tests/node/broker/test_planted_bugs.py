@@ -389,8 +389,8 @@ BUGS = [
     Bug(
         "a restarted node leads before its registration is in the metadata",
         BROKER,
-        "if self._broker_epoch is None or own is None or own.broker_epoch != self._broker_epoch:",
-        "if own is None:",
+        "return own is not None and own.broker_epoch == self._broker_epoch",
+        "return own is not None",
         HAZARDS,
     ),
 ]

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from node import limits
+from node.metadata.image import Delta
 from node.services import fetch as fetching
 from node.services.in_flight import InFlight
 from ottla.internal.v1 import metadata_pb2 as records
@@ -320,6 +321,41 @@ async def test_a_topic_of_many_partitions_is_taken_over_a_few_logs_at_a_time(pla
     assert {topic_id for topic_id, _ in planes[1].broker.partitions} == {many, b"after".ljust(16, b"_")}
     assert not (await produce(planes, 2, "many", 299, b"x")).HasField("error")
     assert not (await produce(planes, 2, "after", 0, b"x")).HasField("error")
+
+
+@pytest.mark.parametrize("by", ["registration", "snapshot"])
+async def test_a_node_that_gets_many_logs_at_once_makes_them_a_few_at_a_time(planes: Planes, by: str) -> None:
+    """It registers anew and then learns that it has them, or it hears of them by a snapshot of the metadata."""
+    made_in_turn: list[int] = []
+
+    async def watch() -> None:
+        before = 0
+        while True:
+            now = len(planes[1].broker.made) + len(planes[1].broker.partitions)
+            made_in_turn.append(now - before)
+            before = now
+            await asyncio.sleep(0)
+
+    if by == "registration":
+        planes[1].broker.broker_epoch = 77  # not the one in the metadata: what comes gives it nothing yet
+        planes.create_topic("many", [1] * 300)
+        assert not planes[1].broker.partitions
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        planes[1].set_broker_epoch(1)
+    else:
+        planes.create_topic("many", [1] * 300, only=(2, 3))
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        planes[1].apply_metadata(planes.image, Delta(snapshot=True))
+    async with asyncio.timeout(30):
+        for plane in planes.planes.values():
+            while len(plane.broker.partitions) < 300:
+                await plane.view.changed(1)
+    watching.cancel()
+    assert max(made_in_turn) <= 21
+    assert not planes[1].broker.made
+    assert not (await produce(planes, 2, "many", 299, b"x")).HasField("error")
 
 
 @pytest.mark.parametrize("via", [1, 2])
