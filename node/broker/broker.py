@@ -251,7 +251,7 @@ class Broker:
             for state in topic.partitions:
                 self._place((topic.topic_id, state.partition))
         for key in [key for key in self.made if self.image.partition(*key) is None]:
-            self._drop(key)
+            logs.delete(self.made.pop(key), f"{key[0].hex()}-{key[1]}")  # made ahead of a topic that has gone
         for stream in list(self.streams):
             stream.broker_epochs_changed()
             stream.metadata_changed()
@@ -361,17 +361,7 @@ class Broker:
         self.offline.pop(key, None)
         partition.close(f"{partition.name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION)
         log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
-        try:
-            partition.log.delete()
-        except (StorageError, OSError) as error:
-            log.error("log_not_deleted", partition=partition.name, error=str(error))
-
-    def _drop(self, key: Key) -> None:
-        """A log that was made ahead, and whose topic has gone before it was needed."""
-        try:
-            self.made.pop(key).delete()
-        except (StorageError, OSError) as error:
-            log.error("log_not_deleted", topic_id=key[0].hex(), partition=key[1], error=str(error))
+        logs.delete(partition.log, partition.name)
 
     def _settings_of(self, topic: Topic) -> TopicSettings:
         settings = self._topic_settings.get(topic.topic_id)

@@ -66,6 +66,13 @@ def open_partition(
     return partition
 
 
+def delete(records: Log, name: str) -> None:
+    try:
+        records.delete()
+    except (StorageError, OSError) as error:
+        log.error("log_not_deleted", partition=name, error=str(error))
+
+
 def too_many(carried: int) -> OutOfDescriptors:
     """Why a log is not opened beyond what the process has descriptors for."""
     return OutOfDescriptors(f"this node has file descriptors for {carried} replicas: raise `ulimit -n`")

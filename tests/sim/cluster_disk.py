@@ -5,6 +5,8 @@ single sectors of a write, a length without its bytes. Here are the faults of on
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 from tests.storage.forgetful import ForgetfulFileSystem, _Directory, _Inode
@@ -19,6 +21,7 @@ class Disk(ForgetfulFileSystem):
         self.slow_ms = 0.0
         self.hung_until_ms: dict[str, float] = {}
         """Directories of logs whose syncs do not come back before."""
+        self._lost: list[_Inode] = []
 
     def power_loss(self, crash_at: int | None = None) -> "Disk":
         after = Disk(self.rng.randrange(2**32))
@@ -28,7 +31,7 @@ class Disk(ForgetfulFileSystem):
 
     def kill(self) -> "Disk":
         after = Disk(self.rng.randrange(2**32))
-        after._root = self._root
+        after._root, after._lost = self._root, self._lost
         for node in self.inodes():
             node.locked = False
         self._crashed = True  # nothing that is left of the old process may write
@@ -76,11 +79,24 @@ class Disk(ForgetfulFileSystem):
         for node in self.inodes():
             node.failing = False
 
+    @contextmanager
+    def seen_from_outside(self) -> Iterator[None]:
+        """Inside, files that fail are read: by whoever judges the simulation, not by a node."""
+        failing = [node for node in self._lost if node.failing]
+        for node in failing:
+            node.failing = False
+        try:
+            yield
+        finally:
+            for node in failing:
+                node.failing = True
+
     def lose(self, directory: str) -> None:
         """Whatever touches the files that are in it fails with EIO."""
         for node in self._directory(directory).entries.values():
             if isinstance(node, _Inode):
                 node.failing = True
+                self._lost.append(node)
 
     def remove(self, directory: str) -> None:
         """Somebody else deletes it; who has its files open goes on writing to them."""

@@ -472,7 +472,7 @@ class Invariants:
             raise Violation(f"{node.name} {truth.label}: high watermark {mark} is in the middle of a batch")
         truth.end = mark
         for entry in fresh:
-            self._payload(truth, partition, entry)
+            self._payload(node, truth, partition, entry)
         if leader.leader_epoch < truth.leader[0]:
             self._known_to_newest(node, key, truth, fresh)
         enough = min(partition.settings.min_isr, len(leader.replicas))
@@ -534,8 +534,9 @@ class Invariants:
                 start = entry.sequence + entry.next - entry.base
                 truth.producers[entry.producer_id] = (entry.producer_epoch, start)
 
-    def _payload(self, truth: Truth, partition: Any, entry: Entry) -> None:
-        data = partition.log.read(entry.base, 1, entry.next, min_one=True).data
+    def _payload(self, node: Node, truth: Truth, partition: Any, entry: Entry) -> None:
+        with node.disk.seen_from_outside():  # a leader commits before it has noticed
+            data = partition.log.read(entry.base, 1, entry.next, min_one=True).data
         if truth.internal and truth.name == OFFSETS_TOPIC:
             records = stored_records(data)
             truth.payloads.append(list(records))

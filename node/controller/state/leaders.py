@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from node.controller.state.draft import Draft, PartitionKey
+from node.controller.state.draft import Draft, LogEnd, PartitionKey
 from node.controller.state.elections import best_log, reconsider
 from node.metadata.image import NO_LEADER, Partition, Topic
 from ottla.protocol.errors import ApiError
@@ -112,12 +112,23 @@ def _elect_unclean(draft: Draft, topic: Topic, partition: Partition, result: adm
 
 
 def _at_risk(draft: Draft, partition: Partition, leader: int) -> int:
-    """How many acknowledged records may be missing on `leader`, at most; -1 where an eligible replica is silent."""
+    """How many acknowledged records may be missing on `leader`, at most; -1 where nobody who speaks knows.
+
+    Each eligible replica has all that was acknowledged, so one that speaks is enough. Who is only last known may have
+    lost some of it: all of them must speak, and the longest log counts.
+    """
     own = draft.log_end(leader, partition)
-    at_risk = 0
-    for node_id in {*partition.elr, *partition.last_known_elr} - {leader}:
-        other = draft.log_end(node_id, partition)
-        if own is None or other is None:
-            return NOT_KNOWN
-        at_risk = max(at_risk, other.log_end_offset - own.log_end_offset)
-    return at_risk
+    if own is None:
+        return NOT_KNOWN
+    others = set(partition.elr or partition.last_known_elr) - {leader}
+    ends = [draft.log_end(node_id, partition) for node_id in others]
+    bounds = [_missing(own, end) for end in ends if end is not None]
+    if partition.elr:
+        return 0 if leader in partition.elr else min(bounds, default=NOT_KNOWN)
+    return max(bounds, default=0) if len(bounds) == len(ends) else NOT_KNOWN
+
+
+def _missing(own: LogEnd, other: LogEnd) -> int:
+    """How much of another log this one lacks, at most: of one that went on in a later epoch, perhaps all."""
+    common = own.log_end_offset if own.last_epoch >= other.last_epoch else 0
+    return max(0, other.log_end_offset - common)

@@ -272,6 +272,40 @@ def test_records_at_risk_are_counted_where_the_other_logs_are_known() -> None:
     assert (told.leader_id, told.records_at_risk) == (1, 60)
 
 
+def test_one_eligible_replica_that_speaks_bounds_the_loss() -> None:
+    """1 and 3 were in sync together. 1 is gone; 3 must not lead, but says where its log ends: it has all that was
+    acknowledged, so what 2 lacks of it is all that can be lost."""
+    cluster = three()
+    cluster.alter([1, 3])
+    cluster.dead(1)
+    cluster.beat(3, data_loop_age_ms=5000)
+    p = cluster.partition()
+    assert set(p.elr) == {1, 3}
+    for node_id, epoch, end, fields in ((2, 1, 40, {}), (3, 1, 70, {"data_loop_age_ms": 5000})):
+        report = rpc.LogEnd(
+            topic_id=p.topic_id, partition=0, last_epoch=epoch, log_end_offset=end, leader_epoch=p.leader_epoch
+        )
+        cluster.beat(node_id, log_ends=[report], **fields)
+    told = elect(cluster, admin.ELECTION_TYPE_UNCLEAN, validate_only=True).partitions[0]
+    assert (told.leader_id, told.records_at_risk) == (2, 30)
+
+
+def test_of_a_log_that_went_on_in_a_later_epoch_all_may_be_lost() -> None:
+    """Its own end says nothing then: from where on it differs is not known."""
+    cluster = three()
+    cluster.alter([1, 3])
+    cluster.dead(1)
+    cluster.beat(3, data_loop_age_ms=5000)
+    p = cluster.partition()
+    for node_id, epoch, end, fields in ((2, 1, 90, {}), (3, 2, 70, {"data_loop_age_ms": 5000})):
+        report = rpc.LogEnd(
+            topic_id=p.topic_id, partition=0, last_epoch=epoch, log_end_offset=end, leader_epoch=p.leader_epoch
+        )
+        cluster.beat(node_id, log_ends=[report], **fields)
+    told = elect(cluster, admin.ELECTION_TYPE_UNCLEAN, validate_only=True).partitions[0]
+    assert (told.leader_id, told.records_at_risk) == (2, 70)
+
+
 def test_a_preferred_election_needs_the_preferred_replica_in_sync() -> None:
     cluster = three()
     assert code(elect(cluster, admin.ELECTION_TYPE_PREFERRED).partitions[0].error) == "ELECTION_NOT_NEEDED"

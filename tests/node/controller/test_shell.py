@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from node.controller.shell import REACHED_MS, ControllerShell
+from node.controller.shell import REACHED_MS, TICK_MIN_S, TICK_S, ControllerShell
 from node.controller.state.draft import ControllerSettings
 from node.limits import AT_ONCE
 from node.metadata.publisher import MetadataPublisher
@@ -358,6 +358,23 @@ async def test_time_alone_fences_a_silent_broker() -> None:
     finally:
         running.cancel()
     assert [b.node_id for b in rig.publisher.image.live_brokers()] == [1]
+
+
+async def test_a_lease_is_looked_at_when_it_ends() -> None:
+    rig = Rig(session_timeout_ms=3000)
+    assert rig.shell.next_tick_s == TICK_S
+    rig.quorum.become_leader(1)
+    await settle()
+    for node_id in (1, 2):
+        await rig.register(node_id)
+        await rig.beat(node_id)
+    rig.now_ms += 2900
+    await rig.beat(1)
+    assert rig.shell.next_tick_s == 0.1
+    rig.now_ms += 150
+    assert rig.shell.next_tick_s == TICK_MIN_S
+    await rig.beat(2)
+    assert rig.shell.next_tick_s == TICK_S
 
 
 async def test_brokers_come_before_clients_and_clients_take_turns(rig: Rig) -> None:
