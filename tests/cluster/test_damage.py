@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from ottla.v1 import data_pb2
+from ottla.v1 import cluster_pb2, cluster_pb2_grpc, data_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.cluster.harness import LocalCluster, Node, data_stub, eventually
 from tests.cluster.test_data import produce
@@ -142,3 +142,32 @@ def test_the_only_copy_goes_on_serving_what_is_whole_of_it(tmp_path: Path) -> No
                     assert [r.value for b in result.batches for r in b.records.records] == [value(offset)]
         assert not produce(cluster, 1, TOPIC, 0, b"more").HasField("error")
         told(cluster[1], damaged)
+
+
+def test_a_voter_with_a_mended_log_votes_like_any_other(tmp_path: Path) -> None:
+    """One flipped bit, fetched again within moments, and yet its vote counted only together with all others."""
+    with LocalCluster(tmp_path) as cluster:
+        cluster.start().wait_ready()
+        cluster.create_topic(TOPIC, 1)
+        leader = described(cluster, 1).leader_id
+        damaged = cluster[leader % 3 + 1]
+        damaged.kill()
+        (log,) = (damaged.directory / "data" / "quorum" / "log").glob("*.log")
+        flip(log, log.stat().st_size // 2)
+        damaged.start()
+        cluster.wait_ready()
+        assert "quorum_log_damaged" in damaged.log()
+        end = described(cluster, leader).last_index
+        eventually(lambda: described(cluster, damaged.node_id).commit_index >= end, True, 20)
+        # The leader tells it with a heartbeat that it holds everything again.
+        time.sleep(2)
+        leader = described(cluster, damaged.node_id).leader_id
+        cluster[leader].kill()
+        others = [node_id for node_id in (1, 2, 3) if node_id != leader]
+        eventually(lambda: described(cluster, others[0]).leader_id in others, True, 10)
+
+
+def described(cluster: LocalCluster, via: int) -> cluster_pb2.DescribeQuorumResponse:
+    with cluster.channel(via) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        return stub.DescribeQuorum(cluster_pb2.DescribeQuorumRequest(), timeout=5)
