@@ -17,7 +17,6 @@ class ClusterChannel:
         self.unary_unary = _with(metadata, channel.unary_unary)
         self.unary_stream = _with(metadata, channel.unary_stream)
         self.stream_stream = _with(metadata, channel.stream_stream)
-        self.stream_unary = _with(metadata, channel.stream_unary)
 
 
 def _with(metadata: Sequence[tuple[str, str]], method: Callable[..., Any]) -> Callable[..., Any]:

@@ -210,9 +210,10 @@ Global___Control: _TypeAlias = Control  # noqa: Y015
 class RecordBatch(_message.Message):
     """A batch of records: the unit of producing, storing, replicating and fetching.
 
-    A producer needs to set only records. For record_count, last_offset_delta, payload_crc, base_timestamp and
-    max_timestamp 0 means "not given": the server fills them in; any other value must match. Offset, epoch, size and
-    header_crc are the server's.
+    A producer needs to set only records. For record_count, last_offset_delta, payload_crc and base_timestamp 0 means "not
+    given": the server fills them in; any other value must match. max_timestamp is the server's, too: the largest of the
+    records. Where base_timestamp is not given, the one that a producer sets becomes the time of its latest record. Offset,
+    epoch, size and header_crc are the server's.
 
     On disk and in fetch answers every header field is present, in this order (docs/storage-format.md).
     """
