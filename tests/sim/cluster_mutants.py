@@ -30,6 +30,8 @@ class Bug(NamedTuple):
     old: str
     new: str
     more: tuple[tuple[str, str, str], ...] = ()
+    faults: str = ""
+    """The kinds of faults that show it; those that a seed draws if empty."""
 
     @property
     def changes(self) -> tuple[tuple[str, str, str], ...]:
@@ -359,6 +361,7 @@ BUGS: Final = [
         ELECTIONS,
         "    if len(roomy) >= enough and not topic.internal:",
         "    if False:",
+        faults="disk full",
     ),
     Bug(
         "a clock that runs ahead says what is old",
@@ -392,7 +395,7 @@ def search(bug: Bug, seeds_max: int) -> str:
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         plant(bug, root)
         seeds = f"{FIRST_SEED}:{FIRST_SEED + seeds_max}"
-        command = [sys.executable, "-m", "tests.sim.cluster_sim", "--seeds", seeds]
+        command = [sys.executable, "-m", "tests.sim.cluster_sim", "--seeds", seeds, "--faults", bug.faults]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     found = re.search(r"seed (\d+) failed after \d+ events at [\d.]+ ms: (.*)", done.stdout)
     if found is None:

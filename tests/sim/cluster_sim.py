@@ -19,6 +19,7 @@ import time
 import traceback
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -27,7 +28,7 @@ import structlog
 import node.services.groups
 from node.metadata.image import NO_LEADER
 from ottla.verify.checker import check
-from tests.sim.cluster_faults import Faults, Swarm
+from tests.sim.cluster_faults import KINDS, Faults, Swarm
 from tests.sim.cluster_invariants import Invariants, Truth
 from tests.sim.cluster_liveness import Liveness
 from tests.sim.cluster_loop import SimLoop, Violation, World, virtual
@@ -59,11 +60,15 @@ CPU_MAX_S: Final = 180.0
 class ClusterSim:
     """One run."""
 
-    def __init__(self, seed: int, *, verbose: bool = False, chaos_ms: float = CHAOS_MS) -> None:
+    def __init__(
+        self, seed: int, *, verbose: bool = False, chaos_ms: float = CHAOS_MS, kinds: Sequence[str] = ()
+    ) -> None:
         self.seed = seed
         self.verbose = verbose
         self.chaos_ms = chaos_ms
         self.swarm = Swarm.draw(Random(f"{seed} swarm"))
+        if kinds:
+            self.swarm.kinds = dict.fromkeys(kinds, 1.0)
         self.counts: Counter[str] = Counter()
         self.world = World(seed)
         self.net = Network(self.world, Random(f"{seed} net"), self.counts)
@@ -322,9 +327,9 @@ class ClusterSim:
 assert PARTITIONS
 
 
-def run_seed(seed: int, *, verbose: bool = False) -> ClusterSim:
+def run_seed(seed: int, *, verbose: bool = False, kinds: Sequence[str] = ()) -> ClusterSim:
     """One run; raises with the last events where a promise was broken."""
-    sim = ClusterSim(seed, verbose=verbose)
+    sim = ClusterSim(seed, verbose=verbose, kinds=kinds)
     try:
         sim.run()
     except BaseException as error:
@@ -332,7 +337,8 @@ def run_seed(seed: int, *, verbose: bool = False) -> ClusterSim:
             print(sim.world.story(400 if verbose else 200))
             traceback.print_exception(error, limit=-6, file=sys.stdout)
             print(f"seed {seed} failed after {sim.events} events at {sim.world.now_ms:.1f} ms: {error}\n{sim.swarm}")
-            print(f"again: make sim SEED={seed}, or python -m tests.sim.cluster_sim --seed {seed} --verbose")
+            asked = f" --faults '{','.join(kinds)}'" if kinds else ""
+            print(f"again: make sim SEED={seed}, or python -m tests.sim.cluster_sim --seed {seed}{asked} --verbose")
         raise
     return sim
 
@@ -388,9 +394,15 @@ def main() -> None:
     parser.add_argument(
         "--keep-going", action="store_true", help="counts failed seeds instead of stopping at the first"
     )
+    parser.add_argument(
+        "--faults", help="these kinds alone, in place of those that a seed draws: disk full,kill leader"
+    )
     parser.add_argument("--totals", help="a JSON file with what was counted, written after every seed")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
+    kinds = options.faults.split(",") if options.faults else ()
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"no kind of fault: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     quiet()
     signal.signal(signal.SIGVTALRM, _endless)
     given = options.seeds or ("0:20" if options.minutes is None else f"{int(time.time())}:0")
@@ -403,7 +415,7 @@ def main() -> None:
             break
         signal.setitimer(signal.ITIMER_VIRTUAL, CPU_MAX_S)
         try:
-            sim = run_seed(seed, verbose=options.verbose)
+            sim = run_seed(seed, verbose=options.verbose, kinds=kinds)
         except Exception:
             totals.failed.append(seed)
             if not options.keep_going:
