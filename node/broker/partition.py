@@ -32,7 +32,7 @@ from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, StorageError, passing
+from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, OffsetOutOfRange, StorageError, passing
 from storage.log import Log
 
 log = structlog.get_logger(__name__)
@@ -379,11 +379,16 @@ class Partition:
     # --- for the leader's followers
 
     def read_for_follower(self, offset: int, max_bytes: int, *, min_one: bool) -> bytes:
-        """Batches up to the log end. Raises ApiError CORRUPT_MESSAGE, StorageError, OSError."""
+        """Batches up to the log end. Raises ApiError, OffsetOutOfRange. A log that cannot be read for a follower leads
+        no longer: its followers would fall behind one that only they cannot read."""
         try:
             return self.log.read(offset, max_bytes, self.log.log_end_offset, min_one=min_one, verify=True).data
         except CorruptBatch as error:
             raise self.damaged_read(offset, error) from None
+        except OffsetOutOfRange:
+            raise
+        except (StorageError, OSError) as error:
+            raise self.storage_error(error) from None
 
     def follower_fetched(
         self,

@@ -1,5 +1,6 @@
 """The follower's side of a stream, without the stream: which answer belongs to which position."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from node.broker.fetcher import Fetcher
 from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
 from ottla.internal.v1.replication_pb2 import ReplicaFetchResult
+from ottla.protocol.errors import ApiError
 from storage.errors import OffsetsOutOfOrder
 from tests.node.broker.test_partition import NOW_MS, TOPIC, Host, append, lead, make, state
 
@@ -62,6 +64,22 @@ async def test_an_answer_from_before_the_log_was_cut_and_opened_again_leaves_no_
     take(asked_again.position, 1)
     assert reopened.log.log_end_offset == 3
     assert [batch.header.base_offset for batch in reopened.log.scan(0, 3)] == [0, 1, 2]
+
+
+def test_a_log_that_cannot_be_read_for_a_follower_leads_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = make(Host(), tmp_path / "leader")
+    lead(leader)
+    append(leader, b"0")
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(leader.log, "read", broken)
+    with pytest.raises(ApiError, match="Input/output error"):
+        leader.read_for_follower(0, 1000, min_one=True)
+    assert leader.offline is not None
 
 
 def test_no_batch_of_an_epoch_beyond_the_leaders_is_taken(tmp_path: Path) -> None:
