@@ -1,7 +1,6 @@
 """Wrong input is refused with a ConfigError that names the argument, and nothing has changed then."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -37,7 +36,7 @@ def held(made: Producer) -> object:
 
 
 BAD_RECORDS: list[tuple[str, dict[str, Any]]] = [
-    ("timestamp", {"timestamp": time.time() * 1000}),
+    ("timestamp", {"timestamp": 1_700_000_000_000.5}),
     ("timestamp", {"timestamp": 2**63}),
     ("timestamp", {"timestamp": float("nan")}),
     ("timestamp", {"timestamp": "1"}),
