@@ -62,7 +62,7 @@ class Turns:
 
     def free(self) -> bool:
         """Whether somebody may go on right now."""
-        now_s = time.perf_counter()
+        now_s = time.monotonic()
         if not self._turning:
             self._begin(now_s)
             return True
@@ -71,7 +71,7 @@ class Turns:
     async def wait(self, client: str) -> None:
         """Returns when it is this client's turn."""
         if not self._turning:
-            self._begin(time.perf_counter())
+            self._begin(time.monotonic())
         await self._waiters.join(client)
 
     def _begin(self, now_s: float) -> None:
@@ -85,7 +85,7 @@ class Turns:
         if not self._waiters:
             self._width = WIDTH_MIN
             return
-        now_s = time.perf_counter()
+        now_s = time.monotonic()
         lasted = now_s - self._began_s > TURN_S
         self._width = max(self._width // 2, WIDTH_MIN) if lasted else min(self._width + 1, WIDTH_MAX)
         for _ in range(self._width):

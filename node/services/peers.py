@@ -5,6 +5,7 @@ left is unknown, and only the client knows whether it may send it again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ class Peers:
     def __init__(self, view: ClusterView) -> None:
         self._view = view
         self._channels: dict[int, tuple[str, grpc.aio.Channel]] = {}
-        self._closing: set[grpc.aio.Channel] = set()
+        self._closing: deque[grpc.aio.Channel] = deque()
         self._close_wanted = asyncio.Event()
         view.subscribe(self._on_change)
 
@@ -82,7 +83,7 @@ class Peers:
                 self._retire(node_id)
 
     def _retire(self, node_id: int) -> None:
-        self._closing.add(self._channels.pop(node_id)[1])
+        self._closing.append(self._channels.pop(node_id)[1])
         self._close_wanted.set()
 
     async def run(self) -> None:
@@ -99,7 +100,7 @@ class Peers:
 
     async def _close_retired(self) -> None:
         while self._closing:
-            await self._closing.pop().close()
+            await self._closing.popleft().close()
 
 
 def fault_of(error: grpc.aio.AioRpcError, node_id: int) -> ApiError:
