@@ -57,7 +57,7 @@ PRODUCE_CASES = {
     ),
     "batch over the limit": ({"topic": "bad", "batch": big(1_100_000)}, pb.ERROR_CODE_MESSAGE_TOO_LARGE),
     "20 MB batch": ({"topic": "bad", "batch": big(20_000_000)}, pb.ERROR_CODE_MESSAGE_TOO_LARGE),
-    "wrong checksum": ({"topic": "bad", "batch": batch(b"x", payload_crc=1)}, pb.ERROR_CODE_INVALID_RECORD),
+    "wrong checksum": ({"topic": "bad", "batch": batch(b"x", payload_crc=1)}, pb.ERROR_CODE_CORRUPT_MESSAGE),
     "wrong count": ({"topic": "bad", "batch": batch(b"x", record_count=2)}, pb.ERROR_CODE_INVALID_RECORD),
     "control bit": ({"topic": "bad", "batch": batch(b"x", attributes=0x20)}, pb.ERROR_CODE_INVALID_RECORD),
     "transactional bit": ({"topic": "bad", "batch": batch(b"x", attributes=0x10)}, pb.ERROR_CODE_INVALID_RECORD),

@@ -144,13 +144,13 @@ def test_an_internal_topic_made_by_two_nodes_gets_its_third_replica_later(cluste
     cluster.start().wait_ready()
     cluster[3].kill()
     eventually(lambda: len([b for b in cluster.metadata(1).brokers if not b.fenced]), 2)
-    request = controller.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__kept", num_partitions=4))
+    request = controller.EnsureInternalTopicRequest(topic=admin.NewTopic(name="__ottla_kept", num_partitions=4))
     with cluster.channel(cluster.controller(), "control") as channel:
         answer = ControllerServiceStub(channel).EnsureInternalTopic(request, timeout=10)
     assert not answer.HasField("error"), answer
 
     def replicas() -> set[tuple[int, int]]:
-        found = cluster.metadata(1, "__kept").topics[0].partitions
+        found = cluster.metadata(1, "__ottla_kept").topics[0].partitions
         return {(len(p.replicas), len(p.isr)) for p in found}
 
     assert replicas() == {(2, 2)}
