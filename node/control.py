@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import structlog
 
+from node.api.view import QuorumView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
 from node.capacity import of_process
@@ -36,7 +37,6 @@ from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
 from node.services.group_lag import LagSample
-from node.services.view import QuorumView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
 from ottla.protocol.errors import ApiError

@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from node import limits
+from node.api.view import ClusterView
 from node.broker.controller_client import ControllerClient
 from node.groups.coordinator import Coordinator
 from node.groups.model import Group
@@ -22,7 +23,6 @@ from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
 from node.services.peers import Peers, forwarded
-from node.services.view import ClusterView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
