@@ -19,14 +19,17 @@ import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 
-from ottla.client import admin, consumer, life, producer, producer_batch, rebalance
-from ottla.client.errors import Closed
+from ottla.client import admin, arguments, connection, consumer, life, producer, producer_batch, rebalance
+from ottla.client.errors import Closed, ConfigError
 from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
 
 log = logging.getLogger("ottla.client")
 
 AT_EXIT_S: Final = 10.0
 """How long the end of a program waits for what was not closed, all together."""
+
+WIND_UP_S: Final = 1.0
+"""How long the last one's close waits for what is still under way, and once more after cancelling it."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,14 +40,24 @@ __all__ = ["Admin", "Consumer", "Delivery", "Producer", "RebalanceListener"]
 class _Loop:
     """An event loop in a daemon thread; runs while somebody holds it."""
 
-    _lock = threading.Lock()
+    _lock = threading.RLock()
+    """Of all of them; a signal's handler may come while it is held."""
     _shared: "_Loop | None" = None
     _holders = 0
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="ottla-loop", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._serve, name="ottla-loop", daemon=True)
+        self._is_over = False
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # of what one caller handed in, who has it: the loop is there for the others, too
+            return
 
     @classmethod
     def hold(cls) -> "_Loop":
@@ -61,18 +74,45 @@ class _Loop:
             if cls._holders or cls._shared is None:
                 return
             idle, cls._shared = cls._shared, None
-        idle.loop.call_soon_threadsafe(idle.loop.stop)
-        idle._thread.join()
-        idle.loop.close()
+            idle._is_over = True
+            asyncio.run_coroutine_threadsafe(_wind_up(), idle.loop).add_done_callback(
+                lambda _: idle.loop.call_soon_threadsafe(idle.loop.stop)
+            )
+        if idle.thread is not threading.current_thread():
+            idle.thread.join()
+            idle.loop.close()
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """Runs it on the loop and waits; what interrupts the wait (Ctrl-C, a time-out) cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        """Runs it on the loop and waits; what interrupts the wait (Ctrl-C, a time-out) cancels it. Raises Closed where
+        nobody would carry it out."""
+        if threading.current_thread() is self.thread:
+            work.close()
+            raise Closed(
+                "this call comes from Ottla's own thread, which it would wait for. Next: hand in lists, not generators "
+                "that use Ottla themselves"
+            )
+        with _Loop._lock:
+            if self._is_over:
+                work.close()
+                raise Closed("it was closed meanwhile. Next: make a new one")
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(timeout_s)
         except BaseException:
             future.cancel()
             raise
+
+
+async def _wind_up() -> None:
+    """What is under way when the last object is closed comes to its end: calls of other threads, and what was cut short
+    by Ctrl-C."""
+    for timeout_s in (WIND_UP_S, WIND_UP_S):
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if not left:
+            return
+        _, left = await asyncio.wait(left, timeout=timeout_s)
+        for task in left:
+            task.cancel()
 
 
 class _Blocking:
@@ -84,10 +124,15 @@ class _Blocking:
 
     def start(self) -> None:
         """Connects. Raises ConnectionFailed if no node answers."""
-        if self._loop is not None or self._life == "inherited":
-            raise life.refusal(type(self).__name__.lower(), self._life, "" if self._loop is None else "it is started")
+        name = type(self).__name__.lower()
+        if self._life != "new":
+            raise Closed(f"this {name} is {self._life} and can't be started. Next: make a new one")
         life.opened(self)
-        self._loop = _Loop.hold()
+        with _Loop._lock:
+            if self._loop is not None:
+                raise Closed(f"this {name} is being started already. Next: start it once")
+            self._loop = _Loop.hold()
+        self._life = "open"
         try:
             self._loop.run(self._inner.start())
         except BaseException:
@@ -101,18 +146,29 @@ class _Blocking:
 
     def close(self) -> None:
         """Disconnects; a producer first waits for its records, and raises what `flush` raises."""
-        if self._loop is None:
+        self._close(self._inner.close)
+
+    def _close(self, ending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        loop = self._loop
+        if loop is None:
             return
         try:
-            self._loop.run(self._inner.close())
+            loop.run(ending())
+        except (Closed, concurrent.futures.CancelledError):
+            if self._loop is not None:
+                raise  # by another thread it was closed just now
         finally:
-            self._let_go()
+            if threading.current_thread() is not loop.thread:
+                self._let_go()
 
     def _let_go(self) -> None:
         _open.discard(self)
         life.closed(self)
-        if self._loop is not None:
-            self._loop = None
+        with _Loop._lock:
+            held, self._loop = self._loop, None
+            if self._life == "open":
+                self._life = "closed"
+        if held is not None:
             _Loop.let_go()
 
     def _at_exit(self, timeout_s: float) -> None:
@@ -122,22 +178,25 @@ class _Blocking:
         loop = self._loop
         if loop is None:
             work.close()
-            if self._life == "inherited":
-                raise life.refusal(type(self).__name__.lower(), self._life)
-            raise RuntimeError(f"this {type(self).__name__} is not open: use it in a `with` block, or call start()")
-        return loop.run(work, timeout_s)
+            raise life.refusal(type(self).__name__.lower(), self._life)
+        try:
+            return loop.run(work, timeout_s)
+        except concurrent.futures.CancelledError:
+            raise life.refusal(type(self).__name__.lower(), "closed") from None
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        if self._loop is None:
-            return
-        try:
-            self._loop.run(self._inner.__aexit__(*exc))
-        finally:
-            self._let_go()
+        self._close(lambda: self._inner.__aexit__(*exc))
+
+
+def _own(bootstrap: str | Sequence[str] | None) -> str | Sequence[str] | None:
+    """Addresses; a Client belongs to its event loop, which is another one."""
+    if isinstance(bootstrap, connection.Client):
+        raise ConfigError("bootstrap is a Client, which only ottla's asyncio classes can share. Next: pass host:port")
+    return bootstrap
 
 
 _open: set[_Blocking] = set()
@@ -158,7 +217,7 @@ def _close_what_is_open() -> None:
 
 def _forget_the_loop() -> None:
     """A forked child has the loop of its parent, but not its thread."""
-    _Loop._lock = threading.Lock()
+    _Loop._lock = threading.RLock()
     if _Loop._shared is not None:
         _inherited.append(_Loop._shared)
     _Loop._shared, _Loop._holders = None, 0
@@ -215,7 +274,8 @@ class Delivery:
 
     def result(self, timeout_s: float | None = None) -> RecordMetadata:
         """Waits for the acknowledgement. Raises DeliveryFailed, or TimeoutError if it is not known in time."""
-
+        if timeout_s is not None:
+            timeout_s = arguments.seconds("timeout_s", timeout_s)
         if self._delivery.done():
             return self._delivery.result()  # also after the producer was closed
 
@@ -226,7 +286,7 @@ class Delivery:
             return self._producer._run(wait(), timeout_s)
         except concurrent.futures.TimeoutError:
             raise TimeoutError(f"not acknowledged within {timeout_s} s; it is still being sent") from None
-        except (Closed, RuntimeError):
+        except Closed:
             if self._delivery.done():
                 return self._delivery.result()  # it was closed just now
             raise
@@ -253,7 +313,7 @@ class Producer(_Blocking):
         client_id: str = "ottla-python",
     ) -> None:
         self._inner: producer.Producer = producer.Producer(
-            bootstrap,
+            _own(bootstrap),
             acks=acks,
             linger_ms=linger_ms,
             batch_size=batch_size,
@@ -310,13 +370,23 @@ class _InThread(rebalance.RebalanceListener):
         self._plain = plain
 
     async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        await asyncio.to_thread(self._plain.on_assigned, partitions)
+        await asyncio.to_thread(_contained, self._plain.on_assigned, partitions)
 
     async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        await asyncio.to_thread(self._plain.on_revoked, partitions)
+        await asyncio.to_thread(_contained, self._plain.on_revoked, partitions)
 
     async def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        await asyncio.to_thread(self._plain.on_lost, partitions)
+        await asyncio.to_thread(_contained, self._plain.on_lost, partitions)
+
+
+def _contained(call: Callable[[Sequence[TopicPartition]], object], partitions: Sequence[TopicPartition]) -> None:
+    """A call of the user's in a thread; what would end a program (sys.exit) ends none from there."""
+    try:
+        call(partitions)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"it raised {error!r}") from error
 
 
 class Consumer(_Blocking):
@@ -346,7 +416,7 @@ class Consumer(_Blocking):
         self._inner: consumer.Consumer = consumer.Consumer(
             *topics,
             group=group,
-            bootstrap=bootstrap,
+            bootstrap=_own(bootstrap),
             auto_offset_reset=auto_offset_reset,
             fetch_min_bytes=fetch_min_bytes,
             fetch_max_wait_ms=fetch_max_wait_ms,
@@ -360,8 +430,14 @@ class Consumer(_Blocking):
             group_instance_id=group_instance_id,
             topic_regex=topic_regex,
             assignor=assignor,
-            rebalance_listener=None if rebalance_listener is None else _InThread(rebalance_listener),
+            rebalance_listener=None
+            if rebalance_listener is None
+            else _InThread(arguments.instance_of("rebalance_listener", rebalance_listener, RebalanceListener)),
         )
+
+    def _close(self, ending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._inner._ending.is_inside():  # else the listener closes what is being closed
+            super()._close(ending)
 
     def _at_exit(self, timeout_s: float) -> None:
         self._run(self._inner.__aexit__(SystemExit), timeout_s)  # the record at work is not done
@@ -397,7 +473,7 @@ class Admin(_Blocking):
     """Administers a cluster; see `ottla.Admin`."""
 
     def __init__(self, bootstrap: str | Sequence[str] | None = None, *, request_timeout_ms: int = 30_000) -> None:
-        self._inner: admin.Admin = admin.Admin(bootstrap, request_timeout_ms=request_timeout_ms)
+        self._inner: admin.Admin = admin.Admin(_own(bootstrap), request_timeout_ms=request_timeout_ms)
 
     create_topic = _waits_for(admin.Admin.create_topic)
     delete_topic = _waits_for(admin.Admin.delete_topic)

@@ -148,6 +148,7 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
 
     async def list_topics(self, *, internal: bool = False) -> list[str]:
         """Names of the topics; the cluster's own only if asked for."""
+        arguments.flag("internal", internal)
         view = await self.describe_cluster()
         return sorted(name for name, topic in view.topics.items() if internal or not topic.internal)
 
@@ -240,8 +241,11 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             offsets[tp] = answer
         return offsets
 
-    async def delete_records(self, topic: str, partition: int, before_offset: int) -> int:
-        """Drops the records before an offset (-1 = all that can be read). Answers the first offset there is now."""
+    async def delete_records(
+        self, topic: str, partition: int, before_offset: int, *, validate_only: bool = False
+    ) -> int:
+        """Drops the records before an offset (-1 = all that can be read). Answers the first offset there is now, or,
+        with `validate_only`, would be."""
         request = admin_messages.DeleteRecordsRequest(
             partitions=[
                 admin_messages.DeleteRecordsPartition(
@@ -250,18 +254,22 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
                 )
             ],
             timeout_ms=self._timeout_ms,
+            validate_only=arguments.flag("validate_only", validate_only),
         )
         answer = await self._change(lambda stub, timeout: stub.DeleteRecords(request, timeout=timeout))
         return _one(answer.partitions).low_watermark
 
-    async def elect_leader(self, topic: str, partition: int, *, unclean: bool = False) -> int | None:
+    async def elect_leader(
+        self, topic: str, partition: int, *, unclean: bool = False, validate_only: bool = False
+    ) -> int | None:
         """Gives leadership to the preferred replica; with `unclean` to any live one, which may lose records. Answers
-        the leader afterwards. An election that changes nothing is no error."""
+        the leader afterwards, or who it would be. An election that changes nothing is no error."""
         request = admin_messages.ElectLeadersRequest(
             type=admin_messages.ELECTION_TYPE_UNCLEAN
             if arguments.flag("unclean", unclean)
             else admin_messages.ELECTION_TYPE_PREFERRED,
             partitions=[_where(topic, partition)],
+            validate_only=arguments.flag("validate_only", validate_only),
         )
         answer = await self._change(lambda stub, timeout: stub.ElectLeaders(request, timeout=timeout))
         for result in answer.partitions:

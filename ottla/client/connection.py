@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Self, TypeVar, cast
 from weakref import WeakSet
@@ -22,7 +22,6 @@ from ottla.client import arguments, life
 from ottla.client.channel import CLUSTER_ID_KEY, ClusterChannel
 from ottla.client.errors import (
     Closed,
-    ConfigError,
     ConnectionFailed,
     OttlaError,
     UnknownTopic,
@@ -31,7 +30,7 @@ from ottla.client.errors import (
     refusal_in,
 )
 from ottla.client.streams import at_rest, listen
-from ottla.client.tasks import Tasks, to_the_end
+from ottla.client.tasks import Ending, Tasks
 from ottla.client.view import ClusterView, TopicInfo, updated, view_of
 from ottla.protocol.proxy import PROXY_OPTION
 from ottla.v1 import error_pb2 as pb
@@ -73,18 +72,7 @@ T = TypeVar("T")
 def bootstrap_addresses(bootstrap: str | Sequence[str] | None) -> list[str]:
     """host:port of some nodes, from a list or a comma-separated text; else from OTTLA_BOOTSTRAP, else this machine."""
     given = bootstrap if bootstrap is not None else os.environ.get("OTTLA_BOOTSTRAP", DEFAULT_BOOTSTRAP)
-    if not isinstance(given, Iterable) or isinstance(given, (bytes, bytearray)):
-        raise ConfigError(f"bootstrap {given!r} is neither host:port nor a list of them")
-    addresses = [
-        arguments.text("bootstrap", a).strip() for a in (given.split(",") if isinstance(given, str) else given)
-    ]
-    for address in addresses:
-        host, colon, port = address.rpartition(":")
-        if not colon or not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
-            raise ConfigError(f"bootstrap address {address!r} is not host:port, such as {DEFAULT_BOOTSTRAP}")
-    if not addresses:
-        raise ConfigError(f"bootstrap is an empty list. Next: name a node as host:port, such as {DEFAULT_BOOTSTRAP}")
-    return addresses
+    return arguments.addresses("bootstrap" if bootstrap is not None else "OTTLA_BOOTSTRAP", given)
 
 
 class Client:
@@ -102,7 +90,7 @@ class Client:
         client_id: str = "ottla-python",
         connect_timeout_ms: int = 10_000,
     ) -> None:
-        self.client_id = arguments.text("client_id", client_id)
+        self.client_id = arguments.label("client_id", client_id)
         self.view = ClusterView()
         self._bootstrap = bootstrap_addresses(bootstrap)
         self._connect_timeout_s = (
@@ -116,6 +104,7 @@ class Client:
         self._unreachable: dict[tuple[int, str, int], float] = {}
         self._last_errors: dict[str, str] = {}
         self._tasks = Tasks(self._failed)
+        self._ending = Ending()
         self._broken: BaseException | None = None
         self._age_ms = 0
         self._fresher: str | None = None
@@ -141,11 +130,12 @@ class Client:
             raise
 
     async def close(self) -> None:
-        """Ends all connections. Idempotent."""
-        if self._state in ("closed", "inherited"):
+        """Ends all connections. Whoever calls it again waits for that, too."""
+        if self._state == "inherited" or not life.can_close(self._loop, "client"):
             return
         self._state = "closed"
-        await to_the_end(self._disconnect())
+        self._changed.set()
+        await self._ending.run(self._disconnect)
 
     async def _disconnect(self) -> None:
         await self._tasks.stop()
@@ -192,6 +182,7 @@ class Client:
         """A topic by name, that has the partition. One that is not known is waited for, for up to a second: it may have
         just been created. Raises UnknownTopic, with what the server says (names that are close), ConfigError."""
         arguments.topic_name(name)
+        partition = arguments.partition(partition)
         give_up = time.monotonic() + TOPIC_WAIT_S
         while (known := self.view.topics.get(name)) is None or not 0 <= partition < len(known.partitions):
             late = time.monotonic() >= give_up
@@ -338,10 +329,7 @@ class Client:
 
     async def home(self, timeout_s: float = SILENCE_MAX_S * 2) -> str:
         """The address of the node that serves this client. Raises ConnectionFailed if there is none in time."""
-        if self._state != "open":
-            raise life.refusal("client", self._state)
-        if self._loop is not None and not life.is_running(self._loop, "client"):
-            raise life.refusal("client", "broken", "its event loop was closed. Next: close clients before that")
+        self.check()
         give_up = time.monotonic() + timeout_s
         while self._home is None:
             if isinstance(self._broken, Closed):
@@ -359,7 +347,15 @@ class Client:
                     "Next: check the addresses, and that a node runs"
                 )
             await self._wait_for_change(left)
+            self.check()
         return self._home
+
+    def check(self) -> None:
+        """Raises Closed if nothing would happen here: it was closed, or it belongs to another process or loop."""
+        if self._state != "open":
+            raise life.refusal("client", self._state)
+        if self._loop is not None and not life.is_running(self._loop, "client"):
+            raise life.refusal("client", "broken", "its event loop was closed. Next: close clients before that")
 
     async def address_for(self, node_id: int) -> str:
         """Where to send what is for a leader: its own address if that answers within a second, else home, which

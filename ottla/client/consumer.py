@@ -11,6 +11,7 @@ from typing import Literal, Self
 from ottla.client import arguments, life
 from ottla.client.connection import Client
 from ottla.client.errors import Closed, ConfigError, OttlaError
+from ottla.client.fetch_state import PartitionState
 from ottla.client.group import Membership
 from ottla.client.group_session import GroupSession
 from ottla.client.group_work import GroupWork
@@ -19,7 +20,7 @@ from ottla.client.reader import Reader
 from ottla.client.rebalance import RebalanceListener
 from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.client.settings import ConsumerSettings
-from ottla.client.tasks import Tasks, to_the_end
+from ottla.client.tasks import Ending, Tasks
 from ottla.client.view import ClusterView, TopicInfo
 
 log = logging.getLogger("ottla.consumer")
@@ -72,21 +73,18 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             auto_commit_interval_ms,
             session_timeout_ms,
         )
+        self._topics = tuple(arguments.topic_name(name, "topics") for name in topics)
+        if group is not None:
+            arguments.name("group", group)
+        arguments.label("group_instance_id", group_instance_id)
+        arguments.text("topic_regex", topic_regex)
+        arguments.one_of("assignor", assignor, "uniform", "range")
+        if rebalance_listener is not None:
+            arguments.instance_of("rebalance_listener", rebalance_listener, RebalanceListener)
         if group is None and (group_instance_id or topic_regex or rebalance_listener is not None):
             raise ConfigError("group_instance_id, topic_regex and rebalance_listener need a group. Next: name one")
         if group is not None and not topics and not topic_regex:
             raise ConfigError(f"group {group!r} needs topics or a topic_regex to share out")
-        self._topics = tuple(map(arguments.topic_name, topics))
-        for name, text in (
-            ("group", group or "g"),
-            ("group_instance_id", group_instance_id),
-            ("topic_regex", topic_regex),
-        ):
-            arguments.text(name, text)
-        if group == "":
-            raise ConfigError("group '' is empty. Next: name it, or leave it out to read without one")
-        if assignor not in ("uniform", "range"):
-            raise ConfigError(f"assignor {assignor!r} is none of uniform and range")
         self._owns_client = not isinstance(bootstrap, Client)
         self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
         self._tasks = Tasks(self._failed)
@@ -105,6 +103,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 member_id=str(uuid.uuid4()),
             )
             self._session = GroupSession(membership, self._client, self._work)
+        self._ending = Ending()
         self._stop_listening: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -117,6 +116,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         life.opened(self)
         if self._owns_client:
             await self._client.start()
+        if self._life != "new":
+            raise life.refusal("consumer", self._life)  # it was closed meanwhile
+        self._client.check()
         self._loop = asyncio.get_running_loop()
         self._life = "open"
         try:
@@ -135,28 +137,34 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     async def close(self) -> None:
         """Stops reading; whoever iterates gets the end. In a group: commits every record that was handed out, if
-        auto commit is on, and leaves. Idempotent."""
+        auto commit is on, and leaves. Whoever calls it again waits for that, too."""
         self._work.note_processed()
         await self._close()
 
     async def _close(self) -> None:
-        if self._life in ("closed", "inherited"):
+        if self._life == "inherited" or not life.can_close(self._loop, "consumer"):
             return
-        was_open, self._life = self._life == "open", "closed"
-        await to_the_end(self._stop(was_open))
+        was_open = self._life == "open"
+        if self._life != "closed":
+            self._life = "closing"
+        await self._ending.run(lambda: self._stop(was_open))
 
     async def _stop(self, was_open: bool) -> None:
         self._stop_listening()
+        self._reader.stop()
         self._reader.news.set()
-        if self._session is not None and was_open:
-            await self._work.closing()
-            if self.settings.enable_auto_commit:
-                await self._work.commit_or_log(self._session)
-            await self._session.leave()
-        await self._tasks.stop()
-        if self._owns_client:
-            await self._client.close()
-        life.closed(self)
+        try:
+            if self._session is not None and was_open:
+                await self._work.closing()
+                if self.settings.enable_auto_commit:
+                    await self._work.commit_or_log(self._session)
+                await self._session.leave()
+        finally:
+            await self._tasks.stop()
+            if self._owns_client:
+                await self._client.close()
+            self._life = "closed"
+            life.closed(self)
 
     def inherited(self) -> None:
         """For `life`: this process is a forked child."""
@@ -200,7 +208,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
         if self._session is not None:
             raise ConfigError("the group assigns the partitions. Next: leave out the group to choose them yourself")
-        wanted = [arguments.where(where) for where in partitions]
+        wanted = arguments.places("partitions", partitions, arguments.where)
         topics = {tp.topic: await self._client.topic(*tp) for tp in sorted(wanted)}
         for tp in set(self._reader.states) - set(wanted):
             self._reader.drop(tp)
@@ -217,7 +225,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """The next record of the partition is the one at `offset`, or the first after it. What was read ahead is
         dropped; in a group the next commit stores this position."""
         offset = arguments.offset(offset)
-        self._reader.state(topic, partition).seek(offset)
+        self._state(topic, partition).seek(offset)
         self._reader.wake.set()
 
     async def seek_to_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
@@ -245,14 +253,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     def pause(self, topic: str, partition: int) -> None:
         """Hands out no records of the partition until `resume`. The others go on."""
-        state = self._reader.state(topic, partition)
+        state = self._state(topic, partition)
         state.paused = True
         state.rewind()
         self._reader.wake.set()
 
     def resume(self, topic: str, partition: int) -> None:
         """Goes on where `pause` stopped."""
-        self._reader.state(topic, partition).paused = False
+        self._state(topic, partition).paused = False
         self._reader.wake.set()
 
     def high_watermark(self, topic: str, partition: int) -> int | None:
@@ -264,6 +272,12 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     def buffered_bytes(self) -> int:
         """What was read ahead; about fetch_max_bytes for each leader at most."""
         return self._reader.buffered_bytes
+
+    def _state(self, topic: str, partition: int) -> PartitionState:
+        state = self._reader.state(topic, partition)
+        if self._life in ("closed", "inherited"):
+            raise life.refusal("consumer", self._life)
+        return state
 
     async def _seek_to(self, topic: str, partition: int, timestamp_ms: int) -> int:
         self._check_open()
@@ -300,11 +314,13 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         while True:
             if self._reader.chunk_ended:
                 self._reader.chunk_ended = False
+                if self._life == "open":
+                    self._check_open()
                 await asyncio.sleep(0)  # before a record is taken: a cancelled call must not lose one
             record = self._take()
             if record is not None:
                 return record
-            if self._life in ("new", "closed"):
+            if self._life in ("closing", "closed"):
                 raise StopAsyncIteration
             self._use()
             await self._reader.wait_for_news(None)
@@ -323,13 +339,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         empty list if none did."""
         arguments.whole("max_records", max_records, 1, arguments.INT64_MAX)
         give_up = time.monotonic() + arguments.whole("timeout_ms", timeout_ms, 0, arguments.INT64_MAX) / 1000
+        self._check_open()  # to answer at once, again and again, would hold the loop
         if self._session is not None:
             self._work.note_processed()
         while True:
             records: list[ConsumerRecord] = []
             while len(records) < max_records and (record := self._take()) is not None:
                 records.append(record)
-            if records or self._life in ("new", "closed"):
+            if records or self._life in ("closing", "closed"):
                 return records
             self._use()
             left = give_up - time.monotonic()
@@ -343,17 +360,21 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Stores positions of the group; returns when they are replicated. By default behind every record that was
         handed out, the last one too: call it when that one is done. Raises OttlaError with STALE_MEMBER_EPOCH or
         FENCED_MEMBER_EPOCH where the partitions are another member's by now."""
-        session = self._group_session()
         if positions is not None:
-            wanted = {arguments.where(w): Position(arguments.offset(o), None) for w, o in positions.items()}
-            await self._work.commit_these(session, wanted)
+            wanted = {
+                arguments.place(where): Position(arguments.offset(offset), None)
+                for where, offset in arguments.mapping("positions", positions)
+            }
+            await self._work.commit_these(self._group_session(), wanted)
             return
+        session = self._group_session()
         self._work.note_processed()
         await self._work.commit(session)
 
     async def committed(self, topic: str, partition: int) -> int | None:
         """The position that the group has stored; None if there is none."""
-        return await self._group_session().committed(arguments.where((topic, partition)))
+        where = arguments.place((topic, partition))
+        return await self._group_session().committed(where)
 
     def _check_open(self) -> None:
         if self._life == "open" and self._loop is not None and not life.is_running(self._loop, "consumer"):
@@ -369,4 +390,6 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     def _group_session(self) -> GroupSession:
         if self._session is None:
             raise ConfigError("this consumer has no group. Next: name one with group=")
+        if self._life in ("new", "closed", "inherited"):
+            raise life.refusal("consumer", self._life)
         return self._session

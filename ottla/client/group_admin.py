@@ -109,9 +109,12 @@ class GroupAdmin:
             {_where(lag.partition): _lag(lag) for lag in group.partitions},
         )
 
-    async def delete_group(self, group_id: str) -> None:
+    async def delete_group(self, group_id: str, *, validate_only: bool = False) -> None:
         """Deletes an empty group and its positions. Raises OttlaError: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND."""
-        request = group_pb2.DeleteGroupsRequest(group_ids=[arguments.name("group_id", group_id)])
+        request = group_pb2.DeleteGroupsRequest(
+            group_ids=[arguments.name("group_id", group_id)],
+            validate_only=arguments.flag("validate_only", validate_only),
+        )
         answer = await self._client.on_any_node(
             partial(_delete, request, self._timeout_ms), self._timeout_ms, repeatable=False
         )
@@ -136,7 +139,9 @@ class GroupAdmin:
             raise ConfigError("reset_offsets needs exactly one of timestamp_ms, offset and shift_by")
         request = group_pb2.ResetOffsetsRequest(
             group_id=arguments.name("group_id", group_id),
-            partitions=[data_pb2.TopicPartition(**place._asdict()) for place in map(arguments.place, partitions)],
+            partitions=[
+                data_pb2.TopicPartition(**each._asdict()) for each in arguments.places("partitions", partitions)
+            ],
             validate_only=arguments.flag("validate_only", validate_only),
         )
         if timestamp_ms is not None:

@@ -4,8 +4,7 @@ positions are the one truth of it."""
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ottla.client.errors import OttlaError
 from ottla.client.group import Gained
@@ -17,6 +16,8 @@ from ottla.client.settings import ConsumerSettings
 from ottla.client.tasks import Tasks
 
 log = logging.getLogger("ottla.group")
+
+Told = Callable[[Sequence[TopicPartition]], Awaitable[None]]
 
 
 class GroupWork:
@@ -94,7 +95,7 @@ class GroupWork:
                 log.warning("a record is still at work while its partition goes to another member, which repeats it")
                 break
         if self._listener is not None:
-            await self._tell(self._listener.on_revoked(partitions))
+            await self._tell(self._listener.on_revoked, partitions)
         if not self._settings.enable_auto_commit:
             return {}
         states = [self._reader.states[where] for where in partitions if where in self._reader.states]
@@ -112,7 +113,7 @@ class GroupWork:
                 state.begin(0)
             states.append(state)
         if self._listener is not None and states:
-            await self._tell(self._listener.on_assigned([state.where for state in states]))
+            await self._tell(self._listener.on_assigned, [state.where for state in states])
             for state in states:
                 state.held = False
         self._reader.wake.set()
@@ -128,18 +129,22 @@ class GroupWork:
         """For the session: they are another member's already."""
         self.lose(partitions)
         if self._listener is not None and partitions:
-            self._tasks.start(self._tell(self._listener.on_lost(partitions)), "ottla-on-lost")
+            self._tasks.start(self._tell(self._listener.on_lost, partitions), "ottla-on-lost")
 
     async def closing(self) -> None:
         """The user closes the consumer: what it owns goes to others."""
         if self._listener is not None and self._reader.states:
-            await self._tell(self._listener.on_revoked(sorted(self._reader.states)))
+            await self._tell(self._listener.on_revoked, sorted(self._reader.states))
 
-    async def _tell(self, call: Coroutine[Any, Any, None]) -> None:
-        """One call of the listener. Its error is for whoever reads: the move goes on."""
+    async def _tell(self, call: Told, partitions: list[TopicPartition]) -> None:
+        """One call of the listener. Its error is for whoever reads: the move goes on. A cancellation that is not this
+        task's is one of those."""
         try:
-            await call
-        except Exception as error:
+            await call(partitions)
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise
             log.exception("the rebalance listener failed")
             self._reader.error = OttlaError(f"the rebalance listener failed: {error!r}. Next: see the log, and mend it")
             self._reader.error.__cause__ = error

@@ -34,7 +34,7 @@ _grpc_is_inherited = False
 _renewing = threading.Lock()
 
 _REASONS = {
-    "new": "is not started. Next: use it inside `async with`, or call start()",
+    "new": "is not started. Next: use it in a `with` or `async with` block, or call start()",
     "closing": "is closed. Next: make a new one",
     "closed": "is closed. Next: make a new one",
     "broken": "has stopped. Next: make a new one",
@@ -54,6 +54,15 @@ def is_running(loop: asyncio.AbstractEventLoop, what: str) -> bool:
     if not loop.is_closed():
         raise Closed(f"this {what} belongs to another event loop. Next: use it there, or make one in this loop")
     return False
+
+
+def can_close(loop: asyncio.AbstractEventLoop | None, what: str) -> bool:
+    """False where no loop runs: a coroutine is torn down with what it held, and nothing can be waited for any more.
+    Raises Closed if another loop runs than the object's own."""
+    try:
+        return loop is None or is_running(loop, what) or True
+    except RuntimeError:
+        return False
 
 
 def opened(each: Inheritable) -> None:

@@ -27,7 +27,7 @@ from ottla.client.producer_queue import Leader, Topic
 from ottla.client.producer_state import ProducerState
 from ottla.client.records import Headers, RecordMetadata
 from ottla.client.settings import ProducerSettings
-from ottla.client.tasks import Tasks, to_the_end
+from ottla.client.tasks import Ending, Tasks
 from ottla.client.view import ClusterView, TopicInfo
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -93,6 +93,8 @@ class Producer:
         self._wake = asyncio.Event()
         self._room: deque[asyncio.Future[None]] = deque()
         self._failures: deque[Batch] = deque(maxlen=_FAILURES_KEPT)
+        self._ending = Ending()
+        self._closed = asyncio.Event()
         self._stop_listening: Callable[[], None] = lambda: None
         self._getting_id = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,22 +110,29 @@ class Producer:
         life.opened(self)
         if self._owns_client:
             await self._client.start()
+        if self._life != "new":
+            raise life.refusal("producer", self._life)  # it was closed meanwhile
+        self._client.check()
         self._loop = asyncio.get_running_loop()
         self._life = "open"
         self._stop_listening = self._client.on_view(self._on_view)
         self._tasks.start(self._send_loop(), "ottla-producer")
 
     async def close(self) -> None:
-        """Waits until every record is acknowledged or has failed, then disconnects. Raises what `flush` raises."""
-        if self._life in ("new", "closing", "closed", "inherited"):
+        """Waits until every record is acknowledged or has failed, then disconnects. Raises what `flush` raises. Whoever
+        calls it again waits, too."""
+        if self._life == "inherited" or not life.can_close(self._loop, "producer"):
             return
-        is_whole = self._life == "open"
-        self._life = "closing"
+        if self._life == "closing" and self._loop is asyncio.get_running_loop():
+            await self._closed.wait()
+        is_open = self._life == "open"
+        if self._life != "closed":
+            self._life = "closing"
         try:
-            if is_whole:
+            if is_open:
                 await self._flush()
         finally:
-            await to_the_end(self._stop())
+            await self._ending.run(self._stop)
 
     def inherited(self) -> None:
         """For `life`: this process is a forked child."""
@@ -157,6 +166,7 @@ class Producer:
         if self._owns_client:
             await self._client.close()
         life.closed(self)
+        self._closed.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -232,7 +242,8 @@ class Producer:
         else:
             timestamp = arguments.timestamp("timestamp", timestamp)
         self._use()
-        arguments.topic_name(topic)
+        if type(topic) is not str or topic not in state.topics:
+            arguments.topic_name(topic)
         if partition is not None:
             partition = arguments.partition(partition)
         if value is not None and type(value) is not bytes:
@@ -307,6 +318,7 @@ class Producer:
 
     async def partitions_for(self, topic: str) -> int:
         """How many partitions a topic has. Raises UnknownTopic."""
+        self._use()
         return len((await self._client.topic(topic)).partitions)
 
     async def _use_topic(self, name: str, partition: int = 0) -> Topic:

@@ -76,27 +76,34 @@ class QuorumAdmin:
             answer.node_id,
         )
 
-    async def add_voter(self, node_id: int, directory_id: bytes = b"") -> None:
+    async def add_voter(self, node_id: int, directory_id: bytes = b"", *, validate_only: bool = False) -> None:
         """Lets a node that follows the quorum vote, once it has caught up; returns when that is committed. Without
         `directory_id`: the node as it runs now. Raises OttlaError: DUPLICATE_VOTER, INVALID_VOTER_KEY where it votes
         with another disk, REQUEST_TIMED_OUT where it does not catch up."""
         request = admin_pb2.AddVoterRequest(
-            node_id=arguments.node_id(node_id), directory_id=arguments.binary("directory_id", directory_id)
+            node_id=arguments.node_id(node_id),
+            directory_id=arguments.binary("directory_id", directory_id),
+            validate_only=arguments.flag("validate_only", validate_only),
         )
         await self._vote(lambda channel, timeout: AdminServiceStub(channel).AddVoter(request, timeout=timeout))
 
-    async def remove_voter(self, node_id: int, directory_id: bytes = b"") -> None:
+    async def remove_voter(self, node_id: int, directory_id: bytes = b"", *, validate_only: bool = False) -> None:
         """Takes a node's vote away; it goes on following. The leader hands over first. Raises OttlaError:
         VOTER_NOT_FOUND, INVALID_REQUEST for the last voter."""
         request = admin_pb2.RemoveVoterRequest(
-            node_id=arguments.node_id(node_id), directory_id=arguments.binary("directory_id", directory_id)
+            node_id=arguments.node_id(node_id),
+            directory_id=arguments.binary("directory_id", directory_id),
+            validate_only=arguments.flag("validate_only", validate_only),
         )
         await self._vote(lambda channel, timeout: AdminServiceStub(channel).RemoveVoter(request, timeout=timeout))
 
-    async def transfer_leadership(self, node_id: int | None = None) -> None:
+    async def transfer_leadership(self, node_id: int | None = None, *, validate_only: bool = False) -> None:
         """Begins to hand the quorum's leadership to a voter, by default the one with the most complete log. Raises
         OttlaError: VOTER_NOT_FOUND."""
-        request = admin_pb2.TransferLeadershipRequest(node_id=None if node_id is None else arguments.node_id(node_id))
+        request = admin_pb2.TransferLeadershipRequest(
+            node_id=None if node_id is None else arguments.node_id(node_id),
+            validate_only=arguments.flag("validate_only", validate_only),
+        )
         await self._vote(
             lambda channel, timeout: AdminServiceStub(channel).TransferLeadership(request, timeout=timeout)
         )

@@ -116,6 +116,12 @@ class Reader:
             if chunk.state.added_to is None:
                 self.wake.set()
 
+    def stop(self) -> None:
+        """Hands out nothing more. Positions stay as they are."""
+        for state in self.states.values():
+            state.held = True
+            state.rewind()
+
     def forget(self) -> None:
         """Drops what was read ahead."""
         self._chunks.clear()

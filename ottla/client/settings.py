@@ -34,7 +34,7 @@ class ProducerSettings:
 
     def __post_init__(self) -> None:
         if self.acks not in (-1, 0, 1) or not isinstance(self.acks, int) or isinstance(self.acks, bool):
-            raise ConfigError(f"acks {self.acks!r} is none of all (-1), 1 and 0")
+            raise ConfigError(f"acks {arguments.shown(self.acks)} is none of all (-1), 1 and 0")
         _check_types(self, at_least_0=("linger_ms", "max_block_ms"))
         if self.delivery_timeout_ms < self.linger_ms + self.request_timeout_ms:
             raise ConfigError(
@@ -55,7 +55,9 @@ class ProducerSettings:
         return self.acks != 0
 
 
-_DURATION: Final = re.compile(r"by_duration:P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII)
+_DURATION: Final = re.compile(
+    r"by_duration:P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,11 @@ def _check_types(settings: ProducerSettings | ConsumerSettings, at_least_0: tupl
         if each.name == "acks":
             continue
         if isinstance(each.default, bool):
-            if not isinstance(value, bool):
-                raise ConfigError(f"{each.name} {value!r} is neither True nor False")
+            arguments.flag(each.name, value)
         elif isinstance(each.default, int):
             arguments.whole(each.name, value, 0 if each.name in at_least_0 else 1, arguments.INT32_MAX)
         else:
-            arguments.text(each.name, value)
+            arguments.label(each.name, value)
 
 
 def reset_duration_ms(policy: str) -> int:
@@ -99,8 +100,8 @@ def reset_duration_ms(policy: str) -> int:
     match = _DURATION.fullmatch(policy)
     if match is None or not any(match.groups()):
         raise ConfigError(
-            f"auto_offset_reset {policy!r} is none of earliest, latest, none and by_duration:<ISO 8601 duration>, such "
-            "as by_duration:PT30M"
+            f"auto_offset_reset {arguments.shown(policy)} is none of earliest, latest, none and by_duration:<ISO 8601 "
+            "duration>, such as by_duration:PT30M"
         )
     days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60_000 + seconds * 1000

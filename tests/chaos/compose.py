@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 
 import docker
 
-from ottla.verify.compose import freeze
 from tests.cluster.harness import LocalCluster, Node, free_base_port
 
 PROJECT: Final = f"ottla-test-{os.getpid()}"
@@ -59,7 +58,7 @@ class Container(Node):
         return int(self.container.wait()["StatusCode"])
 
     def pause(self) -> None:
-        freeze(self.container)
+        self.container.pause()
         self.paused = True
 
     def resume(self) -> None:

@@ -115,8 +115,8 @@ BUGS: Final = [
     Bug(
         "members are told before the group's records are committed",
         "node/groups/shell.py",
-        "            shard.last_append.add_done_callback(partial(self._committed, shard, outcome, together))",
-        "            self._deliver(shard, outcome, together)",
+        "            committed.add_done_callback(partial(self._committed, shard, outcome))",
+        "            self._deliver(shard, outcome)",
     ),
     Bug(
         "groups are loaded without their log's end",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ottla import ConnectionFailed, DeliveryFailed, TopicPartition, UnknownTopic
+from ottla import Closed, ConnectionFailed, DeliveryFailed, TopicPartition, UnknownTopic
 from ottla.sync import Admin, Consumer, Producer, RebalanceListener
 from tests.cluster.harness import LocalCluster
 
@@ -122,7 +122,7 @@ def test_errors_come_as_they_are(bootstrap: str) -> None:
         admin.create_topic("c", partitions=1, replication_factor=1, configs={"cleanup.policy": "compact"})
     with pytest.raises(DeliveryFailed), Producer(bootstrap) as producer:
         producer.send("c", b"no key")
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(Closed, match="not started"):
         Producer(bootstrap).send("c", b"x")
 
 
