@@ -1,8 +1,8 @@
 """`python -m node.nursery`: has imported the server, and forks nodes from itself: for tests that start many clusters.
 
-It is told what to start on its standard input, a line of JSON each (`arguments` as of `python -m node`, `log`), and
-answers with a process id. When its input ends, because whoever uses it has ended, it takes its nodes with it. Forking
-is safe here: nothing of gRPC has started, and there is one thread.
+It is told what to start on its standard input, a line of JSON each (`arguments` as of `python -m node`, `log`, the
+`environment` besides its own), and answers with a process id. When its input ends, because whoever uses it has ended,
+it takes its nodes with it. Forking is safe here: nothing of gRPC has started, and there is one thread.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ def main() -> None:
         order = json.loads(line)
         pid = os.fork()
         if not pid:
+            os.environ.update(order["environment"])
             _become_node(order["arguments"], order["log"])
         children.append(pid)
         print(pid, flush=True)

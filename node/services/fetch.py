@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from node import limits, turns
-from node.api.in_flight import COPIES, SMALL_BYTES, InFlight
-from node.api.view import ClusterView
 from node.broker.broker import Broker
 from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
@@ -21,10 +19,13 @@ from node.broker.lookup import Reader
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
+from node.services.in_flight import COPIES, SMALL_BYTES, InFlight
 from node.services.peers import Peers
+from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import FetchResponseView
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_id
 from ottla.v1 import data_pb2, record_pb2
 from ottla.v1 import error_pb2 as pb
 
@@ -209,6 +210,7 @@ class Fetcher:
                 pb.ERROR_CODE_INVALID_REQUEST,
                 f"max_wait_ms {max_wait_ms}, min_bytes {min_bytes} and max_bytes {max_bytes} must not be negative",
             )
+        check_id("client_id", client_id)
         if isolation_level not in data_pb2.IsolationLevel.values():
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"isolation_level {isolation_level} is not known")
         unknown = [codec for codec in accept.codecs if codec not in _CODECS]

@@ -25,8 +25,6 @@ from node.turns import Turns, in_turn
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
-CLUSTER_ID_KEY: Final = "ottla-cluster-id"
-"""A client that names its cluster in a call's metadata is refused by every other one."""
 UNLIMITED: Final = 2**31 - 2
 """The most that gRPC takes: one more and it aborts the process."""
 HANDSHAKE_MS: Final = 5000
@@ -99,7 +97,7 @@ def add_service(
     *,
     records_max_bytes: int = 32 * limits.MIB,
     slack: int = 1,
-    check_cluster: Callable[[str], None] | None = None,
+    admits: Callable[[faults.Context], None] | None = None,
     turns: Turns | None = None,
     forwarded: bool = False,
     requests: Mapping[str, Deserializer] | None = None,
@@ -107,7 +105,7 @@ def add_service(
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
-    be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster.
+    be a few bytes larger than it was at the door. `admits` raises ApiError for a call that is not for this node.
     With `turns` calls begin in turn; `forwarded`: they are of nodes, which say for whom."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
@@ -122,8 +120,8 @@ def add_service(
             deserialize = partial(partial, deserialize)
         if not method.client_streaming:
             handler = _parsed(handler, deserialize, method.input_type.full_name)
-        if check_cluster is not None:
-            handler = _admitted(handler, check_cluster)
+        if admits is not None:
+            handler = _admitted(handler, admits)
         if turns is not None:
             handler = in_turn(handler, turns, forwarded=forwarded)
         metrics.served(method.name)
@@ -155,13 +153,10 @@ def _bind(
 
 
 def _admitted(
-    handler: Callable[..., Awaitable[Any]], check_cluster: Callable[[str], None]
+    handler: Callable[..., Awaitable[Any]], admits: Callable[[faults.Context], None]
 ) -> Callable[..., Awaitable[Any]]:
     async def call(*arguments: Any) -> Any:
-        context: faults.Context = arguments[-1]
-        for key, value in context.invocation_metadata() or ():
-            if key == CLUSTER_ID_KEY:
-                check_cluster(str(value))
+        admits(arguments[-1])
         return await handler(*arguments)
 
     return call

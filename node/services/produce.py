@@ -10,17 +10,18 @@ from functools import partial
 from typing import Final
 
 from node import limits, turns
-from node.api.in_flight import COPIES, InFlight
-from node.api.view import ClusterView
 from node.broker.broker import Broker
 from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
 from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
+from node.services.in_flight import COPIES, InFlight
 from node.services.peers import Peers
+from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
 from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_id
 from ottla.protocol.partitioner import partition_for_key
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
@@ -127,6 +128,11 @@ class Producer:
                 request,
                 ApiError(pb.ERROR_CODE_INVALID_REQUIRED_ACKS, f"acks {request.acks} is none of 0, 1 and -1"),
             )
+            return
+        try:
+            check_id("client_id", request.request.client_id)
+        except ApiError as error:
+            self._refuse_all(request, error)
             return
         if request.timeout_ms < 0:
             self._refuse_all(

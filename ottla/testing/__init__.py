@@ -11,6 +11,9 @@
             cluster.kill(await cluster.leader("events"))
             ...
 
+`cluster(3, faults=True)` can also cut the nodes off from each other (`partition`), and has disks that fail, clocks that
+are wrong and calls that nobody answers (`hook`).
+
 The nodes are processes with the code paths, disks and sockets of production, on loopback and on free ports; `kill` is
 kill -9, `pause` is SIGSTOP. They start fast because they are forked from a helper that has imported the server already.
 No process is left behind, also if the program is killed, and, unless you name a directory, no file.
@@ -24,13 +27,15 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlencode
 
 from ottla.cli.local import HOST, LISTENERS, free_base_port
 from ottla.testing.nursery import Nursery
+from ottla.verify.links import Link, Links
 
 __all__ = ["Cluster", "ClusterFailed", "Node", "cluster"]
 
@@ -38,6 +43,8 @@ _LOOK_S: Final = 0.01
 _PORTS: Final = range(12_000, 31_000, 10)
 """Below the range from which systems take the ports of outgoing connections."""
 _ATTEMPTS: Final = 3
+_BETWEEN: Final = ("control", "replication")
+"""The listeners on which nodes talk to each other."""
 
 
 class ClusterFailed(AssertionError):
@@ -75,13 +82,13 @@ class Node:
         """All it has printed so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    async def http(self, path: str) -> tuple[int, str]:
+    async def http(self, path: str, method: str = "GET") -> tuple[int, str]:
         """(status, body) of /readyz, /healthz or /metrics; status 0 where nobody answers."""
         try:
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection(HOST, self.port + LISTENERS["http"])
                 try:
-                    writer.write(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+                    writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode())
                     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
                 finally:
                     writer.close()
@@ -90,11 +97,29 @@ class Node:
         words = head.split(b" ", 2)
         return (int(words[1]) if len(words) > 2 else 0), body.decode()
 
+    async def hook(self, **faults: object) -> None:
+        """Sets faults, for `cluster(faults=True)`; a start ends them. What is not named stays, None ends it.
+
+        write="ENOSPC"          writes, new files and new directories fail
+        sync="EIO"              syncs fail; sync_ms=500: they take longer
+        path=".*/quorum/.*"     the three above are for files and directories whose whole path matches
+        clock_ms=3_600_000      the wall clock is off by so much, in the times of records and in retention, too
+        drop="Fetch|Raft.*"     calls whose method matches are never answered; fail="Produce": they are refused at once
+        share=0.3               of those calls, so many
+        """
+        query = urlencode({name: "" if value is None else value for name, value in faults.items()})
+        status, body = await self.http(f"/hooks?{query}", "POST")
+        if status != 200:
+            hint = " Next: make the cluster with faults=True" if status in (404, 405) else ""
+            raise ClusterFailed(f"node {self.node_id} does not take {faults}: {status} {body.strip()}{hint}")
+
 
 class Cluster:
     """Nodes 1 to n. Use it as a context manager; entering waits until all of them are ready."""
 
-    def __init__(self, nodes: int, settings: Mapping[str, object], directory: Path | None, timeout_s: float) -> None:
+    def __init__(
+        self, nodes: int, settings: Mapping[str, object], directory: Path | None, timeout_s: float, faults: bool
+    ) -> None:
         if nodes < 1:
             raise ValueError(f"a cluster has at least one node, not {nodes}")
         self._count = nodes
@@ -102,6 +127,8 @@ class Cluster:
         self._given_directory = directory
         self._timeout_s = timeout_s
         self._directory = Path()
+        self._faults = faults
+        self._links: Links | None = None
         self.nodes: dict[int, Node] = {}
 
     def __getitem__(self, node_id: int) -> Node:
@@ -121,6 +148,9 @@ class Cluster:
             base = free_base_port(self._count, random.sample(_PORTS, 200))
             self.nodes = {i: Node(i, base + i - 1, self._directory) for i in range(1, self._count + 1)}
             try:
+                if self._faults:
+                    owners = {node.port + LISTENERS[name]: i for i, node in self.nodes.items() for name in _BETWEEN}
+                    self._links = await asyncio.to_thread(Links, list(self.nodes), owners)
                 await self.start(*self.nodes)
                 return self
             except BaseException as error:
@@ -141,6 +171,9 @@ class Cluster:
         for node_id, node in self.nodes.items():
             if node.running:
                 self.kill(node_id)
+        if self._links is not None:
+            self._links.close()
+            self._links = None
 
     def _clean_up(self) -> None:
         if self._given_directory is None:
@@ -172,6 +205,25 @@ class Cluster:
             self._signal(self.nodes[node_id], signal.SIGCONT)
             self.nodes[node_id].paused = False
 
+    def partition(self, *groups: Collection[int]) -> None:
+        """Cuts the network between the nodes: those of a group hear each other, and nobody else; a node that is in no
+        group is alone. Bytes stop, connections stay, nobody is told, as in a real network. Clients reach every node."""
+        group_of = {node_id: number for number, group in enumerate(groups) for node_id in group}
+        if unknown := group_of.keys() - self.nodes.keys():
+            raise ValueError(f"there are no nodes {sorted(unknown)}, only 1 to {self._count}")
+        self._cut(
+            (a, b) for a in self.nodes for b in self.nodes if a != b and group_of.get(a, -a) != group_of.get(b, -b)
+        )
+
+    def heal(self) -> None:
+        """Ends the partition: what waited is delivered."""
+        self._cut(())
+
+    def _cut(self, links: Iterable[Link]) -> None:
+        if self._links is None:
+            raise ClusterFailed("the network can't be cut. Next: make the cluster with faults=True")
+        self._links.cut(links)
+
     async def stop(self, *node_ids: int) -> None:
         """SIGTERM: the nodes hand over what they lead, and end. Returns when they are gone."""
         for node_id in node_ids:
@@ -185,7 +237,9 @@ class Cluster:
         for node in nodes:
             if node.running:
                 raise ClusterFailed(f"node {node.node_id} runs already")
-            node.pid = await asyncio.to_thread(Nursery.shared().start, self._arguments(node), node.log_path)
+            nursery = Nursery.shared(proxied=self._faults)
+            environment = self._links.environment(node.node_id) if self._links is not None else {}
+            node.pid = await asyncio.to_thread(nursery.start, self._arguments(node), node.log_path, environment)
             node.paused = False
         await asyncio.gather(*map(self._ready, nodes))
 
@@ -230,7 +284,8 @@ class Cluster:
             ),
             **self._settings,
         }
-        return [part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}")]
+        flags = ["--test-hooks"] if self._faults else []
+        return [*flags, *(part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}"))]
 
     async def _ready(self, node: Node) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -264,10 +319,11 @@ def cluster(
     settings: Mapping[str, object] | None = None,
     directory: Path | None = None,
     timeout_s: float = 30.0,
+    faults: bool = False,
 ) -> Cluster:
     """A cluster to be entered with `async with`. `settings` are the nodes', with their dotted names; `directory` keeps
-    data and logs; `timeout_s` bounds every wait for the nodes."""
-    return Cluster(nodes, settings or {}, directory, timeout_s)
+    data and logs; `timeout_s` bounds every wait for the nodes; `faults`: `partition` and `hook` work."""
+    return Cluster(nodes, settings or {}, directory, timeout_s, faults)
 
 
 def _text(value: object) -> str:

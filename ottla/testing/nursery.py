@@ -6,20 +6,23 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 
 class Nursery:
-    """The helper as its user sees it: one for the whole program, started when first needed."""
+    """The helper as its user sees it: one for the whole program, started when first needed, and one for nodes that dial
+    through a proxy, which gRPC has to know before it is imported."""
 
     _lock: ClassVar[threading.Lock] = threading.Lock()
-    _shared: ClassVar["Nursery | None"] = None
+    _shared: ClassVar[dict[bool, "Nursery"]] = {}
 
-    def __init__(self) -> None:
+    def __init__(self, *, proxied: bool) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
         here = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
+        environment |= {"grpc_proxy": "http://nobody.invalid"} if proxied else {}
         self._process = subprocess.Popen(
             # -P: a folder called `node` where the user stands must not be taken for ours.
             [sys.executable, "-P", "-m", "node.nursery"],
@@ -32,19 +35,21 @@ class Nursery:
         atexit.register(self._process.kill)
 
     @classmethod
-    def shared(cls) -> "Nursery":
+    def shared(cls, *, proxied: bool = False) -> "Nursery":
         """The program's helper; a new one if it has ended."""
         with cls._lock:
-            if cls._shared is None or cls._shared._process.poll() is not None:
-                cls._shared = cls()
-            return cls._shared
+            if proxied not in cls._shared or cls._shared[proxied]._process.poll() is not None:
+                cls._shared[proxied] = cls(proxied=proxied)
+            return cls._shared[proxied]
 
-    def start(self, arguments: list[str], log: Path) -> int:
-        """Starts a node; what it prints goes to the end of `log`. Returns its process id."""
+    def start(self, arguments: list[str], log: Path, environment: Mapping[str, str]) -> int:
+        """Starts a node, with that environment besides the helper's; what it prints goes to the end of `log`. Returns
+        its process id."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
-            self._process.stdin.write(json.dumps({"arguments": arguments, "log": str(log)}) + "\n")
+            order = {"arguments": arguments, "log": str(log), "environment": dict(environment)}
+            self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         if not answer:

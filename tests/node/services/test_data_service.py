@@ -72,6 +72,26 @@ async def test_one_bad_partition_fails_no_other(planes: Planes) -> None:
     assert answer.partitions[1].error.retriable
 
 
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "x" * 256])
+async def test_a_client_s_name_that_could_steer_a_terminal_is_refused(planes: Planes, name: str) -> None:
+    planes.create_topic("t", [1])
+    part = data_pb2.ProducePartition(topic="t", batch=batch(b"x"))
+    record = data_pb2.SendRecord(value=b"x")
+    where = data_pb2.FetchPartition(topic="t", partition=0, offset=0)
+    async with planes.channel(2) as channel:
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        produced = await stub.Produce(data_pb2.ProduceRequest(client_id=name, partitions=[part]), timeout=5)
+        sent = await stub.Send(data_pb2.SendRequest(client_id=name, topic="t", records=[record]), timeout=5)
+        for error in (produced.partitions[0].error, sent.results[0].error):
+            assert error.code == pb.ERROR_CODE_INVALID_REQUEST
+            assert "client_id" in error.message
+            assert error.message.isprintable()
+        with pytest.raises(grpc.RpcError, match="client_id"):
+            await stub.Fetch(data_pb2.FetchRequest(client_id=name, partitions=[where]), timeout=5)
+        fine = await stub.Produce(data_pb2.ProduceRequest(client_id="é 1", partitions=[part]), timeout=5)
+        assert fine.partitions[0].base_offset == 0
+
+
 async def test_a_forwarded_call_takes_no_second_hop(planes: Planes) -> None:
     planes.create_topic("t", [1])
     async with planes.channel(2, "replication") as channel:

@@ -111,3 +111,43 @@ asyncio.run(main())
             return
         time.sleep(0.02)
     raise AssertionError(f"node {pid} outlives its program")
+
+
+async def test_a_node_that_is_cut_off_leads_nothing_and_catches_up() -> None:
+    async with ottla.testing.cluster(3, faults=True) as c, Admin(c.bootstrap) as admin:
+        await admin.create_topic("t", partitions=1, replication_factor=3)
+        alone = await c.leader("t")
+        others = [node_id for node_id in c.nodes if node_id != alone]
+        c.partition([alone], others)
+        async with Producer([c[i].address for i in others]) as producer:
+            await producer.send_and_wait("t", b"x")
+            assert (await admin.describe_topic("t")).partitions[0].leader_id in (*others, alone)
+        async with Admin(c[others[0]].address) as theirs:
+            assert (await theirs.describe_topic("t")).partitions[0].leader_id in others
+        c.heal()
+        async with Consumer("t", bootstrap=c[alone].address) as consumer:
+            assert (await anext(consumer)).value == b"x"
+
+
+async def test_hooks_skew_clocks_and_are_refused_by_name() -> None:
+    async with ottla.testing.cluster(1, faults=True) as c:
+        await c[1].hook(clock_ms=7_200_000)
+        async with Admin(c.bootstrap) as admin, Producer(c.bootstrap) as producer:
+            await admin.create_topic("t", partitions=1, configs={"message.timestamp.type": "LogAppendTime"})
+            stored = await producer.send_and_wait("t", b"x")
+            assert abs(stored.timestamp / 1000 - time.time() - 7200) < 60
+            await c[1].hook(clock_ms=None)
+            stored = await producer.send_and_wait("t", b"x")
+            assert abs(stored.timestamp / 1000 - time.time()) < 60
+        with pytest.raises(ottla.testing.ClusterFailed, match="there is no clock"):
+            await c[1].hook(clock=1)
+        with pytest.raises(ValueError, match="no nodes"):
+            c.partition([4])
+
+
+async def test_without_faults_nothing_can_be_set() -> None:
+    async with ottla.testing.cluster(1) as c:
+        with pytest.raises(ottla.testing.ClusterFailed, match="faults=True"):
+            c.partition([1])
+        with pytest.raises(ottla.testing.ClusterFailed, match="faults=True"):
+            await c[1].hook(clock_ms=1)

@@ -1,0 +1,61 @@
+"""The bytes that a node holds for clients at one moment, all calls together, within one budget.
+
+Batches on their way into the log or to another node, and answers on their way to readers. Above it large unary calls
+are refused and told when to come back, streams are not read from, and readers get little at once. Nobody is kept out:
+large calls get a half of the budget, small ones still have room when the others have used it up, and one call always
+fits, since it would never do otherwise.
+"""
+
+import asyncio
+from typing import Final
+
+from node import limits
+
+SMALL_BYTES: Final = limits.MIB // 4
+COPIES: Final = 2
+"""Of a unary request: as it came, which gRPC keeps to the end of the call, and parsed; of an answer: its pieces, and
+the message made of them."""
+
+
+class InFlight:
+    """Counts on the data loop."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def fits(self, size_bytes: int) -> bool:
+        return not self.used_bytes or self.used_bytes + size_bytes <= self._allowed(size_bytes)
+
+    def _allowed(self, size_bytes: int) -> int:
+        return 2 * self.limit_bytes if size_bytes <= SMALL_BYTES else self.limit_bytes // 2
+
+    @property
+    def full(self) -> bool:
+        return self.used_bytes >= self.limit_bytes
+
+    def check(self, size_bytes: int) -> None:
+        """Raises THROTTLING_QUOTA_EXCEEDED where there is no room for so many bytes."""
+        if not self.fits(size_bytes):
+            raise limits.throttled(
+                f"{self.used_bytes} bytes are in flight at this node and {size_bytes} more are asked for",
+                f"{self._allowed(size_bytes)} are allowed for calls of this size",
+                limits.IN_FLIGHT_RETRY_MS,
+            )
+
+    def take(self, size_bytes: int) -> None:
+        self.used_bytes += size_bytes
+        if self.used_bytes >= self.limit_bytes:
+            self._room.clear()
+
+    def give(self, size_bytes: int) -> None:
+        self.used_bytes -= size_bytes
+        if self.used_bytes < self.limit_bytes:
+            self._room.set()
+
+    async def room(self) -> None:
+        """Waits until there is any room."""
+        while self.full:
+            await self._room.wait()
