@@ -67,6 +67,17 @@ async def test_a_burst_of_one_client_delays_another_by_a_turn() -> None:
     await asyncio.gather(*burst)
 
 
+async def test_few_go_on_in_one_turn_of_the_loop() -> None:
+    served = Turns()
+    waiting = [asyncio.create_task(served.wait("a")) for _ in range(100)]
+    before, most = 0, 0
+    while before < len(waiting):
+        await asyncio.sleep(0)
+        done = sum(task.done() for task in waiting)
+        most, before = max(most, done - before), done
+    assert most <= turns.WIDTH_MAX
+
+
 async def test_turns_of_a_burst_stay_short() -> None:
     served = Turns()
     longest_s, working = 0.0, True

@@ -18,7 +18,9 @@ from node.groups.shell import OFFSETS_TOPIC, stored_records
 from node.metadata.image import NO_LEADER, Delta, Image
 from ottla.v1.record_pb2 import Records
 from tests.sim.cluster_loop import Process, Violation, World
+from tests.sim.cluster_metadata import came_back, elected_of_last_known, is_flush_ack
 from tests.sim.cluster_node import Node
+from tests.sim.cluster_rules import producers_known
 
 Key = tuple[bytes, int]
 
@@ -116,6 +118,8 @@ class Invariants:
         self.lost_power = False
         self.powerless: set[int] = set()
         """Nodes that lost power and have not registered since."""
+        self.unreported: set[int] = set()
+        """Those of them that were at work: not one that was stopping and may have ended in order."""
         self.lost_disk: set[int] = set()
         """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
         self.rotten: set[int] = set()
@@ -146,8 +150,10 @@ class Invariants:
             if before is not None:
                 self._joined(key, before, after)
                 self._count_change(key, before, after)
+                logs = {n: shadow for n, of in self.shadows.items() if (shadow := of.get(key)) is not None}
+                elected_of_last_known(f"{image.topics[key[0]].name}-{key[1]}", before, after, logs, self.lost_disk)
         for node_id in delta.changed_brokers:
-            self._count_registration(self.image.brokers.get(node_id), image.brokers.get(node_id))
+            self._registered(image, self.image.brokers.get(node_id), image.brokers.get(node_id))
         self.image = image
 
     def _joined(self, key: Key, before: Any, after: Any) -> None:
@@ -165,9 +171,11 @@ class Invariants:
                     f"committed: {after}"
                 )
 
-    def _count_registration(self, before: Any, after: Any) -> None:
+    def _registered(self, image: Image, before: Any, after: Any) -> None:
         if before is None or after is None or before.broker_epoch == after.broker_epoch:
             return
+        came_back(image, before, after, after.node_id in self.unreported)
+        self.unreported.discard(after.node_id)
         self.counts["registrations of restarted brokers"] += 1
         if after.unclean_stop:
             self.counts["rare: registrations after an unclean shutdown"] += 1
@@ -269,6 +277,9 @@ class Invariants:
         seen_end = shadow.entries[-1].next if shadow.entries else start
         if end > seen_end:
             self._take_new(node, key, truth, shadow, partition, max(seen_end, start), end)
+        cut = end < shadow.end or partition.leader is not shadow.leader
+        if cut and partition.offline is None and node.node_id not in self.rotten:
+            producers_known(node.name, truth.label, shadow.entries, partition)
         shadow.start, shadow.end, shadow.epoch = start, end, log.epochs.latest_epoch or 0
         shadow.synced = log.synced_end_offset
         mark, before = partition.high_watermark, shadow.mark
@@ -292,8 +303,7 @@ class Invariants:
             if topic is None:
                 return None
             compacted = "compact" in topic.configs.get("cleanup.policy", "")
-            flush_ack = topic.configs.get("flush") == "ack" or topic.internal
-            truth = Truth(topic.name, key[1], topic.internal, compacted, flush_ack)
+            truth = Truth(topic.name, key[1], topic.internal, compacted, is_flush_ack(topic))
             self.truths[key] = truth
         return truth
 
@@ -619,6 +629,8 @@ class Invariants:
     def power_lost(self, node: Node) -> None:
         self.lost_power = True
         self.powerless.add(node.node_id)
+        if node.active and not node.stopping:
+            self.unreported.add(node.node_id)
         for shadow in self.shadows[node.node_id].values():
             shadow.unsure = True
 

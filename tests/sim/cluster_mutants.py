@@ -32,6 +32,7 @@ class Bug(NamedTuple):
     more: tuple[tuple[str, str, str], ...] = ()
     faults: str = ""
     """The kinds of faults that show it; those that a seed draws if empty."""
+    first: int = FIRST_SEED
 
     @property
     def changes(self) -> tuple[tuple[str, str, str], ...]:
@@ -75,12 +76,14 @@ BUGS: Final = [
         PARTITION,
         "        if not self.producers.truncated(end):\n            self._read_producers()",
         "        pass",
+        faults="leaders in turn,isolate leader",
     ),
     Bug(
         "a started node knows no producers",
         PARTITION,
         "        table.replay(\n",
         "        (lambda *_: None)(\n",
+        faults="kill leader",
     ),
     Bug(
         "a restarted node acts on what the metadata says of its last incarnation",
@@ -93,6 +96,7 @@ BUGS: Final = [
         "node/broker/fetcher.py",
         "        if result.position != followed.asked:",
         "        if False:",
+        faults="disk full",
     ),
     Bug(
         "any replica that was ever in sync stays eligible",
@@ -111,6 +115,7 @@ BUGS: Final = [
         "storage/directory.py",
         "directory._unreported = not directory.same_boot",
         "directory._unreported, directory.same_boot = False, True",
+        faults="power",
     ),
     Bug(
         "members are told before the group's records are committed",
@@ -166,6 +171,7 @@ BUGS: Final = [
         "ottla/client/producer_state.py",
         "or batch.new_epoch or position >= MAX_IN_FLIGHT:\n                    return None",
         "or batch.new_epoch or position >= MAX_IN_FLIGHT:\n                    continue",
+        faults="kill leader",
     ),
     Bug(
         "one batch of a producer is remembered",
@@ -186,6 +192,7 @@ BUGS: Final = [
         REPLICA,
         "self.maximal_isr = self.isr | nodes",
         "self.maximal_isr = self.isr",
+        faults="cut who joins",
     ),
     Bug(
         "a shrink counts before the controller has made it",
@@ -198,18 +205,22 @@ BUGS: Final = [
         REPLICA,
         "if epoch < last_fetched_epoch or end < fetch_offset else None",
         "if end < fetch_offset else None",
+        faults="leaders in turn",
     ),
     Bug(
         "a follower cuts to the leader's end of an epoch it does not have",
         REPLICA,
         "return min(end, own_end) if own_epoch == epoch else own_end",
         "return end",
+        faults="leaders in turn",
     ),
     Bug(
         "the mark outlives the truncation",
         REPLICA,
         "        self.high_watermark = log_end\n        return True",
         "        return True",
+        faults="kill,kill follower,power",
+        first=239,
     ),
     Bug(
         "flush=ack counts what followers have not synced",
@@ -241,6 +252,7 @@ BUGS: Final = [
         PARTITION,
         "        self.acks.fail(lambda: refusals.leader_changed(self.name, hint))\n",
         "",
+        faults="isolate leader,freeze leader",
     ),
     Bug(
         "a follower truncates to its own high watermark",
@@ -265,6 +277,7 @@ BUGS: Final = [
         "node/broker/replication.py",
         "self._broker_epoch if self._is_current() else None",
         "self._broker_epoch",
+        faults="metadata overtakes",
     ),
     Bug(
         "a follower answers for what it has not written",
@@ -277,6 +290,7 @@ BUGS: Final = [
         "ottla/client/encode.py",
         "topic=topic, topic_id=topic_id, partition=partition, current_leader_epoch=leader_epoch",
         "topic=topic, topic_id=topic_id, partition=partition",
+        faults="kill leader",
     ),
     Bug(
         "any live replica may lead",
@@ -301,30 +315,35 @@ BUGS: Final = [
         ELECTIONS,
         "        if all(draft.log_end(n, partition) is not None for n in last_known):\n",
         "        if any(draft.log_end(n, partition) is not None for n in last_known):\n",
+        faults="power of all",
     ),
     Bug(
         "the shortest log wins",
         ELECTIONS,
         "    return max(\n        (n for n in partition.replicas if n in candidates),",
         "    return min(\n        (n for n in partition.replicas if n in candidates),",
+        faults="power of all",
     ),
     Bug(
         "ISR changes of an earlier partition epoch count",
         "node/controller/state/partitions.py",
         "    if wish.partition_epoch != partition.partition_epoch:\n",
         "    if False:\n",
+        faults="metadata overtakes",
     ),
     Bug(
         "ISR changes name members without their broker epoch",
         "node/controller/state/partitions.py",
         "broker.broker_epoch != member.broker_epoch:",
         "False:",
+        faults="metadata overtakes",
     ),
     Bug(
         "an unclean stop is forgotten",
         "node/controller/state/brokers.py",
         "lost_by_flush=request.unclean_stop, wiped=wiped)",
         "lost_by_flush=False, wiped=wiped)",
+        faults="power",
     ),
     Bug(
         "a restart keeps its leaderships",
@@ -355,6 +374,8 @@ BUGS: Final = [
         REPLICA,
         "return self._end(progress) != self.log_end and now_ms",
         "return progress.fetch_offset != self.log_end and now_ms",
+        faults="syncs of a log hang",
+        first=202,
     ),
     Bug(
         "a full disk stays in the ISR",
@@ -374,6 +395,7 @@ BUGS: Final = [
         "node/broker/broker.py",
         "            self._gone.add(key)",
         "            pass",
+        faults="log lost,kill all,kill leader",
     ),
 ]
 
@@ -394,13 +416,13 @@ def search(bug: Bug, seeds_max: int) -> str:
         for part in ("node", "ottla", "raft", "storage", "tests"):
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         plant(bug, root)
-        seeds = f"{FIRST_SEED}:{FIRST_SEED + seeds_max}"
+        seeds = f"{bug.first}:{bug.first + seeds_max}"
         command = [sys.executable, "-m", "tests.sim.cluster_sim", "--seeds", seeds, "--faults", bug.faults]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     found = re.search(r"seed (\d+) failed after \d+ events at [\d.]+ ms: (.*)", done.stdout)
     if found is None:
         return f"not in {seeds_max} seeds" if done.returncode == 0 else f"the run broke: {done.stderr[-300:]}"
-    return f"{int(found[1]) - FIRST_SEED + 1} seeds: {found[2][:110]}"
+    return f"{int(found[1]) - bug.first + 1} seeds: {found[2][:110]}"
 
 
 def main() -> None:

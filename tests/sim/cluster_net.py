@@ -229,16 +229,18 @@ class Connection:
         side = TO_SERVER if process is self.server else TO_CLIENT
         self.open[side] = False
         if not silent:
-            self._later(1 - side, "connection reset by peer")
+            self._later(1 - side, "connection reset by peer", self._last_ms[1 - side] if self.net.slow_ms else 0.0)
         else:
             self.net.world.scheduler.after(
                 KEEPALIVE_MS, self.loops[1 - side].execute, self._broken, 1 - side, "keepalive watchdog timeout"
             )
 
-    def _later(self, side: int, why: str) -> None:
+    def _later(self, side: int, why: str, behind_ms: float = 0.0) -> None:
+        """`behind_ms`: what was sent before arrives first, where that takes long."""
         net = self.net
         passes = net.passes(*self._names[side])
         delay_ms = net.rng.uniform(0.1, 3) if passes else KEEPALIVE_MS
+        delay_ms = max(delay_ms, behind_ms - net.world.now_ms)
         net.world.scheduler.after(delay_ms, self.loops[side].execute, self._broken, side, why)
 
     def _broken(self, side: int, why: str) -> None:

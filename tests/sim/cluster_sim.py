@@ -48,6 +48,7 @@ BUGS_SAID: Final = frozenset(
         "background_task_ended",
         "replica_fetch_failed",
         "replica_result_failed",
+        "bad_batch_from_leader",
         "controller_invariant_broken",
         "controller_decision_failed",
     }

@@ -393,6 +393,35 @@ BUGS = [
         "return own is not None",
         HAZARDS,
     ),
+    Bug(
+        "newcomers push out a producer that is at work",
+        PRODUCERS,
+        "        if idle_ms < KEPT_MS:\n",
+        "        if False:\n",
+        SEQUENCES,
+    ),
+    Bug(
+        "an id that nobody was given writes",
+        PARTITION,
+        "if not self._host.producer_id_given(header.producer_id):",
+        "if False:",
+        ONE,
+    ),
+    Bug(
+        "a log that cannot be read for its followers leads on",
+        PARTITION,
+        "        except OffsetOutOfRange:\n            raise\n        except (StorageError, OSError) as error:\n"
+        "            raise self.storage_error(error) from None\n\n    def follower_fetched",
+        "        except (StorageError, OSError):\n            raise\n\n    def follower_fetched",
+        FETCHES,
+    ),
+    Bug(
+        "a jump of the clock shows with the controller's next answer",
+        "node/broker/clock.py",
+        "        return None if offset_ms is None else self._wall_ms() - self._clock_ms() - offset_ms\n",
+        "        return None if offset_ms is None else 0\n",
+        "test_clock.py",
+    ),
 ]
 
 
@@ -401,7 +430,7 @@ def run_copy(root: Path, bug: Bug | None) -> subprocess.CompletedProcess[str]:
     for part in ("node", "ottla", "storage", "tests/node/broker"):
         shutil.copytree(ROOT / part, root / part, ignore=skip)
     shutil.copy(ROOT / "pyproject.toml", root)
-    tests = [RANDOM, RULES, ONE, SEQUENCES, HAZARDS]
+    tests = sorted({bug.tests for bug in BUGS})
     if bug is not None:
         source = root / bug.file
         text = source.read_text()

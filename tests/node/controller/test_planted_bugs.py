@@ -186,6 +186,48 @@ BUGS = [
         "        max_metadata_version=broker.max_metadata_version,\n",
         "",
     ),
+    Bug(
+        "a-full-disk-stays-in-the-isr",
+        f"{STATE}/elections.py",
+        "    if len(roomy) >= enough and not topic.internal:\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "a-full-disk-leaves-an-isr-that-is-too-small",
+        f"{STATE}/elections.py",
+        "    if len(roomy) >= enough and not topic.internal:\n",
+        "    if roomy and not topic.internal:\n",
+    ),
+    Bug(
+        "the-earliest-clock-is-the-clusters",
+        f"{STATE}/brokers.py",
+        "known[(len(known) - 1) // 2]",
+        "known[0]",
+    ),
+    Bug(
+        "a-lease-that-ends-is-not-looked-at",
+        "node/controller/shell.py",
+        "        return min(TICK_S, max(TICK_MIN_S, left_ms / 1000))\n",
+        "        return TICK_S\n",
+    ),
+    Bug(
+        "an-unclean-election-is-bounded-by-some",
+        f"{STATE}/leaders.py",
+        " if len(bounds) == len(ends) else NOT_KNOWN",
+        "",
+    ),
+    Bug(
+        "what-is-only-validated-elects",
+        f"{STATE}/leaders.py",
+        "    if request.validate_only:\n        draft = draft.scratch()\n",
+        "",
+    ),
+    Bug(
+        "a-node-gets-more-than-it-carries",
+        f"{STATE}/placement.py",
+        "        if 0 < carries < limit:\n",
+        "        if False:\n",
+    ),
 ]
 TESTS = ["tests/node/controller", "tests/node/metadata"]
 SLOW = ["test_planted_bugs.py", "test_lifecycle.py"]

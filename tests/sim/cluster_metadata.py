@@ -1,0 +1,38 @@
+"""What a committed metadata entry may say, judged by what the simulation did to disks and machines."""
+
+from typing import Any
+
+from node.metadata.image import NO_LEADER
+from tests.sim.cluster_loop import Violation
+
+
+def came_back(image: Any, before: Any, after: Any, lost_power: bool) -> None:
+    """15: a broker that registers a new start. Who may have lost what it had says so, and is eligible nowhere where
+    that matters: what was in sync is what it was."""
+    wiped = before is not None and before.directory_id != after.directory_id
+    if lost_power and not wiped and not after.unclean_stop:
+        raise Violation(f"15: node {after.node_id} lost power, its next start does not say so")
+    if not (wiped or after.unclean_stop):
+        return
+    for topic in image.all_topics():
+        if not wiped and is_flush_ack(topic):
+            continue
+        for state in topic.partitions:
+            if after.node_id in (*state.isr, *state.elr):
+                how = "with another disk" if wiped else "from a loss of power"
+                raise Violation(f"15: node {after.node_id} came back {how} and counts in {topic.name}: {state}")
+
+
+def elected_of_last_known(name: str, before: Any, after: Any, shadows: dict[int, Any], damaged: set[int]) -> None:
+    """15: where nobody is eligible any more, the most complete log of all leads, once everybody who was eligible last
+    is back. (Nothing is written without a leader, so what each has is what it has said to have.)"""
+    if before.leader != NO_LEADER or after.leader == NO_LEADER or not after.recovering or damaged:
+        return
+    ends = {n: (s.epoch, s.end) for n in (after.leader, *before.last_known_elr) if (s := shadows.get(n)) is not None}
+    best = max(ends.values(), default=(0, 0))
+    if not ends.get(after.leader, (0, 0)) >= best:
+        raise Violation(f"15: {after.leader} is elected in {name}, the logs end at (epoch, offset) {ends}: {before}")
+
+
+def is_flush_ack(topic: Any) -> bool:
+    return bool(topic.internal or topic.configs.get("flush") == "ack")
