@@ -96,7 +96,7 @@ BUGS: Final = [
         "node/broker/fetcher.py",
         "        if result.position != followed.asked:",
         "        if False:",
-        faults="disk full",
+        faults="disk full,slow node",
     ),
     Bug(
         "any replica that was ever in sync stays eligible",

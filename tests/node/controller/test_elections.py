@@ -272,6 +272,21 @@ def test_records_at_risk_are_counted_where_the_other_logs_are_known() -> None:
     assert (told.leader_id, told.records_at_risk) == (1, 60)
 
 
+def test_of_who_is_last_known_all_must_speak() -> None:
+    """2 is silent: it may have more than 3, which says what it has."""
+    cluster = three()
+    for node_id in (1, 2, 3):
+        cluster.register(node_id, unclean_stop=True)
+    p = cluster.partition()
+    for node_id, end, fields in ((1, 40, {}), (3, 70, {"data_loop_age_ms": 5000})):
+        report = rpc.LogEnd(
+            topic_id=p.topic_id, partition=0, last_epoch=1, log_end_offset=end, leader_epoch=p.leader_epoch
+        )
+        cluster.beat(node_id, log_ends=[report], **fields)
+    told = elect(cluster, admin.ELECTION_TYPE_UNCLEAN, validate_only=True).partitions[0]
+    assert (told.leader_id, told.records_at_risk) == (1, -1)
+
+
 def test_one_eligible_replica_that_speaks_bounds_the_loss() -> None:
     """1 and 3 were in sync together. 1 is gone; 3 must not lead, but says where its log ends: it has all that was
     acknowledged, so what 2 lacks of it is all that can be lost."""
