@@ -3,7 +3,9 @@
     request -> (turn) one draft for those that wait -> propose -> log-end state moves -> ... committed -> answers
 
 Brokers come first: what clients ask for is cut into slices, and a turn takes one slice's worth of it after everything
-that brokers, ticks and elections want. What changes nothing is answered from the committed state, outside of the turns.
+that brokers, ticks and elections want. What changes nothing is answered from the committed state, outside of the turns,
+one slice at a time, too. After either kind of slice the loop is left to others for as long as it took: a heartbeat
+needs several turns of the loop, which must not all be as long as a client can make one.
 
 There are two states: at log end, for decisions, and the committed one of the `MetadataPublisher`, for everyone else.
 Lost leadership drops the first; who waits for a commit then gets REQUEST_TIMED_OUT, for the entry may still be
@@ -40,6 +42,9 @@ TICK_S: Final = 0.25
 TICK_MIN_S: Final = 0.02
 BALANCE_EVERY_TICKS: Final = 4
 REQUESTS_MAX: Final = 10_000
+WISHES_MAX: Final = 1000
+REST_FROM_S: Final = 0.002
+"""A portion that takes longer leaves the loop to others for a while."""
 ANSWER_MAX_BYTES: Final = 3 * limits.MIB
 """What a description of many may have: clients of gRPC take 4 MiB unless they were told otherwise."""
 REACHED_MS: Final = 1000
@@ -85,7 +90,8 @@ class _Request:
     decide: Callable[[Draft], Any]
     future: "asyncio.Future[_Answer] | None" = None
     weight: int = 0
-    """Items of a client's request; 0 for what brokers and the controller itself want."""
+    """Items of a request that is taken in portions; 0 for what cannot wait."""
+    of_broker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,8 @@ _OF_BROKERS: Final = (
     rpc.AllocateProducerIdsRequest,
     rpc.EnsureInternalTopicRequest,
 )
+_WISHES: Final = (rpc.AllocateProducerIdsRequest, rpc.EnsureInternalTopicRequest)
+"""Of brokers, but because their clients asked: they are taken in portions, before what clients ask for."""
 
 
 class ControllerShell:
@@ -163,8 +171,11 @@ class ControllerShell:
         self._soft = SoftState()
         self._dead: set[int] = set()
         self._inbox: deque[_Request] = deque()
+        self._wishes: deque[_Request] = deque()
         self._clients: deque[_Request] = deque()
+        self._portions_rest = False
         self._barrier: asyncio.Task[int] | None = None
+        self._reading = asyncio.Lock()
         self._turn_due = False
         self._uncommitted: deque[tuple[_Answer | ApiError, int, asyncio.Future[_Answer]]] = deque()
         self._waiting_for_brokers: list[tuple[int, asyncio.Future[None]]] = []
@@ -215,7 +226,8 @@ class ControllerShell:
         """
         now_ms = self._clock_ms()
         if isinstance(request, _OF_BROKERS):
-            answer = await self._decided(partial(self._decide, request, now_ms))
+            wish = isinstance(request, _WISHES)
+            answer = await self._decided(partial(self._decide, request, now_ms), int(wish), of_broker=wish)
         elif isinstance(request, _READS) or getattr(request, "validate_only", False):
             return await self._read(request)
         else:
@@ -258,12 +270,13 @@ class ControllerShell:
         answers: list[tuple[Any, Sequence[int]]] = []
         size_bytes = 0
         for part, places in slices_of(request):
-            if answers:
-                await asyncio.sleep(0)
-            if size_bytes > ANSWER_MAX_BYTES:
-                answer = _left_out(part)
-            else:
-                answer = self._tried(part, draft)
+            async with self._reading:
+                began_s = self._loop.time()
+                if size_bytes > ANSWER_MAX_BYTES:
+                    answer = _left_out(part)
+                else:
+                    answer = self._tried(part, draft)
+                await asyncio.sleep(self._loop.time() - began_s)
             size_bytes += answer.ByteSize()
             answers.append((answer, places))
         return joined(request, answers)
@@ -317,17 +330,23 @@ class ControllerShell:
             return brokers.heartbeat(draft, request, now_ms)
         return _DECIDE[type(request)](draft, request)
 
-    async def _decided(self, decide: Callable[[Draft], Any], weight: int = 0) -> _Answer:
+    async def _decided(self, decide: Callable[[Draft], Any], weight: int = 0, *, of_broker: bool = False) -> _Answer:
         if not self.active:
             raise self._not_controller()
-        if len(self._inbox) + len(self._clients) + len(self._uncommitted) >= REQUESTS_MAX:
+        waiting = sum(map(len, (self._inbox, self._wishes, self._clients, self._uncommitted)))
+        if waiting >= REQUESTS_MAX:
             raise limits.throttled("too many requests wait for the controller", f"{REQUESTS_MAX} may", 200)
+        if of_broker and len(self._wishes) >= WISHES_MAX:
+            raise limits.throttled("too many requests of brokers wait for the controller", f"{WISHES_MAX} may", 200)
         future: asyncio.Future[_Answer] = self._loop.create_future()
-        self._submit(_Request(decide, future, weight))
+        self._submit(_Request(decide, future, weight, of_broker))
         return await future
 
+    def _queue_of(self, request: _Request) -> deque[_Request]:
+        return self._wishes if request.of_broker else self._clients if request.weight else self._inbox
+
     def _submit(self, request: _Request) -> None:
-        (self._clients if request.weight else self._inbox).append(request)
+        self._queue_of(request).append(request)
         self._schedule_turn()
 
     def _schedule_turn(self) -> None:
@@ -340,9 +359,27 @@ class ControllerShell:
         self._turn_due = False
         if self.failed.done():
             return
+        began_s = self._loop.time()
         waiting = [request for request in self._inbox if request.future is None or not request.future.done()]
         self._inbox.clear()
-        waiting += self._some_of_clients()
+        portion = [] if self._portions_rest else [*_portion(self._wishes), *_portion(self._clients)]
+        self._decide_all(waiting + portion)
+        took_s = self._loop.time() - began_s
+        if portion and took_s > REST_FROM_S:
+            self._portions_rest = True
+            self._loop.call_later(took_s, self._rested)
+        else:
+            self._take_what_is_left()
+
+    def _rested(self) -> None:
+        self._portions_rest = False
+        self._take_what_is_left()
+
+    def _take_what_is_left(self) -> None:
+        if (self._wishes or self._clients) and not self._portions_rest:
+            self._schedule_turn()
+
+    def _decide_all(self, waiting: list[_Request]) -> None:
         if self._term is None:
             for request in waiting:
                 _fail(request.future, self._not_controller())
@@ -359,20 +396,6 @@ class ControllerShell:
             log.error("controller_invariant_broken", exc_info=bug)
             self.failed.set_exception(bug)
             stop_if_broken(bug)
-
-    def _some_of_clients(self) -> list[_Request]:
-        """Clients' requests for one turn, at least one; those that nobody waits for any more are dropped."""
-        taken: list[_Request] = []
-        weight = 0
-        while self._clients and (not taken or weight + self._clients[0].weight <= limits.AT_ONCE):
-            request = self._clients.popleft()
-            if request.future is None or not request.future.done():
-                taken.append(request)
-                weight += request.weight
-        if self._clients:
-            # Not before the loop has been at whatever came meanwhile, heartbeats among it.
-            self._schedule_turn()
-        return taken
 
     def _append(self, waiting: list[_Request], term: int) -> None:
         draft, decided = self._draft(waiting)
@@ -409,7 +432,7 @@ class ControllerShell:
                 made = len(draft.records)
                 if made > RECORDS_PER_ENTRY:
                     for left in reversed(waiting[position:]):
-                        (self._clients if left.weight else self._inbox).appendleft(left)
+                        self._queue_of(left).appendleft(left)
                     self._schedule_turn()
                     return draft, decided
                 answer: _Answer | ApiError
@@ -458,10 +481,10 @@ class ControllerShell:
         for _, index, future in self._uncommitted:
             _fail(future, _unknown(index))
         self._uncommitted.clear()
-        for request in (*self._inbox, *self._clients):
-            _fail(request.future, self._not_controller())
-        self._inbox.clear()
-        self._clients.clear()
+        for queue in (self._inbox, self._wishes, self._clients):
+            for request in queue:
+                _fail(request.future, self._not_controller())
+            queue.clear()
         for _, waiter in self._waiting_for_brokers:
             # The change itself is committed; only nobody counts who knows of it any more.
             if not waiter.done():
@@ -523,6 +546,18 @@ class ControllerShell:
         for index, waiter in self._waiting_for_brokers:
             if not waiter.done() and not self._who_lacks(index):
                 waiter.set_result(None)
+
+
+def _portion(queue: deque[_Request]) -> list[_Request]:
+    """What one turn takes of a queue, at least one; what nobody waits for any more is dropped."""
+    taken: list[_Request] = []
+    weight = 0
+    while queue and (not taken or weight + queue[0].weight <= limits.AT_ONCE):
+        request = queue.popleft()
+        if request.future is None or not request.future.done():
+            taken.append(request)
+            weight += request.weight
+    return taken
 
 
 def _fail(future: "asyncio.Future[_Answer] | None", error: ApiError) -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
 
+from node.controller import shell as shell_module
 from node.controller.shell import REACHED_MS, TICK_MIN_S, TICK_S, ControllerShell
-from node.controller.state.draft import ControllerSettings
+from node.controller.state import topics
+from node.controller.state.draft import ControllerSettings, Draft
 from node.limits import AT_ONCE
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import controller_pb2 as rpc
@@ -66,11 +69,10 @@ async def settle() -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(10_000):
-        if holds():
-            return
+    give_up = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < give_up, "it did not come about"
         await asyncio.sleep(0)
-    raise AssertionError("it did not come about")
 
 
 @pytest.fixture
@@ -467,3 +469,58 @@ async def test_a_change_that_no_majority_commits_ends_with_the_requests_time_out
     assert error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
     assert "within 30 ms" in error.message
     rig.quorum.commit()
+
+
+async def test_what_clients_of_brokers_ask_for_comes_in_portions_and_a_heartbeat_before_most_of_it(rig: Rig) -> None:
+    before = rig.publisher.image.next_producer_id
+    wish = rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1])
+    wishes = [asyncio.ensure_future(rig.shell.handle(wish)) for _ in range(4 * AT_ONCE)]
+    await asyncio.sleep(0)
+    beat = asyncio.ensure_future(rig.beat(2))
+    await beat
+    assert sum(task.done() for task in wishes) <= AT_ONCE
+    await asyncio.gather(*wishes)
+    firsts = {task.result().first_producer_id for task in wishes}
+    assert len(firsts) == 4 * AT_ONCE
+    assert min(firsts) == before
+
+
+async def test_too_many_wishes_of_brokers_are_refused_and_heartbeats_are_not(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.controller.shell.WISHES_MAX", 5)
+    wish = rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1])
+    wishes = [asyncio.ensure_future(rig.shell.handle(wish)) for _ in range(8)]
+    await asyncio.gather(rig.beat(2), *wishes, return_exceptions=True)
+    assert [task.exception() is None for task in wishes] == [True] * 5 + [False] * 3
+    assert refused(wishes[-1]) == "THROTTLING_QUOTA_EXCEEDED"
+
+
+@pytest.mark.parametrize("validate_only", [True, False])
+async def test_others_have_the_loop_for_as_long_as_clients_had_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, validate_only: bool
+) -> None:
+    """A heartbeat over the network needs several turns of the loop."""
+    create = topics.create_topics
+    took: list[float] = []
+    turns = [0]
+
+    def slow(draft: Draft, request: admin.CreateTopicsRequest) -> admin.CreateTopicsResponse:
+        took.append(turns[0])
+        time.sleep(0.01)
+        return create(draft, request)
+
+    monkeypatch.setitem(shell_module._DECIDE, admin.CreateTopicsRequest, slow)
+    wanted = [
+        admin.CreateTopicsRequest(
+            topics=[admin.NewTopic(name=f"t{n}", num_partitions=AT_ONCE)], validate_only=validate_only
+        )
+        for n in range(5)
+    ]
+    asking = asyncio.gather(*(rig.shell.handle(request) for request in wanted), rig.beat_all())
+    while not asking.done():
+        turns[0] += 1
+        await asyncio.sleep(0)
+        await rig.beat_all()
+    await asking
+    assert min(later - earlier for earlier, later in itertools.pairwise(took)) >= 5
