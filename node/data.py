@@ -32,7 +32,7 @@ from node.hooks import Hooks
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
 from node.process import trim_when_idle
-from node.services import listener
+from node.services import listener, receive
 from node.services.admin import AdminForwarder
 from node.services.auto_create import AutoCreate
 from node.services.cluster import ClusterServicer, DescribeQuorum
@@ -201,6 +201,7 @@ class DataPlane:
             admits=None if forwarded else view.admits,
             turns=self._turns,
             forwarded=forwarded,
+            receiver=receive.Receiver(),
         )
         producer = Producer(broker, view, metrics)
         in_flight = self._in_flight

@@ -37,6 +37,10 @@ IN_FLIGHT_SHARE: Final = 32
 IN_FLIGHT_MIN_BYTES: Final = 64 * MIB
 IN_FLIGHT_MAX_BYTES: Final = 256 * MIB
 IN_FLIGHT_RETRY_MS: Final = 100
+RECEIVING_MAX: Final = 16
+"""Unary requests that a listener asks its clients for at once: each may have as many bytes as one is allowed."""
+RECEIVING_SLOWLY_MAX: Final = 8
+"""And those that take their time."""
 
 # Waits.
 WAIT_MAX_MS: Final = 60_000
@@ -119,6 +123,13 @@ BOUNDS: Final = (
         f"{IN_FLIGHT_MAX_BYTES // MIB} MiB",
         "THROTTLING_QUOTA_EXCEEDED for large calls; streams are not read from, readers get little at once",
         "try again after the time that the answer says",
+    ),
+    Bound(
+        "unary requests on their way at once, per listener",
+        f"{RECEIVING_MAX}, and {RECEIVING_SLOWLY_MAX} that take longer than half a second; more wait at their clients, "
+        "whose turns they take",
+        "THROTTLING_QUOTA_EXCEEDED for the oldest of too many slow ones",
+        "try again after the time that the answer says; send less at once",
     ),
     Bound(
         "time that a request may ask to wait", f"{WAIT_MAX_MS} ms", "none: a longer wait is cut to it", "ask once more"

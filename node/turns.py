@@ -94,16 +94,16 @@ class Turns:
         self._begin(now_s)
 
 
-class OneAtATime:
-    """A lock that clients take in turns."""
+class Places:
+    """So many may be at something at once; clients take turns for what becomes free."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self._waiters = Waiters()
-        self._held = False
+        self._free = count
 
     async def take(self) -> None:
-        if not self._held:
-            self._held = True
+        if self._free:
+            self._free -= 1
             return
         mine = self._waiters.join(client() or "")
         try:
@@ -114,7 +114,7 @@ class OneAtATime:
             raise
 
     def give(self) -> None:
-        self._held = self._waiters.let_one_on()
+        self._free += not self._waiters.let_one_on()
 
 
 class _Caller(NamedTuple):
@@ -127,15 +127,26 @@ class _Caller(NamedTuple):
 _CALLER: Final[ContextVar[_Caller | None]] = ContextVar("caller", default=None)
 
 
-def in_turn(handler: Callable[..., Awaitable[Any]], turns: Turns, *, forwarded: bool) -> Callable[..., Awaitable[Any]]:
-    """A handler whose calls begin when it is their client's turn. `forwarded`: nodes call it, and say for whom."""
+Handler = Callable[..., Awaitable[Any]]
+
+
+def for_client(handler: Handler, turns: Turns, *, forwarded: bool) -> Handler:
+    """A handler whose calls take their client's turns. `forwarded`: nodes call it, and say for whom."""
 
     async def call(*arguments: Any) -> Any:
         context: grpc.aio.ServicerContext[Any, Any] = arguments[-1]
         client = _named_by_node(context) if forwarded else context.peer()
         _CALLER.set(_Caller(turns, client))
-        if not turns.free():
-            await turns.wait(client)
+        return await handler(*arguments)
+
+    return call
+
+
+def in_turn(handler: Handler) -> Handler:
+    """A handler whose calls begin when it is their client's turn."""
+
+    async def call(*arguments: Any) -> Any:
+        await take()
         return await handler(*arguments)
 
     return call

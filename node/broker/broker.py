@@ -32,7 +32,7 @@ from node.broker.syncer import SYNCS_MAX, Syncer
 from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
-from node.turns import OneAtATime
+from node.turns import Places
 from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import crc_seed
 from ottla.protocol.configs import broker_defaults
@@ -117,7 +117,7 @@ class Broker:
         self._sync_threads = ThreadPoolExecutor(SYNCS_MAX, "log-sync")
         self._checkpoint_thread = ThreadPoolExecutor(1, "checkpoint")
         self._heavy_thread = ThreadPoolExecutor(1, "heavy-batches")
-        self._heavy = OneAtATime()
+        self._heavy = Places(1)
         self._syncer = Syncer(self._sync_threads)
         self._housekeeping = Housekeeping(self, self._checkpoint_thread)
         self._cleaner = Cleaner(self)

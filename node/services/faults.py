@@ -24,7 +24,6 @@ DOMAIN: Final = "ottla"
 RETRY_MS: Final = 20
 """When to come back where the refusal does not say."""
 Context = grpc.aio.ServicerContext[Any, Any]
-Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
@@ -76,18 +75,19 @@ def unexpected(where: str, error: Exception) -> ApiError:
 
 
 def unary(
-    name: str, metrics: Metrics, handler: Callable[[Request, Context], Awaitable[Response]]
-) -> Callable[[Request, Context], Awaitable[Response]]:
-    """Wraps a unary handler: counts and times it, and turns what it raises into a status."""
+    name: str, metrics: Metrics, handler: Callable[[Context], Awaitable[Response]]
+) -> Callable[[AsyncIterator[Any], Context], Awaitable[Response]]:
+    """Wraps a handler that reads its request through its context: counts and times it, and turns what it raises into a
+    status."""
     latency = metrics.request_seconds.labels(rpc=name)
     requests = metrics.requests.labels(rpc=name)
 
     @functools.wraps(handler)
-    async def call(request: Request, context: Context) -> Response:
+    async def call(_requests: AsyncIterator[Any], context: Context) -> Response:
         started = time.perf_counter()
         requests.inc()
         try:
-            return await handler(request, context)
+            return await handler(context)
         except ApiError as error:
             metrics.refused(name, error.code)
             await abort(context, error)
@@ -105,22 +105,10 @@ def unary(
 def stream(
     name: str, metrics: Metrics, handler: Callable[[Context], Awaitable[None]]
 ) -> Callable[[AsyncIterator[Any], Context], Awaitable[None]]:
-    """Wraps a bidirectional handler, which reads and writes through its context."""
+    """Wraps a handler that reads and writes through its context."""
 
     async def call(_requests: AsyncIterator[Any], context: Context) -> None:
         await _streaming(name, metrics, context, handler(context))
-
-    metrics.open_streams.labels(rpc=name)
-    return call
-
-
-def server_stream(
-    name: str, metrics: Metrics, handler: Callable[[Request, Context], Awaitable[None]]
-) -> Callable[[Request, Context], Awaitable[None]]:
-    """Wraps a handler of one request that writes its answers through its context."""
-
-    async def call(request: Request, context: Context) -> None:
-        await _streaming(name, metrics, context, handler(request, context))
 
     metrics.open_streams.labels(rpc=name)
     return call

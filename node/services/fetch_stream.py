@@ -14,6 +14,7 @@ import grpc
 
 from node import limits, turns
 from node.metrics import Metrics
+from node.services import receive
 from node.services.faults import Context
 from node.services.fetch import Fetcher, Found, Move, Terms, message_of, messages_of
 from node.services.in_flight import COPIES
@@ -70,10 +71,9 @@ class _Reader:
         """Applies the client's messages as they come. Ends when the client half-closes."""
         first = True
         while True:
-            parse = await self._context.read()
+            parse = await receive.message(self._context)
             if parse is grpc.aio.EOF:
                 return
-            await turns.take()
             message = parse()
             if first:
                 self._terms = self._fetcher.terms(

@@ -19,9 +19,9 @@ from grpc_reflection.v1alpha import reflection
 from node import limits
 from node.hooks import Hooks
 from node.metrics import Metrics
-from node.services import faults
+from node.services import faults, receive
 from node.services.measure import limits_of, measured
-from node.turns import Turns, in_turn
+from node.turns import Turns, for_client, in_turn
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -100,13 +100,16 @@ def add_service(
     admits: Callable[[faults.Context], None] | None = None,
     turns: Turns | None = None,
     forwarded: bool = False,
+    receiver: receive.Receiver | None = None,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
     be a few bytes larger than it was at the door. `admits` raises ApiError for a call that is not for this node.
-    With `turns` calls begin in turn; `forwarded`: they are of nodes, which say for whom."""
+    With `turns` clients take them; `forwarded`: calls are of nodes, which say for whom. `receiver` asks for unary
+    requests, of all services of a listener."""
+    receiver = receiver or receive.Receiver()
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
@@ -118,12 +121,14 @@ def add_service(
         deserialize = measured(parse, method.input_type, method.name, allowed)
         if method.name in PARSED_LATER:
             deserialize = partial(partial, deserialize)
-        if not method.client_streaming:
-            handler = _parsed(handler, deserialize, method.input_type.full_name)
+        if method.client_streaming:
+            handler = in_turn(handler)
+        else:
+            handler = _received(_parsed(handler, deserialize, method.input_type.full_name), receiver)
         if admits is not None:
             handler = _admitted(handler, admits)
         if turns is not None:
-            handler = in_turn(handler, turns, forwarded=forwarded)
+            handler = for_client(handler, turns, forwarded=forwarded)
         metrics.served(method.name)
         serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString
         table[method.name] = _bind(method, handler, metrics, deserialize, serialize)
@@ -137,18 +142,15 @@ def _bind(
     deserialize: Deserializer,
     serialize: Serializer,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Who streams its requests, to gRPC, are all clients: so it is us who ask for them (see `receive`)."""
     if not method.client_streaming and not method.server_streaming:
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             faults.unary(method.name, metrics, handler), response_serializer=serialize
         )
-    if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(
-            faults.stream(method.name, metrics, handler),
-            request_deserializer=deserialize,
-            response_serializer=serialize,
-        )
-    return grpc.unary_stream_rpc_method_handler(
-        faults.server_stream(method.name, metrics, handler), response_serializer=serialize
+    return grpc.stream_stream_rpc_method_handler(
+        faults.stream(method.name, metrics, handler),
+        request_deserializer=deserialize if method.client_streaming else None,
+        response_serializer=serialize,
     )
 
 
@@ -162,10 +164,17 @@ def _admitted(
     return call
 
 
+def _received(handler: Callable[..., Awaitable[Any]], receiver: receive.Receiver) -> Callable[..., Awaitable[Any]]:
+    async def call(context: faults.Context) -> Any:
+        return await handler(await receiver.request(context), context)
+
+    return call
+
+
 def _parsed(
     handler: Callable[..., Awaitable[Any]], deserialize: Deserializer, name: str
 ) -> Callable[..., Awaitable[Any]]:
-    """Parsing is a part of the handler: it has its turn like the rest, and what it refuses gets words of ours. gRPC
+    """Parsing is a part of the handler: what it refuses gets words of ours. gRPC
     answers an exception of a deserializer with INTERNAL or UNKNOWN, and logs a stack trace: anybody could fill our log.
     """
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import grpc
 
-from node import turns
+from node.services import receive
 from node.services.faults import Context, unexpected
 from node.services.in_flight import InFlight
 from node.services.peers import MARGIN_S, Peers, fault_of, forwarded
@@ -61,10 +61,9 @@ class ProduceStreams:
         while not writer.done():
             if self._in_flight.full:
                 await self._in_flight.room()
-            parse = await context.read()
+            parse = await receive.message(context)
             if parse is grpc.aio.EOF:
                 return
-            await turns.take()
             request, size_bytes = parse()
             running = Producing(request, size_bytes, stream.finished)
             stream.started(running)

@@ -107,7 +107,7 @@ async def test_an_append_in_an_old_epoch_is_no_unknown_server_error(
     assert "append in epoch" in str(ended[0])
 
 
-@pytest.mark.parametrize("wrap", ["unary", "stream", "server_stream"])
+@pytest.mark.parametrize("wrap", ["unary", "stream"])
 async def test_in_a_whole_call(ended: list[BaseException], wrap: str) -> None:
     async def handler(*_: Any) -> None:
         broken()

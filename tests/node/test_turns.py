@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node import turns
-from node.turns import OneAtATime, Turns, Waiters
+from node.turns import Places, Turns, Waiters
 
 
 class Call:
@@ -58,7 +58,7 @@ async def test_a_burst_of_one_client_delays_another_by_a_turn() -> None:
         busy(0.006)
         done.append(context.peer())
 
-    call = turns.in_turn(handler, served, forwarded=False)
+    call = turns.for_client(turns.in_turn(handler), served, forwarded=False)
     burst = [asyncio.create_task(call(Call("burst"))) for _ in range(100)]
     await asyncio.sleep(0)
     other = asyncio.create_task(call(Call("other")))
@@ -92,7 +92,7 @@ async def test_turns_of_a_burst_stay_short() -> None:
     async def handler(_context: Any) -> None:
         busy(0.002)
 
-    call = turns.in_turn(handler, served, forwarded=False)
+    call = turns.for_client(turns.in_turn(handler), served, forwarded=False)
     await asyncio.sleep(0)
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(call(Call(f"{number % 4}")) for number in range(300)))
@@ -109,12 +109,12 @@ async def test_a_node_says_for_whom_it_calls_and_a_client_does_not(forwarded: bo
         seen.append(turns.client())
 
     context = Call("10.0.0.9:1", ((turns.CLIENT, "10.0.0.1:5"),))
-    await turns.in_turn(handler, Turns(), forwarded=forwarded)(context)
+    await turns.for_client(handler, Turns(), forwarded=forwarded)(context)
     assert seen == [client]
 
 
 async def test_one_at_a_time_survives_those_who_give_up() -> None:
-    lock = OneAtATime()
+    lock = Places(1)
     await lock.take()
     first, second = asyncio.create_task(lock.take()), asyncio.create_task(lock.take())
     await asyncio.sleep(0)

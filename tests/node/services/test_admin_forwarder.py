@@ -47,12 +47,12 @@ class Controllers:
         addresses: dict[int, str] = {}
         for node_id in (1, 2):
 
-            async def describe(_request: bytes, _context: Any, node_id: int = node_id) -> bytes:
+            async def describe(_context: Any, node_id: int = node_id) -> bytes:
                 self.asked.append(node_id)
                 return await self.answer(node_id)
 
             server = grpc.aio.server()
-            handler = grpc.unary_unary_rpc_method_handler(faults.unary("DescribeConfigs", Metrics(), describe))
+            handler = grpc.stream_unary_rpc_method_handler(faults.unary("DescribeConfigs", Metrics(), describe))
             server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(SERVICE.full_name, {"DescribeConfigs": handler}),)
             )

@@ -21,10 +21,10 @@ async def call() -> AsyncIterator[Callable[[Exception], Any]]:
     """Calls a method over loopback that fails as it is told."""
     wanted: list[Exception] = []
 
-    async def fail(_request: Any, _context: Any) -> bytes:
+    async def fail(_context: Any) -> bytes:
         raise wanted[-1]
 
-    handler = grpc.unary_unary_rpc_method_handler(faults.unary("Fail", Metrics(), fail))
+    handler = grpc.stream_unary_rpc_method_handler(faults.unary("Fail", Metrics(), fail))
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", {"Fail": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,121 @@
+"""Messages are taken from gRPC when it is their client's turn, and unary requests so many at once.
+
+What has come is copied by gRPC's Python layer on our loop, in the step that goes on with the call and before any code
+of ours sees it: 30 ms for 31 MB, as often within one turn of the loop as there are messages. So `message` lets that
+step be taken in turn. And what nobody has asked for stays with its client but for some KB. A unary handler of gRPC asks
+at once, for all calls there are; so to gRPC unary calls are streams of one message here, and `Receiver` asks.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Generator
+from typing import Any, Final
+
+import grpc
+
+from node import limits, turns
+from node.services.faults import Context
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+SLOW_S: Final = 0.5
+"""A request that takes longer to come gives its place to another one."""
+
+
+async def message(context: Context) -> Any:
+    """The next message of a call, or `grpc.aio.EOF`."""
+    return await _InTurn(context.read())
+
+
+class _InTurn:
+    """Awaits gRPC's read and goes on with it in turn. What has come is taken by a cancelled call, too: gRPC frees it
+    only then."""
+
+    def __init__(self, read: Coroutine[Any, Any, Any]) -> None:
+        self._read = read
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        reading: Any = self._read.__await__()
+        while True:
+            try:
+                waiting = reading.send(None)
+            except StopIteration as read:
+                return read.value
+            try:
+                yield waiting
+                yield from turns.take().__await__()
+            except BaseException as error:
+                if not waiting.done() or waiting.cancelled():
+                    reading.throw(error)
+                with contextlib.suppress(StopIteration):
+                    reading.send(None)
+                raise
+
+
+class _Receiving:
+    """A request on its way."""
+
+    __slots__ = ("began_s", "refused", "task")
+
+    def __init__(self, task: "asyncio.Task[Any]", began_s: float) -> None:
+        self.task = task
+        self.began_s = began_s
+        self.refused = False
+
+
+class Receiver:
+    """Asks for the unary requests of one listener, the clients in turn. Whoever sends slowly keeps nobody waiting: its
+    request goes to those that take their time, of which the oldest is refused for a new one where they are too many."""
+
+    def __init__(self) -> None:
+        self._places = turns.Places(limits.RECEIVING_MAX)
+        self._coming: dict[_Receiving, None] = {}
+        self._slow: dict[_Receiving, None] = {}
+        self._look: asyncio.TimerHandle | None = None
+
+    async def request(self, context: Context) -> bytes:
+        """The bytes of a unary call's request. Raises INVALID_REQUEST where there is none, THROTTLING_QUOTA_EXCEEDED
+        where it takes too long."""
+        await self._places.take()
+        task = asyncio.current_task()
+        assert task is not None, "a handler is run by a task"
+        mine = _Receiving(task, task.get_loop().time())
+        self._coming[mine] = None
+        if self._look is None:
+            self._look = task.get_loop().call_later(SLOW_S, self._look_for_slow)
+        try:
+            data = await message(context)
+        except asyncio.CancelledError:
+            if mine.refused and task.uncancel() == 0:
+                raise self._refusal() from None
+            raise
+        finally:
+            if mine in self._coming:
+                del self._coming[mine]
+                self._places.give()
+            self._slow.pop(mine, None)
+        if data is grpc.aio.EOF:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the call ended without a request: send one message")
+        return bytes(data)
+
+    def _look_for_slow(self) -> None:
+        loop = asyncio.get_running_loop()
+        late_s = loop.time() - SLOW_S
+        for receiving in [receiving for receiving in self._coming if receiving.began_s <= late_s]:
+            del self._coming[receiving]
+            self._slow[receiving] = None
+            self._places.give()
+        while len(self._slow) > limits.RECEIVING_SLOWLY_MAX:
+            oldest = next(iter(self._slow))
+            del self._slow[oldest]
+            oldest.refused = True
+            oldest.task.cancel()
+        self._look = loop.call_later(SLOW_S / 2, self._look_for_slow) if self._coming else None
+
+    @staticmethod
+    def _refusal() -> ApiError:
+        return limits.throttled(
+            f"the request had not come as a whole after {SLOW_S:g} s, and more of that kind are on their way",
+            f"{limits.RECEIVING_SLOWLY_MAX} may be",
+            limits.IN_FLIGHT_RETRY_MS,
+        )
