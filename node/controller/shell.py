@@ -333,7 +333,7 @@ class ControllerShell:
     async def _decided(self, decide: Callable[[Draft], Any], weight: int = 0, *, of_broker: bool = False) -> _Answer:
         if not self.active:
             raise self._not_controller()
-        waiting = sum(map(len, (self._inbox, self._wishes, self._clients, self._uncommitted)))
+        waiting = len(self._inbox) + len(self._wishes) + len(self._clients) + len(self._uncommitted)
         if waiting >= REQUESTS_MAX:
             raise limits.throttled("too many requests wait for the controller", f"{REQUESTS_MAX} may", 200)
         if of_broker and len(self._wishes) >= WISHES_MAX:
