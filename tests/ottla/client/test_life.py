@@ -185,12 +185,14 @@ async def test_a_close_that_is_cut_short_closes_all_the_same(bootstrap: str, tur
 # -- processes ------------------------------------------------------------------------------------------------------
 
 
-def run(program: str, bootstrap: str, *options: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    program: str, bootstrap: str, *options: str, rounds: int = 0, timeout_s: float = 60
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, *options, "-c", program, bootstrap],
+        [sys.executable, *options, "-c", program, bootstrap, str(rounds)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
 
@@ -337,6 +339,8 @@ boot = sys.argv[1]
 async def once():
     async with ottla.Client(boot) as client:
         await ottla.Admin(client).list_topics()
+    async with ottla.Admin(boot) as admin:
+        await admin.list_topics()
     async with ottla.Producer(boot) as producer:
         await producer.send("t", b"x")
     async with ottla.Consumer("t", bootstrap=boot) as consumer:
@@ -344,21 +348,60 @@ async def once():
     async with ottla.Consumer("t", group="quiet", bootstrap=boot) as consumer:
         await consumer.poll(max_records=1)
 
-for _ in range(10):
+for _ in range(int(sys.argv[2])):
     asyncio.run(once())
     with ottla.sync.Producer(boot) as producer:
         producer.send("t", b"x")
     with ottla.sync.Consumer("t", bootstrap=boot) as consumer:
+        consumer.poll(max_records=1)
+    with ottla.sync.Consumer("t", group="quiet", bootstrap=boot) as consumer:
         consumer.poll(max_records=1)
     with ottla.sync.Admin(boot) as admin:
         admin.list_topics()
 """
 
 
-def test_a_clean_close_prints_nothing(bootstrap: str) -> None:
-    ended = run(QUIET, bootstrap, "-X", "dev", "-W", "error")
+@pytest.mark.parametrize("rounds", [10, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_a_clean_close_prints_nothing(bootstrap: str, rounds: int) -> None:
+    ended = run(QUIET, bootstrap, "-X", "dev", "-W", "error", rounds=rounds, timeout_s=60 + 1.5 * rounds)
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("Executing <")]  # a slow machine
     assert (ended.returncode, lines) == (0, [])
+
+
+CYCLES = """
+import asyncio, sys
+from ottla import Consumer, Producer
+boot, rounds = sys.argv[1], int(sys.argv[2])
+
+def rss_mb():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096 / 2**20
+
+async def main():
+    async with Producer(boot) as producer:
+        async def load():
+            while True:
+                await producer.send("t", b"x" * 1000)
+                await asyncio.sleep(0.0005)
+        loading = asyncio.create_task(load())
+        for number in range(-10, rounds):
+            if number == 0:
+                before = rss_mb()
+            async with Consumer("t", group="cycles" if number % 2 else None, bootstrap=boot) as consumer:
+                assert await consumer.poll(max_records=100, timeout_ms=10_000)
+        loading.cancel()
+    print(rss_mb() - before)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_consumers_that_come_and_go_under_load_leave_no_memory(bootstrap: str, rounds: int) -> None:
+    ended = run(CYCLES, bootstrap, rounds=rounds, timeout_s=60 + 1.5 * rounds)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    print(f"{rounds} consumers left {float(ended.stdout):.1f} MB")
+    assert float(ended.stdout) < 20
 
 
 # -- without asyncio ------------------------------------------------------------------------------------------------
