@@ -369,11 +369,13 @@ def test_a_clean_close_prints_nothing(bootstrap: str, rounds: int) -> None:
 
 
 CYCLES = """
-import asyncio, sys
+import asyncio, ctypes, gc, sys
 from ottla import Consumer, Producer
 boot, rounds = sys.argv[1], int(sys.argv[2])
 
 def rss_mb():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is held, not what malloc keeps of the buffers of a moment ago
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * 4096 / 2**20
 
