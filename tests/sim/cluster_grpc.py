@@ -475,17 +475,19 @@ class ServerCall:
         self._task = self.server.loop.create_task(self._run(handler, request), name=f"rpc-{self.label}")
 
     async def _run(self, handler: Any, request: bytes | None) -> None:
+        if request is not None:
+            # To the server a unary request is a stream of one message.
+            self._inbox.append(request)
+            self._half_closed = True
         try:
-            if handler.request_streaming:
+            if handler.response_streaming:
                 await handler.stream_stream(None, self)
+            elif handler.request_streaming:
+                answer = await handler.stream_unary(None, self)
+                self._answer(answer if handler.response_serializer is None else handler.response_serializer(answer))
             else:
-                assert request is not None
-                decoded = request if handler.request_deserializer is None else handler.request_deserializer(request)
-                if handler.response_streaming:
-                    await handler.unary_stream(decoded, self)
-                else:
-                    answer = await handler.unary_unary(decoded, self)
-                    self._answer(answer if handler.response_serializer is None else handler.response_serializer(answer))
+                answer = await handler.unary_unary(await self.read(), self)
+                self._answer(answer if handler.response_serializer is None else handler.response_serializer(answer))
             self._end(OK)
         except aio.AbortError:
             pass
@@ -543,7 +545,8 @@ class ServerCall:
                 return aio.EOF
             self._waiter = self.server.loop.create_future()
             await self._waiter
-        return self._handler.request_deserializer(self._inbox.popleft())
+        data, deserialize = self._inbox.popleft(), self._handler.request_deserializer
+        return data if deserialize is None else deserialize(data)
 
     async def write(self, message: Any) -> None:
         if self._over:
