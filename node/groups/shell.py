@@ -171,10 +171,10 @@ class GroupShell:
 
     # --- loading --------------------------------------------------------------------------------------------------
 
-    def _load(self, topic_id: bytes, number: int, epoch: int) -> None:
+    def _load(self, topic_id: bytes, number: int, epoch: int, after_ms: int = 0) -> None:
         shard = Shard(topic_id, number, epoch)
         self._shards[number] = shard
-        shard.task = asyncio.create_task(self._run(shard), name=f"groups-{number}")
+        shard.task = asyncio.create_task(self._run(shard, after_ms), name=f"groups-{number}")
         self._tasks.add(shard.task)
         shard.task.add_done_callback(self._task_done)
 
@@ -186,8 +186,9 @@ class GroupShell:
         elif (error := task.exception()) is not None:
             self._fail(error)
 
-    async def _run(self, shard: Shard) -> None:
+    async def _run(self, shard: Shard, after_ms: int) -> None:
         """Reads the log to its end, then keeps time for the shard until it is unloaded."""
+        await asyncio.sleep(after_ms / 1000)
         groups = Groups()
         waits_for = ""
         while self._is_ours(shard):
@@ -290,12 +291,13 @@ class GroupShell:
         shard.coordinator = None
 
     def _reload(self, shard: Shard, reason: str) -> None:
-        """The state may be ahead of the log: away with it. If this node still leads, it is read anew."""
+        """The state may be ahead of the log: away with it. If this node still leads, it is read anew; not at once: what
+        is due then would be refused again, as on a full disk, and again and again in one turn of the loop."""
         if self._shards.get(shard.partition) is not shard:
             return
         log.warning("groups_reloaded", partition=shard.partition, reason=reason)
         self._unload(shard, reason)
-        self._load(shard.topic_id, shard.partition, shard.leader_epoch)
+        self._load(shard.topic_id, shard.partition, shard.leader_epoch, REFUSED_MS)
 
     # --- decisions ------------------------------------------------------------------------------------------------
 

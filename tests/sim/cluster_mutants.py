@@ -336,7 +336,7 @@ BUGS: Final = [
         "node/controller/state/partitions.py",
         "broker.broker_epoch != member.broker_epoch:",
         "False:",
-        faults="metadata overtakes",
+        faults="restart who joins",
     ),
     Bug(
         "an unclean stop is forgotten",

@@ -8,7 +8,7 @@ from node.metadata.image import NO_LEADER
 if TYPE_CHECKING:
     from tests.sim.cluster_faults import Faults
 
-PLOTS: Final = ("cut who joins", "leaders in turn", "metadata overtakes")
+PLOTS: Final = ("cut who joins", "leaders in turn", "metadata overtakes", "restart who joins")
 GIVE_UP_MS: Final = 3000.0
 SLOW_MS: Final = 250.0
 """Each way; with two heartbeats in between less than a broker's session."""
@@ -49,6 +49,26 @@ class Plots:
         a, b = f"n{leader}", f"n{follower}"
         self._faults.cut([(a, b), (b, a)], 1600)
         self._sim.log.depose("a member joins", (900, 1200))
+
+    def restart_who_joins(self) -> bool:
+        """A leader has asked for a follower and hears nobody; another controller comes, and the follower starts anew
+        and is unfenced before the leader asks again."""
+        state = self._begin()
+        if state is None:
+            return False
+        follower = self._faults.rng.choice([n for n in state.replicas if n != state.leader])
+        self._end(follower)
+        self._when(
+            lambda: self._joining(follower), lambda leader: self._restart_joining(leader, follower), every_ms=0.5
+        )
+        return True
+
+    def _restart_joining(self, leader: int, follower: int) -> None:
+        for other in self._sim.nodes:
+            if other != leader:
+                self._cut_between(leader, other, 650)
+        self._sim.log.depose("a member joins", (100, 150))
+        self._end(follower)
 
     def metadata_overtakes(self) -> bool:
         """What a leader hears of its followers and asks of the controller takes longer than the metadata: a follower

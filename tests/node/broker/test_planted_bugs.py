@@ -440,10 +440,11 @@ def run_copy(root: Path, bug: Bug | None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     command += [f"tests/node/broker/{name}" for name in tests]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(320)
 def test_without_a_bug_the_copy_is_green(tmp_path: Path) -> None:
     done = run_copy(tmp_path, None)
     assert done.returncode == 0, done.stdout[-3000:]

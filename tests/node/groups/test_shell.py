@@ -291,6 +291,23 @@ async def test_an_append_that_is_refused_has_changed_nothing(node: Node) -> None
     assert await node.committed() == 4
 
 
+async def test_a_disk_that_stays_full_is_not_asked_in_every_turn_of_the_loop(node: Node) -> None:
+    """Each refusal has the log read anew, after which the same is due and refused again."""
+    node.metadata(t=1)
+    await node.active()
+    _, session = node.join()
+    await session.next()
+    node.broker.append_error = ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, "no space left", retry_after_ms=1000)
+    node.metadata(t=2)
+    shards = set()
+    for _ in range(500):
+        await asyncio.sleep(0)
+        shards.update(node.shell.shards())
+    assert len(shards) < 3
+    node.broker.append_error = None
+    await node.active()
+
+
 async def test_a_reader_that_does_not_keep_up_hears_of_the_newest_assignment_alone(node: Node) -> None:
     node.metadata()
     await node.active()
