@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from node.metadata.image import Endpoint
 from ottla.protocol.configs import BROKER_KEYS
 from ottla.protocol.errors import ApiError
 
@@ -67,12 +68,16 @@ class Settings(BaseModel):
     listeners_control: str = ""
     listeners_replication: str = ""
     listeners_http: str = ""
+    # Experimental: where clients of Apache Kafka are served (docs/kafka.md), as host:port; empty: nowhere. Every node
+    # of a cluster needs it, or those clients do not find what the others lead.
+    listeners_kafka: str = ""
     # What others are told to dial: the host for all listeners, or host:port of one. By default where it listens, which
     # must not be a wildcard then.
     advertised_host: str = ""
     advertised_public: str = ""
     advertised_control: str = ""
     advertised_replication: str = ""
+    advertised_kafka: str = ""
 
     # The nodes that form the cluster and vote on its metadata, as id@host:port of their control listeners; empty: this
     # node alone. A node that is not among them only stores and serves partitions (Kafka's `process.roles=broker`): it
@@ -167,9 +172,11 @@ class Settings(BaseModel):
         "listeners_control",
         "listeners_replication",
         "listeners_http",
+        "listeners_kafka",
         "advertised_public",
         "advertised_control",
         "advertised_replication",
+        "advertised_kafka",
     )
     @classmethod
     def _check_address(cls, value: str) -> str:
@@ -179,7 +186,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        for key in ("public", "control", "replication"):
+        for key in ("public", "control", "replication", *(("kafka",) if self.listeners_kafka else ())):
             split_address(self.advertised(key))
         if self.broker_heartbeat_interval_ms * 2 > self.broker_session_timeout_ms:
             raise ValueError(
@@ -189,12 +196,12 @@ class Settings(BaseModel):
         return self
 
     def listener(self, name: str) -> str:
-        """host:port of the listener `public`, `control`, `replication` or `http`."""
+        """host:port of the listener `public`, `control`, `replication`, `http` or, where it is set, `kafka`."""
         given: str = getattr(self, f"listeners_{name}")
         return given or f"{self.listen_host}:{self.base_port + _PORT_OFFSETS[name] + self.node_id - 1}"
 
     def advertised(self, name: str) -> str:
-        """host:port that others dial for the listener `public`, `control` or `replication`. Raises ValueError."""
+        """host:port that others dial for `public`, `control`, `replication` or `kafka`. Raises ValueError."""
         given: str = getattr(self, f"advertised_{name}")
         if given:
             return given
@@ -206,6 +213,11 @@ class Settings(BaseModel):
                 "set advertised.host to a name of this node that the others know"
             )
         return f"{host}:{port}"
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What this node tells the cluster of its other listeners."""
+        return (Endpoint("kafka", *split_address(self.advertised("kafka"))),) if self.listeners_kafka else ()
 
     @property
     def voters(self) -> tuple[Voter, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import structlog
 
+from node.api.view import QuorumView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
 from node.capacity import of_process
@@ -36,8 +37,7 @@ from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
 from node.services.group_lag import LagSample
-from node.services.view import QuorumView
-from ottla.internal.v1 import controller_pb2
+from ottla.internal.v1 import controller_pb2, metadata_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, cluster_pb2, error_pb2
@@ -132,6 +132,9 @@ class ControlPlane:
                 min_metadata_version=FEATURES[METADATA_VERSION][0],
                 max_metadata_version=FEATURES[METADATA_VERSION][1],
                 max_partitions=self._capacity.partitions,
+                endpoints=[
+                    metadata_pb2.Endpoint(name=name, host=host, port=port) for name, host, port in settings.endpoints
+                ],
             ),
             cluster_id=lambda: self._quorum.cluster_id,
             controller_address=self._controller_address,

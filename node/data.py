@@ -17,6 +17,8 @@ import grpc
 import structlog
 
 from node import limits
+from node.api.in_flight import InFlight
+from node.api.view import ClusterView, QuorumView
 from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
 from node.broker.lifecycle import LogEnd
@@ -41,13 +43,11 @@ from node.services.fetch_stream import FetchStreams
 from node.services.group_lag import GroupLags, LagSample
 from node.services.groups import SERVICE as GROUPS
 from node.services.groups import GroupServices
-from node.services.in_flight import InFlight
 from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
-from node.services.view import ClusterView, QuorumView
 from node.turns import Turns
 from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
@@ -198,7 +198,7 @@ class DataPlane:
             metrics=metrics,
             records_max_bytes=settings.socket_request_max_bytes,
             slack=2 if forwarded else 1,
-            admits=None if forwarded else view.admits,
+            check_cluster=None if forwarded else view.check_cluster,
             turns=self._turns,
             forwarded=forwarded,
             receiver=receive.Receiver(),

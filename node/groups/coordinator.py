@@ -31,33 +31,51 @@ class Coordinator:
                 state.watch_silence(contact.key)
             state.watch(group_id)
         state.swept = list(groups.by_id)
+        self._open: Stage | None = None
+
+    # --- several decisions as one -----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Decisions from now on land on a stage of their own, until it ends. Whoever looks does not see them yet."""
+        self._open = Stage(self._state, 0)
+
+    def end(self) -> Outcome:
+        """All that was decided since `begin`, as one decision."""
+        assert self._open is not None, "nothing was begun"
+        outcome, self._open = self._open.outcome(), None
+        return outcome
+
+    def _stage(self, now_ms: int) -> Stage:
+        return Stage(self._open or self._state, now_ms)
 
     # --- members --------------------------------------------------------------------------------------------------
 
     def join(self, session: int, join: group_pb2.Join, client_host: str, new_member_id: str, now_ms: int) -> Outcome:
         """A member joins or resumes over the stream `session`. Raises ApiError."""
-        stage = Stage(self._state, now_ms)
+        stage = self._stage(now_ms)
         membership.join(stage, session, join, client_host, new_member_id)
         return stage.outcome()
 
     def confirm(self, session: int, owned: group_pb2.Owned, now_ms: int) -> Outcome:
         """The member says what it owns now: what it no longer owns is free for others."""
-        stage = Stage(self._state, now_ms)
+        stage = self._stage(now_ms)
         membership.confirm(stage, session, owned)
         return stage.outcome()
 
     def leave(self, session: int, now_ms: int, wall_ms: int) -> Outcome:
         """The member goes: its partitions are free at once. A static member keeps its place until its time-out."""
-        stage = Stage(self._state, now_ms)
+        stage = self._stage(now_ms)
         membership.leave(stage, session, wall_ms)
         return stage.outcome()
 
     def heartbeat(self, session: int, now_ms: int) -> None:
         """The member lives. Who has sent one heartbeat must go on: its silence then counts."""
+        assert self._open is None, "what is heard would be lost with a stage that is dropped"
         self._watch(self._state.sessions.heard(session, now_ms, heartbeat=True))
 
     def closed(self, session: int, *, by_client: bool, now_ms: int) -> None:
         """The stream ended without a word. `by_client`: the node that held the client's connection saw it close."""
+        assert self._open is None, "what is heard would be lost with a stage that is dropped"
         self._watch(self._state.sessions.closed(session, now_ms, by_client=by_client))
 
     def _watch(self, contact: Contact | None) -> None:
@@ -85,7 +103,7 @@ class Coordinator:
     def tick(self, now_ms: int, wall_ms: int) -> Outcome:
         """Does what is due, or a part of it: silent members go, targets are made, old positions are forgotten."""
         state = self._state
-        stage = Stage(state, now_ms)
+        stage = self._stage(now_ms)
         silent = state.silence.due(now_ms, TICK_MEMBERS_MAX)
         membership.tick(stage, silent, state.targets.due(now_ms, TICK_MEMBERS_MAX), wall_ms)
         offsets.expire(stage, state.expiry.due(wall_ms, TICK_MEMBERS_MAX), wall_ms)
@@ -94,7 +112,7 @@ class Coordinator:
 
     def topics_changed(self, topics: TopicView, now_ms: int) -> Outcome:
         """New, grown or deleted topics: groups that consume them get a new target; positions of deleted ones go."""
-        stage = Stage(self._state, now_ms)
+        stage = self._stage(now_ms)
         gone = self._state.topics.names.keys() - topics.names.keys()
         stage.topics, stage.subscriptions = topics, stage.subscriptions.over(topics)
         if gone:
@@ -109,19 +127,19 @@ class Coordinator:
         self, request: group_pb2.CommitOffsetsRequest, wall_ms: int
     ) -> tuple[Outcome, group_pb2.CommitOffsetsResponse]:
         """Stores positions. The answer may leave when the records are committed. Raises ApiError: nothing stored."""
-        stage = Stage(self._state, 0)
+        stage = self._stage(0)
         response = offsets.commit(stage, request, wall_ms)
         return stage.outcome(), response
 
     def reset(self, group_id: str, moved: Iterable[tuple[TopicPartition, int]], wall_ms: int) -> Outcome:
         """Moves positions of a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
-        stage = Stage(self._state, 0)
+        stage = self._stage(0)
         offsets.reset(stage, group_id, moved, wall_ms)
         return stage.outcome()
 
     def delete(self, group_id: str, validate_only: bool = False) -> Outcome:
         """Forgets a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
-        stage = Stage(self._state, 0)
+        stage = self._stage(0)
         group = offsets.check_empty(stage.group(group_id), group_id)
         if not validate_only:
             offsets.forget(stage, group)

@@ -69,8 +69,7 @@ def _answer(stage: Stage, group_id: str, member_id: str, session: int) -> None:
     """Who resumes hears what it owns at once; a new member when it has an epoch."""
     group = stage.groups.by_id[group_id]
     member = group.members[member_id]
-    told = any(push.session == session for push in stage.pushes)
-    if not told and member.member_epoch:
+    if session not in stage.pushes and member.member_epoch:
         targets.push_assignment(stage, group, member, "the session was resumed")
 
 

@@ -376,7 +376,10 @@ class _StagedById(MutableMapping[str, Group]):
         return staged
 
     def peek(self, group_id: str) -> Group:
-        return self.looked_at.get(group_id) or self._made[group_id]
+        looked_at = self.looked_at.get(group_id)
+        if looked_at is None and isinstance(self._base, _StagedById) and group_id not in self._made.touched():
+            return self._base.peek(group_id)
+        return self._made[group_id] if looked_at is None else looked_at
 
     def __setitem__(self, group_id: str, group: Group) -> None:
         self._made[group_id] = group

@@ -3,9 +3,10 @@
     leadership gained -> the log is read to its end -> active -> decisions are appended, answers leave when committed
     leadership lost, or an append of unknown outcome -> the state is thrown away, its sessions end, it is loaded anew
 
-A decision changes the state when its records are appended and before they are committed; nobody is told before they
-are. One that raises, or whose records are refused, changes nothing. Answers of one partition leave in the order of its
-appends, and a read waits for what it saw.
+The decisions of one turn of the loop are appended as one; a large one is appended alone, so that what the log refuses
+of it is refused to nobody else. A decision changes the state when its records are appended and before they are
+committed; nobody is told before they are. One that raises, or whose records are refused, changes nothing. Answers of
+one partition leave in the order of its appends, and a read waits for what it saw.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import TypeVar
 import structlog
 
 from node.broker.broker import Broker
+from node.fail_stop import stop_if_broken
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
 from node.groups.stage import GroupSettings, Outcome
@@ -34,6 +36,8 @@ LOOK_MS = 1_000
 """The state machine says when something is due. The wall clock may jump meanwhile: so often it is asked anyway."""
 REFUSED_MS = 100
 BATCH_MAX_BYTES = 512 * 1024
+TOGETHER_MAX_BYTES = 32 * 1024
+"""A decision with more has an append of its own."""
 LOAD_READ_BYTES = 1 << 20
 REPLAYED_AT_ONCE = 500
 COMMIT_TIMEOUT_MS = 3_600_000  # callers have their own deadlines; the state waits for its log
@@ -60,6 +64,8 @@ class Session:
 
     def __init__(self, session_id: int) -> None:
         self.id = session_id
+        self.joined: asyncio.Future[None] | None = None
+        """The join is in the log, or the log refused it."""
         self._next: group_pb2.SessionResponse | None = None
         self._is_last = False
         self._news = asyncio.Event()
@@ -83,6 +89,23 @@ class Session:
         return response
 
 
+class Together:
+    """Decisions of one turn of the loop. An ApiError in place of a result: none of them holds."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.appended: asyncio.Future[None] = loop.create_future()
+        self.committed: asyncio.Future[None] = loop.create_future()
+        for future in (self.appended, self.committed):
+            future.add_done_callback(_seen)
+        self.has_records = False
+
+    def refuse(self, error: BaseException) -> None:
+        for future in (self.appended, self.committed):
+            if not future.done():
+                future.set_exception(error)
+
+
 class Shard:
     """The coordinator of one partition of the offsets topic, in one leader epoch."""
 
@@ -93,6 +116,8 @@ class Shard:
         self.coordinator: Coordinator | None = None
         self.sessions: dict[int, Session] = {}
         self.last_append: asyncio.Future[None] | None = None
+        self.together: Together | None = None
+        """What this turn of the loop has decided so far."""
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
         self.sees_topics = True
@@ -211,7 +236,10 @@ class GroupShell:
             try:
                 if not shard.sees_topics:
                     self._see_topics(shard)
-                self._decide(shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None))
+                together, _ = self._decide(
+                    shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None)
+                )
+                await asyncio.shield(together.appended)
             except ApiError:  # refused: what is due stays due
                 await asyncio.sleep(REFUSED_MS / 1000)
             else:
@@ -289,6 +317,9 @@ class GroupShell:
             session.end(ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason))
         shard.sessions.clear()
         shard.coordinator = None
+        if shard.together is not None:
+            shard.together.refuse(ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason))
+            shard.together = None
 
     def _reload(self, shard: Shard, reason: str) -> None:
         """The state may be ahead of the log: away with it. If this node still leads, it is read anew; not at once: what
@@ -301,27 +332,63 @@ class GroupShell:
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
-    def _decide(
-        self, shard: Shard, decision: Callable[[Coordinator], tuple[Outcome, T]]
-    ) -> tuple[asyncio.Future[None] | None, T]:
-        """Makes a decision and appends its records. Returns what to wait for before anybody is told, and its answer.
+    def _decide(self, shard: Shard, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> tuple[Together, T]:
+        """Makes a decision, which is appended at the end of this turn of the loop with the others of the turn. Returns
+        what to wait for before anybody is told, and its answer.
 
         A decision that raises has changed nothing, and neither has one whose records are refused.
         """
-        coordinator = shard.coordinator
-        if coordinator is None:
-            raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
-        outcome, answer = decision(coordinator)
-        self._append(shard, outcome.records)
+        together = self._begun(shard)
+        outcome, answer = self._decided(shard, decision)
+        if (is_large := _bytes(outcome.records) > TOGETHER_MAX_BYTES) and together.has_records:
+            self._append_together(shard, together)
+            together = self._begun(shard)
+            outcome, answer = self._decided(shard, decision)  # once more, for what it was based on may not hold now
         outcome.land()
-        committed = shard.last_append
-        if committed is None:
-            self._deliver(shard, outcome)
-        elif outcome.pushes or outcome.records:
+        together.has_records |= bool(outcome.records)
+        if is_large:
+            self._append_together(shard, together)
+        return together, answer
+
+    def _begun(self, shard: Shard) -> Together:
+        """The decisions of this turn of the loop, at the end of which they are appended."""
+        if shard.coordinator is None:
+            raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
+        if shard.together is None:
+            shard.together = Together()
+            shard.coordinator.begin()
+            asyncio.get_running_loop().call_soon(self._append_together, shard, shard.together)
+        return shard.together
+
+    def _decided(self, shard: Shard, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> tuple[Outcome, T]:
+        assert shard.coordinator is not None, "it was begun"
+        return decision(shard.coordinator)
+
+    def _append_together(self, shard: Shard, together: Together) -> None:
+        """They hold from here on, or none of them does."""
+        if shard.together is not together or shard.coordinator is None:
+            return  # appended before the end of the turn, or nobody's any more
+        shard.together = None
+        outcome = shard.coordinator.end()
+        try:
+            self._append(shard, outcome.records)
+            outcome.land()
+        except Exception as error:
+            stop_if_broken(error)
+            together.refuse(error)
+            return
+        together.appended.set_result(None)
+        if shard.last_append is None:
+            self._deliver(shard, outcome, together)
+        else:
             # Futures of one log resolve in the order of its appends, and callbacks run in the order they are due.
-            committed.add_done_callback(partial(self._committed, shard, outcome))
+            shard.last_append.add_done_callback(partial(self._committed, shard, outcome, together))
         self._look_in_time(shard)
-        return committed, answer
+
+    def _settle(self, shard: Shard) -> None:
+        """What was decided so far in this turn is appended."""
+        if shard.together is not None:
+            self._append_together(shard, shard.together)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -360,18 +427,22 @@ class GroupShell:
             shard.last_append.add_done_callback(_seen)
             start = end
 
-    def _committed(self, shard: Shard, outcome: Outcome, committed: asyncio.Future[None]) -> None:
+    def _committed(self, shard: Shard, outcome: Outcome, together: Together, committed: asyncio.Future[None]) -> None:
         if committed.cancelled():
+            together.committed.cancel()
             return
         error = committed.exception()
         if error is None:
-            self._deliver(shard, outcome)
-        elif isinstance(error, ApiError):
+            self._deliver(shard, outcome, together)
+            return
+        together.refuse(error)
+        if isinstance(error, ApiError):
             self._reload(shard, str(error))  # nobody was told; the members ask again
         else:
             self._fail(error)
 
-    def _deliver(self, shard: Shard, outcome: Outcome) -> None:
+    def _deliver(self, shard: Shard, outcome: Outcome, together: Together) -> None:
+        together.committed.set_result(None)
         for push in outcome.pushes:
             session = shard.sessions.get(push.session)
             if session is not None:
@@ -379,13 +450,13 @@ class GroupShell:
 
     async def decide(self, group_id: str, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> T:
         """Makes a decision for a group and returns its answer when it is committed."""
-        committed, answer = self._decide(self.shard(group_id), decision)
-        if committed is not None:
-            await asyncio.shield(committed)  # the caller may give up, the append does not
+        together, answer = self._decide(self.shard(group_id), decision)
+        await asyncio.shield(together.committed)  # the caller may give up, the append does not
         return answer
 
     async def look(self, shard: Shard, question: Callable[[Coordinator], T]) -> T:
         """An answer from the state at the log's end, when all it is based on is committed."""
+        self._settle(shard)
         coordinator = shard.coordinator
         if coordinator is None:
             raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
@@ -397,19 +468,21 @@ class GroupShell:
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def open_session(self, join: group_pb2.Join, client_host: str) -> tuple[Shard, Session]:
-        """A member's stream begins with `join`. Raises ApiError: no member then."""
+        """A member's stream begins with `join`. Raises ApiError: no member then. The session is to be served when it
+        has `joined`."""
         shard = self.shard(join.group_id)
         self._session_ids += 1
         session = Session(self._session_ids)
         shard.sessions[session.id] = session
         member_id = f"{join.client_id or 'member'}-{self._rng.getrandbits(64):016x}"
         try:
-            self._decide(
+            together, _ = self._decide(
                 shard, lambda c: (c.join(session.id, join, client_host, member_id, self._broker.clock_ms()), None)
             )
         except BaseException:
             shard.sessions.pop(session.id, None)
             raise
+        session.joined = together.appended
         return shard, session
 
     def said(self, shard: Shard, session: Session, request: group_pb2.SessionRequest) -> bool:
@@ -417,12 +490,13 @@ class GroupShell:
         now_ms = self._broker.clock_ms()
         match request.WhichOneof("message"):
             case "owned":
-                self._decide(shard, lambda c: (c.confirm(session.id, request.owned, now_ms), None))
+                self._decide_for(shard, session, lambda c: c.confirm(session.id, request.owned, now_ms))
             case "heartbeat" if shard.coordinator is not None:
+                self._settle(shard)
                 shard.coordinator.heartbeat(session.id, now_ms)
                 self._look_in_time(shard)
             case "leave":
-                self._decide(shard, lambda c: (c.leave(session.id, now_ms, self._broker.wall_ms()), None))
+                self._decide_for(shard, session, lambda c: c.leave(session.id, now_ms, self._broker.wall_ms()))
                 return False
             case "join":
                 raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a session has one join, as its first message")
@@ -430,9 +504,21 @@ class GroupShell:
                 raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "the message is none of join, owned, leave and heartbeat")
         return True
 
+    def _decide_for(self, shard: Shard, session: Session, decision: Callable[[Coordinator], Outcome]) -> None:
+        """What a member said. Where the log refuses it, the session ends with a word."""
+
+        def appended(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, ApiError):
+                session.end(error)
+
+        together, _ = self._decide(shard, lambda c: (decision(c), None))
+        together.appended.add_done_callback(appended)
+
     def close_session(self, shard: Shard, session: Session, *, by_client: bool) -> None:
         """The stream ended. `by_client`: whoever held the client's connection saw it close."""
         shard.sessions.pop(session.id, None)
+        self._settle(shard)
         if shard.coordinator is not None:
             shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._broker.clock_ms())
             self._look_in_time(shard)
@@ -452,6 +538,10 @@ def _seen(appended: "asyncio.Future[None]") -> None:
     """Who waits for a later append hears of this one's failure there: asyncio need not report it as never retrieved."""
     if not appended.cancelled():
         appended.exception()
+
+
+def _bytes(records: list[Record]) -> int:
+    return sum(len(key) + len(value or b"") for key, value in records)
 
 
 def stored_records(data: bytes) -> list[Record]:

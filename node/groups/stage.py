@@ -4,6 +4,8 @@
 
 A decision that raises, and one whose records the log refuses, leave nothing behind: the stage is dropped. Once landed
 the state is the one at the log's end; only an append of unknown outcome has the whole state thrown away and loaded.
+
+A stage may lie over another one: several decisions, each of which sees those before it, are then appended as one.
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from node.groups.model import (
     Member,
     MemberChange,
     Record,
+    StagedGroups,
     TargetChange,
     TopicView,
     encode,
@@ -82,6 +85,16 @@ class State:
         if group.empty_since_ms and not group.members:
             self.expiry.arm(group_id, group.empty_since_ms + self.settings.offsets_retention_ms + 1)
 
+    def landed(self, stage: "Stage", groups: list[str], contacts: list[MemberKey]) -> None:
+        """The stage's changes hold here now, of these groups and contacts."""
+        self.silence.settle(stage.seen_silent)
+        self.targets.settle(stage.seen_due)
+        self.expiry.settle(stage.seen_expired)
+        for key in {*contacts, *stage.seen_silent}:
+            self.watch_silence(key)
+        for group_id in {*groups, *stage.seen_due, *stage.seen_expired}:
+            self.watch(group_id)
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -96,19 +109,20 @@ class Outcome:
 
 
 class Stage:
-    """The view of one decision over `state`, which must not change meanwhile. `now_ms` is monotonic."""
+    """The view of a decision over `base`, which must not change meanwhile. `now_ms` is monotonic."""
 
-    def __init__(self, state: State, now_ms: int) -> None:
-        self._state = state
+    def __init__(self, base: "State | Stage", now_ms: int) -> None:
+        self._base = base
         self.now_ms = now_ms
-        self.settings = state.settings
-        self.groups = state.groups.staged()
-        self.sessions = state.sessions.staged()
-        self.topics = state.topics
-        self.subscriptions = state.subscriptions
-        self.swept = state.swept
+        self.settings: GroupSettings = base.settings
+        self.groups: StagedGroups = base.groups.staged()
+        self.sessions: Sessions = base.sessions.staged()
+        self.topics: TopicView = base.topics
+        self.subscriptions: Subscriptions = base.subscriptions
+        self.swept: list[str] = base.swept
         self.records: list[Record] = []
-        self.pushes: list[Push] = []
+        self.pushes: dict[int, Push] = {}
+        """By session."""
         self.seen_silent: list[MemberKey] = []
         self.seen_due: list[str] = []
         self.seen_expired: list[str] = []
@@ -142,25 +156,28 @@ class Stage:
         self.emit(GroupChange(group_id, state))
 
     def tell(self, session: int, response: group_pb2.SessionResponse, *, close: bool = False) -> None:
-        """When everything is committed. An assignment replaces those before it."""
-        self.pushes = [push for push in self.pushes if push.session != session or push.close]
-        self.pushes.append(Push(session, response, close))
+        """When everything is committed. An assignment replaces those before it, and nothing follows a last word."""
+        before = self.pushes.get(session)
+        if before is None or not before.close:
+            self.pushes[session] = Push(session, response, close)
 
     def outcome(self) -> Outcome:
-        return Outcome(self, self.records, self.pushes)
+        return Outcome(self, self.records, list(self.pushes.values()))
 
     def land(self) -> None:
         """What was decided holds."""
-        state = self._state
-        changed = self.groups.changed()
-        contacts = self.sessions.changed()
+        base = self._base
+        groups, contacts = self.groups.changed(), self.sessions.changed()
         self.groups.land()
         self.sessions.land()
-        state.topics, state.subscriptions, state.swept = self.topics, self.subscriptions, self.swept
-        state.silence.settle(self.seen_silent)
-        state.targets.settle(self.seen_due)
-        state.expiry.settle(self.seen_expired)
-        for key in {*contacts, *self.seen_silent}:
-            state.watch_silence(key)
-        for group_id in {*changed, *self.seen_due, *self.seen_expired}:
-            state.watch(group_id)
+        base.topics, base.subscriptions, base.swept = self.topics, self.subscriptions, self.swept
+        base.landed(self, groups, contacts)
+
+    def landed(self, stage: "Stage", groups: list[str], contacts: list[MemberKey]) -> None:
+        """A decision after those that hold here already; it will be appended, and told, with them."""
+        self.records += stage.records
+        for push in stage.pushes.values():
+            self.tell(push.session, push.response, close=push.close)
+        self.seen_silent = [*self.seen_silent, *stage.seen_silent]
+        self.seen_due += stage.seen_due
+        self.seen_expired += stage.seen_expired

@@ -15,6 +15,7 @@ from node.metadata.image import (
     FIRST_METADATA_VERSION,
     Broker,
     Delta,
+    Endpoint,
     Image,
     Partition,
     Topic,
@@ -168,6 +169,7 @@ class Builder:
             min_metadata_version=record.min_metadata_version or FIRST_METADATA_VERSION,
             max_metadata_version=record.max_metadata_version or FIRST_METADATA_VERSION,
             max_partitions=record.max_partitions,
+            endpoints=tuple(Endpoint(each.name, each.host, each.port) for each in record.endpoints),
         )
         self._changed_brokers.add(record.node_id)
         if before is not None and before.directory_id != record.directory_id:
@@ -445,6 +447,7 @@ def _register_record(broker: Broker) -> pb.RegisterBrokerRecord:
         min_metadata_version=broker.min_metadata_version,
         max_metadata_version=broker.max_metadata_version,
         max_partitions=broker.max_partitions,
+        endpoints=[pb.Endpoint(name=name, host=host, port=port) for name, host, port in broker.endpoints],
     )
 
 

@@ -6,7 +6,7 @@ An `Image` answers questions; it is never changed. `node.metadata.apply` makes t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 NO_LEADER: Final = -1
 METADATA_VERSION: Final = "metadata.version"
@@ -20,6 +20,14 @@ FIRST_PRODUCER_ID: Final = 1
 
 class UnsupportedFeature(RuntimeError):
     """The cluster was finalized at a level of a feature that this build does not know: it must not take part."""
+
+
+class Endpoint(NamedTuple):
+    """A listener beside the three that every broker has. `name`: what is spoken there."""
+
+    name: str
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,10 @@ class Broker:
     min_metadata_version: int = FIRST_METADATA_VERSION
     max_metadata_version: int = FIRST_METADATA_VERSION
     max_partitions: int = 0
+    endpoints: tuple[Endpoint, ...] = ()
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        return next((each for each in self.endpoints if each.name == name), None)
 
     @property
     def live(self) -> bool:

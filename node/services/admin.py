@@ -12,10 +12,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from node import limits
+from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb

@@ -7,10 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from node import limits, turns
+from node.api.view import ClusterView
 from node.metadata.image import NO_LEADER, Broker, Delta, Image, Topic
 from node.services.faults import Context
 from node.services.peers import Peers
-from node.services.view import ClusterView
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2

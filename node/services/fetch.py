@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from node import limits, turns
+from node.api.in_flight import COPIES, SMALL_BYTES, InFlight
+from node.api.view import ClusterView
 from node.broker.broker import Broker
 from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
@@ -19,9 +21,7 @@ from node.broker.lookup import Reader
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
-from node.services.in_flight import COPIES, SMALL_BYTES, InFlight
 from node.services.peers import Peers
-from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import FetchResponseView
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError

@@ -13,11 +13,11 @@ from typing import Final
 import grpc
 
 from node import limits, turns
+from node.api.in_flight import COPIES
 from node.metrics import Metrics
 from node.services import receive
 from node.services.faults import Context
 from node.services.fetch import Fetcher, Found, Move, Terms, message_of, messages_of
-from node.services.in_flight import COPIES
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb

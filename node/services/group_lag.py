@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from node import limits
+from node.api.view import ClusterView
 from node.groups.assign import TopicPartition
 from node.groups.model import Group
 from node.groups.shell import GroupShell
 from node.services.positions import Positions
-from node.services.view import ClusterView
 
 KEPT_S: Final = 0.5
 """Scrapes within this time share one look."""

@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from node import limits
+from node.api.view import ClusterView
 from node.broker.controller_client import ControllerClient
 from node.groups.coordinator import Coordinator
 from node.groups.model import Group
@@ -22,7 +23,6 @@ from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
 from node.services.peers import Peers, forwarded
-from node.services.view import ClusterView
 from ottla.internal.v1 import controller_pb2
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
@@ -186,9 +186,8 @@ class GroupServices:
                 if node_id != self._view.node_id:
                     await self._pass_on(node_id, first, context)
                     return
-                async with self._opening:  # a crowd takes turns: so many in each turn of the loop
-                    await asyncio.sleep(0)
-                    shard, session = self._shell.open_session(first.join, context.peer())
+                async with self._opening:  # a crowd takes turns: so many are decided in one turn of the loop
+                    shard, session = await self._opened(first.join, context)
                 break
             except ApiError as error:
                 if error.code not in WAITS or asyncio.get_running_loop().time() >= deadline:
@@ -196,6 +195,17 @@ class GroupServices:
                     return
             await asyncio.sleep(RETRY_S)
         await self._serve(shard, session, context)
+
+    async def _opened(self, join: group_pb2.Join, context: Context) -> tuple[Shard, Session]:
+        """A session whose join is in the log. Raises ApiError: no member then."""
+        shard, session = self._shell.open_session(join, context.peer())
+        assert session.joined is not None
+        try:
+            await asyncio.shield(session.joined)
+        except BaseException:
+            self._shell.close_session(shard, session, by_client=not self._forwarded)
+            raise
+        return shard, session
 
     async def _serve(self, shard: Shard, session: Session, context: Context) -> None:
         """Listens and talks until either side ends it."""

@@ -25,6 +25,8 @@ from node.turns import Turns, for_client, in_turn
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
+CLUSTER_ID_KEY: Final = "ottla-cluster-id"
+"""A client that names its cluster in a call's metadata is refused by every other one."""
 UNLIMITED: Final = 2**31 - 2
 """The most that gRPC takes: one more and it aborts the process."""
 HANDSHAKE_MS: Final = 5000
@@ -97,7 +99,7 @@ def add_service(
     *,
     records_max_bytes: int = 32 * limits.MIB,
     slack: int = 1,
-    admits: Callable[[faults.Context], None] | None = None,
+    check_cluster: Callable[[str], None] | None = None,
     turns: Turns | None = None,
     forwarded: bool = False,
     receiver: receive.Receiver | None = None,
@@ -106,7 +108,7 @@ def add_service(
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
-    be a few bytes larger than it was at the door. `admits` raises ApiError for a call that is not for this node.
+    be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster.
     With `turns` clients take them; `forwarded`: calls are of nodes, which say for whom. `receiver` asks for unary
     requests, of all services of a listener."""
     receiver = receiver or receive.Receiver()
@@ -125,8 +127,8 @@ def add_service(
             handler = in_turn(handler)
         else:
             handler = _received(_parsed(handler, deserialize, method.input_type.full_name), receiver)
-        if admits is not None:
-            handler = _admitted(handler, admits)
+        if check_cluster is not None:
+            handler = _admitted(handler, check_cluster)
         if turns is not None:
             handler = for_client(handler, turns, forwarded=forwarded)
         metrics.served(method.name)
@@ -155,10 +157,13 @@ def _bind(
 
 
 def _admitted(
-    handler: Callable[..., Awaitable[Any]], admits: Callable[[faults.Context], None]
+    handler: Callable[..., Awaitable[Any]], check_cluster: Callable[[str], None]
 ) -> Callable[..., Awaitable[Any]]:
     async def call(*arguments: Any) -> Any:
-        admits(arguments[-1])
+        context: faults.Context = arguments[-1]
+        for key, value in context.invocation_metadata() or ():
+            if key == CLUSTER_ID_KEY:
+                check_cluster(str(value))
         return await handler(*arguments)
 
     return call

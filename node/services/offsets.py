@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from node import limits, turns
+from node.api.view import ClusterView
 from node.broker import refusals
 from node.broker.broker import EARLIEST, LATEST, Broker
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import Peers
-from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, data_pb2
 from ottla.v1 import error_pb2 as pb

@@ -13,10 +13,10 @@ import grpc
 import structlog
 
 from node import turns
+from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metadata.image import Delta
 from node.services.faults import refusal_in
-from node.services.view import ClusterView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from node import turns
+from node.api.view import ClusterView
 from node.broker import lookup
 from node.broker.broker import Broker
 from node.broker.door import OnLoop
 from node.metadata.image import NO_LEADER
 from node.services.faults import Context
 from node.services.peers import Peers
-from node.services.view import ClusterView
 from ottla.internal.v1 import replication_pb2
 from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, CorruptBatch
 from ottla.protocol.errors import ApiError

@@ -10,15 +10,15 @@ from functools import partial
 from typing import Final
 
 from node import limits, turns
+from node.api.in_flight import COPIES, InFlight
+from node.api.view import ClusterView
 from node.broker.broker import Broker
 from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
 from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
-from node.services.in_flight import COPIES, InFlight
 from node.services.peers import Peers
-from node.services.view import ClusterView
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_id

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import grpc
 
+from node.api.in_flight import InFlight
 from node.services import receive
 from node.services.faults import Context, unexpected
-from node.services.in_flight import InFlight
 from node.services.peers import MARGIN_S, Peers, fault_of, forwarded
 from node.services.produce import Producer, Producing, fill
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from ottla.verify.traces import flaws_in
 _NODES: Final = (1, 2, 3)
 _UP_S: Final = 300.0
 _STOP_S: Final = 25
+_FREEZES: Final = 10
+_FREEZE_AGAIN_S: Final = 0.2
 _POST: Final = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='POST'), timeout=5).read()"
 _WIPE: Final = (
     "import os, shutil\n"
@@ -33,6 +36,19 @@ _WIPE: Final = (
     "    path = os.path.join('/data', name)\n"
     "    shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)"
 )
+
+
+def freeze(container: Any) -> None:
+    """Pauses the Docker SDK's `container`. An engine on cgroup v1 gives up where a process sits in a system call of its
+    disk ("unable to freeze") and thaws it again: that passes, so it is asked again before its error stands."""
+    for left in reversed(range(_FREEZES)):
+        try:
+            container.pause()
+            return
+        except Exception as error:
+            if left == 0 or "unable to freeze" not in str(error):
+                raise
+        time.sleep(_FREEZE_AGAIN_S)
 
 
 class ComposeTarget:
@@ -147,7 +163,7 @@ class ComposeTarget:
             container.start()
 
     def pause(self, node: int) -> None:
-        self._container(node).pause()
+        freeze(self._container(node))
         self._frozen.add(node)
 
     def resume(self, node: int) -> None:

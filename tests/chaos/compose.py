@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import docker
 
+from ottla.verify.compose import freeze
 from tests.cluster.harness import LocalCluster, Node, free_base_port
 
 PROJECT: Final = f"ottla-test-{os.getpid()}"
@@ -58,7 +59,7 @@ class Container(Node):
         return int(self.container.wait()["StatusCode"])
 
     def pause(self) -> None:
-        self.container.pause()
+        freeze(self.container)
         self.paused = True
 
     def resume(self) -> None:

@@ -1,5 +1,6 @@
 """Real node processes on loopback, for tests: start, kill -9, freeze, stop, restart, and read what they logged."""
 
+import fcntl
 import os
 import random
 import signal
@@ -11,10 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import IO, Final, Self, TypeVar
 
 import grpc
 
@@ -291,12 +293,29 @@ def data_stub(channel: grpc.Channel) -> data_pb2_grpc.DataServiceStub:
 
 
 def free_base_port(nodes: int) -> int:
-    """A base port below the range of outgoing connections whose four ports per node are all free."""
+    """A base port whose four ports per node are all free, in a block that no other test process takes from meanwhile;
+    below the range of outgoing connections."""
     for _ in range(200):
-        base = random.randrange(12_000, 31_000, 10)
+        base = _own_block() + random.randrange(0, 100 - nodes, 10)
         if all(_free(base + offset + i) for offset in _OFFSETS.values() for i in range(nodes)):
             return base
     raise AssertionError("no free ports found")
+
+
+@cache
+def _own_block() -> int:
+    """The first of 400 ports that are this process's own as long as it lives."""
+    for start in random.sample(range(12_000, 30_800, 400), 47):
+        lock = (Path(tempfile.gettempdir()) / f"ottla-tests-ports-{start}").open("w")
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locks.append(lock)
+            return start
+        lock.close()
+    raise AssertionError("every block of ports is another test process's")
+
+
+_locks: list[IO[str]] = []
 
 
 def _free(port: int) -> bool:

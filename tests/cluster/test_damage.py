@@ -1,6 +1,7 @@
 """One flipped bit on a disk, with real processes: found, never shown to a client, fetched anew."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -26,7 +27,10 @@ def segments(node: Node, topic_id: bytes) -> list[Path]:
 
 
 def content(node: Node, topic_id: bytes) -> bytes:
-    return b"".join(path.read_bytes() for path in segments(node, topic_id))
+    """All bytes of the log as they are on the disk; a replica that ends its log meanwhile takes files from under us."""
+    while True:
+        with suppress(FileNotFoundError):
+            return b"".join(path.read_bytes() for path in segments(node, topic_id))
 
 
 def flip(path: Path, at: int) -> None:

@@ -138,9 +138,9 @@ async def test_in_a_follower_s_fetch(
 ) -> None:
     monkeypatch.setattr(Partition, "read_for_follower", broken)
     async with planes.channel(1) as channel:
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            await CALLS["Produce"][1](channel)
-    await until(ended)
+        never_acknowledged = CALLS["Produce"][1](channel)
+        await until(ended)
+        never_acknowledged.cancel()
 
 
 async def test_in_what_a_broker_does_with_the_metadata(

@@ -12,7 +12,7 @@ from tests.node.services import test_bounds
 from tests.planted import Bug, listed, plant
 
 TURNS = "node.turns"
-IN_FLIGHT = "node.services.in_flight:InFlight"
+IN_FLIGHT = "node.api.in_flight:InFlight"
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

@@ -120,8 +120,8 @@ BUGS: Final = [
     Bug(
         "members are told before the group's records are committed",
         "node/groups/shell.py",
-        "            committed.add_done_callback(partial(self._committed, shard, outcome))",
-        "            self._deliver(shard, outcome)",
+        "            shard.last_append.add_done_callback(partial(self._committed, shard, outcome, together))",
+        "            self._deliver(shard, outcome, together)",
     ),
     Bug(
         "groups are loaded without their log's end",

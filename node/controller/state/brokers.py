@@ -12,6 +12,7 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 PRODUCER_ID_BLOCK: Final = 1000
+ENDPOINTS_MAX: Final = 16
 WANT_LOG_ENDS_MAX: Final = 500
 """Partitions asked about in one heartbeat; the others follow with the next one."""
 _TICK_GAP_MS: Final = 500
@@ -75,6 +76,7 @@ def register(draft: Draft, request: rpc.RegisterBrokerRequest, cluster_id: bytes
                 min_metadata_version=request.min_metadata_version,
                 max_metadata_version=request.max_metadata_version,
                 max_partitions=max(0, request.max_partitions),
+                endpoints=request.endpoints,
             )
         )
     )
@@ -194,6 +196,16 @@ def _check_registration(draft: Draft, request: rpc.RegisterBrokerRequest, cluste
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or len(address) > 300:
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{name} {address[:300]!r} is no host:port")
+    if len(request.endpoints) > ENDPOINTS_MAX:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST, f"{len(request.endpoints)} endpoints: {ENDPOINTS_MAX} are allowed at most"
+        )
+    for each in request.endpoints:
+        if not each.name or not each.host or not 0 < each.port < 65536 or len(each.name) + len(each.host) > 300:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_REQUEST,
+                f"endpoint {each.name[:50]!r} at {each.host[:250]!r} port {each.port} is no name, host and port",
+            )
     level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
     if not request.min_metadata_version <= level <= request.max_metadata_version:
         raise ApiError(

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from ottla.internal.v1 import metadata_pb2 as _metadata_pb2
 from ottla.v1 import admin_pb2 as _admin_pb2
 from ottla.v1 import error_pb2 as _error_pb2
 import builtins as _builtins
@@ -39,6 +40,7 @@ class RegisterBrokerRequest(_message.Message):
     MIN_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_PARTITIONS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.bytes
     """The cluster it belongs to."""
     node_id: _builtins.int
@@ -65,6 +67,10 @@ class RegisterBrokerRequest(_message.Message):
     """The largest metadata.version it can work with."""
     max_partitions: _builtins.int
     """The most replicas that it can carry, by its file descriptors; 0: it does not say."""
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_metadata_pb2.Endpoint]:
+        """What else it listens for, beside the three addresses above."""
+
     def __init__(
         self,
         *,
@@ -81,10 +87,11 @@ class RegisterBrokerRequest(_message.Message):
         min_metadata_version: _builtins.int = ...,
         max_metadata_version: _builtins.int = ...,
         max_partitions: _builtins.int = ...,
+        endpoints: _abc.Iterable[_metadata_pb2.Endpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "cluster_id", b"cluster_id", "control_address", b"control_address", "directory_id", b"directory_id", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "cluster_id", b"cluster_id", "control_address", b"control_address", "directory_id", b"directory_id", "endpoints", b"endpoints", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

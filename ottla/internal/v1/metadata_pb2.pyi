@@ -144,6 +144,7 @@ class RegisterBrokerRecord(_message.Message):
     MIN_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_PARTITIONS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The broker's id."""
     directory_id: _builtins.bytes
@@ -170,6 +171,10 @@ class RegisterBrokerRecord(_message.Message):
     """The highest; 0 = 1."""
     max_partitions: _builtins.int
     """The most replicas that it can carry; 0: it did not say."""
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
+        """What else it listens for, beside the three addresses above."""
+
     def __init__(
         self,
         *,
@@ -186,14 +191,45 @@ class RegisterBrokerRecord(_message.Message):
         min_metadata_version: _builtins.int = ...,
         max_metadata_version: _builtins.int = ...,
         max_partitions: _builtins.int = ...,
+        endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "client_address", b"client_address", "control_address", b"control_address", "directory_id", b"directory_id", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "client_address", b"client_address", "control_address", b"control_address", "directory_id", b"directory_id", "endpoints", b"endpoints", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterBrokerRecord: _TypeAlias = RegisterBrokerRecord  # noqa: Y015
+
+@_typing.final
+class Endpoint(_message.Message):
+    """A listener of a broker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What is spoken there: "kafka"."""
+    host: _builtins.str
+    """What clients are told to dial."""
+    port: _builtins.int
+    """And the port."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "name", b"name", "port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
 @_typing.final
 class BrokerChangeRecord(_message.Message):

@@ -5,6 +5,7 @@ import pytest
 from node.controller.state import brokers
 from node.controller.state.draft import ControllerSettings
 from ottla.internal.v1 import controller_pb2 as rpc
+from ottla.internal.v1.metadata_pb2 import Endpoint
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.node.controller.support import CLUSTER, Cluster, directory
@@ -102,6 +103,9 @@ def test_two_starts_in_one_entry_are_not_mixed_up() -> None:
         ({"client_address": ""}, "INVALID_REQUEST", "client_address"),
         ({"control_address": "x" * 10**6}, "INVALID_REQUEST", "control_address"),
         ({"replication_address": "host:port"}, "INVALID_REQUEST", "replication_address"),
+        ({"endpoints": [Endpoint(name="kafka", host="h", port=70_000)]}, "INVALID_REQUEST", "endpoint 'kafka' at 'h'"),
+        ({"endpoints": [Endpoint(name="kafka", host="h" * 400, port=1)]}, "INVALID_REQUEST", "no name, host and port"),
+        ({"endpoints": [Endpoint(name=f"{n}", host="h", port=1) for n in range(17)]}, "INVALID_REQUEST", "16 are"),
         ({"min_metadata_version": 2, "max_metadata_version": 3}, "UNSUPPORTED_VERSION", "metadata.version 1"),
     ],
 )
@@ -109,6 +113,7 @@ def test_a_registration_that_cannot_be_right_is_refused(fields: dict[str, object
     cluster = Cluster()
     before = cluster.index
     request = cluster.registration(9)
+    request.MergeFrom(rpc.RegisterBrokerRequest(endpoints=fields.pop("endpoints", ())))  # type: ignore[arg-type]
     for name, value in fields.items():
         setattr(request, name, value)
     with pytest.raises(ApiError) as error:

@@ -386,6 +386,7 @@ async def test_a_decision_that_fails_half_way_leaves_the_state_at_the_log_s_end(
         patch.setattr(Stage, "write_group", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             node.join(member_id="two")
+    await until(lambda: bool(node.broker.batches))
     assert node._active() is shard
     coordinator = shard.coordinator
     assert coordinator is not None
@@ -395,6 +396,106 @@ async def test_a_decision_that_fails_half_way_leaves_the_state_at_the_log_s_end(
             replayed.replay(record)
     assert replayed.by_id == coordinator._state.groups.by_id
     assert set(replayed.by_id["g"].members) == {"one"}
+
+
+# --- decisions of one turn of the loop ----------------------------------------------------------------------------
+
+
+async def test_a_crowd_that_joins_in_one_turn_is_one_append(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    sessions = [node.join(member_id=f"m{number}")[1] for number in range(40)]
+    assert not node.broker.batches
+    await asyncio.sleep(0)
+    assert len(node.broker.batches) == 1
+    assert {record[0] for record in stored_records(node.broker.batches[0])}
+    for session in sessions:
+        assert session.joined is not None
+        await session.joined
+        assert assignment(await session.next()).member_id
+
+
+async def test_who_is_refused_costs_the_others_of_its_turn_nothing(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    one = asyncio.ensure_future(node.commit(1))
+    _, joined = node.join(member_id="m")
+    with pytest.raises(ApiError):
+        node.join(member_id="m", member_epoch=77)
+    refused = asyncio.ensure_future(node.commit(2, member_id="nobody", member_epoch=1))
+    assert assignment(await joined.next()).member_id == "m"
+    with pytest.raises(ApiError):
+        await refused
+    with pytest.raises(ApiError):
+        await one  # it came to the loop after the member
+    assert len(node.broker.batches) == 1
+
+
+async def test_what_the_log_refuses_holds_for_none_of_its_turn(node: Node) -> None:
+    node.metadata()
+    shard = await node.active()
+    node.broker.append_error = ApiError(pb.ERROR_CODE_NOT_ENOUGH_REPLICAS, "one is left")
+    joins = [node.join(member_id=f"m{number}")[1] for number in range(3)]
+    await asyncio.sleep(0)
+    for session in joins:
+        assert session.joined is not None
+        with pytest.raises(ApiError) as caught:
+            await session.joined
+        assert caught.value.code == pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
+    assert shard.coordinator is not None
+    assert shard.coordinator.groups() == []
+    node.broker.append_error = None
+    _, session = node.join(member_id="m0")
+    assert assignment(await session.next()).member_id == "m0"
+
+
+async def test_a_large_decision_is_refused_alone(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.metadata()
+    await node.active()
+    small = [asyncio.ensure_future(node.commit(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr("node.groups.shell.TOGETHER_MAX_BYTES", 100)
+    real, too_large = node.broker.append, ApiError(pb.ERROR_CODE_MESSAGE_TOO_LARGE, "too large")
+
+    def append(topic: bytes, number: int, batch: Any, **terms: Any) -> Any:
+        if len(batch.records) > 1_000:
+            raise too_large
+        return real(topic, number, batch, **terms)
+
+    monkeypatch.setattr(node.broker, "append", append)
+    item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic="t"), offset=9, metadata="m" * 2_000)
+    request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[item])
+    large = asyncio.ensure_future(node.shell.decide("g", lambda c: c.commit(request, 0)))
+    small.append(asyncio.ensure_future(node.commit(3)))
+    await asyncio.gather(*small)
+    with pytest.raises(ApiError) as caught:
+        await large
+    assert caught.value.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
+    assert await node.committed() == 3
+
+
+async def test_a_stream_that_ends_in_the_turn_of_its_join_holds_nothing(node: Node) -> None:
+    """A member whose stream has ended before its join was appended would never fall silent."""
+    node.metadata()
+    shard = await node.active()
+    _, session = node.join()
+    node.shell.close_session(shard, session, by_client=True)
+    assert shard.coordinator is not None
+    (group,) = shard.coordinator.groups()
+    assert len(group.members) == 1
+    await until(lambda: not group.members)
+
+
+async def test_a_node_that_stops_refuses_what_it_has_not_appended(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    _, session = node.join()
+    await node.shell.stop()
+    assert session.joined is not None
+    with pytest.raises(ApiError) as caught:
+        await session.joined
+    assert caught.value.code == pb.ERROR_CODE_NOT_COORDINATOR
+    assert not node.broker.batches
 
 
 async def test_what_falls_due_is_done_when_it_is_due(node: Node) -> None:

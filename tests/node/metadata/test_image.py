@@ -47,6 +47,7 @@ def register(node_id: int, epoch: int, disk: bytes = b"") -> pb.RegisterBrokerRe
         control_address="h:3",
         rack="r",
         version="0.1",
+        endpoints=[pb.Endpoint(name="kafka", host="h", port=4)],
     )
 
 

@@ -9,11 +9,11 @@ from typing import Self
 
 import grpc
 
+from node.api.view import QuorumView
 from node.config import Settings, load
 from node.data import DataPlane
 from node.metadata.apply import apply
 from node.metadata.image import Delta, Image
-from node.services.view import QuorumView
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.v1 import cluster_pb2
 from storage.directory import LogDirectory

@@ -8,10 +8,10 @@ import grpc
 import pytest
 
 from node import limits
+from node.api.view import ClusterView, QuorumView
 from node.metrics import Metrics
 from node.services import faults
 from node.services.admin import SERVICE, AdminForwarder
-from node.services.view import ClusterView, QuorumView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb

@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from node import limits
+from node.api.in_flight import InFlight
 from node.metadata.image import Delta
 from node.services import fetch as fetching
-from node.services.in_flight import InFlight
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc

@@ -8,16 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ottla.cli.local import LocalCluster, free_base_port
+from ottla.cli.local import LocalCluster
+from tests.cluster.harness import free_base_port
 
 BIN = Path(sys.executable).parent
 Ottla = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def own_base_port(nodes: int) -> int:
-    """Free ports in a range of this process's own, so that parallel test runs don't race for them."""
-    start = 20_000 + os.getpid() % 500 * 20
-    return free_base_port(nodes, range(start, start + 400, 10))
 
 
 def environment(bootstrap: str) -> dict[str, str]:
@@ -26,7 +21,7 @@ def environment(bootstrap: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with LocalCluster(3, tmp_path_factory.mktemp("cluster"), own_base_port(3)) as started:
+    with LocalCluster(3, tmp_path_factory.mktemp("cluster"), free_base_port(3)) as started:
         started.start()
         started.wait_ready(60)
         yield started

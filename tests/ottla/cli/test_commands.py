@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from ottla.cli.local import HOST, LocalCluster
-from tests.ottla.cli.conftest import Ottla, environment, own_base_port
+from tests.cluster.harness import free_base_port
+from tests.ottla.cli.conftest import Ottla, environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cli-cluster")]
 _numbers = count()
@@ -367,7 +368,7 @@ def test_no_node_answers(ottla: Ottla) -> None:
 
 
 def test_dev_says_what_works_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    port = own_base_port(1)
+    port = free_base_port(1)
     command = [sys.executable, "-m", "ottla.cli", "dev", "--base-port", str(port), "--data-dir", str(tmp_path / "d")]
     dev = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     try:

@@ -11,7 +11,8 @@ import pytest
 
 from ottla import Admin, Producer
 from ottla.cli.local import LocalCluster, LocalNode
-from tests.ottla.cli.conftest import environment, own_base_port
+from tests.cluster.harness import free_base_port
+from tests.ottla.cli.conftest import environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cli-cluster")]
 
@@ -24,7 +25,7 @@ def until_ready(node: LocalNode) -> None:
 
 
 async def test_an_unclean_election_is_asked_for_twice(tmp_path: Path) -> None:
-    with LocalCluster(3, tmp_path, own_base_port(3)) as cluster:
+    with LocalCluster(3, tmp_path, free_base_port(3)) as cluster:
         cluster.start()
         cluster.wait_ready(60)
         first, second, third = cluster.nodes

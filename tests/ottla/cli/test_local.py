@@ -1,6 +1,5 @@
 """What `ottla dev` checks and writes before any process runs."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -9,17 +8,11 @@ import pytest
 from node.config import load
 from ottla.cli.failure import Failure
 from ottla.cli.local import HOST, LISTENERS, LocalCluster, check_ports, free_base_port
-
-
-def base() -> int:
-    """A base port of this process's own, with all that belong to it below those that the kernel gives to connections:
-    one of another test's would be in the way."""
-    start = 20_000 + os.getpid() % 600 * 20
-    return free_base_port(3, range(start, start + 400, 3))
+from tests.cluster import harness
 
 
 def test_a_node_can_load_the_config_that_is_written(tmp_path: Path) -> None:
-    port = base()
+    port = harness.free_base_port(3)
     with LocalCluster(3, tmp_path / "a folder", port, {"num.partitions": 3}) as cluster:
         cluster.write_configs()
         loaded = [load(node.config, [], environ={}) for node in cluster.nodes]
@@ -35,7 +28,7 @@ def test_a_node_can_load_the_config_that_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("use", LISTENERS)
 def test_a_taken_port_is_named_with_its_use(use: str) -> None:
-    port = base()
+    port = harness.free_base_port(3)
     with socket.socket() as taken:
         taken.bind((HOST, port + LISTENERS[use]))
         taken.listen()
@@ -55,15 +48,15 @@ def test_no_free_port_is_a_failure() -> None:
 
 
 def test_a_directory_of_another_cluster_size_is_refused(tmp_path: Path) -> None:
-    LocalCluster(3, tmp_path, base()).write_configs()
+    LocalCluster(3, tmp_path, harness.free_base_port(3)).write_configs()
     with pytest.raises(Failure) as failed:
-        LocalCluster(1, tmp_path, base()).write_configs()
+        LocalCluster(1, tmp_path, harness.free_base_port(3)).write_configs()
     assert "holds a cluster of 3 nodes, 1 were asked for" in failed.value.message
     assert "--nodes 3" in failed.value.next_step
 
 
 def test_the_command_to_start_a_node_by_hand_is_quoted_for_the_shell(tmp_path: Path) -> None:
-    node = LocalCluster(1, tmp_path / "it's here", base()).nodes[0]
+    node = LocalCluster(1, tmp_path / "it's here", harness.free_base_port(3)).nodes[0]
     assert node.command.startswith("ottla node --config '")
     assert """'"'"'""" in node.command
 

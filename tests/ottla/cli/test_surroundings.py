@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ottla.cli.local import LocalCluster
-from tests.ottla.cli.conftest import Ottla, environment, own_base_port
+from tests.cluster.harness import free_base_port
+from tests.ottla.cli.conftest import Ottla, environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cli-cluster")]
 Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
@@ -70,7 +71,7 @@ def test_proxies_for_the_web_are_not_for_nodes(cluster: LocalCluster, tmp_path: 
     listed = subprocess.run([*command, "topic", "list"], env=env, capture_output=True, timeout=60, check=False)
     assert listed.returncode == 0, listed.stderr
     with subprocess.Popen(
-        [*command, "dev", "--nodes", "2", "--data-dir", tmp_path, "--base-port", str(own_base_port(2))],
+        [*command, "dev", "--nodes", "2", "--data-dir", tmp_path, "--base-port", str(free_base_port(2))],
         env=env,
         stdout=subprocess.PIPE,
         text=True,
@@ -85,7 +86,7 @@ def test_proxies_for_the_web_are_not_for_nodes(cluster: LocalCluster, tmp_path: 
 def test_a_cluster_in_the_background_of_a_script_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
     """Shells start what is followed by `&` with SIGINT ignored."""
     with subprocess.Popen(
-        [sys.executable, "-m", "ottla.cli", "dev", "--data-dir", tmp_path, "--base-port", str(own_base_port(1))],
+        [sys.executable, "-m", "ottla.cli", "dev", "--data-dir", tmp_path, "--base-port", str(free_base_port(1))],
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
@@ -123,7 +124,7 @@ def test_ctrl_c_at_a_prompt_ends_produce(cluster: LocalCluster, ottla: Ottla) ->
 
 
 def test_what_is_waited_for_is_said(cluster: LocalCluster, shell: Shell) -> None:
-    nobody = own_base_port(1)
+    nobody = free_base_port(1)
     down = shell(f"ottla consume t --bootstrap 127.0.0.1:{nobody}")
     assert down.returncode == 1
     assert down.stderr.startswith(f"No node answers yet at 127.0.0.1:{nobody}: trying for 4 s.\nerror: ")

@@ -8,7 +8,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from node.services.view import QuorumView
+from node.api.view import QuorumView
 from ottla import Admin, Client, Closed, ConfigError, ConnectionFailed, OttlaError, Producer
 from ottla.client.connection import bootstrap_addresses
 from ottla.v1 import cluster_pb2, cluster_pb2_grpc

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.metadata.image import NO_LEADER, Delta, Image, Partition, Topic
-from node.services.faults import Context
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
-CLUSTER_ID_KEY: Final = "ottla-cluster-id"
-"""A client that names its cluster in a call's metadata is refused by every other one."""
 HINTS_MAX: Final = 10
 HINTS_EVERY_S: Final = 0.1
 HINT_NAMES_MAX: Final = 100
@@ -85,15 +82,14 @@ class ClusterView:
         broker = self.image.brokers.get(leader)
         return broker.control_address if broker is not None else self._voters.get(leader)
 
-    def admits(self, context: Context) -> None:
-        """Raises INCONSISTENT_CLUSTER_ID for a call that names another cluster. No id yet: nobody knows."""
+    def check_cluster(self, cluster_id: str) -> None:
+        """Raises INCONSISTENT_CLUSTER_ID for a call that is for another cluster. No id yet: nobody knows."""
         own = self.quorum.cluster_id.hex()
-        for key, value in context.invocation_metadata() or ():
-            if key == CLUSTER_ID_KEY and own and value != own:
-                raise ApiError(
-                    pb.ERROR_CODE_INCONSISTENT_CLUSTER_ID,
-                    f"node {self.node_id} belongs to cluster {own}, the call is for cluster {str(value)[:64]!r}",
-                )
+        if own and cluster_id != own:
+            raise ApiError(
+                pb.ERROR_CODE_INCONSISTENT_CLUSTER_ID,
+                f"node {self.node_id} belongs to cluster {own}, the call is for cluster {cluster_id[:64]!r}",
+            )
 
     def topic(self, name: str, topic_id: bytes) -> Topic:
         """The topic with that name, that id, or both. Raises UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID,
