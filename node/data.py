@@ -349,7 +349,7 @@ class DataPlane:
         try:
             self.broker.apply_metadata(image, delta)
             self.view.apply(image, delta)
-            self._groups.apply_metadata(image, self._settings.node_id)
+            self._groups.apply_metadata(image, delta, self._settings.node_id)
             self.applied_index = image.index
             self._on_applied()
         except Exception as error:

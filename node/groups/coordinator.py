@@ -31,6 +31,7 @@ class Coordinator:
                 state.watch_silence(contact.key)
             state.watch(group_id)
         state.swept = list(groups.by_id)
+        state.unseen = list(groups.by_id)
         self._open: Stage | None = None
 
     # --- several decisions as one -----------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ class Coordinator:
     def due_ms(self, now_ms: int, wall_ms: int) -> int | None:
         """In how many ms `tick` has something to do; None where nothing is due ever."""
         state = self._state
-        if state.swept:
+        if state.swept or state.unseen:
             return 0
         waits = [
             at_ms - from_ms
@@ -104,22 +105,23 @@ class Coordinator:
         """Does what is due, or a part of it: silent members go, targets are made, old positions are forgotten."""
         state = self._state
         stage = self._stage(now_ms)
+        membership.see_some(stage)
         silent = state.silence.due(now_ms, TICK_MEMBERS_MAX)
         membership.tick(stage, silent, state.targets.due(now_ms, TICK_MEMBERS_MAX), wall_ms)
         offsets.expire(stage, state.expiry.due(wall_ms, TICK_MEMBERS_MAX), wall_ms)
         offsets.sweep(stage)
         return stage.outcome()
 
-    def topics_changed(self, topics: TopicView, now_ms: int) -> Outcome:
-        """New, grown or deleted topics: groups that consume them get a new target; positions of deleted ones go."""
-        stage = self._stage(now_ms)
-        gone = self._state.topics.names.keys() - topics.names.keys()
-        stage.topics, stage.subscriptions = topics, stage.subscriptions.over(topics)
-        if gone:
-            stage.swept = list(stage.groups.by_id)
-        membership.topics_changed(stage)
-        offsets.sweep(stage)
-        return stage.outcome()
+    def topics_changed(self, topics: TopicView) -> None:
+        """New, grown or deleted topics: from now on groups see these before anything else, and the others by and by.
+        Due after loading, too: the coordinator before may have ended between a change and its answer to it."""
+        assert self._open is None, "a decision under way has looked at others"
+        state = self._state
+        if state.topics.names.keys() - topics.names.keys():
+            state.swept = list(state.groups.by_id)
+        state.topics = topics
+        state.subscriptions.see(topics)
+        state.unseen = list(state.groups.by_id)
 
     # --- positions ------------------------------------------------------------------------------------------------
 
@@ -163,8 +165,8 @@ class Coordinator:
         ]
 
     def group(self, group_id: str) -> Group | None:
-        return self._state.groups.by_id.get(group_id)
+        group = self._state.groups.by_id.get(group_id)
+        return None if group is None or group.own.forgotten else group
 
     def groups(self) -> list[Group]:
-        by_id = self._state.groups.by_id
-        return [by_id[group_id] for group_id in sorted(by_id)]
+        return [group for _, group in sorted(self._state.groups.by_id.items()) if not group.own.forgotten]

@@ -19,11 +19,16 @@ TICK_MEMBERS_MAX: Final = 250
 TICK_WORK_MAX: Final = 2_000
 GROUP_WORK: Final = 20
 """What one turn does about targets: members and partitions, and what a group costs by itself, in the same unit."""
+LOOK_WORK: Final = 5
+NAMES_A_WORK: Final = 20
+"""The same for groups that are to see which topics there are."""
 
 
 def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new_member_id: str) -> None:
     """A member joins or resumes over the stream `session`. Raises ApiError."""
     asked = _asked(stage.settings, join, client_host)
+    check_not_forgotten(stage.group(join.group_id))
+    see_topics(stage, join.group_id)
     group = stage.group(join.group_id)
     known = None if group is None else group.members.get(join.member_id)
     if join.member_id and (join.member_epoch or join.owned):
@@ -150,6 +155,14 @@ def check_room(stage: Stage, group_id: str) -> None:
         )
 
 
+def check_not_forgotten(group: Group | None) -> None:
+    """Who comes back to a group that is going waits for its end: of its positions some are there and others not."""
+    if group is not None and group.own.forgotten:
+        raise ApiError(
+            e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, f"group {group.group_id!r} is being deleted", retry_after_ms=20
+        )
+
+
 def _check_subscription(group: Group | None, before: Member | None, asked: Member) -> None:
     if group is None or (before is not None and before.subscription == asked.subscription):
         return
@@ -205,6 +218,8 @@ def _end(stage: Stage, session: int, error: ApiError) -> None:
 def _member_of(stage: Stage, session: int) -> tuple[Group, Member, int] | None:
     """The member behind a stream and the id of its latest assignment, its contact noted; None where the stream has been
     replaced or removed."""
+    if (contact := stage.sessions.of(session)) is not None:
+        see_topics(stage, contact.group_id)  # which may replace the assignment
     contact = stage.sessions.heard(session, stage.now_ms)
     if contact is None:
         return None
@@ -240,6 +255,7 @@ def leave(stage: Stage, session: int, wall_ms: int) -> None:
 
 def remove(stage: Stage, group_id: str, member_ids: list[str], wall_ms: int, reason: str) -> None:
     """These are members no more; who is still connected hears of it."""
+    see_topics(stage, group_id)
     group = stage.groups.by_id[group_id]
     held = [tp for m in member_ids for tp in group.members[m].assigned | group.members[m].revoking]
     for member_id in sorted(member_ids):
@@ -275,24 +291,35 @@ def tick(stage: Stage, silent: list[MemberKey], due: list[str], wall_ms: int) ->
         group = stage.group(group_id)
         if group is not None:
             work += GROUP_WORK + len(group.members) + len(group.owners)
+            see_topics(stage, group_id)
             targets.go_on(stage, group_id)
         stage.seen_due.append(group_id)
         if work > TICK_WORK_MAX:
             return
 
 
-def topics_changed(stage: Stage) -> None:
-    """New, grown or deleted topics: groups that consume them get a new target.
+def see_some(stage: Stage) -> None:
+    """Some of the groups that have not seen yet which topics there are now."""
+    work, rest = 0, list(stage.unseen)
+    while rest and work <= TICK_WORK_MAX:
+        work += see_topics(stage, rest.pop())
+    stage.unseen = rest
 
-    Due after loading, too: the coordinator before may have ended between a change and its answer to it.
-    """
-    topics = stage.topics
-    for group_id in list(stage.groups.by_id):
-        base = stage.groups.peek(group_id)
-        if not base.members:
-            continue
-        wanted = frozenset().union(*map(stage.subscriptions.topic_ids, base.subscriptions))
-        seen = base.seen_topics
-        owned_gone = any(not topics.count(topic_id) for topic_id in seen)
-        if owned_gone or any(topics.count(t) != seen.get(t, (0, 0))[1] for t in wanted):
-            targets.changed(stage, group_id, "topics changed", wanted, are_new=True)
+
+def see_topics(stage: Stage, group_id: str) -> int:
+    """New, grown or deleted topics that the group consumes: it gets a new target. Before anything else is decided of
+    it, for what is new by then must not count as old. Returns how much work that was."""
+    if group_id not in stage.groups.by_id or stage.groups.peek(group_id).saw is stage.topics:
+        return 1
+    group = stage.groups.by_id[group_id]
+    group.saw = stage.topics
+    if not group.members:
+        return LOOK_WORK
+    named = [stage.subscriptions.topic_ids(subscription) for subscription in group.subscriptions]
+    wanted = frozenset[bytes]().union(*named)
+    topics, seen = stage.topics, group.seen_topics
+    work = LOOK_WORK + (sum(map(len, named)) + len(seen)) // NAMES_A_WORK
+    if all(topics.count(t) for t in seen) and all(topics.count(t) == seen.get(t, (0, 0))[1] for t in wanted):
+        return work
+    targets.changed(stage, group_id, "topics changed", wanted, are_new=True)
+    return work + GROUP_WORK + len(group.members) + len(group.owners)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from node.groups.assign import Shares, TopicPartition
 from node.groups.overlay import Overlay
+from node.metadata.image import Delta, Image, Topic
 from ottla.internal.v1 import group_pb2 as pb
 
 K = TypeVar("K")
@@ -27,10 +28,29 @@ class TopicView:
     def of(topics: Mapping[str, tuple[bytes, int]]) -> "TopicView":
         return TopicView(topics, {topic_id: name for name, (topic_id, _) in topics.items()})
 
+    def after(self, image: Image, delta: Delta) -> "TopicView":
+        """The topics of the next image; this object where they are the same. Costs what has changed."""
+        if delta.snapshot:
+            whole = {t.name: (t.topic_id, len(t.partitions)) for t in image.topics.values() if not t.internal}
+            return self if whole == self.topics else TopicView.of(whole)
+        changed = {*delta.created_topics, *delta.deleted_topics, *(at[0] for at in delta.changed_partitions)}
+        now = {topic_id: _countable(image.topics.get(topic_id)) for topic_id in sorted(changed)}
+        differ = {topic_id: count for topic_id, count in now.items() if count != self.count(topic_id)}
+        if not differ:
+            return self
+        topics = {name: entry for name, entry in self.topics.items() if entry[0] not in differ}
+        topics.update((image.topics[t].name, (t, count)) for t, count in differ.items() if count)
+        return TopicView.of(topics)
+
     def count(self, topic_id: bytes) -> int:
         """Partitions of a topic, 0 where it does not exist (any more)."""
         name = self.names.get(topic_id)
         return 0 if name is None else self.topics[name][1]
+
+
+def _countable(topic: Topic | None) -> int:
+    """Partitions that groups may consume."""
+    return 0 if topic is None or topic.internal else len(topic.partitions)
 
 
 TARGET_EVERY_MS: Final = 50
@@ -115,12 +135,15 @@ class GroupState(NamedTuple):
     target_epoch: int
     seen_topics: Mapping[bytes, tuple[int, int]]
     empty_since_ms: int
+    forgotten: bool = False
+    """It is no more, but for positions that go part by part."""
 
     def to_value(self) -> pb.GroupValue:
         return pb.GroupValue(
             group_epoch=self.group_epoch,
             target_epoch=self.target_epoch,
             empty_since_ms=self.empty_since_ms,
+            forgotten=self.forgotten,
             seen_topics=[
                 pb.SeenTopic(topic_id=topic_id, first_count=first, count=count)
                 for topic_id, (first, count) in sorted(self.seen_topics.items())
@@ -130,7 +153,7 @@ class GroupState(NamedTuple):
     @staticmethod
     def from_value(v: pb.GroupValue) -> "GroupState":
         seen = {t.topic_id: (t.first_count, t.count) for t in v.seen_topics}
-        return GroupState(v.group_epoch, v.target_epoch, seen, v.empty_since_ms)
+        return GroupState(v.group_epoch, v.target_epoch, seen, v.empty_since_ms, v.forgotten)
 
 
 _NO_STATE = GroupState(0, 0, {}, 0)
@@ -152,8 +175,8 @@ class Group:
     """A group. `owners` says who owns a partition now, `heirs` who is to own it, `subscriptions` how many members ask
     for the same; all three are derived from the others.
 
-    The others are soft: when this coordinator last made a target, why the next one is due, the one that it is at, and
-    who is still to be reconciled, and why.
+    The others are soft: when this coordinator last made a target, why the next one is due, the one that it is at,
+    who is still to be reconciled, and why, and the topics that its state is based on.
     """
 
     group_id: str
@@ -168,6 +191,7 @@ class Group:
     reason: str = field(default="", compare=False)
     plan: Plan | None = field(default=None, compare=False)
     behind: MutableMapping[str, str] = field(default_factory=dict, compare=False)
+    saw: TopicView | None = field(default=None, compare=False)
 
     @property
     def group_epoch(self) -> int:
@@ -186,8 +210,9 @@ class Group:
         return self.own.empty_since_ms
 
     def is_expired(self, wall_ms: int, retention_ms: int) -> bool:
-        """Its last member left, or its last position was stored without one, long enough ago."""
-        return not self.members and bool(self.empty_since_ms) and wall_ms - self.empty_since_ms > retention_ms
+        """Its last member left, or its last position was stored without one, long enough ago - or it is going."""
+        long_ago = bool(self.empty_since_ms) and wall_ms - self.empty_since_ms > retention_ms
+        return not self.members and (self.own.forgotten or long_ago)
 
     def target_is_due(self) -> bool:
         """Members or topics have changed since the last target was made."""
@@ -243,12 +268,13 @@ class Group:
             self.reason,
             self.plan,
             Overlay(self.behind),
+            self.saw,
         )
 
     def land(self, staged: "Group") -> None:
         """Takes over what was changed in `staged`, which was made from this one."""
         self.own, self.targeted_ms, self.reason = staged.own, staged.targeted_ms, staged.reason
-        self.plan = staged.plan
+        self.plan, self.saw = staged.plan, staged.saw
         for overlaid in (staged.members, staged.targets, staged.offsets, staged.owners, staged.heirs):
             assert isinstance(overlaid, Overlay)
             overlaid.land()

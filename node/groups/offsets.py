@@ -1,11 +1,12 @@
 """Positions of groups: who may store them, how long they live, and that none is not 0. Pure: parts of decisions."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from node import limits
 from node.groups.assign import TopicPartition
-from node.groups.membership import check_room
+from node.groups.membership import check_not_forgotten, check_room
 from node.groups.model import CommittedOffset, Group, Member, OffsetChange, TopicView
 from node.groups.stage import Stage
 from ottla.protocol.errors import ApiError
@@ -13,14 +14,17 @@ from ottla.protocol.names import check_group_id
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as e
 
-FORGOTTEN_MAX: Final = 2_000
-"""Positions that are looked at in one turn, of groups that expired or topics that are gone."""
+FORGOTTEN_MAX: Final = 500
+"""Positions that go in one turn, of groups that were deleted or have expired, or in topics that are gone."""
+LOOKED_AT: Final = 10
+"""So many positions are looked at for the work of one that goes."""
 
 
 def commit(stage: Stage, request: group_pb2.CommitOffsetsRequest, wall_ms: int) -> group_pb2.CommitOffsetsResponse:
     """Stores positions. The answer may leave when the records are committed. Raises ApiError: nothing stored."""
     check_group_id(request.group_id)
     group = stage.group(request.group_id)
+    check_not_forgotten(group)
     member = None if group is None else group.members.get(request.member_id)
     _check_committer(request, group, member)
     check_room(stage, request.group_id)
@@ -138,16 +142,23 @@ def check_empty(group: Group | None, group_id: str) -> Group:
     check_group_id(group_id)
     if group is None:
         raise ApiError(e.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
+    check_not_forgotten(group)
     if group.members:
         raise ApiError(e.ERROR_CODE_NON_EMPTY_GROUP, f"group {group_id!r} has {len(group.members)} members")
     return group
 
 
-def forget(stage: Stage, group: Group) -> None:
-    """The group is no more."""
-    for at in sorted(group.offsets):
+def forget(stage: Stage, group: Group) -> int:
+    """The group is no more. Of many positions a part goes, the others in turns to come, and the group says so: it is
+    brought to its end whoever coordinates. Returns how many went."""
+    gone = list(islice(group.offsets, FORGOTTEN_MAX))
+    if len(gone) < len(group.offsets) and not group.own.forgotten:
+        stage.write_group(group.group_id, group.own._replace(forgotten=True))
+    for at in gone:
         stage.emit(OffsetChange(group.group_id, at, None))
-    stage.write_group(group.group_id, None)
+    if not group.offsets:
+        stage.write_group(group.group_id, None)
+    return len(gone)
 
 
 def expire(stage: Stage, group_ids: list[str], wall_ms: int) -> None:
@@ -157,19 +168,24 @@ def expire(stage: Stage, group_ids: list[str], wall_ms: int) -> None:
         group = stage.group(group_id)
         stage.seen_expired.append(group_id)
         if group is not None and group.is_expired(wall_ms, stage.settings.offsets_retention_ms):
-            seen += len(group.offsets) + 1
-            forget(stage, group)
+            seen += 1 + forget(stage, group)
         if seen > FORGOTTEN_MAX:
             return
 
 
 def sweep(stage: Stage) -> None:
     """Forgets positions in topics that are gone, of as many groups as one turn may look at."""
-    seen = 0
-    rest = list(stage.swept)
+    seen, rest = 0, list(stage.swept)
     while rest and seen < FORGOTTEN_MAX:
-        group = stage.groups.peek(rest.pop())
-        seen += len(group.offsets) + 1
-        for at in sorted(at for at in group.offsets if at[0] not in stage.topics.names):
-            stage.emit(OffsetChange(group.group_id, at, None))
+        group_id = rest.pop()
+        if group_id not in stage.groups.by_id:
+            continue  # it was deleted meanwhile
+        group = stage.groups.peek(group_id)
+        seen += 1 + len(group.offsets) // LOOKED_AT
+        gone = [at for at in group.offsets if at[0] not in stage.topics.names]
+        for at in gone[:FORGOTTEN_MAX]:
+            stage.emit(OffsetChange(group_id, at, None))
+        seen += len(gone)
+        if len(gone) > FORGOTTEN_MAX:
+            rest.append(group_id)
     stage.swept = rest

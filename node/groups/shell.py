@@ -23,7 +23,7 @@ from node.fail_stop import stop_if_broken
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
 from node.groups.stage import GroupSettings, Outcome
-from node.metadata.image import Image
+from node.metadata.image import Delta, Image
 from ottla.internal.v1 import view_pb2
 from ottla.protocol.batch import CorruptBatch, read_batch
 from ottla.protocol.errors import ApiError
@@ -120,7 +120,6 @@ class Shard:
         """What this turn of the loop has decided so far."""
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
-        self.sees_topics = True
         self.looks_ms = 0
         """When the state machine is asked for what is due; `wake` has it asked earlier."""
 
@@ -153,7 +152,7 @@ class GroupShell:
             )
         return (murmur2(group_id.encode()) & 0x7FFFFFFF) % self._count
 
-    def apply_metadata(self, image: Image, node_id: int) -> None:
+    def apply_metadata(self, image: Image, delta: Delta, node_id: int) -> None:
         """Loads what this node has come to lead, drops what it leads no longer, and tells groups of changed topics."""
         if self._stopping:
             return
@@ -168,10 +167,10 @@ class GroupShell:
         for number, epoch in led.items():
             if topic is not None and number not in self._shards:
                 self._load(topic.topic_id, number, epoch)
-        topics = {t.name: (t.topic_id, len(t.partitions)) for t in image.topics.values() if not t.internal}
-        if topics != self._topics.topics:
-            self._topics = TopicView.of(topics)
-            for shard in list(self._shards.values()):
+        topics = self._topics.after(image, delta)
+        if topics is not self._topics:
+            self._topics = topics
+            for shard in self._shards.values():
                 self._see_topics(shard)
 
     def shard(self, group_id: str) -> Shard:
@@ -231,11 +230,8 @@ class GroupShell:
             return
         shard.coordinator = Coordinator(groups, self._settings, self._topics, self._broker.clock_ms())
         log.info("groups_loaded", partition=shard.partition, records=count, groups=len(groups.by_id))
-        self._see_topics(shard)
         while self._is_ours(shard):
             try:
-                if not shard.sees_topics:
-                    self._see_topics(shard)
                 together, _ = self._decide(
                     shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None)
                 )
@@ -246,18 +242,15 @@ class GroupShell:
                 await self._until_due(shard)
 
     def _see_topics(self, shard: Shard) -> None:
-        """Tells the groups which topics there are now; again by the shard's task where the log refuses their answer."""
-        if shard.coordinator is None:
-            return
-        try:
-            self._decide(shard, lambda c: (c.topics_changed(self._topics, self._broker.clock_ms()), None))
-            shard.sees_topics = True
-        except ApiError:
-            shard.sees_topics = False
+        """Tells the groups which topics there are now."""
+        self._settle(shard)
+        if shard.coordinator is not None:
+            shard.coordinator.topics_changed(self._topics)
+            self._look_in_time(shard)
 
     async def _until_due(self, shard: Shard) -> None:
         """Until the state machine has something to do."""
-        delay_ms = min(LOOK_MS if shard.sees_topics else REFUSED_MS, self._due_ms(shard))
+        delay_ms = min(LOOK_MS, self._due_ms(shard))
         shard.looks_ms = self._broker.clock_ms() + delay_ms
         shard.wake.clear()
         with suppress(TimeoutError):

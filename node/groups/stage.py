@@ -61,6 +61,8 @@ class State:
         self.sessions = Sessions()
         self.swept: list[str] = []
         """Groups that are still to be searched for positions in topics that are gone."""
+        self.unseen: list[str] = []
+        """Groups that are still to see the topics there are now."""
         self.silence: Timers[MemberKey] = Timers()
         self.targets: Timers[str] = Timers()
         self.expiry: Timers[str] = Timers()
@@ -82,7 +84,9 @@ class State:
             self.targets.arm(group_id, 0)
         elif group.target_is_due():
             self.targets.arm(group_id, group.target_due_ms())
-        if group.empty_since_ms and not group.members:
+        if group.own.forgotten:
+            self.expiry.arm(group_id, 0)
+        elif group.empty_since_ms and not group.members:
             self.expiry.arm(group_id, group.empty_since_ms + self.settings.offsets_retention_ms + 1)
 
     def landed(self, stage: "Stage", groups: list[str], contacts: list[MemberKey]) -> None:
@@ -120,6 +124,7 @@ class Stage:
         self.topics: TopicView = base.topics
         self.subscriptions: Subscriptions = base.subscriptions
         self.swept: list[str] = base.swept
+        self.unseen: list[str] = base.unseen
         self.records: list[Record] = []
         self.pushes: dict[int, Push] = {}
         """By session."""
@@ -170,7 +175,7 @@ class Stage:
         groups, contacts = self.groups.changed(), self.sessions.changed()
         self.groups.land()
         self.sessions.land()
-        base.topics, base.subscriptions, base.swept = self.topics, self.subscriptions, self.swept
+        base.swept, base.unseen = self.swept, self.unseen
         base.landed(self, groups, contacts)
 
     def landed(self, stage: "Stage", groups: list[str], contacts: list[MemberKey]) -> None:

@@ -11,6 +11,8 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as e
 
 KEPT_MAX: Final = 1_000
+CHANGES_MAX: Final = 100
+"""Of the topics, after which an expression is matched with all of them anew."""
 
 
 class Subscriptions:
@@ -19,7 +21,11 @@ class Subscriptions:
     def __init__(self, view: TopicView) -> None:
         self._view = view
         self._ids: dict[Subscription, frozenset[bytes]] = {}
-        self._matching: dict[str, frozenset[str]] = {}
+        self._matching: dict[str, tuple[int, frozenset[str]]] = {}
+        """By expression: after how many changes it was matched, and the names."""
+        self._changes: list[tuple[frozenset[str], frozenset[str]]] = []
+        """(names that came, names that went), the last ones."""
+        self._change_count = 0
 
     def topic_ids(self, subscription: Subscription) -> frozenset[bytes]:
         """Ids of the topics that are asked for and exist."""
@@ -34,24 +40,29 @@ class Subscriptions:
         return ids
 
     def _matches(self, regex: str) -> frozenset[str]:
-        found = self._matching.get(regex)
-        if found is None:
+        """Only names that came since it was asked for are matched."""
+        matches = compile_topic_regex(regex)
+        if matches is None:
+            return frozenset()
+        known = self._matching.get(regex)
+        if known is None or known[0] < self._change_count - len(self._changes):
             if len(self._matching) >= KEPT_MAX:
                 self._matching.clear()
-            matches = compile_topic_regex(regex)
-            found = frozenset() if matches is None else frozenset(filter(matches, self._view.topics))
-            self._matching[regex] = found
+            found = frozenset(filter(matches, self._view.topics))
+        else:
+            found = known[1]
+            for came, went in self._changes[len(self._changes) - (self._change_count - known[0]) :]:
+                found = found.difference(went).union(filter(matches, came))
+        self._matching[regex] = self._change_count, found
         return found
 
-    def over(self, view: TopicView) -> "Subscriptions":
-        """The same over other topics: only what is new among them is matched."""
-        later = Subscriptions(view)
-        added = [name for name in view.topics if name not in self._view.topics]
-        for regex, found in self._matching.items():
-            matches = compile_topic_regex(regex)
-            if matches is not None:
-                later._matching[regex] = found.intersection(view.topics).union(filter(matches, added))
-        return later
+    def see(self, view: TopicView) -> None:
+        """There are other topics now."""
+        names, before = view.topics.keys(), self._view.topics.keys()
+        self._view = view
+        self._ids.clear()
+        self._changes = [*self._changes, (frozenset(names - before), frozenset(before - names))][-CHANGES_MAX:]
+        self._change_count += 1
 
 
 def compile_topic_regex(pattern: str) -> Callable[[str], bool] | None:

@@ -40,6 +40,7 @@ def changed(
     if state != own:
         stage.write_group(group_id, state)
     group.reason = reason
+    group.saw = stage.topics
     make_if_due(stage, group_id)
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dottla/internal/v1/group.proto\x12\x11ottla.internal.v1\"\xb8\x01\n\x0eGroupRecordKey\x12.\n\x06offset\x18\x01 \x01(\x0b\x32\x1c.ottla.internal.v1.OffsetKeyH\x00\x12\x0f\n\x05group\x18\x02 \x01(\tH\x00\x12.\n\x06member\x18\x03 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x12.\n\x06target\x18\x04 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x42\x05\n\x03key\"B\n\tOffsetKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\x05\"0\n\tMemberKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\"|\n\x14\x43ommittedOffsetValue\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x19\n\x0cleader_epoch\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08metadata\x18\x03 \x01(\t\x12\x16\n\x0e\x63ommit_time_ms\x18\x04 \x01(\x03\x42\x0f\n\r_leader_epoch\"\x82\x01\n\nGroupValue\x12\x13\n\x0bgroup_epoch\x18\x01 \x01(\x05\x12\x14\n\x0ctarget_epoch\x18\x02 \x01(\x05\x12\x31\n\x0bseen_topics\x18\x03 \x03(\x0b\x32\x1c.ottla.internal.v1.SeenTopic\x12\x16\n\x0e\x65mpty_since_ms\x18\x04 \x01(\x03\"A\n\tSeenTopic\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66irst_count\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xc5\x02\n\x0bMemberValue\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_host\x18\x03 \x01(\t\x12\x0e\n\x06topics\x18\x04 \x03(\t\x12\x13\n\x0btopic_regex\x18\x05 \x01(\t\x12\x10\n\x08\x61ssignor\x18\x06 \x01(\t\x12\x1a\n\x12session_timeout_ms\x18\x07 \x01(\x05\x12\x14\n\x0cmember_epoch\x18\x08 \x01(\x05\x12\x16\n\x0eprevious_epoch\x18\t \x01(\x05\x12\x34\n\x08\x61ssigned\x18\n \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x34\n\x08revoking\x18\x0b \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x0c\n\x04\x61way\x18\x0c \x01(\x08\"E\n\x0bTargetValue\x12\x36\n\npartitions\x18\x01 \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\"7\n\x0fTopicPartitions\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x12\n\npartitions\x18\x02 \x03(\x05\x42U\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dottla/internal/v1/group.proto\x12\x11ottla.internal.v1\"\xb8\x01\n\x0eGroupRecordKey\x12.\n\x06offset\x18\x01 \x01(\x0b\x32\x1c.ottla.internal.v1.OffsetKeyH\x00\x12\x0f\n\x05group\x18\x02 \x01(\tH\x00\x12.\n\x06member\x18\x03 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x12.\n\x06target\x18\x04 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x42\x05\n\x03key\"B\n\tOffsetKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\x05\"0\n\tMemberKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\"|\n\x14\x43ommittedOffsetValue\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x19\n\x0cleader_epoch\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08metadata\x18\x03 \x01(\t\x12\x16\n\x0e\x63ommit_time_ms\x18\x04 \x01(\x03\x42\x0f\n\r_leader_epoch\"\x95\x01\n\nGroupValue\x12\x13\n\x0bgroup_epoch\x18\x01 \x01(\x05\x12\x14\n\x0ctarget_epoch\x18\x02 \x01(\x05\x12\x31\n\x0bseen_topics\x18\x03 \x03(\x0b\x32\x1c.ottla.internal.v1.SeenTopic\x12\x16\n\x0e\x65mpty_since_ms\x18\x04 \x01(\x03\x12\x11\n\tforgotten\x18\x05 \x01(\x08\"A\n\tSeenTopic\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66irst_count\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xc5\x02\n\x0bMemberValue\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_host\x18\x03 \x01(\t\x12\x0e\n\x06topics\x18\x04 \x03(\t\x12\x13\n\x0btopic_regex\x18\x05 \x01(\t\x12\x10\n\x08\x61ssignor\x18\x06 \x01(\t\x12\x1a\n\x12session_timeout_ms\x18\x07 \x01(\x05\x12\x14\n\x0cmember_epoch\x18\x08 \x01(\x05\x12\x16\n\x0eprevious_epoch\x18\t \x01(\x05\x12\x34\n\x08\x61ssigned\x18\n \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x34\n\x08revoking\x18\x0b \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x0c\n\x04\x61way\x18\x0c \x01(\x08\"E\n\x0bTargetValue\x12\x36\n\npartitions\x18\x01 \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\"7\n\x0fTopicPartitions\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x12\n\npartitions\x18\x02 \x03(\x05\x42U\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMITTEDOFFSETVALUE']._serialized_start=357
   _globals['_COMMITTEDOFFSETVALUE']._serialized_end=481
   _globals['_GROUPVALUE']._serialized_start=484
-  _globals['_GROUPVALUE']._serialized_end=614
-  _globals['_SEENTOPIC']._serialized_start=616
-  _globals['_SEENTOPIC']._serialized_end=681
-  _globals['_MEMBERVALUE']._serialized_start=684
-  _globals['_MEMBERVALUE']._serialized_end=1009
-  _globals['_TARGETVALUE']._serialized_start=1011
-  _globals['_TARGETVALUE']._serialized_end=1080
-  _globals['_TOPICPARTITIONS']._serialized_start=1082
-  _globals['_TOPICPARTITIONS']._serialized_end=1137
+  _globals['_GROUPVALUE']._serialized_end=633
+  _globals['_SEENTOPIC']._serialized_start=635
+  _globals['_SEENTOPIC']._serialized_end=700
+  _globals['_MEMBERVALUE']._serialized_start=703
+  _globals['_MEMBERVALUE']._serialized_end=1028
+  _globals['_TARGETVALUE']._serialized_start=1030
+  _globals['_TARGETVALUE']._serialized_end=1099
+  _globals['_TOPICPARTITIONS']._serialized_start=1101
+  _globals['_TOPICPARTITIONS']._serialized_end=1156
 # @@protoc_insertion_point(module_scope)

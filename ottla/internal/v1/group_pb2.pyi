@@ -166,12 +166,15 @@ class GroupValue(_message.Message):
     TARGET_EPOCH_FIELD_NUMBER: _builtins.int
     SEEN_TOPICS_FIELD_NUMBER: _builtins.int
     EMPTY_SINCE_MS_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
     group_epoch: _builtins.int
     """Grows with each change of members, subscriptions or partitions."""
     target_epoch: _builtins.int
     """The group epoch that the target assignment was made for."""
     empty_since_ms: _builtins.int
     """When the last member left, in milliseconds since the epoch; 0 while there are members."""
+    forgotten: _builtins.bool
+    """The group was deleted or has expired: nothing reads it any more, and its positions go part by part."""
     @_builtins.property
     def seen_topics(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenTopic]:
         """The topics the group consumes, with the partition counts it has seen: later ones are new and start at 0."""
@@ -183,10 +186,11 @@ class GroupValue(_message.Message):
         target_epoch: _builtins.int = ...,
         seen_topics: _abc.Iterable[Global___SeenTopic] | None = ...,
         empty_since_ms: _builtins.int = ...,
+        forgotten: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty_since_ms", b"empty_since_ms", "group_epoch", b"group_epoch", "seen_topics", b"seen_topics", "target_epoch", b"target_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty_since_ms", b"empty_since_ms", "forgotten", b"forgotten", "group_epoch", b"group_epoch", "seen_topics", b"seen_topics", "target_epoch", b"target_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

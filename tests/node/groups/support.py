@@ -174,7 +174,8 @@ class World:
     def topics_are(self, **counts: int) -> None:
         self.pause()
         self.topics = view(**counts)
-        self.done(self.coordinator.topics_changed(self.topics, self.now))
+        self.coordinator.topics_changed(self.topics)
+        self.done(self.coordinator.tick(self.now, self.wall))
 
     def move(self) -> None:
         """Another coordinator takes over: it has the log, and nobody is connected."""
@@ -182,7 +183,7 @@ class World:
         for record in self.log:
             groups.replay(record)
         self.coordinator = Coordinator(groups, self.settings, self.topics, self.now)
-        self.done(self.coordinator.topics_changed(self.topics, self.now))
+        self.done(self.coordinator.tick(self.now, self.wall))
 
     def commit(self, offset: int, at: At = ("t", 0), *, group_id: str = GROUP, **fields: Any) -> int:
         item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic=at[0], partition=at[1]), offset=offset)

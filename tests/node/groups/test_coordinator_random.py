@@ -94,7 +94,7 @@ class World:
                 self.done(self.coordinator.leave(client.session, self.now, self.now))
             case "grow" if self.rng.random() < 0.3:
                 self.counts[self.rng.choice(["a", "b"])] += 1
-                self.done(self.coordinator.topics_changed(self.view(), self.now))
+                self.coordinator.topics_changed(self.view())
             case "tick":
                 self.done(self.coordinator.tick(self.now, self.now))
             case "restart" if self.rng.random() < 0.3:

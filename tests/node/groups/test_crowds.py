@@ -1,13 +1,17 @@
 """Many members and many groups: what a change costs, and that nothing waits for ever."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
-from node.groups.model import TARGET_EVERY_MAX_MS, Group, MemberChange, TargetChange, decode
+from node.groups.model import TARGET_EVERY_MAX_MS, Group, MemberChange, TargetChange, TopicView, decode
+from node.groups.subscriptions import CHANGES_MAX, Subscriptions
+from node.metadata.image import Delta
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from tests.node.groups.support import GROUP, World, short_turns
+from tests.node.groups.fake_broker import image
+from tests.node.groups.support import GROUP, World, short_turns, topic_id, view
 
 
 def group_of(world: World) -> Group:
@@ -258,3 +262,112 @@ def test_who_takes_a_place_over_while_a_target_is_under_way_has_its_share(monkey
     assert world.state == "stable"
     assert again.owned
     assert sum(len(member.owned) for member in world.members if member is not second) == 4
+
+
+def test_groups_see_changed_topics_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.groups.membership.TICK_WORK_MAX", 50)
+    world = World(t=1)
+    for number in range(30):
+        world.join(group_id=f"g{number:02}", settle=False)
+    world.tick(0)
+    world.coordinator.topics_changed(view(t=2))
+    left = []
+    while world.coordinator.due_ms(world.now, world.wall) == 0:
+        world.done(world.coordinator.tick(world.now, world.wall))
+        left.append(len(world.coordinator._state.unseen))
+    assert len(left) > 5
+    assert left[0] > 20, "one turn does a part"
+    assert left[-1] == 0
+    world.tick(TARGET_EVERY_MAX_MS)
+    assert {len(group.owners) for group in world.coordinator.groups()} == {2}
+
+
+def test_who_comes_before_its_group_has_seen_a_new_topic_reads_it_from_its_start() -> None:
+    world = World(t=1)
+    first = world.join(topic_regex=".*")
+    world.pause()
+    world.coordinator.topics_changed(view(t=1, u=1))
+    second = world.join(topic_regex=".*", pause=False)
+    told = [first.last, second.last]
+    new = {p.partition.topic: p.new_partition for last in told if last is not None for p in last.partitions}
+    assert new == {"t": False, "u": True}
+
+
+def test_a_group_of_many_positions_goes_part_by_part_and_nobody_meets_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.groups.offsets.FORGOTTEN_MAX", 10)
+    world = World(t=25)
+    world.tick(0)
+    for number in range(25):
+        world.commit(1, ("t", number))
+    world.done(world.coordinator.delete(GROUP))
+    state = world.coordinator._state
+    assert len(state.groups.by_id[GROUP].offsets) == 15
+    assert (world.state, world.committed(("t", 24)), world.coordinator.groups()) == ("none", None, [])
+    for again in (world.join, lambda: world.done(world.coordinator.delete(GROUP))):
+        with pytest.raises(ApiError) as caught:
+            again()
+        assert caught.value.code == pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS
+    assert world.commit(1) == pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS
+    world.move()  # the next coordinator brings it to its end
+    world.tick(1)
+    assert GROUP not in world.coordinator._state.groups.by_id
+    member = world.join()
+    assert world.committed() is None
+    assert len(member.owned) == 25
+
+
+def test_positions_of_one_group_in_a_topic_that_is_gone_go_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.groups.offsets.FORGOTTEN_MAX", 10)
+    world = World(t=25, u=1)
+    world.tick(0)
+    for number in range(25):
+        world.commit(1, ("t", number))
+    world.commit(1, ("u", 0))
+    written = len(world.log)
+    world.topics_are(u=1)
+    assert len(world.log) == written + 10
+    world.tick(1)
+    assert len(world.log) == written + 25
+    assert world.committed(("u", 0)) == 1
+
+
+def test_a_group_that_was_deleted_while_it_waited_to_be_swept_is_passed_over() -> None:
+    world = World(t=1, u=1)
+    world.tick(0)
+    world.commit(1)
+    world.coordinator.topics_changed(view(u=1))
+    world.done(world.coordinator.delete(GROUP))
+    world.tick(1)
+    assert not world.coordinator._state.swept
+
+
+def test_an_expression_meets_only_what_came_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def compiled(pattern: str) -> Callable[[str], bool] | None:
+        return (lambda name: asked.append(name) or name.startswith("t")) if pattern else None  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr("node.groups.subscriptions.compile_topic_regex", compiled)
+    names = Subscriptions(view(t1=1, u1=1))
+    assert names.topic_ids(((), "x")) == {topic_id("t1")}
+    names.see(view(u1=1, t2=1))
+    names.see(view(u1=1, t2=1, t3=1))
+    assert names.topic_ids(((), "x")) == {topic_id("t2"), topic_id("t3")}
+    assert asked == ["t1", "u1", "t2", "t3"]
+    for number in range(CHANGES_MAX + 1):
+        names.see(view(u1=1, t2=1 + number))
+    assert names.topic_ids(((), "x")) == {topic_id("t2")}, "too many changes: matched anew"
+
+
+def test_the_topics_of_an_image_are_the_same_object_until_they_change() -> None:
+    before = TopicView.of({}).after(image(t=2, u=1), Delta(snapshot=True))
+    assert before.topics == view(t=2, u=1).topics
+    led = Delta(changed_partitions=frozenset({(topic_id("t"), 0)}))
+    assert before.after(image(t=2, u=1), led) is before, "another leader is nothing to groups"
+    grown = Delta(changed_partitions=frozenset({(topic_id("t"), 2)}))
+    assert before.after(image(t=3, u=1), grown).topics == view(u=1, t=3).topics
+    topic = image(t=2).topics[topic_id("t")]
+    gone = Delta(deleted_topics={topic_id("t"): topic}, created_topics=frozenset({topic_id("v")}))
+    assert before.after(image(u=1, v=4), gone).topics == view(u=1, v=4).topics

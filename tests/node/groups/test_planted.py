@@ -138,8 +138,8 @@ BUGS = [
     Bug(
         "positions of a live group expire",
         "node.groups.model:Group.is_expired",
-        "not self.members and bool(self.empty_since_ms) and ",
-        "",
+        "return not self.members and (self.own.forgotten or long_ago)",
+        "return self.own.forgotten or wall_ms - self.empty_since_ms > retention_ms",
         test_hazards.test_81_an_empty_group_that_is_joined_in_time_keeps_its_positions,
     ),
     Bug(

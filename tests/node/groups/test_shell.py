@@ -12,6 +12,7 @@ from node.groups.coordinator import Coordinator
 from node.groups.model import Groups
 from node.groups.shell import GroupShell, Session, Shard, stored_records
 from node.groups.stage import GroupSettings, Stage
+from node.metadata.image import Delta
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
@@ -30,7 +31,7 @@ class Node:
     def metadata(self, leader: int = ME, epoch: int = 0, **counts: int) -> None:
         if leader == ME:
             self.broker.epoch = epoch
-        self.shell.apply_metadata(image(leader, epoch, **counts), ME)
+        self.shell.apply_metadata(image(leader, epoch, **counts), Delta(snapshot=True), ME)
 
     async def active(self) -> Shard:
         await until(lambda: self._active() is not None)

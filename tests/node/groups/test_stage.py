@@ -23,7 +23,16 @@ def facts(world: World) -> Any:
     timers = [sorted(t._at_ms.items()) for t in (state.silence, state.targets, state.expiry)]
     soft = {group_id: (group.targeted_ms, group.reason) for group_id, group in state.groups.by_id.items()}
     return copy.deepcopy(
-        (state.groups.by_id, state.sessions, state.topics, list(state.swept), timers, soft, world.coordinator.groups())
+        (
+            state.groups.by_id,
+            state.sessions,
+            state.topics,
+            list(state.swept),
+            list(state.unseen),
+            timers,
+            soft,
+            world.coordinator.groups(),
+        )
     )
 
 
@@ -152,11 +161,10 @@ def test_a_tick_that_dies_half_way_leaves_what_is_due() -> None:
 def test_a_change_of_topics_that_dies_half_way_leaves_nothing() -> None:
     world = two_members()
     world.commit(5, group_id="old")
-    topics = view(t=6)
-    dies_at_every_step(world, lambda: world.coordinator.topics_changed(topics, world.now))
-    gone = view(u=1)
-    world.now += 1_000
-    dies_at_every_step(world, lambda: world.coordinator.topics_changed(gone, world.now))
+    for topics in (view(t=6), view(u=1)):
+        world.coordinator.topics_changed(topics)
+        dies_at_every_step(world, lambda: world.coordinator.tick(world.now, world.wall))
+        world.now += 1_000
 
 
 @pytest.mark.parametrize("group_id", [GROUP, "empty"])
