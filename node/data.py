@@ -17,7 +17,10 @@ import grpc
 import structlog
 
 from node import limits
+from node.api.coordination import Coordination
+from node.api.fetch import FetchApi
 from node.api.in_flight import InFlight
+from node.api.produce import ProduceApi
 from node.api.view import ClusterView, QuorumView
 from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
@@ -153,6 +156,7 @@ class DataPlane:
         self._positions = Positions(self.broker, self.view, self._peers)
         self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
         self._controller = ControllerClient(self.view.controller_address)
+        self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
         self._servers: list[grpc.aio.Server] = []
         self._health: Any = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -203,11 +207,17 @@ class DataPlane:
             forwarded=forwarded,
             receiver=receive.Receiver(),
         )
-        producer = Producer(broker, view, metrics)
+        producer = Producer(ProduceApi(broker, view, metrics), view, metrics)
         in_flight = self._in_flight
         unary = UnaryProduce(producer, view, peers, in_flight, forwarded=forwarded)
         fetcher = Fetcher(
-            broker, view, peers, metrics, in_flight, fetch_max_bytes=settings.fetch_max_bytes, forwarded=forwarded
+            FetchApi(broker),
+            view,
+            peers,
+            metrics,
+            in_flight,
+            fetch_max_bytes=settings.fetch_max_bytes,
+            forwarded=forwarded,
         )
         offsets = Offsets(broker, view, peers, metrics, forwarded=forwarded)
         data: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -235,7 +245,7 @@ class DataPlane:
         )
         # What a coordinator asks leaders is its own question, not the hop of a call that was passed on to it.
         lookups = Offsets(broker, view, peers, metrics, forwarded=False)
-        groups = GroupServices(self._groups, view, peers, lookups, self._lags, self._controller, forwarded=forwarded)
+        groups = GroupServices(self._groups, view, peers, lookups, self._lags, self._coordination, forwarded=forwarded)
         add(GROUPS, groups.handlers())
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
         add(

@@ -13,13 +13,13 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from node.broker import logs, lookup, snapshots, times
+from node.broker import door, logs, lookup, snapshots, times
 from node.broker.cleaner import Cleaner
 from node.broker.clock import ClusterClock
 from node.broker.controller_client import ControllerClient
-from node.broker.door import Admitted, OnLoop, admit
+from node.broker.door import Admit, Admitted, OnLoop
 from node.broker.following import Following
-from node.broker.host import Appended, ReadResult
+from node.broker.host import Appended, Copies, ReadResult
 from node.broker.housekeeping import Housekeeping
 from node.broker.isr import IsrSender
 from node.broker.partition import Partition
@@ -33,11 +33,9 @@ from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
 from node.turns import Places
-from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import crc_seed
 from ottla.protocol.configs import broker_defaults
 from ottla.protocol.errors import ApiError
-from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 from storage.ballast import Ballast, ballast_bytes
 from storage.directory import Checkpoint, LogDirectory
@@ -388,7 +386,8 @@ class Broker:
         self,
         topic_id: bytes,
         number: int,
-        batch: RecordBatchView,
+        batch: Any,
+        admit: Admit = door.admit,
         *,
         acks: int,
         current_leader_epoch: int | None,
@@ -396,11 +395,12 @@ class Broker:
         on_loop: OnLoop | None = None,
         admitted: Admitted | None = None,
     ) -> Appended:
-        """Appends a batch to the log of a partition led here; the order of calls is the order of the log. `now_ms` is
-        wall-clock time. Raises ApiError, and Heavy where there is not so much room `on_loop`: then it is to be
-        `admitted` first. Nothing was appended then."""
+        """Appends a batch that `admit` checks to the log of a partition led here; the order of calls is the log's.
+        `now_ms` is wall-clock time. Raises ApiError, and Heavy where there is not so much room `on_loop`: then it is to
+        be `admitted` first. Nothing was appended then."""
         return self._led(topic_id, number).append(
             batch,
+            admit,
             acks=acks,
             current_leader_epoch=current_leader_epoch,
             now_ms=now_ms,
@@ -408,7 +408,7 @@ class Broker:
             admitted=admitted,
         )
 
-    async def admit(self, topic_id: bytes, number: int, batch: RecordBatchView, now_ms: int) -> Admitted:
+    async def admit(self, topic_id: bytes, number: int, batch: Any, admit: Admit, now_ms: int) -> Admitted:
         """Looks at a heavy batch in a thread. Raises ApiError."""
         rules = self._led(topic_id, number).settings.door
         return await self._in_thread(admit, batch, rules, now_ms)
@@ -434,14 +434,14 @@ class Broker:
             partition.acknowledge(appended, self.clock_ms() + timeout_ms, future)
         return future
 
-    def receipt(self, appended: Appended) -> data_pb2.Receipt:
+    def copies(self, appended: Appended) -> Copies:
         """What is known of the batch's copies now. Zeros where this node does not lead in that epoch any more."""
         partition = self.partitions.get((appended.topic_id, appended.partition))
         leader = None if partition is None else partition.leader
         if leader is None or leader.leader_epoch != appended.leader_epoch:
-            return data_pb2.Receipt()
+            return Copies()
         holding, synced = leader.copies(appended.end_offset)
-        return data_pb2.Receipt(high_watermark=leader.high_watermark, replicas_holding=holding, replicas_synced=synced)
+        return Copies(leader.high_watermark, holding, synced)
 
     def read(
         self,

@@ -1,7 +1,7 @@
 """Calls from the data plane to the active controller, wherever it is."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -10,6 +10,7 @@ from ottla.internal.v1 import controller_pb2 as messages
 from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.protocol.errors import ApiError
 from ottla.protocol.proxy import PROXY_OPTION
+from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
 
 if TYPE_CHECKING:
@@ -54,11 +55,10 @@ class ControllerClient:
         response: messages.AllocateProducerIdsResponse = await self._call("AllocateProducerIds", request)
         return response
 
-    async def ensure_internal_topic(
-        self, request: messages.EnsureInternalTopicRequest
-    ) -> messages.EnsureInternalTopicResponse:
-        response: messages.EnsureInternalTopicResponse = await self._call("EnsureInternalTopic", request)
-        return response
+    async def make_internal_topic(self, name: str, partitions: int, configs: Mapping[str, str]) -> None:
+        """Has a topic of the cluster's own made where it is missing."""
+        topic = admin_pb2.NewTopic(name=name, num_partitions=partitions, configs=configs)
+        await self._call("EnsureInternalTopic", messages.EnsureInternalTopicRequest(topic=topic))
 
     async def close(self) -> None:
         if self._channel is not None:

@@ -7,9 +7,9 @@ A small request may ask for much work, so that is bounded twice: by what a batch
 done on the event loop (`OnLoop`); what needs more raises `Heavy` and is admitted in a thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from node.broker import codecs
 from ottla.internal.v1.view_pb2 import RecordBatchView
@@ -108,6 +108,10 @@ class OnLoop:
         self.records -= count
 
 
+Admit = Callable[[Any, DoorRules, int, OnLoop | None], Admitted]
+"""Checks a batch as its producer sent it, in whichever form: (batch, rules, now_ms, on_loop)."""
+
+
 def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop | None = None) -> Admitted:
     """Checks a produced batch. `now_ms` is wall-clock time, `on_loop` None: this is a thread. Without side effects.
 
@@ -121,7 +125,7 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop
         )
     codec = attributes & ATTR_CODEC_MASK
     payload, payload_field = _payload(batch, codec)
-    _check_size(payload_field, len(payload), rules)
+    check_size(payload_field, len(payload), rules)
     try:
         if codec == 0:
             plain: Plain = payload
@@ -129,7 +133,8 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop
             plain = codecs.decompress(codec, payload, PLAIN_MAX_BYTES)
         else:
             plain = on_loop.unfold(codec, payload)
-        count, base_timestamp, max_timestamp = _look(batch, plain, rules, now_ms, on_loop)
+        times = batch.base_timestamp or None, batch.max_timestamp
+        count, base_timestamp, max_timestamp = look(plain, *times, rules, now_ms, on_loop)
     except ApiError:
         # What is wrong with it may have happened on the way: then it is to be sent again.
         _check_crc(batch, payload)
@@ -148,7 +153,7 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop
                 on_loop.fold(len(plain))
             payload, payload_field = codecs.compress(codec, plain), PAYLOAD_COMPRESSED
         else:
-            _check_size(PAYLOAD_RECORDS, len(plain), rules)
+            check_size(PAYLOAD_RECORDS, len(plain), rules)
             payload, payload_field = bytes(plain), PAYLOAD_RECORDS
     producer_id, producer_epoch, base_sequence = _producer(batch)
     header = BatchHeader(
@@ -181,7 +186,7 @@ def _producer(batch: RecordBatchView) -> tuple[int, int, int]:
     return producer_id, epoch, sequence
 
 
-def _check_size(payload_field: int, payload_bytes: int, rules: DoorRules) -> None:
+def check_size(payload_field: int, payload_bytes: int, rules: DoorRules) -> None:
     size = stored_bytes(payload_field, payload_bytes)
     if size > rules.max_message_bytes:
         raise ApiError(
@@ -217,10 +222,11 @@ def _payload(batch: RecordBatchView, codec: int) -> tuple[bytes, int]:
     raise _invalid(f"a producer may not send a payload of kind {kind}")
 
 
-def _look(
-    batch: RecordBatchView, plain: Plain, rules: DoorRules, now_ms: int, on_loop: OnLoop | None
+def look(
+    plain: Plain, base: int | None, latest_given: int, rules: DoorRules, now_ms: int, on_loop: OnLoop | None
 ) -> tuple[int, int, int]:
-    """One walk over the records: (count, base timestamp, max timestamp)."""
+    """One walk over the records: (count, base timestamp, max timestamp). `base`, `latest_given`: what the header says
+    of the first and the latest time, None and 0 where it says nothing."""
     count_max = RECORDS_MAX if on_loop is None else min(RECORDS_MAX, max(on_loop.records, 0))
     try:
         count, lowest, highest, faulty, faults = records.walk(
@@ -241,10 +247,9 @@ def _look(
         raise _faulty(count, faulty, faults)
     if rules.log_append_time:
         return count, now_ms, now_ms
-    base = batch.base_timestamp
-    if base == 0:
+    if base is None:
         # What only says when its latest record was says when all were. What says nothing is of now.
-        base = batch.max_timestamp - highest if batch.max_timestamp else now_ms
+        base = latest_given - highest if latest_given else now_ms
     earliest = max(0, now_ms - rules.timestamp_before_max_ms)
     latest = min(_INT64_MAX, now_ms + rules.timestamp_after_max_ms)
     if not 0 <= base <= _INT64_MAX:

@@ -30,6 +30,14 @@ class Appended(NamedTuple):
     duplicate: bool
 
 
+class Copies(NamedTuple):
+    """Who has a batch now; zeros where this node does not lead in its epoch any more."""
+
+    high_watermark: int = 0
+    replicas_holding: int = 0
+    replicas_synced: int = 0
+
+
 class ReadResult(NamedTuple):
     """Committed batches from an offset on. `high_watermark` is -1 while a new leader withholds it; `diverging` (epoch,
     end offset) means that the reader's position was truncated away, and then there is no data."""

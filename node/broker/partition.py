@@ -8,11 +8,12 @@ monotonic `clock_ms()`.
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
-from node.broker import refusals
-from node.broker.door import Admitted, OnLoop, admit, corrupt
+from node.broker import door, refusals
+from node.broker.door import Admit, Admitted, OnLoop, corrupt
 from node.broker.host import ACKS_ALL, WITHHELD, Appended, Host, ReadResult, Watcher
 from node.broker.producers import ProducerTable, StoredBatch
 from node.broker.replica import (
@@ -28,7 +29,6 @@ from node.broker.waiters import AckQueue, AckWaiter, DataWaiter
 from node.metadata.image import NO_LEADER
 from node.metadata.image import Partition as PartitionState
 from ottla.internal.v1.replication_pb2 import ReplicaFetchPartition
-from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -207,7 +207,8 @@ class Partition:
 
     def append(
         self,
-        batch: RecordBatchView,
+        batch: Any,
+        admit: Admit = door.admit,
         *,
         acks: int,
         current_leader_epoch: int | None,
@@ -215,8 +216,9 @@ class Partition:
         on_loop: OnLoop | None = None,
         admitted: Admitted | None = None,
     ) -> Appended:
-        """Checks and appends a producer's batch. `admitted`: what a thread made of it, if the rules of the topic are
-        still the same. Raises ApiError, or Heavy if there is not so much room `on_loop`; nothing is appended then."""
+        """Has `admit` check a producer's batch and appends it. `admitted`: what a thread made of it, if the topic's
+        rules are still the same. Raises ApiError, or Heavy if there is not so much room `on_loop`; nothing is appended
+        then."""
         leader = self.leading(current_leader_epoch)
         if acks == ACKS_ALL and not leader.enough_in_sync:
             raise refusals.not_enough_replicas(self.name, leader)

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from node import limits, turns
+from node.api.fetch import EARLIEST, Budget, FetchApi, Wanted
 from node.api.in_flight import COPIES, SMALL_BYTES, InFlight
 from node.api.view import ClusterView
-from node.broker.broker import Broker
-from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
-from node.broker.lookup import Reader
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
@@ -36,10 +34,9 @@ MAX_BYTES: Final = 3 * limits.MIB
 FRAMES_MAX_BYTES: Final = limits.MIB - 64 * 1024
 """For what is not batches, one answer: results that do not fit are left out, and come first another time."""
 LITTLE_BYTES: Final = 64 * 1024
-PARTITION_MAX_BYTES: Final = 2**20
-EARLIEST: Final = -2
 Position = tuple[bytes, int, int]
 """Topic id, partition, offset."""
+Local = tuple[data_pb2.FetchPartition, Wanted]
 _RESULTS_TAG: Final = b"\x0a"
 _CODECS: Final = frozenset(record_pb2.Codec.values())
 
@@ -130,7 +127,7 @@ class Fetcher:
 
     def __init__(
         self,
-        broker: Broker,
+        api: FetchApi,
         view: ClusterView,
         peers: Peers,
         metrics: Metrics,
@@ -139,7 +136,7 @@ class Fetcher:
         fetch_max_bytes: int,
         forwarded: bool,
     ) -> None:
-        self._broker = broker
+        self._api = api
         self._view = view
         self._peers = peers
         self._metrics = metrics
@@ -278,10 +275,10 @@ class Fetcher:
 
     async def _sort_out(
         self, wanted: Sequence[data_pb2.FetchPartition]
-    ) -> tuple[list[tuple[Topic, data_pb2.FetchPartition]], dict[int, list[data_pb2.FetchPartition]], Found]:
+    ) -> tuple[list[Local], dict[int, list[data_pb2.FetchPartition]], Found]:
         """Splits positions by who leads them; what cannot be asked of anybody is answered at once."""
         view = self._view
-        local: list[tuple[Topic, data_pb2.FetchPartition]] = []
+        local: list[Local] = []
         remote: dict[int, list[data_pb2.FetchPartition]] = {}
         found = Found()
         for count, want in enumerate(wanted, 1):
@@ -297,7 +294,7 @@ class Fetcher:
                 if want.max_bytes < 0:
                     raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"max_bytes {want.max_bytes} must not be negative")
                 if partition.leader == view.node_id:
-                    local.append((topic, want))
+                    local.append((want, _wanted(topic, want)))
                 elif partition.leader == NO_LEADER or self._forwarded:
                     raise view.not_leader(topic, partition)
                 else:
@@ -306,64 +303,28 @@ class Fetcher:
                 found.add(self._failed(want, error))
         return local, remote, found
 
-    async def _read_local(
-        self, local: Sequence[tuple[Topic, data_pb2.FetchPartition]], terms: Terms, turn: int
-    ) -> Found:
-        """One pass over the positions this node leads, starting at another one each time so that none starves."""
+    async def _read_local(self, local: Sequence[Local], terms: Terms, turn: int) -> Found:
+        """One pass over the positions this node leads."""
         found = Found()
-        on_loop = OnLoop()
-        count = len(local)
-        for step in range(count):
-            if step % limits.AT_ONCE == limits.AT_ONCE - 1:
-                await turns.give_way()
-            topic, want = local[(turn + step) % count]
-            left = terms.max_bytes - found.data_bytes
-            epoch = want.current_leader_epoch if want.HasField("current_leader_epoch") else None
-            try:
-                reader = Reader(
-                    terms.accept,
-                    max(0, min(want.max_bytes or PARTITION_MAX_BYTES, left)),
-                    max(terms.max_bytes, MAX_BYTES),
-                    min_one=found.data_bytes == 0,
-                )
-                read = await self._read(topic, want, epoch, reader, on_loop)
-            except ApiError as error:
-                found.add(self._failed(want, error, topic))
-            except Exception as error:
-                found.add(self._failed(want, unexpected("Fetch", error)))
+
+        def take(index: int, read: ReadResult | Exception) -> int:
+            want, place = local[index]
+            if isinstance(read, ReadResult):
+                found.add(_result(place.topic, want, read))
+                return len(read.data)
+            if isinstance(read, ApiError):
+                found.add(self._failed(want, read, place.topic))
             else:
-                found.add(_result(topic, want, read))
+                found.add(self._failed(want, unexpected("Fetch", read)))
+            return 0
+
+        budget = Budget(terms.accept, terms.max_bytes, max(terms.max_bytes, MAX_BYTES))
+        await self._api.read_all([place for _, place in local], budget, turn, take)
         return found
-
-    async def _read(
-        self, topic: Topic, want: data_pb2.FetchPartition, epoch: int | None, reader: Reader, on_loop: OnLoop
-    ) -> ReadResult:
-        known = want.offset >= 0
-        offset = want.offset if known else self._named_offset(topic, want, epoch)
-        fetched = want.last_fetched_epoch if known and want.HasField("last_fetched_epoch") else None
-        place = (topic.topic_id, want.partition, offset)
-        try:
-            return self._broker.read(
-                *place,
-                reader.max_bytes,
-                min_one=reader.min_one,
-                reader=reader,
-                current_leader_epoch=epoch,
-                last_fetched_epoch=fetched,
-                on_loop=on_loop,
-            )
-        except Heavy:
-            return await self._broker.read_heavy(
-                *place, reader=reader, current_leader_epoch=epoch, last_fetched_epoch=fetched
-            )
-
-    def _named_offset(self, topic: Topic, want: data_pb2.FetchPartition, epoch: int | None) -> int:
-        """The earliest or latest offset now."""
-        return self._broker.list_offset(topic.topic_id, want.partition, want.offset, epoch)[0]
 
     def _failed(self, want: data_pb2.FetchPartition, error: ApiError, topic: Topic | None = None) -> Move:
         """A refusal; of a partition led here with its bounds, which a reader out of range must know."""
-        partition = None if topic is None else self._broker.partition(topic.topic_id, want.partition)
+        start, mark = (0, 0) if topic is None else self._api.bounds(topic.topic_id, want.partition)
         self._metrics.refused("Fetch", error.code)
         result = data_pb2.FetchResult(
             topic=want.topic,
@@ -372,8 +333,8 @@ class Fetcher:
             error=error.to_proto(),
             next_offset=want.offset,
             seek_id=want.seek_id,
-            log_start_offset=0 if partition is None else partition.log.log_start_offset,
-            high_watermark=0 if partition is None else max(0, partition.high_watermark),
+            log_start_offset=start,
+            high_watermark=mark,
         )
         return Move(
             want,
@@ -386,7 +347,7 @@ class Fetcher:
 
     async def _local_news(self, positions: Sequence[Position], missing_bytes: int, deadline: float) -> None:
         """Waits until so many more bytes are committed behind these positions."""
-        await self._broker.data_waiter(positions, missing_bytes, _left_ms(deadline))
+        await self._api.news(positions, missing_bytes, _left_ms(deadline))
 
     async def _any_news(
         self,
@@ -455,6 +416,17 @@ class Fetcher:
                 )
             )
         return found
+
+
+def _wanted(topic: Topic, want: data_pb2.FetchPartition) -> Wanted:
+    return Wanted(
+        topic,
+        want.partition,
+        want.offset,
+        want.max_bytes,
+        want.current_leader_epoch if want.HasField("current_leader_epoch") else None,
+        want.last_fetched_epoch if want.HasField("last_fetched_epoch") else None,
+    )
 
 
 def _left_ms(deadline: float) -> int:

@@ -13,8 +13,8 @@ import grpc
 import structlog
 
 from node import limits
+from node.api.coordination import Coordination
 from node.api.view import ClusterView
-from node.broker.controller_client import ControllerClient
 from node.groups.coordinator import Coordinator
 from node.groups.model import Group
 from node.groups.shell import OFFSETS_TOPIC, GroupShell, Session, Shard
@@ -23,10 +23,8 @@ from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
 from node.services.peers import Peers, forwarded
-from ottla.internal.v1 import controller_pb2
 from ottla.protocol.errors import ApiError
-from ottla.protocol.names import check_group_id
-from ottla.v1 import admin_pb2, data_pb2, group_pb2
+from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -41,13 +39,10 @@ WAIT_S: Final = 10.0
 LIST_WAIT_S: Final = 3.0
 LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
-ENSURE_S: Final = 0.2
 BROKEN_S: Final = 0.02
 POSITIONS_AT_ONCE: Final = 500
 JOINS_AT_ONCE: Final = 20
 GROUPS_AT_ONCE: Final = 200
-OFFSETS_PARTITIONS: Final = 8
-OFFSETS_CONFIGS: Final = {"cleanup.policy": "compact", "flush": "ack", "segment.bytes": str(16 * 2**20)}
 
 Response = TypeVar("Response")
 Move = tuple[tuple[bytes, int], group_pb2.ResetOffsetResult]
@@ -73,7 +68,7 @@ class GroupServices:
         peers: Peers,
         offsets: Offsets,
         lags: GroupLags,
-        controller: ControllerClient,
+        coordination: Coordination,
         *,
         forwarded: bool,
     ) -> None:
@@ -82,9 +77,8 @@ class GroupServices:
         self._peers = peers
         self._offsets = offsets
         self._lags = lags
-        self._controller = controller
+        self._coordination = coordination
         self._forwarded = forwarded
-        self._ensuring: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Semaphore(JOINS_AT_ONCE)
 
@@ -103,42 +97,12 @@ class GroupServices:
 
     async def _coordinator(self, group_id: str) -> int:
         """The node that coordinates the group. Raises ApiError of a kind in `WAITS` where that is open."""
-        check_group_id(group_id)
-        topic = self._view.image.topic_named(OFFSETS_TOPIC)
-        if topic is None:
-            await self._ensure_topic()
-        number = self._shell.partition_for(group_id)
-        topic = self._view.topic(OFFSETS_TOPIC, b"")
-        leader = topic.partitions[number].leader
-        if leader == NO_LEADER:
-            raise self._view.no_leader(topic, topic.partitions[number])
+        leader = await self._coordination.coordinator(group_id)
         if leader != self._view.node_id and self._forwarded:
             raise ApiError(
                 pb.ERROR_CODE_NOT_COORDINATOR, f"node {leader} coordinates group {group_id!r}", leader=leader
             )
         return leader
-
-    async def _ensure_topic(self) -> None:
-        """Has the offsets topic made. All that ask at once share one call."""
-        if self._ensuring is None or self._ensuring.done():
-            self._ensuring = asyncio.create_task(self._make_topic())
-        await asyncio.shield(self._ensuring)
-
-    async def _make_topic(self) -> None:
-        topic = admin_pb2.NewTopic(name=OFFSETS_TOPIC, num_partitions=OFFSETS_PARTITIONS, configs=OFFSETS_CONFIGS)
-        try:
-            response = await self._controller.ensure_internal_topic(
-                controller_pb2.EnsureInternalTopicRequest(topic=topic)
-            )
-        except ApiError as error:
-            raise ApiError(pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, error.message, retry_after_ms=50) from None
-        if response.error.code:
-            raise ApiError(
-                pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE,
-                f"topic {OFFSETS_TOPIC} cannot be made: {response.error.message}",
-                retry_after_ms=50,
-            )
-        await self._view.changed(ENSURE_S)
 
     async def _route(
         self,

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from node import limits, turns
+from node.api.offsets import OffsetsApi
 from node.api.view import ClusterView
 from node.broker import refusals
-from node.broker.broker import EARLIEST, LATEST, Broker
+from node.broker.broker import Broker
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
@@ -23,7 +24,6 @@ DELETE_RECORDS: Final = "/ottla.v1.AdminService/DeleteRecords"
 TIMEOUT_S: Final = 30.0
 RETRY_S: Final = 0.02
 RETRY_MAX_S: Final = 0.5
-MAX_TIMESTAMP: Final = -3
 
 
 class Named(Protocol):
@@ -46,6 +46,7 @@ class Offsets:
 
     def __init__(self, broker: Broker, view: ClusterView, peers: Peers, metrics: Metrics, *, forwarded: bool) -> None:
         self._broker = broker
+        self._api = OffsetsApi(broker)
         self._view = view
         self._peers = peers
         self._metrics = metrics
@@ -59,20 +60,9 @@ class Offsets:
 
         async def answer(index: int, topic: Topic, number: int) -> data_pb2.ListOffsetsResult:
             want = request.partitions[index]
-            if want.timestamp_ms < MAX_TIMESTAMP:
-                raise ApiError(
-                    pb.ERROR_CODE_INVALID_REQUEST,
-                    f"timestamp_ms {want.timestamp_ms} is neither -1 (latest), -2 (earliest), -3 (largest timestamp) "
-                    "nor a time",
-                )
-            offset: int | None
-            timestamp_ms: int | None = None
-            if want.timestamp_ms in (LATEST, EARLIEST):
-                offset, epoch = self._broker.list_offset(topic.topic_id, number, want.timestamp_ms, _epoch(want))
-            else:
-                offset, timestamp_ms, epoch = await self._broker.offset_for_time(
-                    topic.topic_id, number, want.timestamp_ms, _epoch(want)
-                )
+            offset, timestamp_ms, epoch = await self._api.look_up(
+                topic.topic_id, number, want.timestamp_ms, _epoch(want)
+            )
             return data_pb2.ListOffsetsResult(
                 topic=topic.name,
                 topic_id=topic.topic_id,

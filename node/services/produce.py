@@ -11,11 +11,11 @@ from typing import Final
 
 from node import limits, turns
 from node.api.in_flight import COPIES, InFlight
+from node.api.produce import ACKS_ALL, ACKS_NONE, ProduceApi, check_terms, wait_ms
 from node.api.view import ClusterView
-from node.broker.broker import Broker
-from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
+from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop, admit
 from node.broker.host import Appended
-from node.metadata.image import NO_LEADER, Topic
+from node.metadata.image import Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import Peers
@@ -28,11 +28,7 @@ from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Record, Records
 
 PRODUCE: Final = "/ottla.v1.DataService/Produce"
-TIMEOUT_MS: Final = 30_000
 BATCH_BYTES: Final = 512 * 1024
-ACKS_NONE: Final = 0
-ACKS_LEADER: Final = 1
-ACKS_ALL: Final = -1
 
 
 SizedRequest = tuple[ProduceRequestView, int]
@@ -54,7 +50,7 @@ class Producing:
         self._left = len(request.partitions)
         self.results: list[data_pb2.ProduceResult | None] = [None] * self._left
         self.acks = request.acks if request.HasField("acks") else ACKS_ALL
-        self.timeout_ms = min(request.timeout_ms or TIMEOUT_MS, limits.WAIT_MAX_MS)
+        self.timeout_ms = wait_ms(request.timeout_ms)
         self.size_bytes = size_bytes
 
     @property
@@ -109,35 +105,25 @@ Order = Callable[[ProducePartitionView, int], None]
 class Producer:
     """Appends what this node leads, and tells apart what must go elsewhere."""
 
-    def __init__(self, broker: Broker, view: ClusterView, metrics: Metrics) -> None:
-        self._broker = broker
+    def __init__(self, api: ProduceApi, view: ClusterView, metrics: Metrics) -> None:
+        self._api = api
         self._view = view
         self._metrics = metrics
 
     def wall_ms(self) -> int:
         """The node's wall clock: records without a time get it."""
-        return self._broker.wall_ms()
+        return self._api.wall_ms()
 
     async def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
         """Appends the request's local batches and passes the others on; without `forward` they are refused. The loop
         turns in between where they are many: no two batches of one stream change places by that, as it is not read from
         meanwhile, and those of a caller that goes away may or may not be in the log, as always."""
         self._metrics.busy.passed_bytes += request.size_bytes
-        if request.acks not in (ACKS_ALL, ACKS_NONE, ACKS_LEADER):
-            self._refuse_all(
-                request,
-                ApiError(pb.ERROR_CODE_INVALID_REQUIRED_ACKS, f"acks {request.acks} is none of 0, 1 and -1"),
-            )
-            return
         try:
+            check_terms(request.acks, request.timeout_ms)
             check_id("client_id", request.request.client_id)
         except ApiError as error:
             self._refuse_all(request, error)
-            return
-        if request.timeout_ms < 0:
-            self._refuse_all(
-                request, ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"timeout_ms {request.timeout_ms} is negative")
-            )
             return
         count, done = len(request.request.partitions), 0
         at_once = max(1, min(limits.AT_ONCE, limits.AT_ONCE_BYTES * count // max(request.size_bytes, 1)))
@@ -162,7 +148,7 @@ class Producer:
         while self._start(request, range(index, index + 1), forward, order, on_loop, admitted) == index:
             try:
                 topic, _ = self._view.partition(part.topic, part.topic_id, part.partition)
-                admitted = await self._broker.admit(topic.topic_id, part.partition, part.batch, self._broker.wall_ms())
+                admitted = await self._api.admit(topic.topic_id, part.partition, part.batch, admit)
             except ApiError as error:
                 self._metrics.refused("Produce", error.code)
                 request.fail(index, error)
@@ -227,58 +213,43 @@ class Producer:
         admitted: Admitted | None,
     ) -> int:
         """Appends one batch if this node leads its partition; returns who leads."""
-        view = self._view
-        topic, partition = view.partition(part.topic, part.topic_id, part.partition)
-        if topic.internal:
-            raise ApiError(
-                pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{topic.name} is internal: only the cluster writes to it"
-            )
+        api = self._api
+        topic, partition = api.writable(part.topic, part.topic_id, part.partition)
         if not part.HasField("batch"):
             raise ApiError(pb.ERROR_CODE_INVALID_RECORD, f"no batch is given for {topic.name}-{part.partition}")
-        if partition.leader == NO_LEADER:
-            raise view.no_leader(topic, partition)
+        leader = api.leader_of(topic, partition)
         if order is not None:
-            order(part, partition.leader)
-        if partition.leader != view.node_id:
-            return partition.leader
-        appended = self._broker.append(
+            order(part, leader)
+        if leader != self._view.node_id:
+            return leader
+        appended = api.append(
             topic.topic_id,
             part.partition,
             part.batch,
+            admit,
             acks=request.acks,
             current_leader_epoch=part.current_leader_epoch if part.HasField("current_leader_epoch") else None,
-            now_ms=self._broker.wall_ms(),
             on_loop=on_loop,
             admitted=admitted,
         )
-        self._metrics.produced_bytes.inc(appended.size_bytes)
-        if request.acks == ACKS_ALL:
-            waiting = self._broker.acknowledged(appended, request.timeout_ms)
-            if not waiting.done():
-                waiting.add_done_callback(partial(self._acknowledged, request, index, topic, appended))
-                return partition.leader
-            self._acknowledged(request, index, topic, appended, waiting)
-        else:
-            request.finish(index, self._result(topic, appended))
-        return partition.leader
+        api.when_acknowledged(
+            appended, request.timeout_ms, partial(self._acknowledged, request, index, topic, appended)
+        )
+        return leader
 
     def _acknowledged(
-        self, request: Producing, index: int, topic: Topic, appended: Appended, waiting: asyncio.Future[None]
+        self, request: Producing, index: int, topic: Topic, appended: Appended, error: Exception | None
     ) -> None:
-        if waiting.cancelled():
-            request.fail(index, ApiError(pb.ERROR_CODE_NETWORK_EXCEPTION, f"node {self._view.node_id} is stopping"))
-            return
-        error = waiting.exception()
         if error is None:
             request.finish(index, self._result(topic, appended))
         elif isinstance(error, ApiError):
             self._metrics.refused("Produce", error.code)
             request.fail(index, error)
         else:
-            assert isinstance(error, Exception)
             request.fail(index, unexpected("Produce", error))
 
     def _result(self, topic: Topic, appended: Appended) -> data_pb2.ProduceResult:
+        mark, holding, synced = self._api.copies(appended)
         return data_pb2.ProduceResult(
             topic=topic.name,
             topic_id=topic.topic_id,
@@ -288,7 +259,7 @@ class Producer:
             log_start_offset=appended.log_start_offset,
             leader_epoch=appended.leader_epoch,
             duplicate=appended.duplicate,
-            receipt=self._broker.receipt(appended),
+            receipt=data_pb2.Receipt(high_watermark=mark, replicas_holding=holding, replicas_synced=synced),
         )
 
 

@@ -25,7 +25,7 @@ from typing import Final
 
 import structlog
 
-import node.services.groups
+import node.api.coordination
 from node.metadata.image import NO_LEADER
 from ottla.verify.checker import check
 from tests.sim.cluster_faults import KINDS, Faults, Swarm
@@ -95,13 +95,13 @@ class ClusterSim:
 
     def run(self) -> None:
         rng = Random(f"{self.seed} secrets")
-        partitions = node.services.groups.OFFSETS_PARTITIONS
-        node.services.groups.OFFSETS_PARTITIONS = 2  # type: ignore[misc]
+        partitions = node.api.coordination.OFFSETS_PARTITIONS
+        node.api.coordination.OFFSETS_PARTITIONS = 2  # type: ignore[misc]
         try:
             with virtual(self.world), installed(self.net, self.log, rng, self.counts, self.invariants.told):
                 self._run()
         finally:
-            node.services.groups.OFFSETS_PARTITIONS = partitions  # type: ignore[misc]
+            node.api.coordination.OFFSETS_PARTITIONS = partitions  # type: ignore[misc]
             self.workload.close()
 
     def _run(self) -> None:

@@ -192,7 +192,7 @@ async def test_a_stream_of_another_incarnation_is_refused(tmp_path: Path) -> Non
         await asyncio.sleep(0.1)
         assert cluster.log(3).log_end_offset == 1
         assert cluster.mark(1) == 1
-        assert cluster.nodes[1].broker.receipt(appended).replicas_holding == 2
+        assert cluster.nodes[1].broker.copies(appended).replicas_holding == 2
 
 
 async def test_a_registration_that_the_leader_has_not_heard_of_counts_for_nothing(tmp_path: Path) -> None:

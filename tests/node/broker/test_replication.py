@@ -20,7 +20,7 @@ async def test_acknowledged_by_all_means_on_every_in_sync_replica(tmp_path: Path
         await until(lambda: cluster.mark(2) == cluster.mark(3) == 2)
         assert cluster.bytes_of(1) == cluster.bytes_of(2) == cluster.bytes_of(3)
         assert cluster.values(1) == [b"a", b"b"]
-        receipt = cluster.nodes[1].broker.receipt(appended)
+        receipt = cluster.nodes[1].broker.copies(appended)
         assert (receipt.high_watermark, receipt.replicas_holding) == (2, 3)
 
 
@@ -123,7 +123,7 @@ async def test_group_commit_counts_only_what_every_in_sync_replica_has_synced(tm
         cluster.create([1, 2, 3], flush="ack")
         appended = await cluster.produce(1, batch(b"a"))
         assert [cluster.log(node).synced_end_offset for node in (1, 2, 3)] == [1, 1, 1]
-        receipt = cluster.nodes[1].broker.receipt(appended)
+        receipt = cluster.nodes[1].broker.copies(appended)
         assert receipt.replicas_synced == 3
 
 

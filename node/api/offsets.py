@@ -1,0 +1,36 @@
+"""Which offset is where: the ends of a partition, and the record of a time."""
+
+from typing import Final, NamedTuple
+
+from node.broker.broker import EARLIEST, LATEST, Broker
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+MAX_TIMESTAMP: Final = -3
+
+
+class Found(NamedTuple):
+    """`offset` None: no committed record is as late. `timestamp_ms` None: an end was asked for."""
+
+    offset: int | None
+    timestamp_ms: int | None
+    leader_epoch: int
+
+
+class OffsetsApi:
+    """Answers for the partitions that this node leads."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def look_up(self, topic_id: bytes, number: int, timestamp_ms: int, current_leader_epoch: int | None) -> Found:
+        """Of -1 latest, -2 earliest, -3 the largest timestamp, or a time in ms. Raises ApiError."""
+        if timestamp_ms < MAX_TIMESTAMP:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_REQUEST,
+                f"timestamp_ms {timestamp_ms} is neither -1 (latest), -2 (earliest), -3 (largest timestamp) nor a time",
+            )
+        if timestamp_ms in (LATEST, EARLIEST):
+            offset, epoch = self._broker.list_offset(topic_id, number, timestamp_ms, current_leader_epoch)
+            return Found(offset, None, epoch)
+        return Found(*await self._broker.offset_for_time(topic_id, number, timestamp_ms, current_leader_epoch))
