@@ -11,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
 import structlog
@@ -20,6 +20,7 @@ from node import limits
 from node.api.coordination import Coordination
 from node.api.fetch import FetchApi
 from node.api.in_flight import InFlight
+from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
 from node.api.view import ClusterView, QuorumView
 from node.broker.broker import Broker
@@ -28,7 +29,7 @@ from node.broker.lifecycle import LogEnd
 from node.broker.replication import ReplicationService
 from node.broker.settings import BrokerSettings
 from node.capacity import of_process
-from node.config import Settings
+from node.config import Settings, split_address
 from node.core_task import core
 from node.fail_stop import stop_if_broken
 from node.groups.shell import GroupShell
@@ -51,12 +52,16 @@ from node.services.peers import Peers
 from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
+from node.services.topics import ControllerTopics
 from node.turns import Turns
 from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
 from storage.directory import LogDirectory
 from storage.errors import StorageError
 from storage.fs import FileSystem
+
+if TYPE_CHECKING:
+    from node.kafka.service import KafkaService
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +163,7 @@ class DataPlane:
         self._controller = ControllerClient(self.view.controller_address)
         self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
         self._servers: list[grpc.aio.Server] = []
+        self._kafka: KafkaService | None = None
         self._health: Any = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -172,7 +178,7 @@ class DataPlane:
             self._settings.socket_request_max_bytes,
             self._hooks,
             streams_max=limits.CLIENT_STREAMS_MAX,
-            connections_max=self._capacity.connections,
+            connections_max=self._capacity.connections // (2 if self._settings.listeners_kafka else 1),
         )
         self._add_services(public, forwarded=False)
         self._health = listener.add_public_extras(public, PUBLIC)
@@ -189,10 +195,36 @@ class DataPlane:
             responses={"Fetch": listener.passes},
         )
         self._servers = [public, between]
+        if self._settings.listeners_kafka:
+            self._kafka = self._kafka_service()
+            await self._kafka.start(*split_address(self._settings.listeners_kafka))
         for server, name in ((public, "public"), (between, "replication")):
             listener.listen(server, self._settings.listener(name), name)
         for server in self._servers:
             await server.start()
+
+    def _kafka_service(self) -> "KafkaService":
+        # Imported by nodes alone that listen for clients of Kafka: fifty modules of codecs.
+        from node.kafka.service import KafkaService, Rooms
+
+        broker, view, metrics = self.broker, self.view, self.metrics
+        return KafkaService(
+            Rooms(
+                view,
+                ProduceApi(broker, view, metrics),
+                FetchApi(broker),
+                OffsetsApi(broker),
+                ControllerTopics(self._admin),
+                self._coordination,
+                self._in_flight,
+                metrics,
+                broker.allocate_producer_id,
+            ),
+            grpc_address=self._settings.advertised("public"),
+            request_max_bytes=self._settings.socket_request_max_bytes,
+            connections_max=self._capacity.connections // 2,
+            received_max_bytes=self._in_flight.limit_bytes,
+        )
 
     def _add_services(self, server: grpc.aio.Server, *, forwarded: bool) -> None:
         settings, metrics, view, peers, broker = self._settings, self.metrics, self.view, self._peers, self.broker
@@ -273,6 +305,8 @@ class DataPlane:
             group.create_task(trim_when_idle(self.metrics.busy))
             group.create_task(core(self._watch(self.broker.failed)))
             group.create_task(core(self._watch(self._groups.failed)))
+            if self._kafka is not None:
+                group.create_task(core(self._kafka.run()))
 
     async def _turn(self) -> None:
         """Shows the control loop that this one turns, and measures how late it does."""
@@ -390,6 +424,8 @@ class DataPlane:
             return False
         await self._groups.stop()  # first: members hear that they are to go elsewhere
         await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
+        if self._kafka is not None:
+            await self._kafka.stop()
         await self._controller.close()
         if self._taking_over is not None:
             self._taking_over.cancel()

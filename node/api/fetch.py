@@ -1,15 +1,17 @@
 """Fetch: reading what this node leads, for readers that share its loop, and waiting for news."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from node import limits, turns
 from node.broker.broker import Broker
 from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
 from node.broker.lookup import Reader
+from node.fail_stop import stop_if_broken
 from node.metadata.image import Topic
 
+T = TypeVar("T")
 PARTITION_MAX_BYTES = limits.MIB
 EARLIEST = -2
 
@@ -58,6 +60,7 @@ class FetchApi:
             try:
                 used += take(index, await self._read(want, reader, on_loop))
             except Exception as error:
+                stop_if_broken(error)
                 used += take(index, error)
 
     async def _read(self, want: Wanted, reader: Reader, on_loop: OnLoop) -> ReadResult:
@@ -91,6 +94,10 @@ class FetchApi:
         """(log start, high watermark) of a partition that is here, for readers that are out of range; else zeros."""
         partition = self._broker.partition(topic_id, number)
         return (0, 0) if partition is None else (partition.log.log_start_offset, max(0, partition.high_watermark))
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What is too much for the loop; one at a time, and clients take turns."""
+        return await self._broker.in_thread(work, *arguments)
 
     async def news(self, positions: Iterable[tuple[bytes, int, int]], missing_bytes: int, timeout_ms: int) -> None:
         """Waits until so many more bytes are committed behind these (topic id, partition, offset)."""

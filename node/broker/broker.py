@@ -411,9 +411,9 @@ class Broker:
     async def admit(self, topic_id: bytes, number: int, batch: Any, admit: Admit, now_ms: int) -> Admitted:
         """Looks at a heavy batch in a thread. Raises ApiError."""
         rules = self._led(topic_id, number).settings.door
-        return await self._in_thread(admit, batch, rules, now_ms)
+        return await self.in_thread(admit, batch, rules, now_ms, None)
 
-    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+    async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """One thread for all heavy batches, so that only one of them unfolds at a time. Clients take turns, and each
         request waits for its own before it brings the next."""
         await self._heavy.take()
@@ -493,7 +493,7 @@ class Broker:
             return found
         seed = crc_seed(topic_id, number)
         args = (found.data, reader, seed, offset, found.log_start_offset)
-        return _as_read(found, *await self._in_thread(lookup.readable, *args))
+        return _as_read(found, *await self.in_thread(lookup.readable, *args))
 
     def data_waiter(
         self, positions: Iterable[tuple[bytes, int, int]], min_bytes: int, timeout_ms: int
@@ -533,7 +533,7 @@ class Broker:
         record is as late. Raises ApiError."""
         partition = self._led(topic_id, number)
         leader = partition.leading(current_leader_epoch)
-        offset, found_ms = await times.searched(times.offset_for_time(partition, timestamp_ms), self._in_thread)
+        offset, found_ms = await times.searched(times.offset_for_time(partition, timestamp_ms), self.in_thread)
         return offset, found_ms, leader.leader_epoch
 
     def epoch_end(self, topic_id: bytes, number: int, epoch: int, current_leader_epoch: int | None) -> tuple[int, int]:

@@ -17,6 +17,15 @@ Read = Callable[[Buffer, int], tuple[Message, int]]
 Write = Callable[[Message, Callable[[Buffer], None]], None]
 
 
+class Encoded(Message):
+    """A response whose body is bytes already."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: list[bytes]) -> None:
+        self.body = body
+
+
 class RequestHead(NamedTuple):
     """What every request begins with. `body` is where the version's own fields start."""
 
@@ -83,6 +92,8 @@ def response_head(key: int, version: int, correlation_id: int) -> bytes:
 
 def write_parts(key: int, version: int, response: Message) -> list[Buffer]:
     """The body in parts, so that records need not be copied."""
+    if isinstance(response, Encoded):
+        return [*response.body]
     parts: list[Buffer] = []
     codec(key).write[version](response, parts.append)
     return parts

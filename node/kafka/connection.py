@@ -6,6 +6,7 @@ requests unanswered, or a client that does not read, nothing more is read from i
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +23,14 @@ from node.kafka.registry import Registry
 from node.kafka.wire import Buffer, MalformedRequest, Message
 
 IN_FLIGHT_MAX: Final = 64
-WRITE_BUFFER_BYTES: Final = 1 << 20
+WRITE_BUFFER_BYTES: Final = 64 << 10
 LINGER_S: Final = 5.0
+TURN_S: Final = 0.005
+"""How long one client's requests are begun before others have their turn."""
+FIRST_REQUEST_S: Final = 10.0
+STALLED_S: Final = 30.0
+"""Without a byte of a request that has begun, or without taking one of an answer."""
+LINES_A_SECOND: Final = 10
 _PROTOCOL_ERROR: Final = 1
 
 
@@ -34,12 +41,39 @@ def goaway(text: str) -> bytes:
     return bytes.fromhex("000000040000000000") + len(payload).to_bytes(3, "big") + b"\7\0" + bytes(4) + payload
 
 
+class Lines:
+    """Log lines about clients, a few in each second: what somebody sends does not fill the log."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("kafka")
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def warn(self, event: str, **facts: object) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LINES_A_SECOND:
+            self._left_out += 1
+            return
+        self._written += 1
+        if self._left_out:
+            facts["lines_left_out_before"], self._left_out = self._left_out, 0
+        self._log.warning(event, **facts)
+
+
 @dataclass
 class Listener:
-    """What the connections of one port share."""
+    """What the connections of one port share. `received_max_bytes`: of requests that are not whole yet, all connections
+    together; where there are more, who has sent nothing for the longest goes."""
 
     registry: Registry
     limits: FrameLimits = field(default_factory=FrameLimits)
+    connections_max: int = 10_000
+    received_max_bytes: int = 64 << 20
+    received_bytes: int = 0
+    lines: Lines = field(default_factory=Lines)
     # Where to send those who came to the wrong port, as in "127.0.0.1:9192".
     grpc_address: str = ""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
@@ -50,16 +84,41 @@ class Listener:
         return Connection(self)
 
     def close_idle(self, now: float, idle_s: float) -> None:
-        """Ends connections on which nothing came for so long and nothing is under way."""
+        """Ends connections on which nothing came for so long and nothing is under way; much sooner those that began a
+        request and do not go on, that do not read their answers, or that never asked for anything."""
         for each in list(self.connections):
-            if not each.in_flight and now - each.last_read > idle_s:
+            silent_s = now - each.last_read
+            if each.in_flight and each.can_write:
+                continue
+            if not each.can_write and now - each.blocked_since > STALLED_S:
+                each.refuse(f"the client has not read its answers for {STALLED_S:g} s")
+            elif each.held_bytes and silent_s > STALLED_S:
+                each.refuse(f"half a request, and nothing more of it for {STALLED_S:g} s")
+            elif not each.asked and silent_s > FIRST_REQUEST_S:
+                each.refuse(f"no request within {FIRST_REQUEST_S:g} s")
+            elif not each.in_flight and silent_s > idle_s:
                 each.close()
+
+    def note_received(self, change: int) -> None:
+        """Some connection holds so many bytes more."""
+        self.received_bytes += change
+        while self.received_bytes > self.received_max_bytes:
+            held = [each for each in self.connections if each.counted_bytes]
+            if not held:
+                return
+            slowest = min(held, key=lambda each: each.last_read)
+            slowest.refuse(
+                f"{self.received_bytes} bytes of requests that are not whole are here, {self.received_max_bytes} may be"
+            )
 
 
 class Call:
     """One request under way."""
 
-    __slots__ = ("_parts", "client_id", "connection", "correlation_id", "done", "key", "on_close", "version")
+    __slots__ = (
+        "_parts", "_when_first", "client_id", "connection", "correlation_id", "done", "key", "on_close", "on_sent",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, connection: "Connection", head: RequestHead) -> None:
         self.connection = connection
@@ -67,8 +126,10 @@ class Call:
         self.version = head.version
         self.correlation_id = head.correlation_id
         self.client_id = head.client_id
-        self.on_close: Callable[[], None] | None = None  # called when the client goes before the answer
+        self.on_close: Callable[[], object] | None = None  # called when the client goes before the answer
+        self.on_sent: Callable[[], None] | None = None  # called when the answer has left, or never will
         self.done = False
+        self._when_first: Callable[[], None] | None = None
         self._parts: list[Buffer] | None = None
 
     def answer(self, message: Message) -> None:
@@ -90,6 +151,23 @@ class Call:
             self.done = True
             self.connection.finished()
 
+    def when_first(self, begin: Callable[[], None]) -> None:
+        """Calls `begin` when the answers before this one have left: then it need not wait here."""
+        self._when_first = begin
+
+    def is_first(self) -> None:
+        begin, self._when_first = self._when_first, None
+        if begin is not None:
+            begin()
+
+    def hold(self) -> None:
+        """Nothing that comes after it on its connection begins before `release`."""
+        self.connection.held = True
+
+    def release(self) -> None:
+        self.connection.held = False
+        self.connection.finished()
+
     def parts(self) -> list[Buffer]:
         """What to write; nothing for a request without an answer."""
         return self._parts or []
@@ -109,13 +187,18 @@ class Connection(asyncio.BufferedProtocol):
         self.local: tuple[str, int] | None = None
         self.software = ""  # name and version, as the client's ApiVersions says
         self.last_read = 0.0
+        self.blocked_since = 0.0
+        self.asked = False
+        self.held = False
+        self.counted_bytes = 0
+        self._unsent: list[Callable[[], None]] = []
         self._frames = Frames(listener.scratch, listener.limits)
         self._calls: deque[Call] = deque()
         self._transport: asyncio.Transport | None = None
         self._log = structlog.get_logger("kafka")
         self._starting = False
         self._more = False  # requests may be here that had no room
-        self._can_write = True
+        self.can_write = True
         self._reading = True
 
     @property
@@ -135,15 +218,23 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = tuple(peer[:2]) if isinstance(peer, tuple) else None
         self.local = tuple(local[:2]) if isinstance(local, tuple) else None
         self.last_read = asyncio.get_running_loop().time()
+        if len(self.listener.connections) >= self.listener.connections_max:
+            most = self.listener.connections_max
+            self.refuse(f"{most} connections are open, as many as this node has for clients of Kafka")
+            return
         self.listener.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.listener.connections.discard(self)
+        self._count(0)
         calls, self._calls = self._calls, deque()
         for call in calls:
             if not call.done and call.on_close is not None:
                 call.on_close()
+            if call.on_sent is not None:
+                self._unsent.append(call.on_sent)
+        self._all_sent()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._frames.space()
@@ -154,11 +245,13 @@ class Connection(asyncio.BufferedProtocol):
         self._start()
 
     def pause_writing(self) -> None:
-        self._can_write = False
+        self.can_write = False
+        self.blocked_since = asyncio.get_running_loop().time()
         self._pause_or_resume()
 
     def resume_writing(self) -> None:
-        self._can_write = True
+        self.can_write = True
+        self._all_sent()
         self._flush()
         self._start()
 
@@ -170,15 +263,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._starting or self._transport is None:
             return
         self._starting = True
+        until = time.monotonic() + TURN_S
         try:
-            while (room := self._has_room()) and (frame := self._frames.next()) is not None:
+            while (room := self._has_room() and time.monotonic() < until) and (
+                frame := self._frames.next()
+            ) is not None:
+                self.asked = True
                 self._begin(frame)
             self._more = not room
             self._frames.keep()
+            self._count(self._frames.held_bytes)
         except NotKafka as error:
             self._turn_away(error.protocol)
         except (BadFrame, MalformedRequest) as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
         finally:
             self._starting = False
         self._flush()
@@ -187,7 +285,12 @@ class Connection(asyncio.BufferedProtocol):
         self._pause_or_resume()
 
     def _has_room(self) -> bool:
-        return self._transport is not None and self._can_write and len(self._calls) < IN_FLIGHT_MAX
+        return self._transport is not None and self.can_write and not self.held and len(self._calls) < IN_FLIGHT_MAX
+
+    def _count(self, held_bytes: int) -> None:
+        change, self.counted_bytes = held_bytes - self.counted_bytes, held_bytes
+        if change:
+            self.listener.note_received(change)
 
     def _begin(self, frame: memoryview) -> None:
         head = read_head(frame)
@@ -215,7 +318,7 @@ class Connection(asyncio.BufferedProtocol):
             call.answer_to_a_newer_client(self.listener.registry.answer_to_a_newer_client())
             return
         name = APIS[call.key].name if call.key in APIS else "an unknown API"
-        self._refuse(f"{name} (key {call.key}) version {call.version} is not served", call.client_id)
+        self.refuse(f"{name} (key {call.key}) version {call.version} is not served", call.client_id)
 
     # -- answers
 
@@ -228,10 +331,23 @@ class Connection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         parts: list[Buffer] = []
-        while self._can_write and self._calls and self._calls[0].done:
-            parts += self._calls.popleft().parts()
+        while self.can_write and self._calls and self._calls[0].done:
+            call = self._calls.popleft()
+            parts += call.parts()
+            if call.on_sent is not None:
+                self._unsent.append(call.on_sent)
         if parts and self._transport is not None:
             self._transport.writelines(parts)
+        if self._unsent and self.can_write:
+            self._all_sent()
+        if self._calls and self.can_write:
+            self._calls[0].is_first()
+
+    def _all_sent(self) -> None:
+        """What was written has left, but for as much as is always allowed to wait; or nobody is there to take it."""
+        sent, self._unsent = self._unsent, []
+        for call in sent:
+            call()
 
     def _pause_or_resume(self) -> None:
         wanted = self._has_room() and not self._more
@@ -247,6 +363,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Ends the connection; what is written already still leaves."""
+        self._count(0)
         if self._transport is not None:
             self._transport.close()
             # A client that does not read would keep the rest of its answers here for ever.
@@ -258,9 +375,9 @@ class Connection(asyncio.BufferedProtocol):
         self._log.error("kafka_request_failed", api=call.key, version=call.version, peer=self.peer, error=repr(error))
         self.close()
 
-    def _refuse(self, why: str, client_id: str | None = None) -> None:
+    def refuse(self, why: str, client_id: str | None = None) -> None:
         client = {"client": client_id, "software": self.software}
-        self._log.warning(
+        self.listener.lines.warn(
             "kafka_connection_closed", reason=why, peer=self.peer, **{k: v for k, v in client.items() if v}
         )
         self._flush()
@@ -271,4 +388,4 @@ class Connection(asyncio.BufferedProtocol):
         if protocol == "gRPC" and self._transport is not None:
             where = f"; gRPC is at {self.listener.grpc_address}" if self.listener.grpc_address else ""
             self._transport.write(goaway(f"this port speaks Kafka's protocol{where}"))
-        self._refuse(f"this port speaks Kafka's protocol, and the client speaks {protocol}")
+        self.refuse(f"this port speaks Kafka's protocol, and the client speaks {protocol}")

@@ -71,7 +71,7 @@ class Frames:
     @property
     def held_bytes(self) -> int:
         """What this connection holds between two turns."""
-        return len(self._kept) + (len(self._big) if self._big is not None else 0)
+        return len(self._kept) + (self._filled if self._big is not None else 0)
 
     def space(self) -> memoryview:
         """Where to receive next. Nothing else may use the shared buffer until `keep`."""

@@ -167,10 +167,17 @@ def _walk_headers(b: bytes, p: int, end: int, index: int) -> int:
 
 
 def to_ottla(records: Buffer, count: int) -> bytes:
-    """Kafka's records as a serialized `ottla.v1.Records`. They were walked, here or at the leader."""
-    b = bytes(records)
+    """Kafka's records as a serialized `ottla.v1.Records`. What is no record raises InvalidRecords; times and offset
+    deltas are for a look at what comes out."""
+    try:
+        return _to_ottla(bytes(records), count)
+    except IndexError:
+        raise InvalidRecords("a record ends after the batch does") from None
+
+
+def _to_ottla(b: bytes, count: int) -> bytes:
     out: list[bytes] = []
-    p = 0
+    p, size = 0, len(b)
     add, small, varints = out.append, _SMALL, _VARINTS
     for index in range(count):
         n = b[p]
@@ -183,6 +190,8 @@ def to_ottla(records: Buffer, count: int) -> bytes:
             else:
                 n, p = _varint(b, p - 2)
         end = p + (n >> 1)
+        if n & 1 or end > size:
+            raise InvalidRecords(f"record {index} has a length that the batch cannot hold")
         p += 1
         at = p
         while b[p] > 127:
@@ -209,6 +218,8 @@ def to_ottla(records: Buffer, count: int) -> bytes:
                 n, p = _varint(b, p - 2)
         if n == 1:
             made = b""
+        elif n & 1:
+            raise InvalidRecords(f"record {index} has a key of a negative length")
         else:
             n >>= 1
             made = _KEY + (varints[n] if n < small else _write_varint(n)) + b[p : p + n]
@@ -223,34 +234,40 @@ def to_ottla(records: Buffer, count: int) -> bytes:
             else:
                 n, p = _varint(b, p - 2)
         if n != 1:
+            if n & 1:
+                raise InvalidRecords(f"record {index} has a value of a negative length")
             n >>= 1
             made += _VALUE + (varints[n] if n < small else _write_varint(n)) + b[p : p + n]
             p += n
         n = b[p]
         p += 1
         if n:
-            headers, p = _headers_to_ottla(b, p - 1)
+            headers, p = _headers_to_ottla(b, p - 1, end, index)
             made += headers
         if p != end:
             raise InvalidRecords(f"record {index} is not as long as it says")
         if time != b"\0":
             made += _TIME + time
-        if offset >> 1 != index:
-            made += _DELTA + _write_varint(offset >> 1)
+        if offset != index << 1:
+            made += _DELTA + _write_varint((offset >> 1 ^ -(offset & 1)) & 0xFFFFFFFFFFFFFFFF)
         n = len(made)
         add(_RECORD)
         add(varints[n] if n < small else _write_varint(n))
         add(made)
-    if p != len(b):
-        raise InvalidRecords(f"{len(b) - p} bytes follow the {count} records that the batch says it has")
+    if p != size:
+        raise InvalidRecords(f"{size - p} bytes follow the {count} records that the batch says it has")
     return b"".join(out)
 
 
-def _headers_to_ottla(b: bytes, p: int) -> tuple[bytes, int]:
+def _headers_to_ottla(b: bytes, p: int, end: int, index: int) -> tuple[bytes, int]:
     count, p = _varint(b, p)
+    if count & 1 or count >> 1 > (end - p) // 2:
+        raise InvalidRecords(f"record {index} has a number of headers that it cannot hold")
     out = []
     for _ in range(count >> 1):
         n, p = _varint(b, p)
+        if n & 1 or p > end:
+            raise InvalidRecords(f"record {index} has a header without a name")
         n >>= 1
         name = b[p : p + n]
         p += n
@@ -259,6 +276,8 @@ def _headers_to_ottla(b: bytes, p: int) -> tuple[bytes, int]:
         made = _KEY + _write_varint(len(name)) + name if name else b""
         n, p = _varint(b, p)
         if n != 1:
+            if n & 1:
+                raise InvalidRecords(f"record {index} has a header of a negative length")
             n >>= 1
             made += _VALUE + _write_varint(n) + b[p : p + n]
             p += n

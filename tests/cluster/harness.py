@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 READY_S: Final = 20.0
 STOP_S: Final = 25.0
 ROOT: Final = Path(__file__).resolve().parents[2]
-_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300}
+_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300, "kafka": 50}
 
 
 @dataclass
@@ -128,7 +128,9 @@ class Node:
 class LocalCluster:
     """Nodes 1..n on free loopback ports. A context manager: leaves no process behind."""
 
-    def __init__(self, directory: Path, nodes: int = 3, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, directory: Path, nodes: int = 3, settings: Mapping[str, object] | None = None, *, kafka: bool = False
+    ) -> None:
         base_port = free_base_port(nodes)
         ids = range(1, nodes + 1)
         voters = ",".join(f"{i}@127.0.0.1:{base_port + 100 + i - 1}" for i in ids)
@@ -142,6 +144,7 @@ class LocalCluster:
                     "data.dir": directory / f"node-{i}" / "data",
                     "base.port": base_port,
                     "controller.quorum.voters": voters,
+                    **({"listeners.kafka": f"127.0.0.1:{base_port + _OFFSETS['kafka'] + i - 1}"} if kafka else {}),
                     **(settings or {}),
                 },
             )
@@ -196,6 +199,10 @@ class LocalCluster:
 
     def tail(self, node_id: int, lines: int = 30) -> str:
         return "\n".join(self.nodes[node_id].log().splitlines()[-lines:])
+
+    @property
+    def kafka_bootstrap(self) -> list[str]:
+        return [node.address("kafka") for node in self.nodes.values()]
 
     @property
     def bootstrap(self) -> str:

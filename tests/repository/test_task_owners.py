@@ -7,6 +7,7 @@ import ast
 from pathlib import Path
 
 OWNERS = {
+    "node/api/coordination.py": "the calls that wait for the topic",
     "node/broker/broker.py": "`_ended`: an end stops the node",
     "node/broker/fetcher.py": "the stream whose requests it writes",
     "node/broker/replication.py": "the stream whose requests it reads",
@@ -14,6 +15,7 @@ OWNERS = {
     "node/controller/shell.py": "whoever reads waits for the barrier",
     "node/data.py": "`core` and `_took_over`: an end stops the node",
     "node/groups/shell.py": "`_task_done`: an end stops the node",
+    "node/kafka/handlers/cluster_facts.py": "its connection, which a bug ends",
     "node/main.py": "`_until_over` and `_main`: an end stops the node",
     "node/quorum/links.py": "`stop`; a dialler catches everything, a writer ends with its stream",
     "node/services/admin.py": "the call that waits for it",

@@ -281,6 +281,7 @@ async def test_an_answer_that_cannot_be_written_is_a_bug() -> None:
 
 async def test_idle_connections_end_but_not_those_that_wait() -> None:
     idle, waiting = World(), World()
+    idle.send(heartbeat(1, "now"))
     waiting.send(heartbeat(1))
     for world in (idle, waiting):
         now = world.connection.last_read
@@ -289,6 +290,99 @@ async def test_idle_connections_end_but_not_those_that_wait() -> None:
         world.listener.close_idle(now + 601, 600)
     assert idle.transport.closed
     assert not waiting.transport.closed
+
+
+@pytest.mark.parametrize(
+    ("sent", "after_s", "reason"),
+    [
+        (b"", 11, "no request within 10 s"),
+        (heartbeat(1, "now") + heartbeat(2)[:9], 31, "half a request"),
+    ],
+)
+async def test_who_does_not_go_on_is_closed_soon(sent: bytes, after_s: float, reason: str) -> None:
+    world = World()
+    world.send(sent)
+    with structlog.testing.capture_logs() as logged:
+        world.listener.close_idle(world.connection.last_read + after_s - 2, 600)
+        assert not world.transport.closed
+        world.listener.close_idle(world.connection.last_read + after_s, 600)
+    assert world.transport.closed
+    assert [reason in line["reason"] for line in logged] == [True]
+
+
+async def test_who_does_not_read_is_closed() -> None:
+    world = World()
+    world.connection.pause_writing()
+    world.listener.close_idle(world.connection.blocked_since + 31, 600)
+    assert world.transport.closed
+
+
+async def test_of_too_many_half_requests_the_one_that_is_silent_longest_goes() -> None:
+    worlds = [World() for _ in range(3)]
+    listener = worlds[0].listener
+    listener.received_max_bytes = 25
+    for number, world in enumerate(worlds):
+        world.connection.listener = listener
+        listener.connections.add(world.connection)
+        world.send(heartbeat(1)[:10])
+        world.connection.last_read = number
+    assert [world.transport.closed for world in worlds] == [True, False, False]
+    assert listener.received_bytes == 20
+    worlds[1].send(heartbeat(1)[10:])
+    assert listener.received_bytes == 10
+    worlds[2].connection.connection_lost(None)
+    assert listener.received_bytes == 0
+
+
+async def test_more_connections_than_allowed_are_closed_with_few_lines() -> None:
+    world = World()
+    world.listener.connections_max = 1
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(100):
+            transport = Transport()
+            world.listener.connection().connection_made(transport)
+            assert transport.closed
+    assert 1 <= len(logged) <= 20
+    assert len(world.listener.connections) == 1
+
+
+async def test_who_holds_the_connection_lets_nothing_behind_it_begin() -> None:
+    world = World()
+
+    def hold(message: Message, call: Call) -> None:
+        world.calls.append(call)
+        call.hold()
+
+    world.registry.add(HEARTBEAT, 0, 3, hold)
+    world.send(heartbeat(1) + heartbeat(2))
+    assert [call.correlation_id for call in world.calls] == [1]
+    assert not world.transport.reading
+    world.calls[0].release()
+    assert [call.correlation_id for call in world.calls] == [1, 2]
+
+
+async def test_what_wants_to_be_first_begins_when_the_answers_before_have_left() -> None:
+    world = World()
+    first: list[int] = []
+    sent: list[int] = []
+
+    def wait(message: Message, call: Call) -> None:
+        world.calls.append(call)
+        call.when_first(lambda: first.append(call.correlation_id))
+        call.on_sent = lambda: sent.append(call.correlation_id)
+
+    world.registry.add(HEARTBEAT, 0, 3, wait)
+    world.send(heartbeat(1) + heartbeat(2))
+    assert first == [1]
+    world.connection.pause_writing()
+    world.calls[0].answer(HeartbeatResponse())
+    assert (first, sent) == ([1], [])
+    world.connection.resume_writing()
+    assert (first, sent) == ([1, 2], [1])
+    world.calls[1].answer(HeartbeatResponse())
+    assert sent == [1, 2]
+    world.connection.connection_lost(None)
+    assert sent == [1, 2]
 
 
 def test_what_has_no_codec_is_not_served() -> None:

@@ -26,10 +26,19 @@ CLUSTER_ID = b"c" * 16
 class Planes:
     """Nodes 1..n. `change` commits records as the controller would, and hands the image to every plane."""
 
-    def __init__(self, directory: Path, nodes: int = 3) -> None:
+    def __init__(self, directory: Path, nodes: int = 3, *, kafka: bool = False) -> None:
         base = free_base_port(nodes)
         self._settings: dict[int, Settings] = {
-            i: load(None, [f"node.id={i}", f"data.dir={directory / str(i)}", f"base.port={base}"], environ={})
+            i: load(
+                None,
+                [
+                    f"node.id={i}",
+                    f"data.dir={directory / str(i)}",
+                    f"base.port={base}",
+                    *([f"listeners.kafka=127.0.0.1:{base + 50 + i - 1}"] if kafka else ()),
+                ],
+                environ={},
+            )
             for i in range(1, nodes + 1)
         }
         self.planes: dict[int, DataPlane] = {}
@@ -65,6 +74,9 @@ class Planes:
                         client_address=settings.listener("public"),
                         replication_address=settings.listener("replication"),
                         control_address=settings.listener("control"),
+                        endpoints=[
+                            records.Endpoint(name=name, host=host, port=port) for name, host, port in settings.endpoints
+                        ],
                     )
                 )
                 for node_id, settings in self._settings.items()
@@ -143,6 +155,9 @@ class Planes:
 
     def address(self, node_id: int) -> str:
         return self._settings[node_id].listener("public")
+
+    def kafka_address(self, node_id: int) -> str:
+        return self._settings[node_id].listener("kafka")
 
     @contextlib.asynccontextmanager
     async def channel(self, node_id: int, listener: str = "public") -> AsyncIterator[grpc.aio.Channel]:

@@ -1,0 +1,67 @@
+"""Topics and configs, as the active controller is asked for them, wherever it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from ottla.protocol.errors import ApiError
+
+
+class NewTopic(NamedTuple):
+    """Counts of None are the cluster's defaults. `assignments`: the replicas of each partition, in place of counts."""
+
+    name: str
+    partitions: int | None = None
+    replication_factor: int | None = None
+    assignments: Sequence[tuple[int, Sequence[int]]] = ()
+    configs: Mapping[str, str] = {}
+
+
+class Created(NamedTuple):
+    error: ApiError | None
+    topic_id: bytes = b""
+    partitions: int = -1
+    replication_factor: int = -1
+
+
+class Deleted(NamedTuple):
+    error: ApiError | None
+    name: str = ""
+    topic_id: bytes = b""
+
+
+class ConfigLevel(NamedTuple):
+    """A config's value at one level; `source` has Kafka's numbers."""
+
+    name: str
+    value: str
+    source: int
+
+
+class Config(NamedTuple):
+    """The value in force; `levels` begin with it."""
+
+    name: str
+    value: str
+    source: int
+    read_only: bool
+    levels: Sequence[ConfigLevel]
+    documentation: str
+
+
+class Described(NamedTuple):
+    error: ApiError | None
+    configs: Sequence[Config] = ()
+
+
+class TopicsApi(Protocol):
+    """Results in the order of the questions. Raises ApiError where no controller could be asked."""
+
+    async def create(
+        self, topics: Sequence[NewTopic], timeout_ms: int, *, validate_only: bool
+    ) -> Sequence[Created]: ...
+
+    async def delete(self, topics: Sequence[tuple[str, bytes]], timeout_ms: int) -> Sequence[Deleted]: ...
+
+    async def describe(self, resources: Sequence[tuple[int, str]]) -> Sequence[Described]:
+        """Configs of (type, name), with Kafka's numbers of types."""
+        ...

@@ -1,0 +1,164 @@
+"""Batches on their way through the door: Kafka's into the log's form, and back for who reads.
+
+Key, value, headers, times, codec and the producer's numbers stay; what a batch's records are is looked at once.
+"""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from node.broker import codecs, door
+from node.broker.door import Admitted, DoorRules, Heavy, OnLoop
+from node.kafka import batch as kafka
+from node.kafka.compression import fold, unfold
+from node.kafka.records import InvalidRecords, to_kafka, to_ottla
+from node.kafka.wire import Buffer
+from ottla.protocol.batch import (
+    ATTR_CODEC_MASK,
+    ATTR_CONTROL,
+    ATTR_LOG_APPEND_TIME,
+    PAYLOAD_COMPRESSED,
+    PAYLOAD_RECORDS,
+    BatchAt,
+    BatchHeader,
+    CorruptBatch,
+    read_batch,
+)
+from ottla.protocol.errors import ApiError
+from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
+from ottla.protocol.walk import Plain
+from ottla.v1 import error_pb2 as pb
+
+AT_ONCE: Final = 2000
+"""Records that are converted on the loop for one request: some microseconds each."""
+NONE: Final = -1
+
+
+class Sent(NamedTuple):
+    """A batch as a client sent it, in a version of Produce."""
+
+    data: Buffer
+    version: int
+
+
+def on_loop() -> OnLoop:
+    """What may be converted on the loop for one request."""
+    return OnLoop(records=AT_ONCE)
+
+
+def admit(sent: Sent, rules: DoorRules, now_ms: int, room: OnLoop | None) -> Admitted:
+    """A producer's batch as the log keeps it. Raises ApiError; Heavy if there is not so much `room`."""
+    try:
+        head = kafka.admit(sent.data, rules.max_message_bytes, sent.version)
+    except kafka.BatchRefused as error:
+        raise ApiError(error.code, str(error)) from None
+    if head.record_count > RECORDS_MAX:
+        raise ApiError(
+            pb.ERROR_CODE_MESSAGE_TOO_LARGE, f"the batch has more than {RECORDS_MAX} records; send fewer in one batch"
+        )
+    if room is not None and head.record_count > room.records:
+        raise Heavy
+    plain = _to_plain(sent, head, room)
+    base = head.base_timestamp if head.base_timestamp >= 0 else None
+    count, base_timestamp, max_timestamp = door.look(plain, base, 0, rules, now_ms, room)
+    codec = head.codec if rules.compression_codec is None else rules.compression_codec
+    payload, payload_field = plain, PAYLOAD_RECORDS
+    if codec:
+        if room is not None:
+            room.fold(len(plain))
+        payload, payload_field = codecs.compress(codec, plain), PAYLOAD_COMPRESSED
+    producer = head.producer_id, head.producer_epoch, head.base_sequence
+    producer_id, producer_epoch, base_sequence = producer if head.producer_id >= 0 else (0, 0, 0)
+    if head.producer_id == 0:
+        raise ApiError(pb.ERROR_CODE_UNKNOWN_PRODUCER_ID, "producer id 0 is never given: ask InitProducerId")
+    header = BatchHeader(
+        base_offset=0,
+        leader_epoch=0,
+        record_count=count,
+        last_offset_delta=count - 1,
+        attributes=codec | (ATTR_LOG_APPEND_TIME if rules.log_append_time else 0),
+        base_timestamp=base_timestamp,
+        max_timestamp=max_timestamp,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
+    )
+    return Admitted(header, payload, payload_field, rules)
+
+
+def _to_plain(sent: Sent, head: kafka.KafkaBatch, room: OnLoop | None) -> bytes:
+    def bounded(codec: int, payload: Plain) -> memoryview:
+        if room is None:
+            return codecs.decompress(codec, payload, PLAIN_MAX_BYTES)
+        return room.unfold(codec, memoryview(payload))
+
+    plain = unfold(head.codec, kafka.records_of(sent.data), bounded)
+    try:
+        return to_ottla(plain, head.record_count)
+    except InvalidRecords as error:
+        raise ApiError(pb.ERROR_CODE_INVALID_RECORD, f"the batch's records cannot be read: {error}") from None
+
+
+def batches_of(data: bytes) -> list[BatchAt]:
+    """The batches of a slice of a log. Raises CorruptBatch."""
+    found, at = [], 0
+    while at < len(data):
+        batch = read_batch(data, at)
+        if batch is None:
+            raise CorruptBatch(f"the slice ends inside the batch at byte {at}")
+        found.append(batch)
+        at = batch.end
+    return found
+
+
+def to_client(data: bytes, batch: BatchAt) -> bytes:
+    """A stored batch as clients of Kafka read it. Raises ApiError or CorruptBatch where it cannot be read."""
+    header = batch.header
+    _, payload = batch.payload(data)
+    records, count, codec = b"", 0, 0
+    if header.record_count and not header.attributes & ATTR_CONTROL:
+        codec = header.codec
+        records, count = to_kafka(codecs.decompress(codec, payload) if codec else payload)
+    numbers = (NONE, NONE, NONE)
+    if header.producer_id:
+        numbers = header.producer_id, header.producer_epoch, header.base_sequence
+    return kafka.build(
+        kafka.KafkaBatch(
+            header.base_offset,
+            0,
+            header.leader_epoch,
+            kafka.MAGIC,
+            0,
+            header.attributes & (ATTR_CODEC_MASK if count else 0) | header.attributes & ATTR_LOG_APPEND_TIME,
+            header.last_offset_delta,
+            header.base_timestamp,
+            header.max_timestamp,
+            *numbers,
+            count,
+        ),
+        fold(codec, records) if count else b"",
+    )
+
+
+class Converted:
+    """Batches that were made for one reader, for those that read the same soon after; within so many bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[tuple[bytes, int, BatchHeader], bytes] = OrderedDict()
+        self.held_bytes = 0
+
+    def get(self, topic_id: bytes, partition: int, header: BatchHeader) -> bytes | None:
+        key = topic_id, partition, header
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, topic_id: bytes, partition: int, header: BatchHeader, made: bytes) -> None:
+        key = topic_id, partition, header
+        if key in self._kept or len(made) > self._max_bytes:
+            return
+        self._kept[key] = made
+        self.held_bytes += len(made)
+        while self.held_bytes > self._max_bytes:
+            self.held_bytes -= len(self._kept.popitem(last=False)[1])

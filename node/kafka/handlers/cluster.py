@@ -1,0 +1,176 @@
+"""Metadata and FindCoordinator: who is where."""
+
+import asyncio
+from typing import Final
+
+from node import limits, turns
+from node.api.coordination import Coordination
+from node.kafka import metadata as encoded
+from node.kafka.codec import Encoded
+from node.kafka.connection import Call
+from node.kafka.handlers.cluster_facts import NOT_ASKED, ClusterFacts
+from node.kafka.handlers.offsets import TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+from node.kafka.messages.find_coordinator import Coordinator, FindCoordinatorRequest, FindCoordinatorResponse
+from node.kafka.messages.metadata import (
+    MetadataRequest,
+    MetadataResponse,
+    MetadataResponseBroker,
+    MetadataResponsePartition,
+    MetadataResponseTopic,
+)
+from node.kafka.wire import NO_ID, Message
+from node.metadata.image import NO_LEADER, Image, Partition, Topic
+from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_topic_name
+from ottla.v1 import error_pb2 as pb
+
+METADATA_LOW, METADATA_HIGH = 0, 12
+COORDINATOR_LOW, COORDINATOR_HIGH = 0, 4
+CREATED_S: Final = 1.0
+"""How long an answer waits for a topic that it made by naming it."""
+CLUSTER_OPERATIONS: Final = 0x1FA0
+TOPIC_OPERATIONS: Final = 0x0DF8
+"""Who may do what is not restricted yet: everything that Kafka 4.3 names."""
+GROUP: Final = 0
+
+
+class MetadataHandler:
+    def __init__(self, facts: ClusterFacts) -> None:
+        self._facts = facts
+        self._kept = encoded.TopicBytes()
+
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, MetadataRequest)
+        view = self._facts.view
+        everything = request.topics is None or (call.version == 0 and not request.topics)
+        wanted = [] if request.topics is None else [(topic.name, topic.topic_id) for topic in request.topics]
+        if view.create_topic is not None and request.allow_auto_topic_creation:
+            await self._made([name for name, _ in wanted if name])
+        image = view.image
+        with_operations = request.include_topic_authorized_operations
+        topics: list[bytes] = []
+        names = [(topic.name, NO_ID) for topic in image.topics.values()] if everything else wanted
+        for count, (name, topic_id) in enumerate(names, 1):
+            if count % limits.AT_ONCE == 0:
+                await turns.give_way()
+            topics.append(self._topic(image, call.version, name, topic_id, with_operations))
+        return Encoded(encoded.response_parts(call.version, self._head(request), topics))
+
+    async def _made(self, names: list[str]) -> None:
+        """Has topics made that do not exist yet, and waits a little until they have leaders."""
+        view = self._facts.view
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CREATED_S
+        missing = [name for name in names if view.image.topic_named(name) is None and _is_name(name)]
+        for name in missing:
+            view.unknown_topic(name)
+        while loop.time() < deadline and not all(_has_leaders(view.image.topic_named(name)) for name in missing):
+            await view.changed(deadline - loop.time())
+
+    def _topic(self, image: Image, version: int, name: str | None, topic_id: bytes, with_operations: bool) -> bytes:
+        topic = image.topic_named(name) if name else image.topic(topic_id)
+        if topic is None:
+            return encoded.topic_bytes(version, _unknown(name, topic_id, version))
+        state = image.index, image.term
+        return self._kept.get(
+            state, version, topic.name, with_operations, lambda: self._described(topic, with_operations)
+        )
+
+    def _described(self, topic: Topic, with_operations: bool) -> MetadataResponseTopic:
+        return MetadataResponseTopic(
+            name=topic.name,
+            topic_id=topic.topic_id,
+            is_internal=topic.internal,
+            partitions=[self._partition(each) for each in topic.partitions],
+            topic_authorized_operations=TOPIC_OPERATIONS if with_operations else NOT_ASKED,
+        )
+
+    def _partition(self, state: Partition) -> MetadataResponsePartition:
+        reachable = state.leader != NO_LEADER and self._facts.endpoint(state.leader) is not None
+        brokers = self._facts.view.image.brokers
+        return MetadataResponsePartition(
+            error_code=0 if reachable else pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+            partition_index=state.partition,
+            leader_id=state.leader if reachable else NO_LEADER,
+            leader_epoch=state.leader_epoch,
+            replica_nodes=state.replicas,
+            isr_nodes=state.isr,
+            offline_replicas=[node for node in state.replicas if node not in brokers or brokers[node].fenced],
+        )
+
+    def _head(self, request: MetadataRequest) -> MetadataResponse:
+        nodes = self._facts.nodes()
+        ids = [broker.node_id for broker, _ in nodes]
+        leader = self._facts.view.quorum.leader_id
+        # Whatever is asked of a controller, each node passes on to it.
+        controller = leader if leader in ids else next(iter(ids), NO_LEADER)
+        return MetadataResponse(
+            brokers=[
+                MetadataResponseBroker(node_id=at.node_id, host=at.host, port=at.port, rack=at.rack) for _, at in nodes
+            ],
+            cluster_id=self._facts.view.quorum.cluster_id.hex() or None,
+            controller_id=-1 if controller is None else controller,
+            cluster_authorized_operations=(
+                CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED
+            ),
+        )
+
+
+def _is_name(name: str) -> bool:
+    try:
+        check_topic_name(name)
+    except ApiError:
+        return False
+    return True
+
+
+def _has_leaders(topic: Topic | None) -> bool:
+    return topic is not None and all(each.leader != NO_LEADER for each in topic.partitions)
+
+
+def _unknown(name: str | None, topic_id: bytes, version: int) -> MetadataResponseTopic:
+    if not name and topic_id != NO_ID:
+        return MetadataResponseTopic(error_code=pb.ERROR_CODE_UNKNOWN_TOPIC_ID, name=None, topic_id=topic_id)
+    known = _is_name(name or "")
+    code = pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION if known else pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
+    return MetadataResponseTopic(error_code=code, name=name or "", topic_id=topic_id)
+
+
+class FindCoordinatorHandler:
+    def __init__(self, coordination: Coordination, facts: ClusterFacts) -> None:
+        self._coordination = coordination
+        self._facts = facts
+
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, FindCoordinatorRequest)
+        if call.version >= 4:
+            found = [await self._find(key, request.key_type) for key in request.coordinator_keys]
+            return FindCoordinatorResponse(coordinators=found, error_message=None)
+        one = await self._find(request.key, request.key_type)
+        return FindCoordinatorResponse(
+            error_code=one.error_code,
+            error_message=one.error_message,
+            node_id=one.node_id,
+            host=one.host,
+            port=one.port,
+        )
+
+    async def _find(self, key: str, key_type: int) -> Coordinator:
+        if key_type != GROUP:
+            code = TRANSACTIONAL_ID_AUTHORIZATION_FAILED if key_type == 1 else pb.ERROR_CODE_INVALID_REQUEST
+            return _no_coordinator(key, code, "only groups have coordinators: transactions are not served")
+        try:
+            node_id = await self._coordination.coordinator(key)
+        except ApiError as error:
+            final = error.code == pb.ERROR_CODE_INVALID_GROUP_ID
+            code = error.code if final else pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
+            return _no_coordinator(key, code, error.message)
+        at = self._facts.endpoint(node_id)
+        if at is None:
+            why = f"node {node_id} coordinates the group and does not listen for clients of Kafka, or is down"
+            return _no_coordinator(key, pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, why)
+        return Coordinator(key=key, node_id=node_id, host=at.host, port=at.port, error_message=None)
+
+
+def _no_coordinator(key: str, code: int, message: str) -> Coordinator:
+    return Coordinator(key=key, node_id=-1, host="", port=-1, error_code=code, error_message=message)

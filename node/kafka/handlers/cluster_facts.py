@@ -1,0 +1,87 @@
+"""The cluster as clients of Kafka are told of it: nodes are those that listen for them, errors those of the request's
+version."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from node.api.view import ClusterView
+from node.fail_stop import stop_if_broken
+from node.kafka.connection import Call
+from node.kafka.produce import Endpoint, Leader
+from node.kafka.wire import Message
+from node.metadata.image import Broker
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger("kafka")
+
+LISTENER: Final = "kafka"
+NOT_ASKED: Final = -(2**31)
+
+
+def unexpected(api: str, error: Exception) -> ApiError:
+    """A bug of ours, as a client may see it: the details go to the node's log. A broken invariant ends the node."""
+    stop_if_broken(error)
+    log.error("kafka_request_failed", api=api, exc_info=error)
+    return ApiError(pb.ERROR_CODE_UNKNOWN_SERVER_ERROR, f"{api} failed with {type(error).__name__}")
+
+
+class ClusterFacts:
+    """Shared by the handlers of a node."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self.view = view
+
+    def nodes(self) -> list[tuple[Broker, Endpoint]]:
+        """Nodes that live and listen for clients of Kafka, by id."""
+        return [(broker, at) for broker in self.view.image.live_brokers() if (at := _endpoint(broker)) is not None]
+
+    def endpoint(self, node_id: int) -> Endpoint | None:
+        broker = self.view.image.brokers.get(node_id)
+        return None if broker is None or broker.fenced else _endpoint(broker)
+
+    def leader_of(self, error: ApiError) -> Leader | None:
+        """Who leads instead, where the error says so and clients can go there (KIP-951)."""
+        if error.code != pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER or error.leader is None:
+            return None
+        return Leader(error.leader, -1 if error.epoch is None else error.epoch)
+
+    def endpoints_of(self, leaders: set[int]) -> list[Endpoint]:
+        return [at for node_id in sorted(leaders) if (at := self.endpoint(node_id)) is not None]
+
+
+def _endpoint(broker: Broker) -> Endpoint | None:
+    at = broker.endpoint(LISTENER)
+    return None if at is None else Endpoint(broker.node_id, at.host, at.port, broker.rack or None)
+
+
+Later = Callable[[Message, Call], Coroutine[Any, Any, Message]]
+
+
+def later(api: str, handler: Later) -> Callable[[Message, Call], None]:
+    """A handler whose answer takes a while: a task of its own, which ends with the connection."""
+
+    def begin(message: Message, call: Call) -> None:
+        run(api, call, handler(message, call))
+
+    return begin
+
+
+def run(api: str, call: Call, work: Coroutine[Any, Any, Message | None]) -> None:
+    """Answers with what `work` returns; a bug ends the connection."""
+
+    async def answer() -> None:
+        try:
+            message = await work
+        except Exception as error:
+            stop_if_broken(error)
+            call.connection.bug(call, error)
+            return
+        if message is not None:
+            call.answer(message)
+
+    task = asyncio.get_running_loop().create_task(answer(), name=f"kafka-{api}")
+    call.on_close = task.cancel

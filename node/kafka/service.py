@@ -1,0 +1,124 @@
+"""The listener for clients of Apache Kafka: its port, its bounds, and which handler serves which API."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from node import limits
+from node.api.coordination import Coordination
+from node.api.fetch import FetchApi
+from node.api.in_flight import InFlight
+from node.api.offsets import OffsetsApi
+from node.api.produce import ProduceApi
+from node.api.topics import TopicsApi
+from node.api.view import ClusterView
+from node.kafka.connection import Call, Listener
+from node.kafka.convert import Converted
+from node.kafka.frames import FrameLimits
+from node.kafka.handlers import cluster, fetch, offsets, produce, topics
+from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later
+from node.kafka.messages import APIS
+from node.kafka.registry import Handler, Registry
+from node.kafka.wire import Message
+from node.metrics import Metrics
+
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR = 0, 1, 2, 3, 10
+CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS = 19, 20, 22, 32
+IDLE_S: Final = 600.0
+LOOK_S: Final = 2.0
+CONVERTED_BYTES: Final = 16 * limits.MIB
+BACKLOG: Final = 512
+
+
+class Rooms(NamedTuple):
+    """What the handlers ask."""
+
+    view: ClusterView
+    produce: ProduceApi
+    fetch: FetchApi
+    offsets: OffsetsApi
+    topics: TopicsApi
+    coordination: Coordination
+    in_flight: InFlight
+    metrics: Metrics
+    allocate_producer_id: Callable[[], Awaitable[int]]
+
+
+class KafkaService:
+    """Used on the data loop. `request_max_bytes`: of a request with records."""
+
+    def __init__(
+        self, rooms: Rooms, *, grpc_address: str, request_max_bytes: int, connections_max: int, received_max_bytes: int
+    ) -> None:
+        self._metrics = rooms.metrics
+        self.facts = ClusterFacts(rooms.view)
+        self.registry = Registry()
+        self.listener = Listener(
+            self.registry,
+            FrameLimits(limits.PLAIN_REQUEST_MAX_BYTES, {PRODUCE: request_max_bytes}),
+            connections_max,
+            received_max_bytes,
+            grpc_address=grpc_address,
+        )
+        self._server: asyncio.Server | None = None
+        self._add_all(rooms)
+
+    def _add_all(self, rooms: Rooms) -> None:
+        facts, metrics = self.facts, rooms.metrics
+        converted = Converted(CONVERTED_BYTES)
+        produces = produce.ProduceHandler(rooms.produce, facts, rooms.in_flight, metrics)
+        fetches = fetch.FetchHandler(rooms.fetch, facts, rooms.in_flight, converted, metrics)
+        self.add(PRODUCE, produce.LOW, produce.HIGH, produces)
+        self.add(FETCH, fetch.LOW, fetch.HIGH, fetches)
+        lists = offsets.ListOffsetsHandler(rooms.offsets, facts, metrics)
+        self.add_later(LIST_OFFSETS, offsets.LIST_LOW, offsets.LIST_HIGH, lists)
+        self.add_later(METADATA, cluster.METADATA_LOW, cluster.METADATA_HIGH, cluster.MetadataHandler(facts))
+        finds = cluster.FindCoordinatorHandler(rooms.coordination, facts)
+        self.add_later(FIND_COORDINATOR, cluster.COORDINATOR_LOW, cluster.COORDINATOR_HIGH, finds)
+        self.add_later(CREATE_TOPICS, topics.CREATE_LOW, topics.CREATE_HIGH, topics.CreateTopicsHandler(rooms.topics))
+        self.add_later(DELETE_TOPICS, topics.DELETE_LOW, topics.DELETE_HIGH, topics.DeleteTopicsHandler(rooms.topics))
+        describes = topics.DescribeConfigsHandler(rooms.topics)
+        self.add_later(DESCRIBE_CONFIGS, topics.DESCRIBE_LOW, topics.DESCRIBE_HIGH, describes)
+        inits = offsets.InitProducerIdHandler(rooms.allocate_producer_id)
+        self.add_later(INIT_PRODUCER_ID, offsets.INIT_LOW, offsets.INIT_HIGH, inits)
+
+    def add(self, key: int, low: int, high: int, handler: Handler) -> None:
+        """Serves versions of an API, and counts what is asked of it."""
+        name = f"Kafka{APIS[key].name}"
+        self._metrics.served(name)
+        asked = self._metrics.requests.labels(rpc=name)
+
+        def counted(message: Message, call: Call) -> Message | None:
+            asked.inc()
+            return handler(message, call)
+
+        self.registry.add(key, low, high, counted)
+
+    def add_later(self, key: int, low: int, high: int, handler: Later) -> None:
+        self.add(key, low, high, later(APIS[key].name, handler))
+
+    async def start(self, host: str, port: int) -> None:
+        """Raises OSError where the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(self.listener.connection, host.strip("[]"), port, backlog=BACKLOG)
+        except OSError as error:
+            raise OSError(f"the kafka listener cannot have {host}:{port}: {error.strerror or error}") from None
+
+    async def run(self) -> None:
+        """Closes connections that nobody uses, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.listener.close_idle(loop.time(), IDLE_S)
+
+    async def stop(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self.listener.connections):
+            connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._server.wait_closed()

@@ -1,0 +1,63 @@
+"""The controller's part of `node.api.topics`: values in, the contract's messages to the controller, values out."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+
+from node.api.topics import Config, ConfigLevel, Created, Deleted, Described, NewTopic
+from node.services.admin import AdminForwarder
+from node.services.faults import refusal_in
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2
+from ottla.v1 import error_pb2 as pb
+
+TIMEOUT_MS: Final = 30_000
+MARGIN_S: Final = 0.5
+
+
+class ControllerTopics:
+    def __init__(self, admin: AdminForwarder) -> None:
+        self._admin = admin
+
+    async def create(self, topics: Sequence[NewTopic], timeout_ms: int, *, validate_only: bool) -> Sequence[Created]:
+        request = admin_pb2.CreateTopicsRequest(validate_only=validate_only, timeout_ms=timeout_ms)
+        for topic in topics:
+            request.topics.add(
+                name=topic.name,
+                num_partitions=topic.partitions,
+                replication_factor=topic.replication_factor,
+                assignments=[admin_pb2.ReplicaAssignment(partition=n, replicas=r) for n, r in topic.assignments],
+                configs=topic.configs,
+            )
+        answer = admin_pb2.CreateTopicsResponse.FromString(await self._ask("CreateTopics", request, timeout_ms))
+        return [Created(_error(r), r.topic_id, r.num_partitions, r.replication_factor) for r in answer.topics]
+
+    async def delete(self, topics: Sequence[tuple[str, bytes]], timeout_ms: int) -> Sequence[Deleted]:
+        refs = [admin_pb2.TopicRef(name=name, topic_id=topic_id) for name, topic_id in topics]
+        request = admin_pb2.DeleteTopicsRequest(topics=refs, timeout_ms=timeout_ms)
+        answer = admin_pb2.DeleteTopicsResponse.FromString(await self._ask("DeleteTopics", request, timeout_ms))
+        return [Deleted(_error(r), r.name, r.topic_id) for r in answer.topics]
+
+    async def describe(self, resources: Sequence[tuple[int, str]]) -> Sequence[Described]:
+        wanted = [admin_pb2.ConfigResource(type=kind, name=name) for kind, name in resources]  # type: ignore[arg-type]
+        request = admin_pb2.DescribeConfigsRequest(resources=wanted)
+        answer = admin_pb2.DescribeConfigsResponse.FromString(await self._ask("DescribeConfigs", request, TIMEOUT_MS))
+        return [Described(_error(r), [_config(entry) for entry in r.entries]) for r in answer.resources]
+
+    async def _ask(self, method: str, request: Any, timeout_ms: int) -> bytes:
+        try:
+            return await self._admin.call(method, request.SerializeToString(), timeout_ms / 1000 + MARGIN_S)
+        except grpc.aio.AioRpcError as error:
+            raise refusal_in(error) or ApiError(
+                pb.ERROR_CODE_NETWORK_EXCEPTION, f"the controller refused {method}: {error.code().name}"
+            ) from None
+
+
+def _error(result: Any) -> ApiError | None:
+    return ApiError.from_proto(result.error) if result.HasField("error") else None
+
+
+def _config(entry: admin_pb2.ConfigEntry) -> Config:
+    levels = [ConfigLevel(each.key, each.value, each.source) for each in entry.synonyms]
+    return Config(entry.key, entry.value, entry.source, entry.read_only, levels, entry.documentation)
