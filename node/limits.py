@@ -126,9 +126,9 @@ BOUNDS: Final = (
     ),
     Bound(
         "unary requests on their way at once, per listener",
-        f"{RECEIVING_MAX}, and {RECEIVING_SLOWLY_MAX} that take longer than half a second; more wait at their clients, "
+        f"{RECEIVING_MAX}, and {RECEIVING_SLOWLY_MAX} that take longer than 0.6 s; more wait at their clients, "
         "whose turns they take",
-        "THROTTLING_QUOTA_EXCEEDED for the oldest of too many slow ones",
+        "THROTTLING_QUOTA_EXCEEDED for the oldest slow one of the client that has the most",
         "try again after the time that the answer says; send less at once",
     ),
     Bound(

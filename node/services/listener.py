@@ -110,8 +110,8 @@ def add_service(
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
     be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster.
     With `turns` clients take them; `forwarded`: calls are of nodes, which say for whom. `receiver` asks for unary
-    requests, of all services of a listener."""
-    receiver = receiver or receive.Receiver()
+    requests, of all services of a listener; without one each method has its own, so that no heartbeat waits behind
+    another kind of request."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
@@ -126,7 +126,9 @@ def add_service(
         if method.client_streaming:
             handler = in_turn(handler)
         else:
-            handler = _received(_parsed(handler, deserialize, method.input_type.full_name), receiver)
+            handler = _received(
+                _parsed(handler, deserialize, method.input_type.full_name), receiver or receive.Receiver()
+            )
         if check_cluster is not None:
             handler = _admitted(handler, check_cluster)
         if turns is not None:

@@ -8,6 +8,7 @@ at once, for all calls there are; so to gRPC unary calls are streams of one mess
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Coroutine, Generator
 from typing import Any, Final
 
@@ -18,8 +19,10 @@ from node.services.faults import Context
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
-SLOW_S: Final = 0.5
-"""A request that takes longer to come gives its place to another one."""
+LOOK_S: Final = 0.2
+LOOKS: Final = 3
+"""A request that is seen on its way so often gives its place to another one. Looks are counted, not seconds: while
+nothing runs on this loop, nobody can be blamed for it."""
 
 
 async def message(context: Context) -> Any:
@@ -55,17 +58,19 @@ class _InTurn:
 class _Receiving:
     """A request on its way."""
 
-    __slots__ = ("began_s", "refused", "task")
+    __slots__ = ("client", "looks", "refused", "task")
 
-    def __init__(self, task: "asyncio.Task[Any]", began_s: float) -> None:
+    def __init__(self, task: "asyncio.Task[Any]", client: str) -> None:
         self.task = task
-        self.began_s = began_s
+        self.client = client
+        self.looks = 0
         self.refused = False
 
 
 class Receiver:
     """Asks for the unary requests of one listener, the clients in turn. Whoever sends slowly keeps nobody waiting: its
-    request goes to those that take their time, of which the oldest is refused for a new one where they are too many."""
+    request goes to those that take their time. Where those are too many, the client that has the most of them loses its
+    oldest one."""
 
     def __init__(self) -> None:
         self._places = turns.Places(limits.RECEIVING_MAX)
@@ -79,10 +84,10 @@ class Receiver:
         await self._places.take()
         task = asyncio.current_task()
         assert task is not None, "a handler is run by a task"
-        mine = _Receiving(task, task.get_loop().time())
+        mine = _Receiving(task, turns.client() or "")
         self._coming[mine] = None
         if self._look is None:
-            self._look = task.get_loop().call_later(SLOW_S, self._look_for_slow)
+            self._look = task.get_loop().call_later(LOOK_S, self._look_for_slow)
         try:
             data = await message(context)
         except asyncio.CancelledError:
@@ -99,23 +104,28 @@ class Receiver:
         return bytes(data)
 
     def _look_for_slow(self) -> None:
-        loop = asyncio.get_running_loop()
-        late_s = loop.time() - SLOW_S
-        for receiving in [receiving for receiving in self._coming if receiving.began_s <= late_s]:
-            del self._coming[receiving]
-            self._slow[receiving] = None
-            self._places.give()
+        for receiving in list(self._coming):
+            receiving.looks += 1
+            if receiving.looks >= LOOKS:
+                del self._coming[receiving]
+                self._slow[receiving] = None
+                self._places.give()
         while len(self._slow) > limits.RECEIVING_SLOWLY_MAX:
-            oldest = next(iter(self._slow))
-            del self._slow[oldest]
-            oldest.refused = True
-            oldest.task.cancel()
-        self._look = loop.call_later(SLOW_S / 2, self._look_for_slow) if self._coming else None
+            self._refuse_one()
+        self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_for_slow) if self._coming else None
+
+    def _refuse_one(self) -> None:
+        of = Counter(receiving.client for receiving in self._slow)
+        most = max(of.values())
+        refused = next(receiving for receiving in self._slow if of[receiving.client] == most)
+        del self._slow[refused]
+        refused.refused = True
+        refused.task.cancel()
 
     @staticmethod
     def _refusal() -> ApiError:
         return limits.throttled(
-            f"the request had not come as a whole after {SLOW_S:g} s, and more of that kind are on their way",
+            f"the request had not come as a whole after {LOOKS * LOOK_S:g} s, and more of that kind are on their way",
             f"{limits.RECEIVING_SLOWLY_MAX} may be",
             limits.IN_FLIGHT_RETRY_MS,
         )

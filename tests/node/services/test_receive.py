@@ -116,7 +116,7 @@ async def test_who_sends_slowly_keeps_nobody_waiting_and_the_oldest_goes_for_a_n
 ) -> None:
     monkeypatch.setattr(limits, "RECEIVING_MAX", 2)
     monkeypatch.setattr(limits, "RECEIVING_SLOWLY_MAX", 3)
-    monkeypatch.setattr(receive, "SLOW_S", 0.05)
+    monkeypatch.setattr(receive, "LOOK_S", 0.02)
     receiver = Receiver()
     slow = [Call() for _ in range(5)]
     running = [asyncio.create_task(receives(receiver, call)) for call in slow]
@@ -135,3 +135,32 @@ async def test_who_sends_slowly_keeps_nobody_waiting_and_the_oldest_goes_for_a_n
     quick = Call()
     quick.come()
     assert await receives(receiver, quick) == b"request"
+
+
+async def test_who_has_most_of_the_slow_ones_loses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECEIVING_MAX", 4)
+    monkeypatch.setattr(limits, "RECEIVING_SLOWLY_MAX", 3)
+    monkeypatch.setattr(receive, "LOOK_S", 0.02)
+    receiver, served = Receiver(), Turns()
+    receives_for = turns.for_client(receiver.request, served, forwarded=False)
+    calls = [Call(peer) for peer in ("once", "many", "many", "many")]
+    once, *many = [asyncio.create_task(receives_for(call)) for call in calls]
+    await until(many[0].done)
+    assert isinstance(many[0].exception(), ApiError)
+    for call in (calls[0], *calls[2:]):
+        call.come()
+    assert await asyncio.gather(once, *many[1:]) == [b"request"] * 3
+
+
+async def test_nobody_is_slow_while_the_loop_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECEIVING_MAX", 2)
+    monkeypatch.setattr(limits, "RECEIVING_SLOWLY_MAX", 0)
+    monkeypatch.setattr(receive, "LOOK_S", 0.05)
+    call = Call()
+    receiving = asyncio.create_task(receives(Receiver(), call))
+    await asyncio.sleep(0.01)
+    held_until = time.monotonic() + 0.4
+    while time.monotonic() < held_until:
+        pass
+    call.come()
+    assert await receiving == b"request"
