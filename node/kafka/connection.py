@@ -74,6 +74,7 @@ class Listener:
     received_max_bytes: int = 64 << 20
     received_bytes: int = 0
     lines: Lines = field(default_factory=Lines)
+    clock_s: Callable[[], float] = time.monotonic
     # Where to send those who came to the wrong port, as in "127.0.0.1:9192".
     grpc_address: str = ""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
@@ -263,11 +264,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._starting or self._transport is None:
             return
         self._starting = True
-        until = time.monotonic() + TURN_S
+        clock_s = self.listener.clock_s
+        until = clock_s() + TURN_S
         try:
-            while (room := self._has_room() and time.monotonic() < until) and (
-                frame := self._frames.next()
-            ) is not None:
+            while (room := self._has_room() and clock_s() < until) and (frame := self._frames.next()) is not None:
                 self.asked = True
                 self._begin(frame)
             self._more = not room

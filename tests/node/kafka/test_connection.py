@@ -74,7 +74,8 @@ class World:
         self.calls: list[Call] = []
         self.registry = Registry()
         self.registry.add(HEARTBEAT, 0, 3, self.heartbeat)
-        self.listener = Listener(self.registry, grpc_address="127.0.0.1:9192")
+        self.now_s = 0.0
+        self.listener = Listener(self.registry, grpc_address="127.0.0.1:9192", clock_s=lambda: self.now_s)
         self.transport = Transport()
         self.connection = self.listener.connection()
         self.connection.connection_made(self.transport)
@@ -359,6 +360,22 @@ async def test_who_holds_the_connection_lets_nothing_behind_it_begin() -> None:
     assert not world.transport.reading
     world.calls[0].release()
     assert [call.correlation_id for call in world.calls] == [1, 2]
+
+
+async def test_requests_that_take_long_take_turns_with_other_clients() -> None:
+    world = World()
+
+    def slow(message: Message, call: Call) -> Message:
+        world.calls.append(call)
+        world.now_s += 0.003
+        return HeartbeatResponse()
+
+    world.registry.add(HEARTBEAT, 0, 3, slow)
+    world.send(b"".join(heartbeat(number) for number in range(5)))
+    assert len(world.calls) == 2
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert world.transport.answers() == list(range(5))
 
 
 async def test_what_wants_to_be_first_begins_when_the_answers_before_have_left() -> None:
