@@ -2,7 +2,8 @@
 
 A call goes on at once while this turn of the loop is young. In one that has lasted, calls queue up, each client's in
 the order they came in; a few are let on in each turn of the loop, of one client after the other. How many follows from
-how long the turns are. A client is a connection; of a call that was passed on, the connection that it came by.
+how long the last ones took, which go on one right after the other: nothing else of the loop counts. A client is a
+connection; of a call that was passed on, the connection that it came by.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from typing import Any, Final, NamedTuple
 import grpc
 
 TURN_S: Final = 0.005
-"""How long a turn of the loop may be before what comes next waits for another one."""
+"""How long a turn of the loop may be before what comes next waits for another one, and how long those that are let on
+together may take."""
 WIDTH_MIN: Final = 4
-"""What has nothing to do with these calls may make turns long, too: they go on nevertheless."""
 WIDTH_MAX: Final = 64
 CLIENT: Final = "ottla-client"
 
@@ -56,7 +57,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiters = Waiters()
-        self._began_s = 0.0
+        self._began_s = self._let_on_s = 0.0
         self._turning = False
         self._width = WIDTH_MIN
 
@@ -80,18 +81,27 @@ class Turns:
         asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Once in each turn of the loop, as long as there is something to do."""
+        """Once in each turn of the loop, as long as there is something to do, right after those that were let on."""
         self._turning = False
         if not self._waiters:
             self._width = WIDTH_MIN
             return
         now_s = time.monotonic()
-        lasted = now_s - self._began_s > TURN_S
-        self._width = max(self._width // 2, WIDTH_MIN) if lasted else min(self._width + 1, WIDTH_MAX)
+        took_s = now_s - self._let_on_s
+        if took_s > TURN_S:
+            self._width = max(self._width // 2, WIDTH_MIN)
+        elif took_s < TURN_S / 4:
+            self._width = min(self._width * 2, WIDTH_MAX)
+        self._let_on_s = now_s
+        asyncio.get_running_loop().call_soon(self._go_on)
         for _ in range(self._width):
             if not self._waiters.let_one_on():
                 break
         self._begin(now_s)
+
+    def _go_on(self) -> None:
+        """Right before those that were let on."""
+        self._let_on_s = time.monotonic()
 
 
 class Places:

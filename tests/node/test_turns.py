@@ -120,3 +120,26 @@ async def test_outside_of_calls_nobody_waits() -> None:
     await turns.take()
     await turns.give_way()
     assert turns.client() is None
+
+
+async def test_what_else_the_loop_does_makes_no_burst_wait_longer() -> None:
+    """A crowd of cheap calls while every turn of the loop is long: it grows to `WIDTH_MAX` a turn."""
+    served = Turns()
+    looks = 0
+
+    async def other_work() -> None:
+        nonlocal looks
+        while True:
+            busy(2 * turns.TURN_S)
+            looks += 1
+            await asyncio.sleep(0)
+
+    async def handler(_context: Any) -> None:
+        pass
+
+    call = turns.for_client(turns.in_turn(handler), served, forwarded=False)
+    working = asyncio.create_task(other_work())
+    await asyncio.sleep(0)
+    await asyncio.gather(*(call(Call(f"{number}")) for number in range(1000)))
+    working.cancel()
+    assert looks < 60, "at four a turn it takes 250"
