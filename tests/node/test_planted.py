@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.node import test_capacity, test_core_task, test_turns
-from tests.node.services import test_bounds
+from tests.node.services import test_bounds, test_receive
 from tests.planted import Bug, listed, plant
 
 TURNS = "node.turns"
@@ -31,6 +31,11 @@ def ended_by_a_cancelled_call() -> None:
 
 def ended_by_itself() -> None:
     run(partial(test_core_task.test_whatever_ends_a_core_task_ends_its_group, test_core_task.returns, RuntimeError))()
+
+
+def slow_while_the_loop_is_held() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        run(partial(test_receive.test_nobody_is_slow_while_the_loop_is_held, patch))()
 
 
 BUGS = [
@@ -63,15 +68,29 @@ BUGS = [
         run(test_turns.test_few_go_on_in_one_turn_of_the_loop),
     ),
     Bug(
-        "who gives up keeps the lock",
-        f"{TURNS}:OneAtATime.take",
+        "what else the loop does counts as theirs",
+        f"{TURNS}:Turns._go_on",
+        "self._let_on_s = time.monotonic()",
+        "pass",
+        run(test_turns.test_what_else_the_loop_does_makes_no_burst_wait_longer),
+    ),
+    Bug(
+        "a held loop makes those slow who send to it",
+        "node.services.receive:Receiver._look_for_slow",
+        "receiving.looks += 1",
+        "receiving.looks += LOOKS",
+        slow_while_the_loop_is_held,
+    ),
+    Bug(
+        "who gives up keeps the place",
+        f"{TURNS}:Places.take",
         "self.give()",
         "pass",
         run(test_turns.test_one_at_a_time_survives_those_who_give_up),
     ),
     Bug(
         "a client says for whom it calls",
-        f"{TURNS}:in_turn",
+        f"{TURNS}:for_client",
         "_named_by_node(context) if forwarded else context.peer()",
         "_named_by_node(context)",
         run(partial(test_turns.test_a_node_says_for_whom_it_calls_and_a_client_does_not, False, "10.0.0.9:1")),

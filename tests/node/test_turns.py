@@ -134,12 +134,8 @@ async def test_what_else_the_loop_does_makes_no_burst_wait_longer() -> None:
             looks += 1
             await asyncio.sleep(0)
 
-    async def handler(_context: Any) -> None:
-        pass
-
-    call = turns.for_client(turns.in_turn(handler), served, forwarded=False)
     working = asyncio.create_task(other_work())
     await asyncio.sleep(0)
-    await asyncio.gather(*(call(Call(f"{number}")) for number in range(1000)))
+    await asyncio.gather(*(served.wait(f"{number}") for number in range(1000)))
     working.cancel()
     assert looks < 60, "at four a turn it takes 250"

@@ -162,5 +162,6 @@ async def test_nobody_is_slow_while_the_loop_is_held(monkeypatch: pytest.MonkeyP
     held_until = time.monotonic() + 0.4
     while time.monotonic() < held_until:
         pass
+    await asyncio.sleep(0.01)
     call.come()
     assert await receiving == b"request"
