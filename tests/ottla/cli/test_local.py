@@ -30,6 +30,7 @@ def test_a_node_can_load_the_config_that_is_written(tmp_path: Path) -> None:
 def test_a_taken_port_is_named_with_its_use(use: str) -> None:
     port = harness.free_base_port(3)
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((HOST, port + LISTENERS[use]))
         taken.listen()
         with pytest.raises(Failure) as failed:
