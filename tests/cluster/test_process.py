@@ -44,7 +44,6 @@ def test_a_taken_port_ends_with_1_and_names_the_listener(solo: LocalCluster, lis
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of earlier nodes may linger there
         host, port = solo[1].address(listener).split(":")
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((host, int(port)))
         taken.listen()
         solo.start()
