@@ -4,8 +4,9 @@ Names, types and precedence are Kafka's (its `TopicConfig`, `LogConfig`): topic 
 file > built in. `flush` is our own. Values travel as text; `effective` turns them into typed ones.
 """
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -298,8 +299,16 @@ def topic_key(name: str) -> ConfigKey:
     """The topic config of that name. Raises INVALID_CONFIG for an unknown one."""
     key = TOPIC_KEYS.get(name)
     if key is None:
-        raise ApiError(pb.ERROR_CODE_INVALID_CONFIG, f"there is no topic config {name[:100]!r}")
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_CONFIG, f"there is no topic config {name[:100]!r}{did_you_mean(name, TOPIC_KEYS)}"
+        )
     return key
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the one that was meant, where one is close."""
+    close = difflib.get_close_matches(name[:100], known, n=1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def default_min_insync_replicas(replication_factor: int) -> int:

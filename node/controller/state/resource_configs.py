@@ -10,7 +10,7 @@ from node.metadata.apply import BROKER_CONFIG, TOPIC_CONFIG
 from node.metadata.image import Topic
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import configs
-from ottla.protocol.configs import BROKER_KEYS, TOPIC_KEYS, ConfigKey
+from ottla.protocol.configs import BROKER_KEYS, TOPIC_KEYS, ConfigKey, did_you_mean
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
@@ -89,6 +89,7 @@ def _alter_broker(draft: Draft, change: admin.ResourceConfigChanges) -> None:
         if key is None:
             known = item.key in draft.settings.static
             what = "is read from the node's file at its start" if known else "is unknown"
+            what += "" if known else did_you_mean(item.key, BROKER_KEYS)
             raise ApiError(pb.ERROR_CODE_INVALID_CONFIG, f"broker config {item.key[:100]!r} {what}")
         if key.cluster_wide and name:
             raise ApiError(

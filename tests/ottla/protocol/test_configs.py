@@ -97,3 +97,15 @@ def test_an_empty_cleanup_policy_keeps_everything() -> None:
 def test_every_key_says_what_it_means_and_broker_names_are_unique() -> None:
     assert len(BROKER_KEYS) == len(TOPIC_KEYS) + 3
     assert all(key.doc.endswith(".") or "=" in key.doc for key in (*TOPIC_KEYS.values(), *BROKER_KEYS.values()))
+
+
+@pytest.mark.parametrize(
+    ("key", "end"),
+    [("retention.mz", ": did you mean retention.ms?"), ("min.isr", "'min.isr'"), ("x" * 200, "x'")],
+)
+def test_an_unknown_key_names_the_one_that_was_meant(key: str, end: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        topic_key(key)
+    assert refused.value.code == pb.ERROR_CODE_INVALID_CONFIG
+    assert refused.value.message.endswith(end)
+    assert len(refused.value.message) < 200
