@@ -491,6 +491,7 @@ class Admin(_Blocking):
     list_groups = _waits_for(admin.Admin.list_groups)
     describe_group = _waits_for(admin.Admin.describe_group)
     delete_group = _waits_for(admin.Admin.delete_group)
+    commit_offsets = _waits_for(admin.Admin.commit_offsets)
     reset_offsets = _waits_for(admin.Admin.reset_offsets)
     describe_quorum = _waits_for(admin.Admin.describe_quorum)
     add_voter = _waits_for(admin.Admin.add_voter)

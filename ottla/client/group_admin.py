@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -122,6 +122,30 @@ class GroupAdmin:
             if group.error.code:
                 raise from_server(group.error)
 
+    async def commit_offsets(self, group_id: str, positions: Mapping[tuple[str, int], int]) -> None:
+        """Stores positions of a group without members, which may be a new one. Raises OttlaError, with the code of the
+        first position that was refused; UNKNOWN_MEMBER_ID while the group has members."""
+        request = group_pb2.CommitOffsetsRequest(
+            group_id=arguments.name("group_id", group_id),
+            offsets=[
+                group_pb2.OffsetCommit(
+                    partition=data_pb2.TopicPartition(**arguments.place(where)._asdict()),
+                    offset=arguments.whole("offset", offset, 0, arguments.INT64_MAX),
+                )
+                for where, offset in arguments.mapping("positions", positions)
+            ],
+        )
+        give_up = time.monotonic() + self._timeout_ms / 1000
+        while True:
+            answer = await self._client.on_any_node(partial(_commit, request, self._timeout_ms), self._timeout_ms)
+            errors = [answer.error, *(result.error for result in answer.offsets)]
+            error = next((error for error in errors if error.code), None)
+            if error is None:
+                return
+            if not (error.retriable and time.monotonic() < give_up):
+                raise from_server(error)
+            await asyncio.sleep(0.05)
+
     async def reset_offsets(
         self,
         group_id: str,
@@ -217,6 +241,12 @@ async def _delete(
     request: group_pb2.DeleteGroupsRequest, timeout_ms: int, channel: aio.Channel
 ) -> group_pb2.DeleteGroupsResponse:
     return await GroupServiceStub(channel).DeleteGroups(request, timeout=timeout_ms / 1000)
+
+
+async def _commit(
+    request: group_pb2.CommitOffsetsRequest, timeout_ms: int, channel: aio.Channel
+) -> group_pb2.CommitOffsetsResponse:
+    return await GroupServiceStub(channel).CommitOffsets(request, timeout=timeout_ms / 1000)
 
 
 async def _reset(
