@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ottla.cli import features, voter
+from ottla.cli import features, health, voter
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+from ottla.cli.watch import Watch
 
 if TYPE_CHECKING:
     from ottla import Admin
@@ -17,20 +18,32 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Show how the cluster does.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(voter.app, name="voter")
 app.command()(voter.transfer)
+app.command()(health.health)
 app.command()(features.features)
 app.command()(features.finalize)
 
 
 @app.command()
-def status(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Show the nodes, and how many partitions lack a leader or replicas."""
+def status(watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
+    """Show the nodes and the partitions in need.
+
+    \b
+    Examples:
+      ottla cluster status
+      ottla cluster status --watch 1s
+    """
     from ottla.cli.connect import with_admin
-    from ottla.cli.output import print_json, print_table
+    from ottla.cli.watch import watched
 
-    async def ask(admin: "Admin") -> "ClusterView":
-        return await admin.describe_cluster()
+    async def show(admin: "Admin") -> None:
+        _print_status(await admin.describe_cluster(), as_json, in_a_line=watch is not None)
 
-    view = with_admin(bootstrap, ask)
+    with_admin(bootstrap, lambda admin: watched(watch, lambda: show(admin)))
+
+
+def _print_status(view: "ClusterView", as_json: bool, *, in_a_line: bool) -> None:
+    from ottla.cli.output import Cell, counted, print_json, print_table, styled
+
     brokers = [view.brokers[node_id] for node_id in sorted(view.brokers)]
     partitions = [partition for topic in view.topics.values() for partition in topic.partitions]
     offline = sum(partition.leader_id is None for partition in partitions)
@@ -58,17 +71,26 @@ def status(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
                     }
                     for broker in brokers
                 ],
-            }
+            },
+            in_a_line=in_a_line,
         )
         return
     print(f"cluster {view.cluster_id}")
     print(f"controller: {'none' if view.controller_id is None else f'node {view.controller_id}'}")
+    lead = f"{offline} without a leader"
+    sync = f"{under_replicated} with a replica that is not in sync"
     print(
-        f"{len(view.topics)} topics, {len(partitions)} partitions: {offline} without a leader, "
-        f"{under_replicated} with too few replicas in sync"
+        f"{counted(len(view.topics), 'topic')}, {counted(len(partitions), 'partition')}: "
+        f"{styled(lead, 'bad') if offline else lead}, {styled(sync, 'warn') if under_replicated else sync}"
     )
     rows = [
-        (broker.node_id, broker.address, _state(broker), leads[broker.node_id], holds[broker.node_id])
+        (
+            broker.node_id,
+            broker.address,
+            Cell(_state(broker), "good" if _state(broker) == "up" else "warn"),
+            leads[broker.node_id],
+            holds[broker.node_id],
+        )
         for broker in brokers
     ]
     print_table(("NODE", "ADDRESS", "STATE", "LEADS", "REPLICAS"), rows)
@@ -76,7 +98,12 @@ def status(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
 
 @app.command()
 def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Show the Raft quorum that keeps the metadata; any node answers, also without a leader."""
+    """Show the Raft quorum that keeps the metadata. Any node answers, also without a leader.
+
+    \b
+    Examples:
+      ottla cluster quorum
+    """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 

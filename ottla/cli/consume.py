@@ -1,139 +1,153 @@
 """`ottla consume`: records to standard output, a line each."""
 
-import errno
-import os
-import select
-import stat
+import re
 import sys
-from collections.abc import Callable
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ottla.cli import streams
+from ottla.cli import complete, streams
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
-    from ottla import Client
-    from ottla.cli.format import Shown
+    from ottla.cli.span import Span
 
 DEFAULT_FORMAT: Final = "{value}"
-_AT_ONCE: Final = 500
+_RANGE: Final = re.compile(r"\d+|\d*:\d+|\d+:", re.ASCII)
+
+
+def _range(text: str | None) -> str | None:
+    if text is not None and not _RANGE.fullmatch(text):
+        raise typer.BadParameter("write it like 5, 5:10 (5 to 9), :10 or 5: (to the end)")
+    return text
 
 
 def consume(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)],
-    from_beginning: Annotated[
-        bool,
-        typer.Option(
-            "--from-beginning", help="Else only what comes from now on; in a group, where it has no position."
-        ),
+    topics: Annotated[
+        list[str], typer.Argument(metavar="TOPIC...", show_default=False, autocompletion=complete.topics)
+    ],
+    regex: Annotated[
+        bool, typer.Option("--regex", "-r", help="TOPIC is a pattern that whole names must match; new ones join.")
     ] = False,
-    partition: Annotated[int | None, typer.Option("--partition", help="Only this partition; else all.", min=0)] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="WHEN", help="beginning, end, or a time: 2026-11-30T10:15, 15m (ago), ms since 1970."
+        ),
+    ] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="As --from beginning; in a group, where it has no position.")
+    ] = False,
+    last: Annotated[
+        int | None, typer.Option("--last", help="The newest N over all partitions.", metavar="N", min=1)
+    ] = None,
+    partitions: Annotated[
+        list[int] | None, typer.Option("--partition", "-p", help="Only this one; may be repeated.", min=0)
+    ] = None,
     offset: Annotated[
-        int | None, typer.Option("--offset", help="Start here; needs --partition.", metavar="N", min=0)
+        str | None,
+        typer.Option(
+            "--offset",
+            "-o",
+            help="Of one partition: 5 on, 5:10 (5 to 9), :10, 5: to the end.",
+            metavar="RANGE",
+            callback=_range,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Leave before the first record of this time or later.", metavar="WHEN")
+    ] = None,
+    to_end: Annotated[
+        bool, typer.Option("--to-end", "-e", help="Leave at the end that there is now; starts at the beginning.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, after --last, too.")] = False,
+    max_messages: Annotated[
+        int | None, typer.Option("--max-messages", "-n", help="Leave after so many.", metavar="N", min=1)
     ] = None,
     group: Annotated[
         str | None,
         typer.Option(
             "--group",
+            "-g",
             help="Share the partitions with the group's other members, and go on where the group stopped.",
             metavar="GROUP",
+            autocompletion=complete.groups,
         ),
-    ] = None,
-    max_messages: Annotated[
-        int | None, typer.Option("--max-messages", help="Stop after so many; else at Ctrl-C.", metavar="N", min=1)
     ] = None,
     template: Annotated[
         str,
-        typer.Option(
-            "--format",
-            help="A line from {value} {key} {offset} {partition} {time} {timestamp_ms} {headers} {topic}; "
-            "--json gives all of it.",
-            metavar="TEXT",
-        ),
+        typer.Option("--format", "-f", help="What to print of a record; see below.", metavar="TEXT"),
     ] = DEFAULT_FORMAT,
+    delimiter: Annotated[
+        str, typer.Option("--delimiter", "-d", help="What stands behind each record.", metavar="TEXT")
+    ] = "\\n",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Print records as they come, values alone by default."""
+    """Print records: all, some, or as they come.
+
+    Without a word about where to start, what comes from now on is printed; without one about where to leave, it goes on
+    until Ctrl-C. --json prints an object a line, which `ottla produce --input json` takes.
+
+    \b
+    --format has {value} {key} {headers} {topic} {partition} {offset} {time}
+    {timestamp_ms}, \\t \\n \\0 \\xNN, and of {value}, {key} and {header:NAME}:
+      {value:hex} {value:base64} {value:json} {value:size}
+      {value:.user.tags[0]}    a place in a JSON value, as in jq
+      {time:%H:%M:%S}          as in strftime, UTC
+
+    \b
+    Examples:
+      ottla consume hello --to-end
+      ottla consume hello --from 15m --until now --format '{time} {key}={value}'
+      ottla consume hello --last 10 --follow
+      ottla consume hello --partition 2 --offset 100:110 --json
+      ottla consume --regex 'orders-.*' --group billing
+    """
     from ottla.cli.connect import run
     from ottla.cli.format import json_line, line_maker
+    from ottla.cli.reading import Wish, read
+    from ottla.cli.span import span_of
 
     if "stdout" in streams.closed:
         raise Failure("INVALID_REQUEST", "standard output is closed", "give the records somewhere to go: > FILE")
-    if offset is not None and (partition is None or from_beginning):
+    if offset is not None and (len(partitions or ()) != 1 or len(topics) != 1 or regex or from_beginning):
         raise Failure(
             "INVALID_REQUEST",
             "--offset is a place in one partition",
-            "name --partition too, and leave --from-beginning out",
+            "name one --partition of one topic too, and leave --from-beginning out",
         )
-    if group is not None and partition is not None:
-        raise Failure("INVALID_REQUEST", "a group shares the partitions out itself", "leave --partition or --group out")
+    span = span_of(
+        start=start,
+        from_beginning=from_beginning,
+        until=until,
+        offsets=offset,
+        last=last,
+        to_end=to_end,
+        follow=follow,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    if group is not None:
+        _check_group(span, partitions)
     for_terminal = sys.stdout.isatty()
     line_of = (
-        partial(json_line, for_terminal=for_terminal) if as_json else line_maker(template, for_terminal=for_terminal)
+        partial(json_line, for_terminal=for_terminal)
+        if as_json
+        else line_maker(template, delimiter=delimiter, for_terminal=for_terminal)
     )
-    run(_consume(bootstrap, topic, group, from_beginning, partition, offset, max_messages, line_of))
+    wish = Wish(tuple(dict.fromkeys(topics)), regex, tuple(partitions or ()), span, group, max_messages)
+    run(read(bootstrap, wish, line_of))
 
 
-async def _consume(
-    bootstrap: str,
-    topic: str,
-    group: str | None,
-    from_beginning: bool,
-    partition: int | None,
-    offset: int | None,
-    max_messages: int | None,
-    line_of: "Callable[[Shown], bytes]",
-) -> None:
-    from ottla import Consumer
-    from ottla.cli.connect import Contact, connection
-
-    out = sys.stdout.buffer
-    left = max_messages
-    topics = [topic] if partition is None else []
-    start = "none" if offset is not None else "earliest" if from_beginning else "latest"
-    async with connection(bootstrap) as client:
-        contact = Contact(client)
-        if group is not None:
-            await _say_if_unknown(client, topic)
-        async with Consumer(
-            *topics, group=group, bootstrap=client, auto_offset_reset=start, client_id="ottla-cli"
-        ) as consumer:
-            if partition is not None:
-                await consumer.assign([(topic, partition)])
-            if partition is not None and offset is not None:
-                consumer.seek(topic, partition, offset)
-            while left is None or left > 0:
-                records = await consumer.poll(max_records=_AT_ONCE if left is None else min(left, _AT_ONCE))
-                if not records:
-                    await contact.look()
-                out.write(b"".join(map(line_of, records)))
-                out.flush()
-                if left is not None:
-                    left -= len(records)
-                if _reader_is_gone():
-                    raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
-
-
-async def _say_if_unknown(client: "Client", topic: str) -> None:
-    """A group may name a topic before there is one; more often it is a typing error."""
-    from ottla import UnknownTopic
-    from ottla.cli.output import tell
-
-    try:
-        await client.topic(topic)
-    except UnknownTopic:
-        tell(f"There is no topic {topic}: waiting until there is one, Ctrl-C ends.")
-
-
-def _reader_is_gone() -> bool:
-    """Whether standard output is a pipe that nobody reads: without a next record no write would ever tell."""
-    if sys.platform != "linux" or not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
-        return False
-    pipe = select.poll()
-    pipe.register(sys.stdout, 0)
-    return any(events & select.POLLERR for _, events in pipe.poll(0))
+def _check_group(span: "Span", partitions: list[int] | None) -> None:
+    if partitions:
+        raise Failure("INVALID_REQUEST", "a group shares the partitions out itself", "leave --partition or --group out")
+    if span.last is not None or span.end == "time":
+        raise Failure(
+            "INVALID_REQUEST",
+            "a group goes on where it stopped: --last and --until have no meaning there",
+            "leave --group out, or move it with `ottla group reset`",
+        )

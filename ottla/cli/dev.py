@@ -28,7 +28,13 @@ def dev(
     ] = 9092,
     as_json: Json = False,
 ) -> None:
-    """Start a cluster on this machine and run it until Ctrl-C."""
+    """Start a cluster on this machine and run it until Ctrl-C.
+
+    \b
+    Examples:
+      ottla dev --nodes 3
+      ottla dev --base-port 19092 --data-dir /tmp/try
+    """
     from ottla.cli.local import LocalCluster, end_as_with_ctrl_c
     from ottla.cli.output import tell
 

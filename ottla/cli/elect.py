@@ -24,7 +24,14 @@ def elect(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Give leadership to the preferred replicas; with --unclean to any live one, after a look at what may be lost."""
+    """Give leadership to the preferred replicas. With --unclean to any live one, after a look at
+    what may be lost.
+
+    \b
+    Examples:
+      ottla topic elect orders
+      ottla topic elect orders --partition 3 --unclean
+    """
     from ottla.cli.output import print_json, tell
 
     if unclean:

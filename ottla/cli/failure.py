@@ -1,12 +1,14 @@
 """How a command fails: one line with the code and the cause, one with the next step, exit code 1, never a stack trace.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 ended with Ctrl-C.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 ended with Ctrl-C, 143 with SIGTERM.
 """
 
 import contextlib
 import errno
+import itertools
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import typer.core
@@ -33,17 +35,42 @@ class Failure(Exception):
 class Commands(typer.core.TyperGroup):
     """The root command: the one place where an exception of any command becomes a message and an exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Known before a command has read its options: it may never get to that.
+        ctx.meta[AS_JSON] = "--json" in itertools.takewhile(lambda arg: arg != "--", args)
+        with _told(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _told(ctx):
             return super().invoke(ctx)
-        except Exception as error:
-            failure = explain(error)
-            if failure is None or os.environ.get(_DEBUG):
-                raise
-            as_json = ctx.meta.get(AS_JSON, False)
-            with contextlib.suppress(OSError):
-                print(_as_json(failure) if as_json else as_text(failure), file=sys.stderr)
-            raise typer.Exit(1) from error
+
+
+@contextlib.contextmanager
+def _told(ctx: Any) -> Iterator[None]:
+    """Prints what went wrong and ends with the exit code, except where click has its own way with it."""
+    as_json = ctx.meta[AS_JSON]
+    try:
+        yield
+    except Exception as error:
+        failure = _misuse(error) if as_json else None
+        code = 1 if failure is None else 2
+        failure = failure or explain(error)
+        if failure is None or os.environ.get(_DEBUG):
+            raise
+        with contextlib.suppress(OSError):
+            print(_as_json(failure) if as_json else as_text(failure), file=sys.stderr)
+        raise typer.Exit(code) from error
+
+
+def _misuse(error: Exception) -> Failure | None:
+    """A command that was called wrongly; None for other errors, and where a command without arguments shows its
+    help."""
+    context = getattr(error, "ctx", None)
+    if getattr(error, "exit_code", 0) != 2 or context is None or type(error).__name__ == "NoArgsIsHelpError":
+        return None
+    message = printable(error.format_message().rstrip("."))  # type: ignore[attr-defined]
+    return Failure("USAGE", message, f"`{context.command_path} --help` shows what there is")
 
 
 def as_text(failure: Failure) -> str:

@@ -14,7 +14,12 @@ _METADATA_VERSION = "metadata.version"
 
 
 def features(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Show the levels of the cluster's features, and which levels each node's build supports."""
+    """Show the levels of features, and what each node supports.
+
+    \b
+    Examples:
+      ottla cluster features
+    """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 
@@ -54,7 +59,14 @@ def finalize(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Let the cluster use what a newer build brought, once every node runs it. There is no way back."""
+    """Let the cluster use what a newer build brought. Every node must run it, and there is no
+    way back.
+
+    \b
+    Examples:
+      ottla cluster finalize --dry-run
+      ottla cluster finalize
+    """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json
 

@@ -3,6 +3,7 @@ terminal: records must not be able to steer it."""
 
 import base64
 import json
+import re
 import string
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -33,17 +34,17 @@ class Shown(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
-def _or_null(data: bytes | None) -> bytes:
-    return NULL if data is None else data
-
-
 def _time(record: Shown) -> bytes:
-    """ISO 8601 in UTC with milliseconds; a time that no calendar has stays a number."""
+    """ISO 8601 in UTC with milliseconds."""
+    return _moment(record, lambda moment: moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+
+
+def _moment(record: Shown, show: Callable[[datetime], str]) -> bytes:
+    """A record's time; one that no calendar has stays a number."""
     try:
-        moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        return show(datetime.fromtimestamp(record.timestamp / 1000, UTC)).encode()
     except (OverflowError, OSError, ValueError):
         return b"%d" % record.timestamp
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
 def escaped(data: bytes) -> bytes:
@@ -52,41 +53,132 @@ def escaped(data: bytes) -> bytes:
 
 
 def _headers(record: Shown) -> bytes:
-    return b",".join(name.encode() + b"=" + _or_null(value) for name, value in record.headers)
+    return b",".join(name.encode() + b"=" + (NULL if value is None else value) for name, value in record.headers)
 
 
-_FIELDS: Final[dict[str, Callable[[Shown], bytes]]] = {
+Field = Callable[[Shown], bytes | None]
+
+_FIELDS: Final[dict[str, Field]] = {
     "topic": lambda record: record.topic.encode(),
     "partition": lambda record: b"%d" % record.partition,
     "offset": lambda record: b"%d" % record.offset,
     "time": _time,
     "timestamp_ms": lambda record: b"%d" % record.timestamp,
-    "key": lambda record: _or_null(record.key),
-    "value": lambda record: _or_null(record.value),
+    "key": lambda record: record.key,
+    "value": lambda record: record.value,
     "headers": _headers,
 }
+_ENCODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "hex": lambda data: data.hex().encode(),
+    "base64": base64.b64encode,
+    "json": lambda data: json.dumps(data.decode(errors="backslashreplace"), ensure_ascii=False).encode(),
+    "size": lambda data: b"%d" % len(data),
+}
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([tnr0\\]))")
+_ESCAPES: Final = {"t": b"\t", "n": b"\n", "r": b"\r", "0": b"\0", "\\": b"\\"}
+_STEP: Final = re.compile(r"\.?([^.\[\]]+)|\[(-?\d+)\]|\.?\[\"([^\"]+)\"\]")
 
 
-def line_maker(template: str, *, for_terminal: bool = False) -> Callable[[Shown], bytes]:
-    """A function from a record to its line, newline included. `template` has {fields}, \\t and \\n. Raises Failure."""
-    text = template.replace("\\t", "\t").replace("\\n", "\n")
+def unescaped(text: str) -> bytes:
+    """UTF-8, with \\t, \\n, \\r, \\0, \\xNN and \\\\ as what they stand for."""
+    done, pieces = 0, []
+    for found in _ESCAPE.finditer(text):
+        pieces += [text[done : found.start()].encode(), bytes.fromhex(found[1]) if found[1] else _ESCAPES[found[2]]]
+        done = found.end()
+    return b"".join([*pieces, text[done:].encode()])
+
+
+def line_maker(template: str, *, delimiter: str = "\n", for_terminal: bool = False) -> Callable[[Shown], bytes]:
+    """A function from a record to its line, with the delimiter behind. `template` has {fields} and escapes. Raises
+    Failure."""
     parts: list[Callable[[Shown], bytes]] = []
     try:
-        for literal, name, spec, conversion in string.Formatter().parse(text):
+        for literal, name, spec, conversion in string.Formatter().parse(template):
             if literal:
-                parts.append(_constant(literal.encode()))
+                parts.append(_constant(unescaped(literal)))
             if name is not None:
-                if name not in _FIELDS or spec or conversion:
-                    raise ValueError(f"{{{name}}} is not a field")
-                parts.append(_escaping(_FIELDS[name]) if for_terminal else _FIELDS[name])
+                if conversion:
+                    raise ValueError(f"{{{name}!{conversion}}} is not a field")
+                field = _field(name, spec or "")
+                parts.append(_escaping(field) if for_terminal else _or_null(field))
     except ValueError as error:
         names = " ".join(f"{{{name}}}" for name in _FIELDS)
-        raise Failure("INVALID_FORMAT", f"format {template!r}: {error}", f"use {names}, and {{{{ for a brace") from None
-    return lambda record: b"".join([part(record) for part in parts]) + b"\n"
+        raise Failure(
+            "INVALID_FORMAT",
+            f"format {template!r}: {error}",
+            f"use {names} {{header:NAME}}, {{value:hex}} and the like, and {{{{ for a brace",
+        ) from None
+    end = unescaped(delimiter)
+    return lambda record: b"".join([part(record) for part in parts]) + end
 
 
-def _escaping(part: Callable[[Shown], bytes]) -> Callable[[Shown], bytes]:
-    return lambda record: escaped(part(record))
+def _field(name: str, spec: str) -> Field:
+    """What stands between braces. Raises ValueError."""
+    if name == "header" and spec:
+        return _header(spec)
+    field = _FIELDS.get(name)
+    if field is None:
+        raise ValueError(f"{{{name}}} is not a field")
+    if not spec:
+        return field
+    if name == "time":
+        return lambda record: _moment(record, lambda moment: moment.strftime(spec))
+    if name in ("key", "value"):
+        if (encoding := _ENCODINGS.get(spec)) is not None:
+            return lambda record: None if (data := field(record)) is None else encoding(data)
+        if spec.startswith("."):
+            path = _path(spec)
+            return lambda record: _at(field(record), path)
+    raise ValueError(f"{{{name}:{spec}}} is not a field")
+
+
+def _header(spec: str) -> Field:
+    """The last header of that name; the spec may end with an encoding."""
+    name, colon, how = spec.rpartition(":")
+    encoding = _ENCODINGS.get(how) if colon else None
+    wanted = name if encoding is not None else spec
+
+    def field(record: Shown) -> bytes | None:
+        values = [value for header, value in record.headers if header == wanted]
+        if not values or values[-1] is None:
+            return None
+        return values[-1] if encoding is None else encoding(values[-1])
+
+    return field
+
+
+def _path(spec: str) -> list[str | int]:
+    """`.user.tags[0]["a.b"]` as keys and places. Raises ValueError."""
+    steps: list[str | int] = []
+    done = 0
+    while done < len(spec) and spec != ".":
+        found = _STEP.match(spec, done)
+        if found is None:
+            raise ValueError(f"{spec!r} is no path such as .user.tags[0]")
+        steps.append(int(found[2]) if found[2] else found[1] or found[3])
+        done = found.end()
+    return steps
+
+
+def _at(data: bytes | None, path: list[str | int]) -> bytes | None:
+    """What a JSON value has at that place, texts without quotes; None where there is nothing, or no JSON."""
+    try:
+        place: Any = json.loads(data or b"")
+        for step in path:
+            place = None if isinstance(place, str) else place[step]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if place is None or isinstance(place, str):
+        return None if place is None else place.encode(errors="surrogatepass")
+    return json.dumps(place, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+
+
+def _or_null(field: Field) -> Callable[[Shown], bytes]:
+    return lambda record: NULL if (data := field(record)) is None else data
+
+
+def _escaping(field: Field) -> Callable[[Shown], bytes]:
+    return lambda record: NULL if (data := field(record)) is None else escaped(data)
 
 
 def _constant(text: bytes) -> Callable[[Shown], bytes]:

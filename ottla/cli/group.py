@@ -1,172 +1,152 @@
-"""`ottla group`: consumer groups - who reads, how far behind, and moving or deleting a group's positions."""
+"""`ottla group`: consumer groups - who reads, how far behind, and deleting a group."""
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from ottla.cli.failure import Failure
-from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+from ottla.cli import reset
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Group, Json
+from ottla.cli.watch import Watch
 
 if TYPE_CHECKING:
     from ottla import Admin
-    from ottla.v1 import group_pb2
-    from ottla.v1.group_pb2_grpc import GroupServiceAsyncStub
+    from ottla.client.group_admin import GroupDescription, GroupLag, GroupSummary
 
 app = typer.Typer(help="Show, reset and delete consumer groups.", rich_markup_mode=None, no_args_is_help=True)
-
-Answer = TypeVar("Answer")
-Name = Annotated[str, typer.Argument(metavar="GROUP", show_default=False)]
-_TIMEOUT_MS = 20_000
+_AT_ONCE = 8
 
 
 @app.command("list")
-def list_groups(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """List all groups."""
-    from ottla.cli.output import print_json, print_table
-    from ottla.v1 import group_pb2
+def list_groups(watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
+    """List all groups with their lag.
 
-    answer = _ask(bootstrap, lambda stub, timeout: stub.ListGroups(group_pb2.ListGroupsRequest(), timeout=timeout))
-    _raise(answer)
-    rows = [(group.group_id, group.state, group.member_count, group.coordinator_id) for group in answer.groups]
-    if as_json:
-        names = ("group", "state", "members", "coordinator")
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
-    else:
-        print_table(("GROUP", "STATE", "MEMBERS", "COORDINATOR"), rows)
+    \b
+    Examples:
+      ottla group list
+      ottla group list --watch 2s
+    """
+    from ottla.cli.connect import with_admin
+    from ottla.cli.output import print_json, print_table
+    from ottla.cli.watch import watched
+
+    async def show(admin: "Admin") -> None:
+        groups = await _described(admin)
+        rows = [
+            (
+                group.group_id,
+                group.state,
+                group.member_count,
+                group.coordinator_id,
+                sum(lag.lag_records or 0 for lag in lags),
+                sum(lag.lag_records is None and lag.committed_offset is not None for lag in lags),
+            )
+            for group, lags in groups
+        ]
+        if as_json:
+            names = ("group", "state", "members", "coordinator", "lag_records", "partitions_of_unknown_lag")
+            print_json([dict(zip(names, row, strict=True)) for row in rows], in_a_line=watch is not None)
+            return
+        shown = [(*row, f"{lag}{' at least' if unknown else ''}") for *row, lag, unknown in rows]
+        print_table(("GROUP", "STATE", "MEMBERS", "COORDINATOR", "LAG"), shown)
+
+    with_admin(bootstrap, lambda admin: watched(watch, lambda: show(admin)))
+
+
+async def _described(admin: "Admin") -> "list[tuple[GroupSummary, list[GroupLag]]]":
+    """All groups with what each lags behind; a few are asked for at once."""
+    import asyncio
+
+    from ottla import OttlaError
+
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def lags(group: "GroupSummary") -> "list[GroupLag]":
+        async with turns:
+            try:
+                return list((await admin.describe_group(group.group_id)).partitions.values())
+            except OttlaError:
+                return []  # deleted in the meantime
+
+    groups = await admin.list_groups()
+    return list(zip(groups, await asyncio.gather(*map(lags, groups)), strict=True))
 
 
 @app.command()
-def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Show a group's members, and for each partition its position and lag in records and seconds."""
-    from ottla.cli.output import print_json, print_table, printable, tell
-    from ottla.v1 import group_pb2
+def describe(name: Group, watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
+    """Show members, positions, and lag in records and time.
 
-    request = group_pb2.DescribeGroupsRequest(group_ids=[name])
-    group = _ask(bootstrap, lambda stub, timeout: stub.DescribeGroups(request, timeout=timeout)).groups[0]
-    _raise(group)
-    if as_json:
-        print_json(_group_as_json(group))
-        return
-    shown = printable(name)
-    print(f"{shown}: {group.state}, {len(group.members)} members, epoch {group.group_epoch}, {group.assignor or '-'}")
+    \b
+    Examples:
+      ottla group describe billing
+      ottla group describe billing --watch 2s
+    """
+    from ottla.cli.connect import with_admin
+    from ottla.cli.output import print_json
+    from ottla.cli.watch import watched
+
+    async def show(admin: "Admin") -> None:
+        group = await admin.describe_group(name)
+        if as_json:
+            print_json(_group_as_json(group), in_a_line=watch is not None)
+        else:
+            _print_group(group)
+
+    with_admin(bootstrap, lambda admin: watched(watch, lambda: show(admin)))
+
+
+def _print_group(group: "GroupDescription") -> None:
+    from ottla.cli.output import Cell, counted, print_table, printable, tell
+    from ottla.cli.units import shown_ms
+
+    shown = printable(group.group_id)
+    assignor = f", {group.assignor}" if group.assignor else ""
+    print(f"{shown}: {group.state}, {counted(len(group.members), 'member')}, epoch {group.group_epoch}{assignor}")
     print(f"coordinator: node {group.coordinator_id}")
     rows = [
         (
-            lag.partition.topic,
-            lag.partition.partition,
-            lag.committed_offset if lag.HasField("committed_offset") else "-",
-            lag.high_watermark if lag.HasField("high_watermark") else "?",
-            "beyond-end" if lag.beyond_end else lag.lag_records if lag.HasField("lag_records") else "?",
-            f"{lag.lag_ms / 1000:.1f}" if lag.HasField("lag_ms") else "?",
+            where.topic,
+            where.partition,
+            "-" if lag.committed_offset is None else lag.committed_offset,
+            "?" if lag.high_watermark is None else lag.high_watermark,
+            Cell("beyond-end", "bad") if lag.beyond_end else "?" if lag.lag_records is None else lag.lag_records,
+            "?" if lag.lag_ms is None else shown_ms(lag.lag_ms),
             lag.member_id or "-",
         )
-        for lag in group.partitions
+        for where, lag in group.partitions.items()
     ]
-    print_table(("TOPIC", "PARTITION", "POSITION", "END", "LAG", "LAG S", "MEMBER"), rows)
-    beyond = sum(lag.beyond_end for lag in group.partitions)
+    print_table(("TOPIC", "PARTITION", "POSITION", "END", "LAG", "BEHIND", "MEMBER"), rows)
+    beyond = sum(lag.beyond_end for lag in group.partitions.values())
     if beyond:
-        tell(f"{beyond} positions are beyond the end of their partition: somebody committed what was never written.")
+        tell(
+            f"{counted(beyond, 'position')} beyond the end of the partition: somebody committed what was never written."
+        )
         tell(
             f"next: stop the group's members, then `ottla group reset {shown} --to-latest --execute`, or --to-earliest"
         )
 
 
-@app.command()
-def reset(
-    name: Name,
-    to_earliest: Annotated[bool, typer.Option("--to-earliest", help="To the first record there is.")] = False,
-    to_latest: Annotated[bool, typer.Option("--to-latest", help="To the end: only what comes from now on.")] = False,
-    to_time: Annotated[
-        datetime | None, typer.Option("--to-time", help="To the first record at or after it, local time.")
-    ] = None,
-    to_offset: Annotated[int | None, typer.Option("--to-offset", help="To this offset.", metavar="N")] = None,
-    shift_by: Annotated[int | None, typer.Option("--shift-by", help="By so many records, back if negative.")] = None,
-    topic: Annotated[str | None, typer.Option("--topic", help="Only in this topic; else wherever it has been.")] = None,
-    execute: Annotated[bool, typer.Option("--execute", help="Do it; else the plan is shown.")] = False,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
-    as_json: Json = False,
-) -> None:
-    """Move a group's positions. Shows what would change, unless --execute is given. The group must be empty."""
-    from ottla.cli.output import print_json, print_table
-
-    targets = [to_earliest, to_latest, to_time is not None, to_offset is not None, shift_by is not None]
-    if sum(targets) != 1:
-        wanted = "name one of --to-earliest, --to-latest, --to-time, --to-offset and --shift-by"
-        raise Failure("INVALID_REQUEST", f"{sum(targets)} places to go to were given", wanted)
-    time_ms = -2 if to_earliest else -1 if to_latest else None if to_time is None else int(to_time.timestamp() * 1000)
-    moves = _reset(bootstrap, name, topic, time_ms, to_offset, shift_by, execute)
-    if as_json:
-        names = ("topic", "partition", "old_offset", "new_offset")
-        moved = [dict(zip(names, move, strict=True)) for move in moves]
-        print_json({"group": name, "executed": execute, "partitions": moved})
-        return
-    print_table(("TOPIC", "PARTITION", "FROM", "TO"), [["-" if v is None else v for v in move] for move in moves])
-    print("Done." if execute else "Nothing was changed: add --execute to do it.")
+app.command("reset")(reset.reset)
 
 
 @app.command()
-def delete(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Delete an empty group with its positions."""
+def delete(name: Group, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
+    """Delete an empty group with its positions.
+
+    \b
+    Examples:
+      ottla group delete billing
+    """
+    from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json
-    from ottla.v1 import group_pb2
 
-    request = group_pb2.DeleteGroupsRequest(group_ids=[name])
-    _raise(_ask(bootstrap, lambda stub, timeout: stub.DeleteGroups(request, timeout=timeout)).groups[0])
+    with_admin(bootstrap, lambda admin: admin.delete_group(name))
     if as_json:
         print_json({"group": name})
     else:
         print(f"Deleted {name}.")
 
 
-def _reset(
-    bootstrap: str,
-    name: str,
-    topic: str | None,
-    time_ms: int | None,
-    offset: int | None,
-    shift_by: int | None,
-    execute: bool,
-) -> list[tuple[str, int, int | None, int | None]]:
-    """(topic, partition, old offset, new offset) of each move."""
-    from ottla.cli.connect import with_admin
-
-    async def work(admin: "Admin") -> list[tuple[str, int, int | None, int | None]]:
-        info = None if topic is None else await admin.describe_topic(topic)
-        where = [] if info is None else [(info.name, p.partition) for p in info.partitions]
-        moved = await admin.reset_offsets(
-            name, where, timestamp_ms=time_ms, offset=offset, shift_by=shift_by, validate_only=not execute
-        )
-        return [(*at, move.old_offset, move.new_offset) for at, move in moved.items()]
-
-    return with_admin(bootstrap, work)
-
-
-def _ask(bootstrap: str, call: "Callable[[GroupServiceAsyncStub, float], Awaitable[Answer]]") -> Answer:
-    from ottla.cli.connect import connection, run
-
-    async def work() -> Answer:
-        from ottla.v1.group_pb2_grpc import GroupServiceStub
-
-        async with connection(bootstrap) as client:
-            return await client.on_any_node(
-                lambda channel: call(GroupServiceStub(channel), _TIMEOUT_MS / 1000), _TIMEOUT_MS
-            )
-
-    return run(work())
-
-
-def _raise(
-    item: "group_pb2.ListGroupsResponse | group_pb2.GroupDescription | group_pb2.DeleteGroupResult",
-) -> None:
-    from ottla.protocol.errors import ApiError
-
-    if item.error.code:
-        raise ApiError.from_proto(item.error)
-
-
-def _group_as_json(group: "group_pb2.GroupDescription") -> dict[str, object]:
+def _group_as_json(group: "GroupDescription") -> dict[str, object]:
     return {
         "group": group.group_id,
         "state": group.state,
@@ -187,15 +167,15 @@ def _group_as_json(group: "group_pb2.GroupDescription") -> dict[str, object]:
         ],
         "partitions": [
             {
-                "topic": lag.partition.topic,
-                "partition": lag.partition.partition,
-                "committed_offset": lag.committed_offset if lag.HasField("committed_offset") else None,
-                "high_watermark": lag.high_watermark if lag.HasField("high_watermark") else None,
-                "lag_records": lag.lag_records if lag.HasField("lag_records") else None,
-                "lag_ms": lag.lag_ms if lag.HasField("lag_ms") else None,
+                "topic": where.topic,
+                "partition": where.partition,
+                "committed_offset": lag.committed_offset,
+                "high_watermark": lag.high_watermark,
+                "lag_records": lag.lag_records,
+                "lag_ms": lag.lag_ms,
                 "beyond_end": lag.beyond_end,
                 "member_id": lag.member_id or None,
             }
-            for lag in group.partitions
+            for where, lag in group.partitions.items()
         ],
     }

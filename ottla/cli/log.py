@@ -35,7 +35,15 @@ def dump(
     limit: Annotated[int | None, typer.Option("--limit", help="Print so many batches.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the batches of a log, check their checksums, decode metadata. Exit code 1 where something is damaged."""
+    """Print the batches of a log, and check them.
+
+    Metadata is decoded. Exit code 1 where something is damaged.
+
+    \b
+    Examples:
+      ottla log dump ottla-data/node-1/quorum
+      ottla log dump DIRECTORY --records --offset 1000 --limit 10
+    """
     from ottla.cli.segments import SNAPSHOT, Damaged, batches, kind_of
 
     if not path.exists():

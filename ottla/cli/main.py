@@ -1,18 +1,83 @@
-"""`ottla`: the one command. Each module adds its verbs; what a verb needs is imported when it runs."""
+"""`ottla`: the one command. Its verbs are named here and imported when one of them is called."""
 
 import os
-import sys
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
-from ottla.cli import cluster, config, consume, dev, group, log, produce, streams, topic, verify
+from ottla.cli import complete, streams
 from ottla.cli.failure import Commands, Failure
+from ottla.cli.options import BOOTSTRAP
+
+NAME: Final = "ottla"
+VERBS: Final = {
+    "dev": "Start a cluster on this machine and run it until Ctrl-C.",
+    "produce": "Append records from lines, files or JSON.",
+    "consume": "Print records: all, some, or as they come.",
+    "topic": "Create, describe, alter, trim and delete topics.",
+    "group": "Show, reset and delete consumer groups.",
+    "cluster": "Show how the cluster does.",
+    "config": "Show and change settings of topics and nodes.",
+    "profile": "Name clusters, and choose one.",
+    "verify": "Break a cluster under load, and check that nothing was lost.",
+    "log": "Read the files of a node.",
+    "node": "Run one node in this process, until SIGTERM or Ctrl-C.",
+    "completion": "Print the completion script for a shell.",
+    "version": "Print the version.",
+}
+
+
+class _Verbs(MutableMapping[str, Any]):
+    """The verbs by name; to take one imports it."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._taken:
+            if name not in VERBS:
+                raise KeyError(name)
+            module = import_module(f"ottla.cli.{name}")
+            if hasattr(module, "app"):
+                self._taken[name] = typer.main.get_group(module.app)
+            else:
+                single = typer.Typer(add_completion=False, rich_markup_mode=None)
+                single.command(name)(getattr(module, name))
+                self._taken[name] = typer.main.get_command(single)
+        return self._taken[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._taken[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._taken[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+
+class _Root(Commands):
+    """`ottla`, whose help imports no verb."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Verbs()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
 
 app = typer.Typer(
-    cls=Commands,
-    help="Ottla: a replicated log broker. Start with `ottla dev`.",
+    cls=_Root,
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
@@ -23,52 +88,51 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from ottla.cli.version import installed
 
-        print(f"ottla {version('ottla')}")
+        print(f"ottla {installed()}")
         raise typer.Exit
 
 
 @app.callback()
-def _root(
+def root(
+    ctx: typer.Context,
+    bootstrap: Annotated[
+        str | None,
+        typer.Option("--bootstrap", metavar="HOST:PORT[,...]", help="Nodes to start from, for any command."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="The cluster of `ottla profile` to talk to.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of `ottla` itself; their callbacks do the work."""
+    """Ottla: a replicated log broker. Start with `ottla dev`.
 
+    \b
+    Examples:
+      ottla dev --nodes 3                      a cluster on this machine
+      ottla topic create hello --partitions 3
+      echo 'hello, world' | ottla produce hello
+      ottla consume hello --to-end
+      ottla topic create --help                more on each
+    """
+    if bootstrap is not None and profile is not None:
+        raise Failure("INVALID_REQUEST", "--bootstrap and --profile both name a cluster", "leave one of them out")
+    if profile is not None:
+        from ottla.cli.profiles import Profiles
 
-@app.command()
-def node(
-    config: Annotated[Path, typer.Option("--config", help="The node's TOML file.", metavar="FILE")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="One key of the configuration.", metavar="KEY=VALUE")
-    ] = None,
-) -> None:
-    """Run one node in this process until SIGTERM or Ctrl-C."""
-    if not config.is_file():
-        raise Failure(
-            "INVALID_CONFIG", f"there is no file {config}", "name the node's TOML file, `ottla dev` writes such files"
-        )
-    arguments = ["--config", str(config)]
-    for setting in settings or ():
-        arguments += ["--set", setting]
-    # -P: a folder or file called `node` where the user stands must not be taken for ours.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "node", *arguments])
-
-
-app.command()(dev.dev)
-app.command()(produce.produce)
-app.command()(consume.consume)
-app.command()(verify.verify)
-app.add_typer(topic.app, name="topic")
-app.add_typer(group.app, name="group")
-app.add_typer(cluster.app, name="cluster")
-app.add_typer(config.app, name="config")
-app.add_typer(log.app, name="log")
+        bootstrap = Profiles().bootstrap(profile)
+    if bootstrap is not None:
+        ctx.meta[BOOTSTRAP] = bootstrap
 
 
 def main() -> None:
     """The console script."""
     streams.settle()
-    app()
+    if complete.VARIABLE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
+    app(prog_name=NAME)

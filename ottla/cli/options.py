@@ -4,15 +4,26 @@ from typing import Annotated, Final
 
 import typer
 
-from ottla.cli.failure import AS_JSON
+from ottla.cli import complete
 
 DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
+BOOTSTRAP: Final = "ottla.bootstrap"
+"""Where the root command leaves what stood before the verb."""
 
 
-def _remember(ctx: typer.Context, as_json: bool) -> bool:
-    """Notes `--json` where the error printer finds it: a command that fails never gets to its own output."""
-    ctx.meta[AS_JSON] = as_json
-    return as_json
+def _nearest(ctx: typer.Context, bootstrap: str) -> str:
+    """What was said nearest: behind the verb, before it, in the environment, by the profile in use."""
+    source = ctx.get_parameter_source("bootstrap")
+    said = "DEFAULT" if source is None else source.name
+    if said == "COMMANDLINE":
+        return bootstrap
+    if (before := ctx.meta.get(BOOTSTRAP)) is not None:
+        return str(before)
+    if said == "ENVIRONMENT" or ctx.resilient_parsing:
+        return bootstrap
+    from ottla.cli.profiles import bootstrap_in_use
+
+    return bootstrap_in_use() or bootstrap
 
 
 Bootstrap = Annotated[
@@ -21,7 +32,12 @@ Bootstrap = Annotated[
         "--bootstrap",
         envvar="OTTLA_BOOTSTRAP",
         metavar="HOST:PORT[,...]",
+        callback=_nearest,
         help="Nodes to start from; one that answers is enough.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", callback=_remember, help="Print JSON, errors too.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
+Topic = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False, autocompletion=complete.topics)]
+Group = Annotated[str, typer.Argument(metavar="GROUP", show_default=False, autocompletion=complete.groups)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]

@@ -1,4 +1,4 @@
-"""`ottla topic`: create, list, describe, alter, elect, delete."""
+"""`ottla topic`: create, list, describe, alter, trim, elect, delete."""
 
 import sys
 from collections.abc import Iterable
@@ -6,54 +6,54 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ottla.cli import complete, trim
+from ottla.cli.config import settings_of, source_name
 from ottla.cli.elect import elect
 from ottla.cli.failure import Failure
-from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, DryRun, Json, Topic, Yes
 
 if TYPE_CHECKING:
     from ottla import Admin
     from ottla.client.admin import ConfigValue, CreatedTopic
     from ottla.client.view import ClusterView, TopicInfo
 
-app = typer.Typer(help="Create, list, describe, alter and delete topics.", rich_markup_mode=None, no_args_is_help=True)
-app.command()(elect)
+app = typer.Typer(help="Create, describe, alter, trim and delete topics.", rich_markup_mode=None, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
 # Shown by `describe` even where they have their defaults: they decide what an acknowledgement is worth.
 _ALWAYS_SHOWN: Final = ("flush", "min.insync.replicas", "cleanup.policy")
-
-
-def settings_of(pairs: list[str] | None, option: str) -> dict[str, str]:
-    """KEY=VALUE options as a dict. Raises Failure."""
-    settings: dict[str, str] = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise Failure("INVALID_CONFIG", f"{option} {pair!r} is not KEY=VALUE", f"write {option} retention.ms=60000")
-        settings[key] = value
-    return settings
+_OFFSETS_S: Final = 4.0
+Bounds = dict[int, tuple[int, int]]
 
 
 @app.command()
 def create(
-    name: Name,
+    name: Topic,
     partitions: Annotated[
-        int | None, typer.Option("--partitions", help="How many; else the cluster's default.")
+        int | None, typer.Option("--partitions", "-p", help="How many; else the cluster's default.")
     ] = None,
     replication_factor: Annotated[
-        int | None, typer.Option("--replication-factor", help="Copies of each partition; else the cluster's default.")
+        int | None,
+        typer.Option("--replication-factor", "-r", help="Copies of each partition; else the cluster's default."),
     ] = None,
     configs: Annotated[
-        list[str] | None, typer.Option("--config", help="A topic config, such as retention.ms=60000.", metavar="K=V")
+        list[str] | None,
+        typer.Option(
+            "--config", "-c", help="Such as retention.ms=7d.", metavar="K=V", autocompletion=complete.topic_configs
+        ),
     ] = None,
     dry_run: DryRun = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Create a topic; every live node knows it when this returns."""
+    """Create a topic. Every live node knows it when this returns.
+
+    \b
+    Examples:
+      ottla topic create orders --partitions 6
+      ottla topic create orders --config retention.ms=7d --config flush=ack
+    """
     from ottla.cli.connect import with_admin
-    from ottla.cli.output import print_json
+    from ottla.cli.output import counted, print_json
 
     settings = settings_of(configs, "--config")
 
@@ -72,12 +72,18 @@ def create(
         print_json({**answer, "replication_factor": made.replication_factor, "dry_run": dry_run})
     else:
         deed = "Would create" if dry_run else "Created"
-        print(f"{deed} {name}: {made.num_partitions} partitions, replication factor {made.replication_factor}.")
+        partitions_made = counted(made.num_partitions, "partition")
+        print(f"{deed} {name}: {partitions_made}, replication factor {made.replication_factor}.")
 
 
 @app.command("list")
 def list_topics(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """List all topics."""
+    """List all topics.
+
+    \b
+    Examples:
+      ottla topic list
+    """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json, print_table
 
@@ -101,41 +107,87 @@ def list_topics(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False)
 
 
 @app.command()
-def describe(name: Name, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Show a topic's partitions - leader, epochs, replicas, ISR, ELR - and its configs."""
+def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
+    """Show a topic's partitions and configs.
+
+    \b
+    Examples:
+      ottla topic describe orders
+    """
     from ottla.cli.connect import with_admin
-    from ottla.cli.output import print_json, print_table
+    from ottla.cli.output import Cell, counted, print_json, print_table
 
-    async def ask(admin: "Admin") -> "tuple[TopicInfo, dict[str, ConfigValue]]":
-        return await admin.describe_topic(name), await admin.describe_topic_configs(name)
+    async def ask(admin: "Admin") -> "tuple[TopicInfo, dict[str, ConfigValue], Bounds]":
+        topic = await admin.describe_topic(name)
+        return topic, await admin.describe_topic_configs(name), await _bounds(admin, topic)
 
-    topic, configs = with_admin(bootstrap, ask)
+    topic, configs, bounds = with_admin(bootstrap, ask)
     if as_json:
-        print_json(_topic_as_json(topic, configs))
+        print_json(_topic_as_json(topic, configs, bounds))
         return
-    print(f"{topic.name}, id {topic.topic_id.hex()}, {len(topic.partitions)} partitions")
+    # Compaction leaves gaps: this is how many there are at most.
+    records = sum(end - start for start, end in bounds.values())
+    unknown = "" if len(bounds) == len(topic.partitions) else " and more: not every leader answers"
+    print(
+        f"{topic.name}, id {topic.topic_id.hex()}, {counted(len(topic.partitions), 'partition')}, "
+        f"{counted(records, 'record')}{unknown}"
+    )
     for key, config in configs.items():
         if key in _ALWAYS_SHOWN or config.source != "DEFAULT":
             print(f"  {key} = {config.value} ({source_name(config)})")
-    rows = [
-        (
-            partition.partition,
-            "none" if partition.leader_id is None else partition.leader_id,
-            partition.leader_epoch,
-            _ids(partition.replicas),
-            _ids(partition.isr),
-            _ids(partition.elr),
+    rows = []
+    for partition in topic.partitions:
+        start, end = bounds.get(partition.partition, (None, None))
+        isr = _ids(partition.isr)
+        rows.append(
+            (
+                partition.partition,
+                Cell("none", "bad") if partition.leader_id is None else partition.leader_id,
+                partition.leader_epoch,
+                _ids(partition.replicas),
+                isr if len(partition.isr) == len(partition.replicas) else Cell(isr, "warn"),
+                _ids(partition.elr),
+                "?" if start is None else start,
+                "?" if end is None else end,
+                "?" if start is None or end is None else end - start,
+            )
         )
-        for partition in topic.partitions
-    ]
-    print_table(("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "ELR"), rows)
+    print_table(("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "ELR", "START", "END", "RECORDS"), rows)
+
+
+async def _bounds(admin: "Admin", topic: "TopicInfo") -> Bounds:
+    """The first and the next offset of each partition whose leader says so at once."""
+    import asyncio
+
+    from ottla import OttlaError
+    from ottla.cli.span import EARLIEST, LATEST
+
+    led = [(topic.name, partition.partition) for partition in topic.partitions if partition.leader_id is not None]
+
+    async def ask(places: list[tuple[str, int]]) -> Bounds:
+        try:
+            async with asyncio.timeout(_OFFSETS_S):
+                first = await admin.list_offsets(dict.fromkeys(places, EARLIEST))
+                latest = await admin.list_offsets(dict.fromkeys(places, LATEST))
+        except (OttlaError, TimeoutError):
+            return {}
+        return {tp.partition: (first[tp] or 0, latest[tp] or 0) for tp in latest}
+
+    if len(bounds := await ask(led)) < len(led):
+        # One of them cannot tell: the others can.
+        found = await asyncio.gather(*(ask([place]) for place in led))
+        bounds = {number: each for some in found for number, each in some.items()}
+    return bounds
 
 
 @app.command()
 def alter(
-    name: Name,
+    name: Topic,
     partitions: Annotated[int | None, typer.Option("--partitions", help="The new number; it can only grow.")] = None,
-    configs: Annotated[list[str] | None, typer.Option("--config", help="Set a config.", metavar="K=V")] = None,
+    configs: Annotated[
+        list[str] | None,
+        typer.Option("--config", "-c", help="Set a config.", metavar="K=V", autocompletion=complete.topic_configs),
+    ] = None,
     resets: Annotated[
         list[str] | None, typer.Option("--reset", help="A config back to its default.", metavar="K")
     ] = None,
@@ -143,7 +195,13 @@ def alter(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Give a topic more partitions, or change its configs."""
+    """Give a topic more partitions, or change its configs.
+
+    \b
+    Examples:
+      ottla topic alter orders --partitions 12
+      ottla topic alter orders --config retention.bytes=10GiB --reset flush
+    """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json
 
@@ -167,13 +225,19 @@ def alter(
 
 @app.command()
 def delete(
-    name: Name,
-    sure: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    name: Topic,
+    sure: Yes = False,
     dry_run: DryRun = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Delete a topic and its data. Asks first on a terminal."""
+    """Delete a topic and its data. Asks first on a terminal.
+
+    \b
+    Examples:
+      ottla topic delete orders
+      ottla topic delete orders --yes
+    """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import print_json
 
@@ -190,16 +254,11 @@ def delete(
         print(f"{'Would delete' if dry_run else 'Deleted'} {name}.")
 
 
-def source_name(config: "ConfigValue") -> str:
-    """`topic`, `static broker`, `default` ..."""
-    return config.source.lower().replace("_", " ")
-
-
 def _ids(nodes: Iterable[int]) -> str:
     return ",".join(map(str, nodes)) or "-"
 
 
-def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]") -> dict[str, object]:
+def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]", bounds: Bounds) -> dict[str, object]:
     return {
         "topic": topic.name,
         "topic_id": topic.topic_id.hex(),
@@ -212,8 +271,14 @@ def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]") -> dic
                 "replicas": list(partition.replicas),
                 "isr": list(partition.isr),
                 "elr": list(partition.elr),
+                "start_offset": bounds.get(partition.partition, (None, None))[0],
+                "end_offset": bounds.get(partition.partition, (None, None))[1],
             }
             for partition in topic.partitions
         ],
         "configs": {key: {"value": config.value, "source": source_name(config)} for key, config in configs.items()},
     }
+
+
+app.command()(trim.trim)
+app.command()(elect)

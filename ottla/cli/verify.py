@@ -46,11 +46,17 @@ def verify(
     ] = Path("deploy/compose.yaml"),
     as_json: Json = False,
 ) -> None:
-    """Break a cluster under load, and check that nothing acknowledged was lost.
+    """Break a cluster under load, and check that nothing was lost.
 
     Starts nodes of its own, writes and reads, kills, freezes, cuts off, fills disks; waits after each fault until the
     cluster is whole, reads everything at the end, and judges the history of all clients. Exit code 0: every promise was
     kept. 1: one was broken, or the run could not be carried out.
+
+    \b
+    Examples:
+      ottla verify --seconds 30 --report report.html
+      ottla verify --faults kill,pause --seed 7
+      ottla verify --faults list
     """
     if faults == "list":
         _print_faults(as_json)

@@ -30,7 +30,12 @@ _TRANSFER_S = 10.0
 def add(
     node: NodeId, directory: Directory = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False
 ) -> None:
-    """Let a node that follows the quorum vote, once it has caught up."""
+    """Let a node that has caught up vote.
+
+    \b
+    Examples:
+      ottla cluster voter add 4
+    """
     directory_id = _directory_id(directory)
 
     async def work(admin: "Admin") -> "Quorum":
@@ -44,7 +49,12 @@ def add(
 def remove(
     node: NodeId, directory: Directory = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False
 ) -> None:
-    """Take a node's vote away; it goes on following. A wiped disk: remove its node, then add it."""
+    """Take a node's vote away; it goes on following. A wiped disk: remove its node, then add it.
+
+    \b
+    Examples:
+      ottla cluster voter remove 3
+    """
     directory_id = _directory_id(directory)
 
     async def work(admin: "Admin") -> "Quorum":
@@ -59,7 +69,12 @@ def transfer(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Hand the quorum's leadership, and with it the active controller, to another voter."""
+    """Hand the quorum's leadership to another voter. The active controller goes with it.
+
+    \b
+    Examples:
+      ottla cluster transfer --to 2
+    """
     from asyncio import sleep
 
     async def work(admin: "Admin") -> "Quorum":

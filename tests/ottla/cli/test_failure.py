@@ -85,13 +85,24 @@ def test_a_file_that_is_not_there() -> None:
         ["topic", "create"],
         ["topic", "create", "t", "--partitions", "many"],
         ["consume", "t", "--max-messages", "0"],
-        ["consume", "t", "--offset", "-1"],
+        *(["consume", "t", "--partition", "0", "--offset", text] for text in ("-1", ":", "a:b", "1:2:3")),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     done = run(ottla, arguments)
     assert done.exit_code == 2
     assert "Usage:" in done.stderr
+    done = run(ottla, [*arguments, "--json"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    error = json.loads(done.stderr)["error"]
+    assert error["code"] == "USAGE"
+    assert "--help" in error["next"]
+
+
+def test_what_is_mistyped_names_what_was_meant() -> None:
+    assert "Did you mean 'version'" in run(ottla, ["versoin"]).stderr
+    assert "Did you mean 'create'?" in run(ottla, ["topic", "creat"]).stderr
+    assert "--max-messages" in run(ottla, ["consume", "t", "--max-mesages", "1"]).stderr
 
 
 @pytest.mark.parametrize(
@@ -106,6 +117,16 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
         (["consume", "t", "--offset", "3", "--partition", "0", "--from-beginning"], "INVALID_REQUEST"),
         (["consume", "t", "--format", "{nope}"], "INVALID_FORMAT"),
         (["produce", "t", "--key-separator", ""], "INVALID_REQUEST"),
+        (["produce", "t", "--delimiter", ""], "INVALID_REQUEST"),
+        (["produce", "t", "--key", "k", "--key-separator", "="], "INVALID_REQUEST"),
+        (["produce", "t", "--tombstone"], "INVALID_REQUEST"),
+        (["produce", "t", "--whole", "--input", "json"], "INVALID_REQUEST"),
+        (["produce", "t", "--header", "h"], "INVALID_REQUEST"),
+        (["produce", "t", "--rate", "0"], "INVALID_REQUEST"),
+        (["consume", "t", "--group", "g", "--last", "3"], "INVALID_REQUEST"),
+        (["consume", "t", "--follow", "--to-end"], "INVALID_REQUEST"),
+        (["--bootstrap", "a:1", "--profile", "p", "topic", "list"], "INVALID_REQUEST"),
+        (["topic", "create", "t", "--config", "retention.ms=7x"], "INVALID_REQUEST"),
         (["node", "--config", "/nowhere.toml"], "INVALID_CONFIG"),
         (["group", "reset", "g"], "INVALID_REQUEST"),
         (["group", "reset", "g", "--to-latest", "--shift-by", "1"], "INVALID_REQUEST"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from ottla.cli.failure import Failure, as_text
-from ottla.cli.format import json_line, line_maker
+from ottla.cli.format import json_line, line_maker, unescaped
 from ottla.cli.output import print_table
 
 
@@ -30,10 +30,50 @@ class Sample:
         ("{topic} {headers}", b"flights a=1,a=null\n"),
         ("{{{key}}}", b"{UA1545}\n"),
         ("", b"\n"),
+        ("{value:hex} {value:size} {key:base64}", b"ff0020726177 6 VUExNTQ1\n"),
+        ("{key:json}\\x41\\0\\\\n", b'"UA1545"A\0\\n\n'),
+        ("{time:%H:%M:%S}", b"10:00:00\n"),
+        ("{header:a} {header:b}", b"null null\n"),
     ],
 )
 def test_template(template: str, line: bytes) -> None:
     assert line_maker(template)(Sample()) == line
+
+
+JSON = b'{"user": {"name": "ana", "tags": ["x", {"a.b": 1.5}]}, "none": null, "yes": true}'
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (".user.name", b"ana"),
+        (".user.tags[0]", b"x"),
+        (".user.tags[-1]", b'{"a.b":1.5}'),
+        ('.user.tags[1]["a.b"]', b"1.5"),
+        (".yes", b"true"),
+        (".none", b"null"),
+        (".user.name.first", b"null"),
+        (".user.name[0]", b"null"),
+        (".user.tags[7]", b"null"),
+        (".user.tags", b'["x",{"a.b":1.5}]'),
+    ],
+)
+def test_places_in_json(path: str, shown: bytes) -> None:
+    assert line_maker(f"{{value:{path}}}")(Sample(value=JSON)) == shown + b"\n"
+
+
+def test_what_is_no_json_has_no_places() -> None:
+    assert line_maker("{value:.a} {key:.}")(Sample(value=b"\xff", key=b'"k"')) == b"null k\n"
+
+
+def test_headers_by_name() -> None:
+    record = Sample(headers=(("id", b"1"), ("id", b"\x02"), ("a:b", b"3")))
+    assert line_maker("{header:id:hex} {header:a:b} {header:id:size}")(record) == b"02 3 1\n"
+
+
+@pytest.mark.parametrize("delimiter", ["\\0", "", " | ", "\\x00\\n"])
+def test_what_stands_behind_each_record(delimiter: str) -> None:
+    assert line_maker("{key}", delimiter=delimiter)(Sample()) == b"UA1545" + unescaped(delimiter)
 
 
 def test_null_is_shown_as_null() -> None:
@@ -44,7 +84,23 @@ def test_a_time_beyond_the_calendar_stays_a_number() -> None:
     assert line_maker("{time}")(Sample(timestamp=2**62)) == b"%d\n" % 2**62
 
 
-@pytest.mark.parametrize("template", ["{nope}", "{value:>10}", "{value!r}", "{", "}", "{}", "{0}", "{value.x}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{nope}",
+        "{value:>10}",
+        "{value!r}",
+        "{",
+        "}",
+        "{}",
+        "{0}",
+        "{value.x}",
+        "{value:[}",
+        "{value:.a[x]}",
+        "{offset:hex}",
+        "{header}",
+    ],
+)
 def test_a_wrong_template_is_refused_with_the_fields_there_are(template: str) -> None:
     with pytest.raises(Failure) as failed:
         line_maker(template)
@@ -73,7 +129,7 @@ STEERS = "\x1b]0;title\x07\x1b[2J\r\x9b31m\u202e"
 @pytest.mark.parametrize("field", ["key", "value", "headers"])
 def test_records_cannot_steer_a_terminal(field: str) -> None:
     record = Sample(
-        key=STEERS.encode(), value=b"line\n\ttab " + STEERS.encode() + b"\xff", headers=[(STEERS, b"\x1b[5m")]
+        key=STEERS.encode(), value=b"line\n\ttab " + STEERS.encode() + b"\xff", headers=((STEERS, b"\x1b[5m"),)
     )
     line = line_maker(f"{{{field}}}", for_terminal=True)(record).decode()
     assert [c for c in line if not c.isprintable() and c not in "\n\t"] == []

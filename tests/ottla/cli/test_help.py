@@ -2,27 +2,28 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from ottla.cli.main import app
+from ottla.cli.main import VERBS, app
 
-GROUPS: tuple[list[str], ...] = ([], ["topic"], ["group"], ["cluster"], ["cluster", "voter"], ["config"], ["log"])
-COMMANDS: tuple[list[str], ...] = (
-    ["dev"],
-    ["node"],
-    ["produce"],
-    ["consume"],
-    ["verify"],
-    *(["topic", verb] for verb in ("create", "list", "describe", "alter", "elect", "delete")),
-    *(["group", verb] for verb in ("list", "describe", "reset", "delete")),
-    *(["cluster", verb] for verb in ("status", "quorum", "transfer", "features", "finalize")),
-    *(["cluster", "voter", verb] for verb in ("add", "remove")),
-    ["config", "describe"],
-    ["log", "dump"],
-)
-WITHOUT_CLUSTER: tuple[list[str], ...] = (["dev"], ["node"], ["verify"], ["log", "dump"])
+WITHOUT_CLUSTER = ("dev", "node", "verify", "log dump", "completion", "version")
+
+
+def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every group and command with what one types for it."""
+    command = command or typer.main.get_command(app)
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+ALL = dict(commands())
+LEAVES = {path: command for path, command in ALL.items() if not hasattr(command, "commands")}
 HELP = "import sys; sys.argv = ['ottla', '--help']; from ottla.cli.main import main\ntry:\n    main()\nfinally:\n    "
 MODULES = "print(*sys.modules, file=sys.stderr)"
 
@@ -40,8 +41,8 @@ def test_help_imports_the_commands_and_typer_and_nothing_else() -> None:
     assert others == []
 
 
-@pytest.mark.parametrize("command", [*GROUPS, *COMMANDS], ids=" ".join)
-def test_every_command_has_help(command: list[str]) -> None:
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_every_command_has_help(command: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0
     assert "Usage:" in done.output
@@ -49,13 +50,24 @@ def test_every_command_has_help(command: list[str]) -> None:
     assert "╭" not in done.output
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in WITHOUT_CLUSTER], ids=" ".join)
-def test_every_command_that_asks_the_cluster_takes_bootstrap_and_json(command: list[str]) -> None:
+@pytest.mark.parametrize("command", [path for path in ALL if path], ids=" ".join)
+def test_the_line_in_the_list_is_whole(command: tuple[str, ...]) -> None:
+    """What is too long for 80 columns would be cut."""
+    line = ALL[command].get_short_help_str(80 - 6 - 12)
+    assert not line.endswith("...")
+    assert VERBS.get(command[0]) == line or len(command) > 1
+
+
+@pytest.mark.parametrize("command", LEAVES, ids=" ".join)
+def test_every_command_shows_how_it_is_used(command: tuple[str, ...]) -> None:
     output = CliRunner().invoke(app, [*command, "--help"]).output
-    assert "--bootstrap" in output
-    assert "OTTLA_BOOTSTRAP" in output
-    assert "127.0.0.1:9092" in output
-    assert "--json" in output
+    assert f"  ottla {' '.join(command)}" in output.partition("\n  Example")[2]
+    if not " ".join(command).startswith((*WITHOUT_CLUSTER, "profile")):
+        assert "--bootstrap" in output
+        assert "OTTLA_BOOTSTRAP" in output
+        assert "127.0.0.1:9092" in output
+    if command not in (("node",), ("completion",)):
+        assert "--json" in output
 
 
 def test_version_is_the_package_s() -> None:

@@ -1,0 +1,115 @@
+"""`ottla profile`: names for clusters, and which one the commands of this user talk to."""
+
+from typing import Annotated
+
+import typer
+
+from ottla.cli.failure import Failure
+from ottla.cli.options import Json
+
+app = typer.Typer(help="Name clusters, and choose one.", rich_markup_mode=None, no_args_is_help=True)
+
+
+def _known(incomplete: str) -> list[str]:
+    from ottla.cli.profiles import Profiles
+
+    return [name for name in Profiles().bootstraps if name.startswith(incomplete)]
+
+
+New = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, autocompletion=_known)]
+
+
+@app.command()
+def create(
+    name: New,
+    bootstrap: Annotated[str, typer.Option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster's nodes.")],
+    as_json: Json = False,
+) -> None:
+    """Name a cluster; the first one is in use at once.
+
+    \b
+    Examples:
+      ottla profile create prod --bootstrap kafka-1:9092,kafka-2:9092
+      ottla --profile prod topic list
+    """
+    from ottla.cli.profiles import Profiles
+    from ottla.client.connection import bootstrap_addresses
+
+    if not name.isprintable() or not name.strip():
+        raise Failure("INVALID_REQUEST", f"{name!r} is no name for a profile", "take letters and digits")
+    profiles = Profiles()
+    profiles.bootstraps[name] = ",".join(bootstrap_addresses(bootstrap))
+    profiles.in_use = profiles.in_use or name
+    profiles.save()
+    _answer(name, f"{name} is {profiles.bootstraps[name]}.", as_json)
+
+
+@app.command("list")
+def list_profiles(as_json: Json = False) -> None:
+    """Show all profiles and which one is in use.
+
+    \b
+    Examples:
+      ottla profile list
+    """
+    import os
+
+    from ottla.cli.output import print_json, print_table
+    from ottla.cli.profiles import VARIABLE, Profiles
+
+    profiles = Profiles()
+    in_use = os.environ.get(VARIABLE) or profiles.in_use
+    rows = [(name, bootstrap, name == in_use) for name, bootstrap in sorted(profiles.bootstraps.items())]
+    if as_json:
+        print_json([{"profile": name, "bootstrap": bootstrap, "in_use": used} for name, bootstrap, used in rows])
+    else:
+        print_table(("", "PROFILE", "BOOTSTRAP"), [("*" if used else "", *row) for *row, used in rows])
+
+
+@app.command()
+def use(name: Name, as_json: Json = False) -> None:
+    """Talk to this cluster from now on. --bootstrap, --profile, OTTLA_BOOTSTRAP and OTTLA_PROFILE
+    come first.
+
+    \b
+    Examples:
+      ottla profile use prod
+      OTTLA_PROFILE=staging ottla topic list     for once
+    """
+    from ottla.cli.profiles import Profiles, warn_if_hidden
+
+    profiles = Profiles()
+    bootstrap = profiles.bootstrap(name)
+    profiles.in_use = name
+    profiles.save()
+    warn_if_hidden()
+    _answer(name, f"{name} is in use: {bootstrap}.", as_json)
+
+
+@app.command()
+def delete(name: Name, as_json: Json = False) -> None:
+    """Forget a name; the cluster is not touched.
+
+    \b
+    Examples:
+      ottla profile delete staging
+    """
+    from ottla.cli.profiles import Profiles
+
+    profiles = Profiles()
+    profiles.bootstrap(name)
+    del profiles.bootstraps[name]
+    if profiles.in_use == name:
+        profiles.in_use = None
+    profiles.save()
+    _answer(name, f"{name} is forgotten.", as_json)
+
+
+def _answer(name: str, words: str, as_json: bool) -> None:
+    from ottla.cli.output import print_json
+
+    if as_json:
+        print_json({"profile": name})
+    else:
+        print(words)

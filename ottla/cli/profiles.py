@@ -1,0 +1,76 @@
+"""Profiles: names for clusters, in one small file of the user's own."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from ottla.cli.failure import Failure
+
+VARIABLE: Final = "OTTLA_PROFILE"
+
+
+def path() -> Path:
+    """Where the file is, or would be."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "ottla" / "profiles.json"
+
+
+class Profiles:
+    """The file's content. Raises Failure where it is none of ours."""
+
+    def __init__(self) -> None:
+        self.in_use: str | None = None
+        self.bootstraps: dict[str, str] = {}
+        try:
+            text = path().read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            content: dict[str, Any] = json.loads(text)
+            self.in_use = content["in_use"]
+            self.bootstraps = {str(name): str(each["bootstrap"]) for name, each in content["profiles"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Failure("INVALID_CONFIG", f"{path()} is no file of profiles", "mend it, or remove it") from None
+
+    def save(self) -> None:
+        """Writes the file in one step: a command that runs at the same time reads the old one or the new one."""
+        content = {
+            "in_use": self.in_use,
+            "profiles": {name: {"bootstrap": bootstrap} for name, bootstrap in sorted(self.bootstraps.items())},
+        }
+        path().parent.mkdir(parents=True, exist_ok=True)
+        beside = path().with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        beside.replace(path())
+
+    def bootstrap(self, name: str) -> str:
+        """A profile's nodes. Raises Failure with the names there are."""
+        if name not in self.bootstraps:
+            from ottla.protocol.configs import did_you_mean
+
+            close = did_you_mean(name, self.bootstraps)
+            raise Failure("INVALID_REQUEST", f"there is no profile {name!r}{close}", "`ottla profile list` shows them")
+        return self.bootstraps[name]
+
+
+def bootstrap_in_use() -> str | None:
+    """The nodes of the profile that OTTLA_PROFILE names, or else of the one in use."""
+    name = os.environ.get(VARIABLE)
+    if not name and not path().exists():
+        return None
+    profiles = Profiles()
+    name = name or profiles.in_use
+    return profiles.bootstrap(name) if name else None
+
+
+def who_wins() -> str | None:
+    """A setting in the environment that hides the profile in use, if there is one."""
+    return next((name for name in ("OTTLA_BOOTSTRAP", VARIABLE) if os.environ.get(name)), None)
+
+
+def warn_if_hidden() -> None:
+    """`ottla profile use` changes nothing where the environment decides."""
+    if (winner := who_wins()) is not None:
+        print(f"{winner} is set in the environment and comes first.", file=sys.stderr)

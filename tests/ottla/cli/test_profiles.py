@@ -1,0 +1,125 @@
+"""Which cluster a command talks to, and what the shell offers behind TAB."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ottla.cli.main import app
+from ottla.cli.profiles import path
+
+PROD, STAGING, HERE = "prod-1:9092,prod-2:9092", "staging:9092", "127.0.0.1:9092"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("OTTLA_BOOTSTRAP", raising=False)
+    monkeypatch.delenv("OTTLA_PROFILE", raising=False)
+
+
+def ottla(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clusters that were asked, instead of asking them."""
+    found: list[str] = []
+
+    def note(bootstrap: str, _: object) -> None:
+        found.append(bootstrap)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("ottla.cli.connect.with_admin", note)
+    return found
+
+
+def test_what_was_said_nearest_wins(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ottla("topic", "list").exit_code == 0
+    ottla("profile", "create", "prod", "--bootstrap", PROD)
+    ottla("profile", "create", "staging", "--bootstrap", STAGING)
+    ottla("topic", "list")
+    ottla("profile", "use", "staging")
+    ottla("topic", "list")
+    monkeypatch.setenv("OTTLA_PROFILE", "prod")
+    ottla("topic", "list")
+    monkeypatch.setenv("OTTLA_BOOTSTRAP", "env:1")
+    ottla("topic", "list")
+    ottla("--profile", "staging", "topic", "list")
+    ottla("--bootstrap", "before:1", "topic", "list")
+    ottla("--bootstrap", "before:1", "topic", "list", "--bootstrap", "behind:1")
+    assert asked == [HERE, PROD, STAGING, PROD, "env:1", STAGING, "before:1", "behind:1"]
+
+
+def test_profiles_are_listed_changed_and_forgotten() -> None:
+    ottla("profile", "create", "prod", "--bootstrap", PROD)
+    assert json.loads(ottla("profile", "list", "--json").stdout) == [
+        {"profile": "prod", "bootstrap": PROD, "in_use": True}
+    ]
+    assert ottla("profile", "delete", "prod").stdout == "prod is forgotten.\n"
+    assert json.loads(ottla("profile", "list", "--json").stdout) == []
+    assert list(path().parent.iterdir()) == [path()]
+
+
+def test_wrong_profiles() -> None:
+    ottla("profile", "create", "prod", "--bootstrap", PROD)
+    assert "did you mean prod?" in ottla("--profile", "prd", "topic", "list").stderr
+    assert ottla("profile", "create", "x", "--bootstrap", "nonsense").exit_code == 1
+    path().write_text("[]")
+    failed = ottla("topic", "list")
+    assert failed.exit_code == 1
+    assert "is no file of profiles" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["ottla", "co"], ["config", "consume", "completion"]),
+        (["ottla", "topic", "tr"], ["trim"]),
+        (["ottla", "consume", "t", "--fr"], ["--from", "--from-beginning"]),
+        (["ottla", "produce", "t", "-z", "z"], ["zstd"]),
+        (["ottla", "config", "set", "retention.m"], ["retention.ms="]),
+        (["ottla", "--profile", "p", "profile", "use", "pr"], ["prod"]),
+    ],
+    ids=str,
+)
+def test_bash_completes(words: list[str], offered: list[str]) -> None:
+    ottla("profile", "create", "prod", "--bootstrap", PROD)
+    done = subprocess.run(
+        [sys.executable, "-m", "ottla.cli"],
+        env={
+            **os.environ,
+            "_OTTLA_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (sorted(done.stdout.split()), done.stderr) == (sorted(offered), "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell(shell: str, tmp_path: Path) -> None:
+    script = ottla("completion", shell).stdout
+    assert "_OTTLA_COMPLETE" in script
+    if (found := shutil.which(shell)) is not None:
+        file = tmp_path / "script"
+        file.write_text(script)
+        assert subprocess.run([found, "-n", str(file)], check=False).returncode == 0
+
+
+def test_names_of_the_cluster_are_offered_and_silence_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTTLA_BOOTSTRAP", "127.0.0.1:1")
+    words = {"COMP_WORDS": "ottla topic describe x", "COMP_CWORD": "3", "_OTTLA_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ottla.cli"], env={**os.environ, **words}, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("", "")
