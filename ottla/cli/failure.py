@@ -96,9 +96,10 @@ def explain(error: Exception) -> Failure | None:
         if error.errno == errno.EPIPE:
             return None
         return Failure("OS_ERROR", _os_message(error), "check the path, its rights and the space on the disk")
-    if isinstance(error, UnicodeEncodeError):
+    unsendable = error if isinstance(error, UnicodeEncodeError) else error.__context__
+    if isinstance(unsendable, UnicodeEncodeError):
         # An argument with other bytes; Python carries them in half characters.
-        return Failure("INVALID_REQUEST", f"{error.object!a} is not UTF-8", "names are UTF-8 text: write it so")
+        return Failure("INVALID_REQUEST", f"{unsendable.object!a} is not UTF-8", "names are UTF-8 text: write it so")
     # A cause of these two kinds was raised by code that has imported them: no import happens for its own sake.
     errors = sys.modules.get("ottla.protocol.errors")
     if errors is not None and isinstance(error, errors.ApiError):
