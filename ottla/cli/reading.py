@@ -8,6 +8,7 @@ import select
 import stat
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class _Newest:
         return [record for _, record in sorted(timed, key=lambda each: each[0])]
 
 
-class _Reading:
+class _Reading(ABC):
     """What both kinds of reading have in common: one loop, an end for each partition, and a word when it waits."""
 
     def __init__(self, client: Client, wish: Wish, sink: _Printer | _Newest) -> None:
@@ -113,8 +114,8 @@ class _Reading:
         self._ends: Places | None = None
         self._told = ""
 
-    async def run(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def run(self) -> None: ...
 
     async def _loop(self, consumer: Consumer) -> None:
         """Prints what comes until every partition is at its end."""
@@ -129,8 +130,8 @@ class _Reading:
             return records
         return [r for r in records if r.offset < ends.get(TopicPartition(r.topic, r.partition), 0)]
 
-    async def _is_over(self, consumer: Consumer) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    async def _is_over(self, consumer: Consumer) -> bool: ...
 
     async def _idle(self, consumer: Consumer) -> None:
         """Nothing came for a moment: says once what that means."""
