@@ -27,8 +27,9 @@ demo: $(BIN)/ottla-ready ## Three nodes, three consumers, 336 776 flights, a kil
 .PHONY: test
 test: $(BIN)/ottla-dev-ready ## Every test that needs neither Docker nor more than a minute
 	$(BIN)/python -m pytest -n $(WORKERS) -m '($(MARK)) and not cluster and not docker'
-	@# Clusters of real processes, each module's in one worker.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m '($(MARK)) and (cluster or docker)'
+	@# Clusters of real processes, each module's in one worker; then containers, one test after another, if there are any.
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m '($(MARK)) and cluster and not docker'
+	$(BIN)/python -m pytest -m '($(MARK)) and docker' || [ $$? = 5 ]
 
 .PHONY: verify
 verify: $(BIN)/ottla-dev-ready ## Format, lint, types, import rules, contract, generated code; changes nothing

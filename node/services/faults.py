@@ -93,6 +93,9 @@ def unary(
             await abort(context, error)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
+        except grpc.aio.InternalError:
+            # The request could not be taken: gRPC refused it or its client is gone, and that has not reached us yet.
+            raise asyncio.CancelledError from None
         except Exception as error:
             metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
             await abort(context, unexpected(name, error))

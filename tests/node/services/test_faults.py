@@ -94,3 +94,13 @@ async def test_a_client_that_is_gone_before_an_answer_is_no_fault_of_ours() -> N
         await faults.stream("Gone", metrics, serve)(None, None)  # type: ignore[arg-type]
     assert lines == []
     assert "UNKNOWN_SERVER_ERROR" not in metrics.render().decode()
+
+
+async def test_a_request_that_grpc_could_not_take_is_no_fault_of_ours() -> None:
+    metrics = Metrics()
+
+    async def serve(_context: Any) -> None:
+        raise grpc.aio.InternalError  # what a read raises of a message that is too large, or whose client is gone
+
+    with pytest.raises(asyncio.CancelledError):
+        await faults.unary("Produce", metrics, serve)(None, None)  # type: ignore[arg-type]
