@@ -155,21 +155,34 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop
         else:
             check_size(PAYLOAD_RECORDS, len(plain), rules)
             payload, payload_field = bytes(plain), PAYLOAD_RECORDS
-    producer_id, producer_epoch, base_sequence = _producer(batch)
-    header = BatchHeader(
+    header = header_of(codec, count, (base_timestamp, max_timestamp), _producer(batch), rules, payload_crc)
+    return Admitted(header, payload, payload_field, rules)
+
+
+def header_of(
+    codec: int,
+    count: int,
+    times: tuple[int, int],
+    producer: tuple[int, int, int],
+    rules: DoorRules,
+    payload_crc: int = 0,
+) -> BatchHeader:
+    """The header of a batch of so many records, but for what its place in the log gives it. `times`: base and max,
+    `producer`: id, epoch, base sequence."""
+    producer_id, producer_epoch, base_sequence = producer
+    return BatchHeader(
         base_offset=0,
         leader_epoch=0,
         record_count=count,
         last_offset_delta=count - 1,
         attributes=codec | (ATTR_LOG_APPEND_TIME if rules.log_append_time else 0),
-        base_timestamp=base_timestamp,
-        max_timestamp=max_timestamp,
+        base_timestamp=times[0],
+        max_timestamp=times[1],
         producer_id=producer_id,
         producer_epoch=producer_epoch,
         base_sequence=base_sequence,
         payload_crc=payload_crc,
     )
-    return Admitted(header, payload, payload_field, rules)
 
 
 def _producer(batch: RecordBatchView) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from node.broker import codecs, door
 from node.broker.door import Admitted, DoorRules, Heavy, OnLoop
 from node.kafka import batch as kafka
-from node.kafka.compression import fold, unfold
+from node.kafka.compression import Unfold, fold, unfold
 from node.kafka.records import InvalidRecords, to_kafka, to_ottla
 from node.kafka.wire import Buffer
 from ottla.protocol.batch import (
@@ -30,6 +30,8 @@ from ottla.v1 import error_pb2 as pb
 
 AT_ONCE: Final = 2000
 """Records that are converted on the loop for one request: some microseconds each."""
+BLOCKS_AT_ONCE: Final = 1000
+"""Blocks of one payload that are unfolded on the loop: snappy's may be of a byte each."""
 NONE: Final = -1
 
 
@@ -66,32 +68,32 @@ def admit(sent: Sent, rules: DoorRules, now_ms: int, room: OnLoop | None) -> Adm
         if room is not None:
             room.fold(len(plain))
         payload, payload_field = codecs.compress(codec, plain), PAYLOAD_COMPRESSED
-    producer = head.producer_id, head.producer_epoch, head.base_sequence
-    producer_id, producer_epoch, base_sequence = producer if head.producer_id >= 0 else (0, 0, 0)
     if head.producer_id == 0:
         raise ApiError(pb.ERROR_CODE_UNKNOWN_PRODUCER_ID, "producer id 0 is never given: ask InitProducerId")
-    header = BatchHeader(
-        base_offset=0,
-        leader_epoch=0,
-        record_count=count,
-        last_offset_delta=count - 1,
-        attributes=codec | (ATTR_LOG_APPEND_TIME if rules.log_append_time else 0),
-        base_timestamp=base_timestamp,
-        max_timestamp=max_timestamp,
-        producer_id=producer_id,
-        producer_epoch=producer_epoch,
-        base_sequence=base_sequence,
-    )
+    producer = head.producer_id, head.producer_epoch, head.base_sequence
+    times = base_timestamp, max_timestamp
+    header = door.header_of(codec, count, times, producer if head.producer_id > 0 else (0, 0, 0), rules)
     return Admitted(header, payload, payload_field, rules)
 
 
-def _to_plain(sent: Sent, head: kafka.KafkaBatch, room: OnLoop | None) -> bytes:
+def within(room: OnLoop | None) -> Unfold:
+    """Decompresses the parts of one payload, on the loop as far as there is `room`: it raises Heavy then."""
+    blocks = 0
+
     def bounded(codec: int, payload: Plain) -> memoryview:
+        nonlocal blocks
         if room is None:
             return codecs.decompress(codec, payload, PLAIN_MAX_BYTES)
+        blocks += 1
+        if blocks > BLOCKS_AT_ONCE:
+            raise Heavy
         return room.unfold(codec, memoryview(payload))
 
-    plain = unfold(head.codec, kafka.records_of(sent.data), bounded)
+    return bounded
+
+
+def _to_plain(sent: Sent, head: kafka.KafkaBatch, room: OnLoop | None) -> bytes:
+    plain = unfold(head.codec, kafka.records_of(sent.data), within(room))
     try:
         return to_ottla(plain, head.record_count)
     except InvalidRecords as error:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from node.broker.door import Heavy
 from node.broker.lookup import EVERY_CODEC, Reader
 from node.kafka import batch as kafka
+from node.kafka import convert
 from node.kafka.codec import Encoded
 from node.kafka.compression import fold, unfold
 from node.kafka.convert import Converted
@@ -425,3 +427,11 @@ def test_snappy_in_blocks_that_lie_is_refused() -> None:
     for bad in (good[:-1], good[:18], good[:16] + b"\xff\xff\xff\xff" + good[20:]):
         with pytest.raises(ApiError):
             unfold(2, bad, plain)
+
+
+def test_more_blocks_than_the_loop_has_time_for_are_for_a_thread() -> None:
+    head, block = fold(2, b"")[:16], fold(2, b"x")[16:]
+    assert unfold(2, head + block * 1000, convert.within(convert.on_loop())) == b"x" * 1000
+    with pytest.raises(Heavy):
+        unfold(2, head + block * 1001, convert.within(convert.on_loop()))
+    assert unfold(2, head + block * 1001, convert.within(None)) == b"x" * 1001
