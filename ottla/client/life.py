@@ -60,9 +60,12 @@ def can_close(loop: asyncio.AbstractEventLoop | None, what: str) -> bool:
     """False where no loop runs: a coroutine is torn down with what it held, and nothing can be waited for any more.
     Raises Closed if another loop runs than the object's own."""
     try:
-        return loop is None or is_running(loop, what) or True
+        asyncio.get_running_loop()
     except RuntimeError:
         return False
+    if loop is not None:
+        is_running(loop, what)
+    return True
 
 
 def opened(each: Inheritable) -> None:
