@@ -33,13 +33,15 @@ RULES: Final[dict[int, Rule]] = {
     pb.ERROR_CODE_LEADER_NOT_AVAILABLE: Rule(True, True, _GONE, "wait for an election"),
     pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER: Rule(True, True, _STATE, "ask the leader that is named, or any node"),
     pb.ERROR_CODE_REQUEST_TIMED_OUT: Rule(
-        True, False, "DEADLINE_EXCEEDED", "treat it as unknown; retry with the same sequence"
+        True, False, "DEADLINE_EXCEEDED", "look whether it took effect; a producer retries with the same sequence"
     ),
     pb.ERROR_CODE_MESSAGE_TOO_LARGE: Rule(
         False, False, "RESOURCE_EXHAUSTED", "send less at once, or raise max.message.bytes"
     ),
     pb.ERROR_CODE_OFFSET_METADATA_TOO_LARGE: Rule(False, False, _FINAL, "shorten the metadata"),
-    pb.ERROR_CODE_NETWORK_EXCEPTION: Rule(True, True, _GONE, "treat it as unknown; retry with the same sequence"),
+    pb.ERROR_CODE_NETWORK_EXCEPTION: Rule(
+        True, True, _GONE, "look whether it took effect; a producer retries with the same sequence"
+    ),
     pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS: Rule(True, False, _GONE, "wait a moment"),
     pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE: Rule(True, True, _GONE, "wait for an election"),
     pb.ERROR_CODE_NOT_COORDINATOR: Rule(True, True, _GONE, "ask any node again"),
