@@ -116,13 +116,13 @@ unknown = st.sampled_from(
 numbers = st.tuples(st.integers(-3, 9) | int64, st.integers(-300, 300) | int64, int64)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(message, numbers)
 def test_they_agree_on_what_protobuf_writes(helper: ModuleType, data: bytes, numbers: tuple[int, int, int]) -> None:
     agree(helper, data, numbers)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(message, unknown, st.data(), numbers)
 def test_they_agree_on_damaged_bytes_and_never_pass_what_protobuf_refuses(
     helper: ModuleType, data: bytes, foreign: bytes, draw: st.DataObject, numbers: tuple[int, int, int]
@@ -137,7 +137,7 @@ def test_they_agree_on_damaged_bytes_and_never_pass_what_protobuf_refuses(
     is_read_alike(bytes(damaged))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60) | st.lists(unknown | st.binary(max_size=6), max_size=5).map(b"".join), numbers)
 def test_they_agree_on_noise(helper: ModuleType, data: bytes, numbers: tuple[int, int, int]) -> None:
     agree(helper, data, numbers)
