@@ -138,6 +138,10 @@ class Links:
         """Members with an open stream."""
         return tuple(self._links)
 
+    def knows(self, peer: PeerId) -> bool:
+        """Whether there is an open stream with `peer`, or the last one has ended just now."""
+        return peer in self._links or peer in self._lost_timers
+
     def send(self, peer: PeerId, frame: pb.RaftFrame) -> None:
         """Queue a frame for `peer`; lost if there is no stream, or too much waits on it."""
         links = self._links.get(peer, [])

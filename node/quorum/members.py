@@ -185,7 +185,7 @@ class Members:
                 about = peer_from_proto(frame.peer_gone.peer)
                 if not frame.peer_gone.gone:
                     self._lost_by.get(about, set()).discard(peer)
-                elif about in self._lost or about in self.links.connected:
+                elif about in self._lost or self.links.knows(about):
                     self._lost_by.setdefault(about, set()).add(peer)
                     self._judge(about)
             case _:

@@ -1,10 +1,12 @@
 """Who is dead, and whose words count: the judgements of `node.quorum.members` without a network."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from node.quorum.links import LOST_AFTER_S, Links, _Link
 from node.quorum.members import Members
 from node.quorum.store import Formation
 from node.quorum.wire import peer_to_proto
@@ -39,6 +41,9 @@ class Wire:
         self.connected: tuple[PeerId, ...] = (TWO, THREE)
         self.sent: list[tuple[int, bool]] = []
         self.formed: list[tuple[int, bytes]] = []
+
+    def knows(self, peer: PeerId) -> bool:
+        return peer in self.connected
 
     def send(self, peer: PeerId, frame: pb.RaftFrame) -> None:
         if frame.formation.step == pb.RAFT_FORMATION_STEP_FORMED:
@@ -75,6 +80,19 @@ def test_the_order_of_the_two_does_not_matter():
     assert listener.heard == []
     judge.on_lost(THREE)
     assert listener.heard == [("dead", 3)]
+
+
+async def test_a_report_counts_while_the_own_loss_is_not_certain_yet():
+    """Who is the first to be certain says so to those who wait for their own 150 ms: nobody says it to them again."""
+    judge, listener, _ = members(3)
+    judge.links = links = Links(judge)
+    link = _Link(THREE, dialled=True)
+    links._attach(link)
+    links._detach(link)
+    judge.on_frame(TWO, gone(THREE), dialled=True)
+    assert listener.heard == [("connected", 3)]
+    await asyncio.sleep(2 * LOST_AFTER_S)
+    assert listener.heard == [("connected", 3), ("dead", 3)]
 
 
 def test_a_report_that_was_taken_back_or_whose_reporter_is_lost_counts_no_more():
