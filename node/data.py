@@ -19,6 +19,7 @@ import structlog
 from node import limits
 from node.api.coordination import Coordination
 from node.api.fetch import FetchApi
+from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
@@ -158,6 +159,7 @@ class DataPlane:
             ),
             random.Random(),
         )
+        self._groups_api = GroupsApi(self._groups)
         self._positions = Positions(self.broker, self.view, self._peers)
         self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
         self._controller = ControllerClient(self.view.controller_address)
@@ -216,6 +218,7 @@ class DataPlane:
                 OffsetsApi(broker),
                 ControllerTopics(self._admin),
                 self._coordination,
+                self._groups_api,
                 self._in_flight,
                 metrics,
                 broker.allocate_producer_id,
@@ -277,7 +280,9 @@ class DataPlane:
         )
         # What a coordinator asks leaders is its own question, not the hop of a call that was passed on to it.
         lookups = Offsets(broker, view, peers, metrics, forwarded=False)
-        groups = GroupServices(self._groups, view, peers, lookups, self._lags, self._coordination, forwarded=forwarded)
+        groups = GroupServices(
+            self._groups, self._groups_api, view, peers, lookups, self._lags, self._coordination, forwarded=forwarded
+        )
         add(GROUPS, groups.handlers())
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
         add(

@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from node.groups import membership, offsets
 from node.groups.assign import TopicPartition
 from node.groups.membership import TICK_MEMBERS_MAX
-from node.groups.model import Group, Groups, TopicView
+from node.groups.model import CommittedOffset, Group, Groups, TopicView
+from node.groups.offsets import Committer, Position, Where
 from node.groups.sessions import Contact
 from node.groups.stage import GroupSettings, Outcome, Stage, State
+from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
-from ottla.v1 import data_pb2, group_pb2
+from ottla.v1 import group_pb2
 
 
 class Coordinator:
@@ -126,12 +128,19 @@ class Coordinator:
     # --- positions ------------------------------------------------------------------------------------------------
 
     def commit(
-        self, request: group_pb2.CommitOffsetsRequest, wall_ms: int
-    ) -> tuple[Outcome, group_pb2.CommitOffsetsResponse]:
-        """Stores positions. The answer may leave when the records are committed. Raises ApiError: nothing stored."""
+        self, group_id: str, who: Committer, positions: Iterable[Position], wall_ms: int
+    ) -> tuple[Outcome, list[ApiError | None]]:
+        """Stores positions; what is wrong with each. They may be told when the records are committed. Raises ApiError:
+        nothing stored."""
         stage = self._stage(0)
-        response = offsets.commit(stage, request, wall_ms)
-        return stage.outcome(), response
+        errors = offsets.commit(stage, group_id, who, positions, wall_ms)
+        return stage.outcome(), errors
+
+    def delete_positions(self, group_id: str, wanted: Iterable[Where]) -> tuple[Outcome, list[ApiError | None]]:
+        """Forgets positions in topics that no member consumes; what is wrong with each. Raises GROUP_ID_NOT_FOUND."""
+        stage = self._stage(0)
+        errors = offsets.delete(stage, group_id, wanted)
+        return stage.outcome(), errors
 
     def reset(self, group_id: str, moved: Iterable[tuple[TopicPartition, int]], wall_ms: int) -> Outcome:
         """Moves positions of a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
@@ -149,20 +158,16 @@ class Coordinator:
 
     # --- looking at groups: at the log's end; answers leave when everything up to there is committed ---------------
 
-    def offsets(self, group_id: str, partitions: Iterable[data_pb2.TopicPartition]) -> list[group_pb2.CommittedOffset]:
+    def offsets(self, group_id: str, wanted: Iterable[Where]) -> list[CommittedOffset | None]:
         """The positions that are asked for. Raises INCONSISTENT_TOPIC_ID."""
         check_group_id(group_id)
-        return list(offsets.positions(self.group(group_id), self._state.topics, partitions))
+        return offsets.positions(self.group(group_id), self._state.topics, wanted)
 
-    def stored(self, group_id: str) -> list[data_pb2.TopicPartition]:
+    def stored(self, group_id: str) -> list[Where]:
         """Where the group has positions."""
         check_group_id(group_id)
         group, names = self.group(group_id), self._state.topics.names
-        return [
-            data_pb2.TopicPartition(topic=names[at[0]], topic_id=at[0], partition=at[1])
-            for at in sorted({} if group is None else group.offsets)
-            if at[0] in names
-        ]
+        return [Where(names[at[0]], *at) for at in sorted({} if group is None else group.offsets) if at[0] in names]
 
     def group(self, group_id: str) -> Group | None:
         group = self._state.groups.by_id.get(group_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from node import limits
 from node.groups.assign import TopicPartition
@@ -11,7 +11,6 @@ from node.groups.model import CommittedOffset, Group, Member, OffsetChange, Topi
 from node.groups.stage import Stage
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
-from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as e
 
 FORGOTTEN_MAX: Final = 500
@@ -20,26 +19,53 @@ LOOKED_AT: Final = 10
 """So many positions are looked at for the work of one that goes."""
 
 
-def commit(stage: Stage, request: group_pb2.CommitOffsetsRequest, wall_ms: int) -> group_pb2.CommitOffsetsResponse:
-    """Stores positions. The answer may leave when the records are committed. Raises ApiError: nothing stored."""
-    check_group_id(request.group_id)
-    group = stage.group(request.group_id)
+class Where(NamedTuple):
+    """A partition, by its topic's name, id, or both."""
+
+    topic: str
+    topic_id: bytes
+    partition: int
+
+
+class Position(NamedTuple):
+    """What is to be stored: the next offset to read. `leader_epoch` None = not known."""
+
+    where: Where
+    offset: int
+    leader_epoch: int | None = None
+    metadata: str = ""
+
+
+class Committer(NamedTuple):
+    """Who commits: a member in its epoch. Without an id: somebody outside, while the group has no members."""
+
+    member_id: str = ""
+    epoch: int = 0
+
+
+def commit(
+    stage: Stage, group_id: str, who: Committer, positions: Iterable[Position], wall_ms: int
+) -> list[ApiError | None]:
+    """Stores positions; what is wrong with each. They may be told when the records are committed. Raises ApiError:
+    nothing stored."""
+    check_group_id(group_id)
+    group = stage.group(group_id)
     check_not_forgotten(group)
-    member = None if group is None else group.members.get(request.member_id)
-    _check_committer(request, group, member)
-    check_room(stage, request.group_id)
-    response = group_pb2.CommitOffsetsResponse()
-    for item in request.offsets:
-        result = response.offsets.add(partition=item.partition)
+    member = None if group is None else group.members.get(who.member_id)
+    _check_committer(group_id, who, group, member)
+    check_room(stage, group_id)
+    errors: list[ApiError | None] = []
+    for position in positions:
         try:
-            at = _check_commit(stage.topics, item, member)
+            at = _check_commit(stage.topics, position, member)
         except ApiError as error:
-            result.error.CopyFrom(error.to_proto())
+            errors.append(error)
             continue
-        epoch = item.leader_epoch if item.HasField("leader_epoch") else None
-        stage.emit(OffsetChange(request.group_id, at, CommittedOffset(item.offset, epoch, item.metadata, wall_ms)))
-    _note_use(stage, request.group_id, wall_ms)
-    return response
+        stored = CommittedOffset(position.offset, position.leader_epoch, position.metadata, wall_ms)
+        stage.emit(OffsetChange(group_id, at, stored))
+        errors.append(None)
+    _note_use(stage, group_id, wall_ms)
+    return errors
 
 
 def _note_use(stage: Stage, group_id: str, wall_ms: int) -> None:
@@ -49,35 +75,33 @@ def _note_use(stage: Stage, group_id: str, wall_ms: int) -> None:
         stage.write_group(group_id, group.own._replace(empty_since_ms=wall_ms))
 
 
-def _check_committer(request: group_pb2.CommitOffsetsRequest, group: Group | None, member: Member | None) -> None:
-    if not request.member_id:
+def _check_committer(group_id: str, who: Committer, group: Group | None, member: Member | None) -> None:
+    if not who.member_id:
         if group is not None and group.members:
             raise ApiError(
                 e.ERROR_CODE_UNKNOWN_MEMBER_ID,
-                f"group {request.group_id!r} has {len(group.members)} members: only they may commit",
+                f"group {group_id!r} has {len(group.members)} members: only they may commit",
             )
         return
     if member is None:
-        raise ApiError(
-            e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"group {request.group_id!r} has no member {request.member_id[:255]!r}"
-        )
-    if request.member_epoch > member.member_epoch:
+        raise ApiError(e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"group {group_id!r} has no member {who.member_id[:255]!r}")
+    if who.epoch > member.member_epoch:
         raise ApiError(
             e.ERROR_CODE_FENCED_MEMBER_EPOCH,
-            f"member epoch {request.member_epoch} was never given out, the current one is {member.member_epoch}",
+            f"member epoch {who.epoch} was never given out, the current one is {member.member_epoch}",
         )
-    if request.member_epoch < member.member_epoch:
+    if who.epoch < member.member_epoch:
         raise ApiError(
             e.ERROR_CODE_STALE_MEMBER_EPOCH,
-            f"member epoch {request.member_epoch} is old, the current one is {member.member_epoch}",
+            f"member epoch {who.epoch} is old, the current one is {member.member_epoch}",
         )
 
 
-def _check_commit(topics: TopicView, item: group_pb2.OffsetCommit, member: Member | None) -> TopicPartition:
-    at = _resolve(topics, item.partition)
-    if item.offset < 0:
-        raise ApiError(e.ERROR_CODE_INVALID_REQUEST, f"offset {item.offset} is negative")
-    size = len(item.metadata.encode())
+def _check_commit(topics: TopicView, position: Position, member: Member | None) -> TopicPartition:
+    at = resolve(topics, position.where)
+    if position.offset < 0:
+        raise ApiError(e.ERROR_CODE_INVALID_REQUEST, f"offset {position.offset} is negative")
+    size = len(position.metadata.encode())
     if size > limits.METADATA_MAX_BYTES:
         raise ApiError(
             e.ERROR_CODE_OFFSET_METADATA_TOO_LARGE,
@@ -91,42 +115,64 @@ def _check_commit(topics: TopicView, item: group_pb2.OffsetCommit, member: Membe
     return at
 
 
-def _resolve(topics: TopicView, tp: data_pb2.TopicPartition) -> TopicPartition:
-    """By name, by id, or by both where they belong together."""
-    topic_id = tp.topic_id
-    if not topic_id and tp.topic in topics.topics:
-        topic_id = topics.topics[tp.topic][0]
-    elif topic_id and tp.topic and topics.names.get(topic_id, tp.topic) != tp.topic:
+def resolve(topics: TopicView, where: Where) -> TopicPartition:
+    """By name, by id, or by both where they belong together. Raises UNKNOWN_TOPIC_OR_PARTITION or
+    INCONSISTENT_TOPIC_ID."""
+    topic_id = where.topic_id
+    if not topic_id and where.topic in topics.topics:
+        topic_id = topics.topics[where.topic][0]
+    elif topic_id and where.topic and topics.names.get(topic_id, where.topic) != where.topic:
         raise ApiError(
             e.ERROR_CODE_INCONSISTENT_TOPIC_ID,
-            f"topic id {topic_id.hex()} belongs to {topics.names[topic_id]!r}, not to {tp.topic[:249]!r}",
+            f"topic id {topic_id.hex()} belongs to {topics.names[topic_id]!r}, not to {where.topic[:249]!r}",
         )
-    if not 0 <= tp.partition < topics.count(topic_id):
-        name = tp.topic[:249] or tp.topic_id[:16].hex()
-        raise ApiError(e.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {tp.partition} of {name!r}")
-    return topic_id, tp.partition
+    if not 0 <= where.partition < topics.count(topic_id):
+        name = where.topic[:249] or where.topic_id[:16].hex()
+        raise ApiError(e.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {where.partition} of {name!r}")
+    return topic_id, where.partition
 
 
-def positions(
-    group: Group | None, topics: TopicView, partitions: Iterable[data_pb2.TopicPartition]
-) -> Iterable[group_pb2.CommittedOffset]:
-    """One for each partition; without an offset where none was committed. Raises INCONSISTENT_TOPIC_ID."""
-    stored = {} if group is None else group.offsets
-    for tp in partitions:
-        entry = group_pb2.CommittedOffset(partition=tp)
+def positions(group: Group | None, topics: TopicView, wanted: Iterable[Where]) -> list[CommittedOffset | None]:
+    """One for each partition; None where none was committed. Raises INCONSISTENT_TOPIC_ID."""
+    return [_position(group, topics, where) for where in wanted]
+
+
+def _position(group: Group | None, topics: TopicView, where: Where) -> CommittedOffset | None:
+    try:
+        at = resolve(topics, where)
+    except ApiError as error:
+        if error.code == e.ERROR_CODE_INCONSISTENT_TOPIC_ID:
+            raise
+        return None
+    return None if group is None else group.offsets.get(at)
+
+
+def delete(stage: Stage, group_id: str, wanted: Iterable[Where]) -> list[ApiError | None]:
+    """Forgets positions, but in topics that the group's members consume; what is wrong with each. Raises
+    GROUP_ID_NOT_FOUND."""
+    check_group_id(group_id)
+    group = stage.group(group_id)
+    if group is None:
+        raise ApiError(e.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
+    check_not_forgotten(group)
+    consumed = frozenset[bytes]().union(*map(stage.subscriptions.topic_ids, group.subscriptions))
+    errors: list[ApiError | None] = []
+    for where in wanted:
         try:
-            value = stored.get(_resolve(topics, tp))
+            at = resolve(stage.topics, where)
+            if at[0] in consumed:
+                raise ApiError(
+                    e.ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC, f"members of group {group_id!r} consume {where.topic!r}"
+                )
         except ApiError as error:
-            if error.code == e.ERROR_CODE_INCONSISTENT_TOPIC_ID:
-                raise
-            value = None
-        if value is not None:
-            entry.offset = value.offset
-            entry.metadata = value.metadata
-            entry.commit_time_ms = value.commit_time_ms
-            if value.leader_epoch is not None:
-                entry.leader_epoch = value.leader_epoch
-        yield entry
+            errors.append(error)
+            continue
+        if at in group.offsets:
+            stage.emit(OffsetChange(group_id, at, None))
+        errors.append(None)
+    if group.is_bare:
+        stage.write_group(group_id, None)
+    return errors
 
 
 def reset(stage: Stage, group_id: str, moved: Iterable[tuple[TopicPartition, int]], wall_ms: int) -> None:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from node import limits
 from node.api.coordination import Coordination
 from node.api.fetch import FetchApi
+from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
@@ -16,15 +17,15 @@ from node.api.view import ClusterView
 from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
-from node.kafka.handlers import cluster, fetch, offsets, produce, topics
+from node.kafka.handlers import cluster, fetch, offsets, positions, produce, topics
 from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
 from node.kafka.wire import Message
 from node.metrics import Metrics
 
-PRODUCE, FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR = 0, 1, 2, 3, 10
-CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS = 19, 20, 22, 32
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 3, 8, 9, 10
+CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS, OFFSET_DELETE = 19, 20, 22, 32, 47
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
@@ -40,6 +41,7 @@ class Rooms(NamedTuple):
     offsets: OffsetsApi
     topics: TopicsApi
     coordination: Coordination
+    groups: GroupsApi
     in_flight: InFlight
     metrics: Metrics
     allocate_producer_id: Callable[[], Awaitable[int]]
@@ -82,6 +84,16 @@ class KafkaService:
         self.add_later(DESCRIBE_CONFIGS, topics.DESCRIBE_LOW, topics.DESCRIBE_HIGH, describes)
         inits = offsets.InitProducerIdHandler(rooms.allocate_producer_id)
         self.add_later(INIT_PRODUCER_ID, offsets.INIT_LOW, offsets.INIT_HIGH, inits)
+        self._add_groups(rooms)
+
+    def _add_groups(self, rooms: Rooms) -> None:
+        api, metrics = rooms.groups, rooms.metrics
+        commits = positions.OffsetCommitHandler(api, metrics)
+        self.add_later(OFFSET_COMMIT, positions.COMMIT_LOW, positions.COMMIT_HIGH, commits)
+        fetches = positions.OffsetFetchHandler(api, metrics)
+        self.add_later(OFFSET_FETCH, positions.FETCH_LOW, positions.FETCH_HIGH, fetches)
+        deletes = positions.OffsetDeleteHandler(api, metrics)
+        self.add_later(OFFSET_DELETE, positions.DELETE_LOW, positions.DELETE_HIGH, deletes)
 
     def add(self, key: int, low: int, high: int, handler: Handler) -> None:
         """Serves versions of an API, and counts what is asked of it."""

@@ -11,6 +11,10 @@ from typing import Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 NO_ID: Final = bytes(16)
+ELEMENTS_MAX: Final = 30_000
+"""Of all arrays of a request together: reading one costs some microseconds, and nobody else has a turn meanwhile."""
+TAGS_MAX: Final = 5
+"""Of one element, and all unknown: Kafka's own requests have two at most."""
 INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
 _BYTES: Final = tuple(bytes((number,)) for number in range(128))
@@ -50,6 +54,8 @@ def uvarint(b: Buffer, p: int) -> tuple[int, int]:
 def skip_tags(b: Buffer, p: int) -> int:
     """Where a block of tagged fields ends, all of them unknown."""
     count, p = uvarint(b, p)
+    if count > TAGS_MAX:
+        raise MalformedRequest(f"{count} tagged fields in one place")
     for _ in range(count):
         _, p = uvarint(b, p)
         size, p = uvarint(b, p)
@@ -64,6 +70,11 @@ def refuse_length(what: str, length: int) -> MalformedRequest:
     if length == -1:
         return MalformedRequest(f"{what} is null")
     return MalformedRequest(f"{what} has a length of {length}, which the request cannot hold")
+
+
+def too_many(what: str) -> MalformedRequest:
+    """The error of a request whose arrays have more elements than one turn of the loop has time for."""
+    return MalformedRequest(f"its arrays have more than {ELEMENTS_MAX} elements together, at {what}")
 
 
 def write_uvarint(number: int) -> bytes:

@@ -14,9 +14,11 @@ import structlog
 
 from node import limits
 from node.api.coordination import Coordination
+from node.api.groups import POSITIONS_AT_ONCE, GroupsApi
 from node.api.view import ClusterView
 from node.groups.coordinator import Coordinator
-from node.groups.model import Group
+from node.groups.model import CommittedOffset, Group
+from node.groups.offsets import Committer, Position, Where
 from node.groups.shell import OFFSETS_TOPIC, GroupShell, Session, Shard
 from node.metadata.image import NO_LEADER
 from node.services.faults import Context
@@ -40,7 +42,6 @@ LIST_WAIT_S: Final = 3.0
 LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
 BROKEN_S: Final = 0.02
-POSITIONS_AT_ONCE: Final = 500
 JOINS_AT_ONCE: Final = 20
 GROUPS_AT_ONCE: Final = 200
 
@@ -64,6 +65,7 @@ class GroupServices:
     def __init__(
         self,
         shell: GroupShell,
+        api: GroupsApi,
         view: ClusterView,
         peers: Peers,
         offsets: Offsets,
@@ -73,6 +75,7 @@ class GroupServices:
         forwarded: bool,
     ) -> None:
         self._shell = shell
+        self._api = api
         self._view = view
         self._peers = peers
         self._offsets = offsets
@@ -298,31 +301,14 @@ class GroupServices:
             return group_pb2.CommitOffsetsResponse(error=error.to_proto())
 
     async def _commit(self, request: group_pb2.CommitOffsetsRequest) -> group_pb2.CommitOffsetsResponse:
-        """A part after the other, so that nobody waits for the whole. Each is judged by the member's epoch of then."""
         response = group_pb2.CommitOffsetsResponse()
-        for start in range(0, max(1, len(request.offsets)), POSITIONS_AT_ONCE):
-            part = group_pb2.CommitOffsetsRequest(
-                group_id=request.group_id,
-                member_id=request.member_id,
-                member_epoch=request.member_epoch,
-                offsets=request.offsets[start : start + POSITIONS_AT_ONCE],
-            )
-            try:
-                answer = await self._commit_part(part)
-            except ApiError as error:
-                if not start:
-                    raise  # nothing is stored: the call as a whole is refused
-                refused = error.to_proto()
-                response.offsets.extend(
-                    group_pb2.OffsetCommitResult(partition=item.partition, error=refused)
-                    for item in request.offsets[start:]
-                )
-                break
-            response.offsets.extend(answer.offsets)
+        who = Committer(request.member_id, request.member_epoch)
+        errors = await self._api.commit(request.group_id, who, [_position(item) for item in request.offsets])
+        for item, error in zip(request.offsets, errors, strict=True):
+            result = response.offsets.add(partition=item.partition)
+            if error is not None:
+                result.error.CopyFrom(error.to_proto())
         return response
-
-    async def _commit_part(self, part: group_pb2.CommitOffsetsRequest) -> group_pb2.CommitOffsetsResponse:
-        return await self._shell.decide(part.group_id, lambda c: c.commit(part, self._shell.wall_ms()))
 
     async def fetch_offsets(
         self, request: group_pb2.FetchOffsetsRequest, context: Context
@@ -340,26 +326,9 @@ class GroupServices:
             return group_pb2.FetchOffsetsResponse(error=error.to_proto())
 
     async def _stored(self, request: group_pb2.FetchOffsetsRequest) -> group_pb2.FetchOffsetsResponse:
-        """A part after the other; an answer has a bound."""
-        shard = self._shell.shard(request.group_id)
-        wanted = list(request.partitions) or await self._shell.look(shard, lambda c: c.stored(request.group_id))
-        response = group_pb2.FetchOffsetsResponse()
-        for start in range(0, len(wanted), POSITIONS_AT_ONCE):
-            found = await self._stored_part(shard, request.group_id, wanted[start : start + POSITIONS_AT_ONCE])
-            response.offsets.extend(found)
-            if response.ByteSize() > limits.GROUP_ANSWER_MAX_BYTES:
-                raise ApiError(
-                    pb.ERROR_CODE_INVALID_REQUEST,
-                    f"the {len(wanted)} positions have more than {limits.GROUP_ANSWER_MAX_BYTES} bytes, the limit of "
-                    "an answer: name fewer partitions at once",
-                )
-            await asyncio.sleep(0)
-        return response
-
-    async def _stored_part(
-        self, shard: Shard, group_id: str, part: list[data_pb2.TopicPartition]
-    ) -> list[group_pb2.CommittedOffset]:
-        return await self._shell.look(shard, lambda c: c.offsets(group_id, part))
+        wanted = [Where(tp.topic, tp.topic_id, tp.partition) for tp in request.partitions]
+        found = await self._api.positions(request.group_id, wanted or None)
+        return group_pb2.FetchOffsetsResponse(offsets=[_stored(where, position) for where, position in found])
 
     async def reset_offsets(
         self, request: group_pb2.ResetOffsetsRequest, context: Context
@@ -591,6 +560,25 @@ class GroupServices:
         )
         answers = await self._offsets.list_offsets(questions, context)
         return dict(zip(wanted, answers.partitions, strict=True))
+
+
+def _position(item: group_pb2.OffsetCommit) -> Position:
+    tp = item.partition
+    epoch = item.leader_epoch if item.HasField("leader_epoch") else None
+    return Position(Where(tp.topic, tp.topic_id, tp.partition), item.offset, epoch, item.metadata)
+
+
+def _stored(where: Where, position: CommittedOffset | None) -> group_pb2.CommittedOffset:
+    partition = data_pb2.TopicPartition(topic=where.topic, topic_id=where.topic_id, partition=where.partition)
+    if position is None:
+        return group_pb2.CommittedOffset(partition=partition)
+    return group_pb2.CommittedOffset(
+        partition=partition,
+        offset=position.offset,
+        leader_epoch=position.leader_epoch,
+        metadata=position.metadata,
+        commit_time_ms=position.commit_time_ms,
+    )
 
 
 async def _half_close(upstream: Any, answers: "asyncio.Task[None]") -> None:

@@ -53,6 +53,9 @@ RULES: Final[dict[int, Rule]] = {
     ),
     pb.ERROR_CODE_INVALID_REQUIRED_ACKS: Rule(False, False, _FINAL, "use 0, 1 or -1"),
     pb.ERROR_CODE_ILLEGAL_GENERATION: Rule(False, False, _ABORT, "join the group again"),
+    pb.ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL: Rule(
+        False, False, _STATE, "use another group, or wait until this one has no members"
+    ),
     pb.ERROR_CODE_INVALID_GROUP_ID: Rule(False, False, _FINAL, "use 1 to 255 characters"),
     pb.ERROR_CODE_UNKNOWN_MEMBER_ID: Rule(False, False, _ABORT, "join the group again"),
     pb.ERROR_CODE_INVALID_SESSION_TIMEOUT: Rule(False, False, _FINAL, "use a time-out in the allowed range"),
@@ -92,9 +95,12 @@ RULES: Final[dict[int, Rule]] = {
     pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE: Rule(False, False, _FINAL, "use another codec, or none"),
     pb.ERROR_CODE_STALE_BROKER_EPOCH: Rule(False, False, _STATE, "register again"),
     pb.ERROR_CODE_OFFSET_NOT_AVAILABLE: Rule(True, True, _GONE, "wait until the new leader has caught up"),
+    pb.ERROR_CODE_MEMBER_ID_REQUIRED: Rule(False, False, _ABORT, "join again with the id that the answer has"),
+    pb.ERROR_CODE_GROUP_MAX_SIZE_REACHED: Rule(False, False, "RESOURCE_EXHAUSTED", "use another group"),
     pb.ERROR_CODE_FENCED_INSTANCE_ID: Rule(False, False, _ABORT, "stop the other member, or use another instance id"),
     pb.ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE: Rule(True, True, _GONE, "bring an eligible replica back"),
     pb.ERROR_CODE_ELECTION_NOT_NEEDED: Rule(False, False, _STATE, "nothing needs to be done"),
+    pb.ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC: Rule(False, False, _STATE, "stop the members that consume the topic"),
     pb.ERROR_CODE_INVALID_RECORD: Rule(False, False, _FINAL, "correct the record"),
     pb.ERROR_CODE_UNSTABLE_OFFSET_COMMIT: Rule(True, False, _GONE, "wait until the transaction ends"),
     pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED: Rule(True, False, "RESOURCE_EXHAUSTED", "wait as long as the answer says"),

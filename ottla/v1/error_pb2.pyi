@@ -63,6 +63,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The acks value is none of 0, 1 and -1."""
     ERROR_CODE_ILLEGAL_GENERATION: _ErrorCode.ValueType  # 22
     """The generation in the request is not the group's (classic groups)."""
+    ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL: _ErrorCode.ValueType  # 23
+    """The group is of another type, or works with other protocols, than whoever joins."""
     ERROR_CODE_INVALID_GROUP_ID: _ErrorCode.ValueType  # 24
     """The group id is empty or too long."""
     ERROR_CODE_UNKNOWN_MEMBER_ID: _ErrorCode.ValueType  # 25
@@ -125,12 +127,18 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The broker epoch in the request is not the node's current one."""
     ERROR_CODE_OFFSET_NOT_AVAILABLE: _ErrorCode.ValueType  # 78
     """A new leader cannot tell its high watermark yet."""
+    ERROR_CODE_MEMBER_ID_REQUIRED: _ErrorCode.ValueType  # 79
+    """A new member's id, with which it is to join again (classic groups)."""
+    ERROR_CODE_GROUP_MAX_SIZE_REACHED: _ErrorCode.ValueType  # 81
+    """The group has as many members as it may have."""
     ERROR_CODE_FENCED_INSTANCE_ID: _ErrorCode.ValueType  # 82
     """Another live member holds the static instance id."""
     ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE: _ErrorCode.ValueType  # 83
     """No replica may become the leader."""
     ERROR_CODE_ELECTION_NOT_NEEDED: _ErrorCode.ValueType  # 84
     """The preferred leader already leads, or an election changes nothing."""
+    ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC: _ErrorCode.ValueType  # 86
+    """Members of the group consume the topic."""
     ERROR_CODE_INVALID_RECORD: _ErrorCode.ValueType  # 87
     """A record breaks a rule of the topic, or its batch is malformed."""
     ERROR_CODE_UNSTABLE_OFFSET_COMMIT: _ErrorCode.ValueType  # 88
@@ -219,6 +227,8 @@ ERROR_CODE_INVALID_REQUIRED_ACKS: ErrorCode.ValueType  # 21
 """The acks value is none of 0, 1 and -1."""
 ERROR_CODE_ILLEGAL_GENERATION: ErrorCode.ValueType  # 22
 """The generation in the request is not the group's (classic groups)."""
+ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL: ErrorCode.ValueType  # 23
+"""The group is of another type, or works with other protocols, than whoever joins."""
 ERROR_CODE_INVALID_GROUP_ID: ErrorCode.ValueType  # 24
 """The group id is empty or too long."""
 ERROR_CODE_UNKNOWN_MEMBER_ID: ErrorCode.ValueType  # 25
@@ -281,12 +291,18 @@ ERROR_CODE_STALE_BROKER_EPOCH: ErrorCode.ValueType  # 77
 """The broker epoch in the request is not the node's current one."""
 ERROR_CODE_OFFSET_NOT_AVAILABLE: ErrorCode.ValueType  # 78
 """A new leader cannot tell its high watermark yet."""
+ERROR_CODE_MEMBER_ID_REQUIRED: ErrorCode.ValueType  # 79
+"""A new member's id, with which it is to join again (classic groups)."""
+ERROR_CODE_GROUP_MAX_SIZE_REACHED: ErrorCode.ValueType  # 81
+"""The group has as many members as it may have."""
 ERROR_CODE_FENCED_INSTANCE_ID: ErrorCode.ValueType  # 82
 """Another live member holds the static instance id."""
 ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE: ErrorCode.ValueType  # 83
 """No replica may become the leader."""
 ERROR_CODE_ELECTION_NOT_NEEDED: ErrorCode.ValueType  # 84
 """The preferred leader already leads, or an election changes nothing."""
+ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC: ErrorCode.ValueType  # 86
+"""Members of the group consume the topic."""
 ERROR_CODE_INVALID_RECORD: ErrorCode.ValueType  # 87
 """A record breaks a rule of the topic, or its batch is malformed."""
 ERROR_CODE_UNSTABLE_OFFSET_COMMIT: ErrorCode.ValueType  # 88

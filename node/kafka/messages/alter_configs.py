@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _b = Struct(">b")
@@ -80,10 +80,14 @@ class AlterConfigsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[AlterConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 7:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[AlterConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -98,6 +102,9 @@ def read_0(b: Buffer, p: int) -> tuple[AlterConfigsRequest, int]:
         p += 4
         if n_8 < 0 or n_8 > (end - p) // 4:
             raise refuse_length("configs", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("configs")
         made_9: list[AlterableConfig] = []
         for _ in range(n_8):
             (n_11,) = INT16.unpack_from(b, p)
@@ -125,6 +132,7 @@ def read_0(b: Buffer, p: int) -> tuple[AlterConfigsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[AlterConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -132,6 +140,9 @@ def read_2(b: Buffer, p: int) -> tuple[AlterConfigsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 4:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[AlterConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -152,6 +163,9 @@ def read_2(b: Buffer, p: int) -> tuple[AlterConfigsRequest, int]:
             n_8 -= 1
         if n_8 < 0 or n_8 > (end - p) // 3:
             raise refuse_length("configs", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("configs")
         made_9: list[AlterableConfig] = []
         for _ in range(n_8):
             n_11 = b[p] - 1

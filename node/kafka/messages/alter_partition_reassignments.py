@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _i = Struct(">i")
 _ih = Struct(">ih")
@@ -90,6 +90,7 @@ class AlterPartitionReassignmentsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[AlterPartitionReassignmentsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (timeout_ms_1,) = _i.unpack_from(b, p)
     p += 4
     n_3 = b[p] - 1
@@ -99,6 +100,9 @@ def read_0(b: Buffer, p: int) -> tuple[AlterPartitionReassignmentsRequest, int]:
         n_3 -= 1
     if n_3 < 0 or n_3 > (end - p) // 3:
         raise refuse_length("topics", n_3)
+    room -= n_3
+    if room < 0:
+        raise too_many("topics")
     made_4: list[ReassignableTopic] = []
     for _ in range(n_3):
         n_6 = b[p] - 1
@@ -117,6 +121,9 @@ def read_0(b: Buffer, p: int) -> tuple[AlterPartitionReassignmentsRequest, int]:
             n_8 -= 1
         if n_8 < 0 or n_8 > (end - p) // 6:
             raise refuse_length("partitions", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("partitions")
         made_9: list[ReassignablePartition] = []
         for _ in range(n_8):
             (partition_index_10,) = _i.unpack_from(b, p)
@@ -130,6 +137,9 @@ def read_0(b: Buffer, p: int) -> tuple[AlterPartitionReassignmentsRequest, int]:
             if n_12 != -1:
                 if n_12 < 0 or n_12 > (end - p) // 4:
                     raise refuse_length("replicas", n_12)
+                room -= n_12
+                if room < 0:
+                    raise too_many("replicas")
                 replicas_11 = unpack_from(f">{n_12}i", b, p)
                 p += n_12 * 4
             p = skip_tags(b, p) if b[p] else p + 1

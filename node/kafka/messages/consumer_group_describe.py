@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, pack
 from typing import Final
 
-from node.kafka.wire import NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _U = Struct(">16s")
@@ -120,6 +120,7 @@ class ConsumerGroupDescribeResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupDescribeRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -127,6 +128,9 @@ def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupDescribeRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > end - p:
         raise refuse_length("group_ids", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("group_ids")
     made_3: list[str] = []
     for _ in range(n_2):
         n_5 = b[p] - 1

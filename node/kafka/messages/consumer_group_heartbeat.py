@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, pack, unpack_from
 from typing import Final
 
-from node.kafka.wire import NO_ID, Buffer, Message, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, NO_ID, Buffer, Message, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _U = Struct(">16s")
 _i = Struct(">i")
@@ -86,6 +86,7 @@ class ConsumerGroupHeartbeatResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -139,6 +140,9 @@ def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
     if n_12 != -1:
         if n_12 < 0 or n_12 > end - p:
             raise refuse_length("subscribed_topic_names", n_12)
+        room -= n_12
+        if room < 0:
+            raise too_many("subscribed_topic_names")
         made_13: list[str] = []
         for _ in range(n_12):
             n_15 = b[p] - 1
@@ -172,6 +176,9 @@ def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
     if n_19 != -1:
         if n_19 < 0 or n_19 > (end - p) // 18:
             raise refuse_length("topic_partitions", n_19)
+        room -= n_19
+        if room < 0:
+            raise too_many("topic_partitions")
         made_20: list[TopicPartitions] = []
         for _ in range(n_19):
             (topic_id_21,) = _U.unpack_from(b, p)
@@ -183,6 +190,9 @@ def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
                 n_23 -= 1
             if n_23 < 0 or n_23 > (end - p) // 4:
                 raise refuse_length("partitions", n_23)
+            room -= n_23
+            if room < 0:
+                raise too_many("partitions")
             partitions_22 = unpack_from(f">{n_23}i", b, p)
             p += n_23 * 4
             p = skip_tags(b, p) if b[p] else p + 1
@@ -194,6 +204,7 @@ def read_0(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -247,6 +258,9 @@ def read_1(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
     if n_12 != -1:
         if n_12 < 0 or n_12 > end - p:
             raise refuse_length("subscribed_topic_names", n_12)
+        room -= n_12
+        if room < 0:
+            raise too_many("subscribed_topic_names")
         made_13: list[str] = []
         for _ in range(n_12):
             n_15 = b[p] - 1
@@ -291,6 +305,9 @@ def read_1(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
     if n_21 != -1:
         if n_21 < 0 or n_21 > (end - p) // 18:
             raise refuse_length("topic_partitions", n_21)
+        room -= n_21
+        if room < 0:
+            raise too_many("topic_partitions")
         made_22: list[TopicPartitions] = []
         for _ in range(n_21):
             (topic_id_23,) = _U.unpack_from(b, p)
@@ -302,6 +319,9 @@ def read_1(b: Buffer, p: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
                 n_25 -= 1
             if n_25 < 0 or n_25 > (end - p) // 4:
                 raise refuse_length("partitions", n_25)
+            room -= n_25
+            if room < 0:
+                raise too_many("partitions")
             partitions_24 = unpack_from(f">{n_25}i", b, p)
             p += n_25 * 4
             p = skip_tags(b, p) if b[p] else p + 1

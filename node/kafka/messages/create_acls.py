@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, nullable_compact_string, nullable_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, nullable_compact_string, nullable_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _b = Struct(">b")
 _bb = Struct(">bb")
@@ -70,10 +70,14 @@ class CreateAclsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[CreateAclsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 9:
         raise refuse_length("creations", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("creations")
     made_3: list[AclCreation] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -105,10 +109,14 @@ def read_0(b: Buffer, p: int) -> tuple[CreateAclsRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[CreateAclsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 10:
         raise refuse_length("creations", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("creations")
     made_3: list[AclCreation] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -142,6 +150,7 @@ def read_1(b: Buffer, p: int) -> tuple[CreateAclsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[CreateAclsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -149,6 +158,9 @@ def read_2(b: Buffer, p: int) -> tuple[CreateAclsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 8:
         raise refuse_length("creations", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("creations")
     made_3: list[AclCreation] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)

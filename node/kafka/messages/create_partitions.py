@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -77,10 +77,14 @@ class CreatePartitionsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 10:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[CreatePartitionsTopic] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -97,12 +101,18 @@ def read_0(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
         if n_8 != -1:
             if n_8 < 0 or n_8 > (end - p) // 4:
                 raise refuse_length("assignments", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("assignments")
             made_9: list[CreatePartitionsAssignment] = []
             for _ in range(n_8):
                 (n_11,) = INT32.unpack_from(b, p)
                 p += 4
                 if n_11 < 0 or n_11 > (end - p) // 4:
                     raise refuse_length("broker_ids", n_11)
+                room -= n_11
+                if room < 0:
+                    raise too_many("broker_ids")
                 broker_ids_10 = unpack_from(f">{n_11}i", b, p)
                 p += n_11 * 4
                 made_9.append(CreatePartitionsAssignment(broker_ids_10))
@@ -116,6 +126,7 @@ def read_0(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -123,6 +134,9 @@ def read_2(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 7:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[CreatePartitionsTopic] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -145,6 +159,9 @@ def read_2(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
         if n_8 != -1:
             if n_8 < 0 or n_8 > (end - p) // 2:
                 raise refuse_length("assignments", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("assignments")
             made_9: list[CreatePartitionsAssignment] = []
             for _ in range(n_8):
                 n_11 = b[p] - 1
@@ -154,6 +171,9 @@ def read_2(b: Buffer, p: int) -> tuple[CreatePartitionsRequest, int]:
                     n_11 -= 1
                 if n_11 < 0 or n_11 > (end - p) // 4:
                     raise refuse_length("broker_ids", n_11)
+                room -= n_11
+                if room < 0:
+                    raise too_many("broker_ids")
                 broker_ids_10 = unpack_from(f">{n_11}i", b, p)
                 p += n_11 * 4
                 p = skip_tags(b, p) if b[p] else p + 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, tagged, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, tagged, too_many, uvarint, write_uvarint
 
 _BbB = Struct(">?b?")
 _Uh = Struct(">16sh")
@@ -126,10 +126,14 @@ class CreateTopicsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 16:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[CreatableTopic] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -144,6 +148,9 @@ def read_0(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
         p += 4
         if n_9 < 0 or n_9 > (end - p) // 8:
             raise refuse_length("assignments", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("assignments")
         made_10: list[CreatableReplicaAssignment] = []
         for _ in range(n_9):
             (partition_index_11,) = _i.unpack_from(b, p)
@@ -152,6 +159,9 @@ def read_0(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
             p += 4
             if n_13 < 0 or n_13 > (end - p) // 4:
                 raise refuse_length("broker_ids", n_13)
+            room -= n_13
+            if room < 0:
+                raise too_many("broker_ids")
             broker_ids_12 = unpack_from(f">{n_13}i", b, p)
             p += n_13 * 4
             made_10.append(CreatableReplicaAssignment(partition_index_11, broker_ids_12))
@@ -160,6 +170,9 @@ def read_0(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
         p += 4
         if n_15 < 0 or n_15 > (end - p) // 4:
             raise refuse_length("configs", n_15)
+        room -= n_15
+        if room < 0:
+            raise too_many("configs")
         made_16: list[CreatableTopicConfig] = []
         for _ in range(n_15):
             (n_18,) = INT16.unpack_from(b, p)
@@ -187,10 +200,14 @@ def read_0(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 16:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[CreatableTopic] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -205,6 +222,9 @@ def read_1(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
         p += 4
         if n_9 < 0 or n_9 > (end - p) // 8:
             raise refuse_length("assignments", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("assignments")
         made_10: list[CreatableReplicaAssignment] = []
         for _ in range(n_9):
             (partition_index_11,) = _i.unpack_from(b, p)
@@ -213,6 +233,9 @@ def read_1(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
             p += 4
             if n_13 < 0 or n_13 > (end - p) // 4:
                 raise refuse_length("broker_ids", n_13)
+            room -= n_13
+            if room < 0:
+                raise too_many("broker_ids")
             broker_ids_12 = unpack_from(f">{n_13}i", b, p)
             p += n_13 * 4
             made_10.append(CreatableReplicaAssignment(partition_index_11, broker_ids_12))
@@ -221,6 +244,9 @@ def read_1(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
         p += 4
         if n_15 < 0 or n_15 > (end - p) // 4:
             raise refuse_length("configs", n_15)
+        room -= n_15
+        if room < 0:
+            raise too_many("configs")
         made_16: list[CreatableTopicConfig] = []
         for _ in range(n_15):
             (n_18,) = INT16.unpack_from(b, p)
@@ -248,6 +274,7 @@ def read_1(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -255,6 +282,9 @@ def read_5(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 10:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[CreatableTopic] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -275,6 +305,9 @@ def read_5(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
             n_9 -= 1
         if n_9 < 0 or n_9 > (end - p) // 6:
             raise refuse_length("assignments", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("assignments")
         made_10: list[CreatableReplicaAssignment] = []
         for _ in range(n_9):
             (partition_index_11,) = _i.unpack_from(b, p)
@@ -286,6 +319,9 @@ def read_5(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
                 n_13 -= 1
             if n_13 < 0 or n_13 > (end - p) // 4:
                 raise refuse_length("broker_ids", n_13)
+            room -= n_13
+            if room < 0:
+                raise too_many("broker_ids")
             broker_ids_12 = unpack_from(f">{n_13}i", b, p)
             p += n_13 * 4
             p = skip_tags(b, p) if b[p] else p + 1
@@ -298,6 +334,9 @@ def read_5(b: Buffer, p: int) -> tuple[CreateTopicsRequest, int]:
             n_15 -= 1
         if n_15 < 0 or n_15 > (end - p) // 3:
             raise refuse_length("configs", n_15)
+        room -= n_15
+        if room < 0:
+            raise too_many("configs")
         made_16: list[CreatableTopicConfig] = []
         for _ in range(n_15):
             n_18 = b[p] - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _b = Struct(">b")
 _bb = Struct(">bb")
@@ -98,10 +98,14 @@ class DeleteAclsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DeleteAclsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 9:
         raise refuse_length("filters", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("filters")
     made_3: list[DeleteAclsFilter] = []
     for _ in range(n_2):
         (resource_type_filter_4,) = _b.unpack_from(b, p)
@@ -139,10 +143,14 @@ def read_0(b: Buffer, p: int) -> tuple[DeleteAclsRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[DeleteAclsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 10:
         raise refuse_length("filters", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("filters")
     made_3: list[DeleteAclsFilter] = []
     for _ in range(n_2):
         (resource_type_filter_4,) = _b.unpack_from(b, p)
@@ -182,6 +190,7 @@ def read_1(b: Buffer, p: int) -> tuple[DeleteAclsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[DeleteAclsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -189,6 +198,9 @@ def read_2(b: Buffer, p: int) -> tuple[DeleteAclsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 8:
         raise refuse_length("filters", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("filters")
     made_3: list[DeleteAclsFilter] = []
     for _ in range(n_2):
         (resource_type_filter_4,) = _b.unpack_from(b, p)

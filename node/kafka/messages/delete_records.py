@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _i = Struct(">i")
 _iq = Struct(">iq")
@@ -87,10 +87,14 @@ class DeleteRecordsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DeleteRecordsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 6:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[DeleteRecordsTopic] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -103,6 +107,9 @@ def read_0(b: Buffer, p: int) -> tuple[DeleteRecordsRequest, int]:
         p += 4
         if n_7 < 0 or n_7 > (end - p) // 12:
             raise refuse_length("partitions", n_7)
+        room -= n_7
+        if room < 0:
+            raise too_many("partitions")
         made_8: list[DeleteRecordsPartition] = []
         for _ in range(n_7):
             partition_index_9, offset_10 = _iq.unpack_from(b, p)
@@ -118,6 +125,7 @@ def read_0(b: Buffer, p: int) -> tuple[DeleteRecordsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[DeleteRecordsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -125,6 +133,9 @@ def read_2(b: Buffer, p: int) -> tuple[DeleteRecordsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 3:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[DeleteRecordsTopic] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -143,6 +154,9 @@ def read_2(b: Buffer, p: int) -> tuple[DeleteRecordsRequest, int]:
             n_7 -= 1
         if n_7 < 0 or n_7 > (end - p) // 13:
             raise refuse_length("partitions", n_7)
+        room -= n_7
+        if room < 0:
+            raise too_many("partitions")
         made_8: list[DeleteRecordsPartition] = []
         for _ in range(n_7):
             partition_index_9, offset_10 = _iq.unpack_from(b, p)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _U = Struct(">16s")
 _Uh = Struct(">16sh")
@@ -68,10 +68,14 @@ class DeleteTopicsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 2:
         raise refuse_length("topic_names", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topic_names")
     made_3: list[str] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -89,6 +93,7 @@ def read_0(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -96,6 +101,9 @@ def read_4(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > end - p:
         raise refuse_length("topic_names", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topic_names")
     made_3: list[str] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -117,6 +125,7 @@ def read_4(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
 
 def read_6(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -124,6 +133,9 @@ def read_6(b: Buffer, p: int) -> tuple[DeleteTopicsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 18:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[DeleteTopicState] = []
     for _ in range(n_2):
         n_5 = b[p] - 1

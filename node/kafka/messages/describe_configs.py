@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _BB = Struct(">??")
@@ -115,10 +115,14 @@ class DescribeConfigsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 7:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[DescribeConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -135,6 +139,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
         if n_8 != -1:
             if n_8 < 0 or n_8 > (end - p) // 2:
                 raise refuse_length("configuration_keys", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("configuration_keys")
             made_9: list[str] = []
             for _ in range(n_8):
                 (n_11,) = INT16.unpack_from(b, p)
@@ -152,10 +159,14 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 7:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[DescribeConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -172,6 +183,9 @@ def read_1(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
         if n_8 != -1:
             if n_8 < 0 or n_8 > (end - p) // 2:
                 raise refuse_length("configuration_keys", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("configuration_keys")
             made_9: list[str] = []
             for _ in range(n_8):
                 (n_11,) = INT16.unpack_from(b, p)
@@ -191,10 +205,14 @@ def read_1(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
 
 def read_3(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 7:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[DescribeConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -211,6 +229,9 @@ def read_3(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
         if n_8 != -1:
             if n_8 < 0 or n_8 > (end - p) // 2:
                 raise refuse_length("configuration_keys", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("configuration_keys")
             made_9: list[str] = []
             for _ in range(n_8):
                 (n_11,) = INT16.unpack_from(b, p)
@@ -230,6 +251,7 @@ def read_3(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -237,6 +259,9 @@ def read_4(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 4:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[DescribeConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -259,6 +284,9 @@ def read_4(b: Buffer, p: int) -> tuple[DescribeConfigsRequest, int]:
         if n_8 != -1:
             if n_8 < 0 or n_8 > end - p:
                 raise refuse_length("configuration_keys", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("configuration_keys")
             made_9: list[str] = []
             for _ in range(n_8):
                 n_11 = b[p] - 1

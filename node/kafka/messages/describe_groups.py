@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_bytes, compact_string, long_bytes, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_bytes, compact_string, long_bytes, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _h = Struct(">h")
@@ -81,10 +81,14 @@ class DescribeGroupsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DescribeGroupsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 2:
         raise refuse_length("groups", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("groups")
     made_3: list[str] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -100,10 +104,14 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeGroupsRequest, int]:
 
 def read_3(b: Buffer, p: int) -> tuple[DescribeGroupsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 2:
         raise refuse_length("groups", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("groups")
     made_3: list[str] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -121,6 +129,7 @@ def read_3(b: Buffer, p: int) -> tuple[DescribeGroupsRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[DescribeGroupsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -128,6 +137,9 @@ def read_5(b: Buffer, p: int) -> tuple[DescribeGroupsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > end - p:
         raise refuse_length("groups", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("groups")
     made_3: list[str] = []
     for _ in range(n_2):
         n_5 = b[p] - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -97,12 +97,16 @@ class DescribeLogDirsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DescribeLogDirsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     topics_1: Sequence[DescribableLogDirTopic] | None = None
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 6:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[DescribableLogDirTopic] = []
         for _ in range(n_2):
             (n_5,) = INT16.unpack_from(b, p)
@@ -115,6 +119,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeLogDirsRequest, int]:
             p += 4
             if n_7 < 0 or n_7 > (end - p) // 4:
                 raise refuse_length("partitions", n_7)
+            room -= n_7
+            if room < 0:
+                raise too_many("partitions")
             partitions_6 = unpack_from(f">{n_7}i", b, p)
             p += n_7 * 4
             made_3.append(DescribableLogDirTopic(topic_4, partitions_6))
@@ -124,6 +131,7 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeLogDirsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[DescribeLogDirsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -133,6 +141,9 @@ def read_2(b: Buffer, p: int) -> tuple[DescribeLogDirsRequest, int]:
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 3:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[DescribableLogDirTopic] = []
         for _ in range(n_2):
             n_5 = b[p] - 1
@@ -151,6 +162,9 @@ def read_2(b: Buffer, p: int) -> tuple[DescribeLogDirsRequest, int]:
                 n_7 -= 1
             if n_7 < 0 or n_7 > (end - p) // 4:
                 raise refuse_length("partitions", n_7)
+            room -= n_7
+            if room < 0:
+                raise too_many("partitions")
             partitions_6 = unpack_from(f">{n_7}i", b, p)
             p += n_7 * 4
             p = skip_tags(b, p) if b[p] else p + 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _i = Struct(">i")
 _ih = Struct(">ih")
@@ -95,6 +95,7 @@ class DescribeProducersResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DescribeProducersRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -102,6 +103,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeProducersRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 3:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[TopicRequest] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -120,6 +124,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeProducersRequest, int]:
             n_7 -= 1
         if n_7 < 0 or n_7 > (end - p) // 4:
             raise refuse_length("partition_indexes", n_7)
+        room -= n_7
+        if room < 0:
+            raise too_many("partition_indexes")
         partition_indexes_6 = unpack_from(f">{n_7}i", b, p)
         p += n_7 * 4
         p = skip_tags(b, p) if b[p] else p + 1

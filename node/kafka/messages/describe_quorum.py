@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _H = Struct(">H")
 _h = Struct(">h")
@@ -147,6 +147,7 @@ class DescribeQuorumResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DescribeQuorumRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -154,6 +155,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeQuorumRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 3:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[DescribedTopic] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -172,6 +176,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeQuorumRequest, int]:
             n_7 -= 1
         if n_7 < 0 or n_7 > (end - p) // 5:
             raise refuse_length("partitions", n_7)
+        room -= n_7
+        if room < 0:
+            raise too_many("partitions")
         made_8: list[DescribedPartition] = []
         for _ in range(n_7):
             (partition_index_9,) = _i.unpack_from(b, p)

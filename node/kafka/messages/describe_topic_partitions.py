@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, pack
 from typing import Final
 
-from node.kafka.wire import NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, NO_ID, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _UB = Struct(">16s?")
 _h = Struct(">h")
@@ -110,6 +110,7 @@ class DescribeTopicPartitionsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[DescribeTopicPartitionsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -117,6 +118,9 @@ def read_0(b: Buffer, p: int) -> tuple[DescribeTopicPartitionsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 2:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[TopicRequest] = []
     for _ in range(n_2):
         n_5 = b[p] - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _b = Struct(">b")
 _i = Struct(">i")
@@ -79,12 +79,16 @@ class ElectLeadersResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     topic_partitions_1: Sequence[TopicPartitions] | None = None
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 6:
             raise refuse_length("topic_partitions", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topic_partitions")
         made_3: list[TopicPartitions] = []
         for _ in range(n_2):
             (n_5,) = INT16.unpack_from(b, p)
@@ -97,6 +101,9 @@ def read_0(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
             p += 4
             if n_7 < 0 or n_7 > (end - p) // 4:
                 raise refuse_length("partitions", n_7)
+            room -= n_7
+            if room < 0:
+                raise too_many("partitions")
             partitions_6 = unpack_from(f">{n_7}i", b, p)
             p += n_7 * 4
             made_3.append(TopicPartitions(topic_4, partitions_6))
@@ -108,6 +115,7 @@ def read_0(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (election_type_1,) = _b.unpack_from(b, p)
     p += 1
     (n_3,) = INT32.unpack_from(b, p)
@@ -116,6 +124,9 @@ def read_1(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
     if n_3 != -1:
         if n_3 < 0 or n_3 > (end - p) // 6:
             raise refuse_length("topic_partitions", n_3)
+        room -= n_3
+        if room < 0:
+            raise too_many("topic_partitions")
         made_4: list[TopicPartitions] = []
         for _ in range(n_3):
             (n_6,) = INT16.unpack_from(b, p)
@@ -128,6 +139,9 @@ def read_1(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
             p += 4
             if n_8 < 0 or n_8 > (end - p) // 4:
                 raise refuse_length("partitions", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("partitions")
             partitions_7 = unpack_from(f">{n_8}i", b, p)
             p += n_8 * 4
             made_4.append(TopicPartitions(topic_5, partitions_7))
@@ -139,6 +153,7 @@ def read_1(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (election_type_1,) = _b.unpack_from(b, p)
     p += 1
     n_3 = b[p] - 1
@@ -150,6 +165,9 @@ def read_2(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
     if n_3 != -1:
         if n_3 < 0 or n_3 > (end - p) // 3:
             raise refuse_length("topic_partitions", n_3)
+        room -= n_3
+        if room < 0:
+            raise too_many("topic_partitions")
         made_4: list[TopicPartitions] = []
         for _ in range(n_3):
             n_6 = b[p] - 1
@@ -168,6 +186,9 @@ def read_2(b: Buffer, p: int) -> tuple[ElectLeadersRequest, int]:
                 n_8 -= 1
             if n_8 < 0 or n_8 > (end - p) // 4:
                 raise refuse_length("partitions", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("partitions")
             partitions_7 = unpack_from(f">{n_8}i", b, p)
             p += n_8 * 4
             p = skip_tags(b, p) if b[p] else p + 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _b = Struct(">b")
 _hi = Struct(">hi")
@@ -111,6 +111,7 @@ def read_3(b: Buffer, p: int) -> tuple[FindCoordinatorRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[FindCoordinatorRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (key_type_1,) = _b.unpack_from(b, p)
     p += 1
     n_3 = b[p] - 1
@@ -120,6 +121,9 @@ def read_4(b: Buffer, p: int) -> tuple[FindCoordinatorRequest, int]:
         n_3 -= 1
     if n_3 < 0 or n_3 > end - p:
         raise refuse_length("coordinator_keys", n_3)
+    room -= n_3
+    if room < 0:
+        raise too_many("coordinator_keys")
     made_4: list[str] = []
     for _ in range(n_3):
         n_6 = b[p] - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _b = Struct(">b")
@@ -82,10 +82,14 @@ class IncrementalAlterConfigsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[IncrementalAlterConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 7:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[AlterConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -100,6 +104,9 @@ def read_0(b: Buffer, p: int) -> tuple[IncrementalAlterConfigsRequest, int]:
         p += 4
         if n_8 < 0 or n_8 > (end - p) // 5:
             raise refuse_length("configs", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("configs")
         made_9: list[AlterableConfig] = []
         for _ in range(n_8):
             (n_11,) = INT16.unpack_from(b, p)
@@ -129,6 +136,7 @@ def read_0(b: Buffer, p: int) -> tuple[IncrementalAlterConfigsRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[IncrementalAlterConfigsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -136,6 +144,9 @@ def read_1(b: Buffer, p: int) -> tuple[IncrementalAlterConfigsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 4:
         raise refuse_length("resources", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("resources")
     made_3: list[AlterConfigsResource] = []
     for _ in range(n_2):
         (resource_type_4,) = _b.unpack_from(b, p)
@@ -156,6 +167,9 @@ def read_1(b: Buffer, p: int) -> tuple[IncrementalAlterConfigsRequest, int]:
             n_8 -= 1
         if n_8 < 0 or n_8 > (end - p) // 4:
             raise refuse_length("configs", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("configs")
         made_9: list[AlterableConfig] = []
         for _ in range(n_8):
             n_11 = b[p] - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_bytes, compact_string, long_bytes, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_bytes, compact_string, long_bytes, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _hi = Struct(">hi")
@@ -91,6 +91,7 @@ class JoinGroupResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -115,6 +116,9 @@ def read_0(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     p += 4
     if n_9 < 0 or n_9 > (end - p) // 6:
         raise refuse_length("protocols", n_9)
+    room -= n_9
+    if room < 0:
+        raise too_many("protocols")
     made_10: list[JoinGroupRequestProtocol] = []
     for _ in range(n_9):
         (n_12,) = INT16.unpack_from(b, p)
@@ -136,6 +140,7 @@ def read_0(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -160,6 +165,9 @@ def read_1(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     p += 4
     if n_10 < 0 or n_10 > (end - p) // 6:
         raise refuse_length("protocols", n_10)
+    room -= n_10
+    if room < 0:
+        raise too_many("protocols")
     made_11: list[JoinGroupRequestProtocol] = []
     for _ in range(n_10):
         (n_13,) = INT16.unpack_from(b, p)
@@ -181,6 +189,7 @@ def read_1(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -213,6 +222,9 @@ def read_5(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     p += 4
     if n_12 < 0 or n_12 > (end - p) // 6:
         raise refuse_length("protocols", n_12)
+    room -= n_12
+    if room < 0:
+        raise too_many("protocols")
     made_13: list[JoinGroupRequestProtocol] = []
     for _ in range(n_12):
         (n_15,) = INT16.unpack_from(b, p)
@@ -234,6 +246,7 @@ def read_5(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
 
 def read_6(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -281,6 +294,9 @@ def read_6(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
         n_12 -= 1
     if n_12 < 0 or n_12 > (end - p) // 3:
         raise refuse_length("protocols", n_12)
+    room -= n_12
+    if room < 0:
+        raise too_many("protocols")
     made_13: list[JoinGroupRequestProtocol] = []
     for _ in range(n_12):
         n_15 = b[p] - 1
@@ -310,6 +326,7 @@ def read_6(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
 
 def read_8(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -357,6 +374,9 @@ def read_8(b: Buffer, p: int) -> tuple[JoinGroupRequest, int]:
         n_12 -= 1
     if n_12 < 0 or n_12 > (end - p) // 3:
         raise refuse_length("protocols", n_12)
+    room -= n_12
+    if room < 0:
+        raise too_many("protocols")
     made_13: list[JoinGroupRequestProtocol] = []
     for _ in range(n_12):
         n_15 = b[p] - 1

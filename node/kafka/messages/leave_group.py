@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _h = Struct(">h")
 _ih = Struct(">ih")
@@ -85,6 +85,7 @@ def read_0(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
 
 def read_3(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -95,6 +96,9 @@ def read_3(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
     p += 4
     if n_4 < 0 or n_4 > (end - p) // 4:
         raise refuse_length("members", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("members")
     made_5: list[MemberIdentity] = []
     for _ in range(n_4):
         (n_7,) = INT16.unpack_from(b, p)
@@ -118,6 +122,7 @@ def read_3(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -134,6 +139,9 @@ def read_4(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
         n_4 -= 1
     if n_4 < 0 or n_4 > (end - p) // 3:
         raise refuse_length("members", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("members")
     made_5: list[MemberIdentity] = []
     for _ in range(n_4):
         n_7 = b[p] - 1
@@ -165,6 +173,7 @@ def read_4(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -181,6 +190,9 @@ def read_5(b: Buffer, p: int) -> tuple[LeaveGroupRequest, int]:
         n_4 -= 1
     if n_4 < 0 or n_4 > (end - p) // 4:
         raise refuse_length("members", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("members")
     made_5: list[MemberIdentity] = []
     for _ in range(n_4):
         n_7 = b[p] - 1

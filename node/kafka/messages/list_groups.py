@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _h = Struct(">h")
 _ih = Struct(">ih")
@@ -63,6 +63,7 @@ def read_3(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -70,6 +71,9 @@ def read_4(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > end - p:
         raise refuse_length("states_filter", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("states_filter")
     made_3: list[str] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -89,6 +93,7 @@ def read_4(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -96,6 +101,9 @@ def read_5(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > end - p:
         raise refuse_length("states_filter", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("states_filter")
     made_3: list[str] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -116,6 +124,9 @@ def read_5(b: Buffer, p: int) -> tuple[ListGroupsRequest, int]:
         n_7 -= 1
     if n_7 < 0 or n_7 > end - p:
         raise refuse_length("types_filter", n_7)
+    room -= n_7
+    if room < 0:
+        raise too_many("types_filter")
     made_8: list[str] = []
     for _ in range(n_7):
         n_10 = b[p] - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _i = Struct(">i")
 _ib = Struct(">ib")
@@ -100,12 +100,16 @@ class ListOffsetsResponse(Message):
 
 def read_1(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (replica_id_1,) = _i.unpack_from(b, p)
     p += 4
     (n_3,) = INT32.unpack_from(b, p)
     p += 4
     if n_3 < 0 or n_3 > (end - p) // 6:
         raise refuse_length("topics", n_3)
+    room -= n_3
+    if room < 0:
+        raise too_many("topics")
     made_4: list[ListOffsetsTopic] = []
     for _ in range(n_3):
         (n_6,) = INT16.unpack_from(b, p)
@@ -118,6 +122,9 @@ def read_1(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
         p += 4
         if n_8 < 0 or n_8 > (end - p) // 12:
             raise refuse_length("partitions", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("partitions")
         made_9: list[ListOffsetsPartition] = []
         for _ in range(n_8):
             partition_index_10, timestamp_11 = _iq.unpack_from(b, p)
@@ -131,12 +138,16 @@ def read_1(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     replica_id_1, isolation_level_2 = _ib.unpack_from(b, p)
     p += 5
     (n_4,) = INT32.unpack_from(b, p)
     p += 4
     if n_4 < 0 or n_4 > (end - p) // 6:
         raise refuse_length("topics", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("topics")
     made_5: list[ListOffsetsTopic] = []
     for _ in range(n_4):
         (n_7,) = INT16.unpack_from(b, p)
@@ -149,6 +160,9 @@ def read_2(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
         p += 4
         if n_9 < 0 or n_9 > (end - p) // 12:
             raise refuse_length("partitions", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("partitions")
         made_10: list[ListOffsetsPartition] = []
         for _ in range(n_9):
             partition_index_11, timestamp_12 = _iq.unpack_from(b, p)
@@ -162,12 +176,16 @@ def read_2(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     replica_id_1, isolation_level_2 = _ib.unpack_from(b, p)
     p += 5
     (n_4,) = INT32.unpack_from(b, p)
     p += 4
     if n_4 < 0 or n_4 > (end - p) // 6:
         raise refuse_length("topics", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("topics")
     made_5: list[ListOffsetsTopic] = []
     for _ in range(n_4):
         (n_7,) = INT16.unpack_from(b, p)
@@ -180,6 +198,9 @@ def read_4(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
         p += 4
         if n_9 < 0 or n_9 > (end - p) // 16:
             raise refuse_length("partitions", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("partitions")
         made_10: list[ListOffsetsPartition] = []
         for _ in range(n_9):
             partition_index_11, current_leader_epoch_12, timestamp_13 = _iiq.unpack_from(b, p)
@@ -193,6 +214,7 @@ def read_4(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
 
 def read_6(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     replica_id_1, isolation_level_2 = _ib.unpack_from(b, p)
     p += 5
     n_4 = b[p] - 1
@@ -202,6 +224,9 @@ def read_6(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
         n_4 -= 1
     if n_4 < 0 or n_4 > (end - p) // 3:
         raise refuse_length("topics", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("topics")
     made_5: list[ListOffsetsTopic] = []
     for _ in range(n_4):
         n_7 = b[p] - 1
@@ -220,6 +245,9 @@ def read_6(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
             n_9 -= 1
         if n_9 < 0 or n_9 > (end - p) // 17:
             raise refuse_length("partitions", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("partitions")
         made_10: list[ListOffsetsPartition] = []
         for _ in range(n_9):
             partition_index_11, current_leader_epoch_12, timestamp_13 = _iiq.unpack_from(b, p)
@@ -236,6 +264,7 @@ def read_6(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
 
 def read_10(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     replica_id_1, isolation_level_2 = _ib.unpack_from(b, p)
     p += 5
     n_4 = b[p] - 1
@@ -245,6 +274,9 @@ def read_10(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
         n_4 -= 1
     if n_4 < 0 or n_4 > (end - p) // 3:
         raise refuse_length("topics", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("topics")
     made_5: list[ListOffsetsTopic] = []
     for _ in range(n_4):
         n_7 = b[p] - 1
@@ -263,6 +295,9 @@ def read_10(b: Buffer, p: int) -> tuple[ListOffsetsRequest, int]:
             n_9 -= 1
         if n_9 < 0 or n_9 > (end - p) // 17:
             raise refuse_length("partitions", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("partitions")
         made_10: list[ListOffsetsPartition] = []
         for _ in range(n_9):
             partition_index_11, current_leader_epoch_12, timestamp_13 = _iiq.unpack_from(b, p)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, pack, unpack_from
 from typing import Final
 
-from node.kafka.wire import Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, Buffer, Message, compact_string, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint, write_uvarint
 
 _i = Struct(">i")
 _ih = Struct(">ih")
@@ -80,6 +80,7 @@ class ListPartitionReassignmentsResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[ListPartitionReassignmentsRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (timeout_ms_1,) = _i.unpack_from(b, p)
     p += 4
     n_3 = b[p] - 1
@@ -91,6 +92,9 @@ def read_0(b: Buffer, p: int) -> tuple[ListPartitionReassignmentsRequest, int]:
     if n_3 != -1:
         if n_3 < 0 or n_3 > (end - p) // 3:
             raise refuse_length("topics", n_3)
+        room -= n_3
+        if room < 0:
+            raise too_many("topics")
         made_4: list[ListPartitionReassignmentsTopics] = []
         for _ in range(n_3):
             n_6 = b[p] - 1
@@ -109,6 +113,9 @@ def read_0(b: Buffer, p: int) -> tuple[ListPartitionReassignmentsRequest, int]:
                 n_8 -= 1
             if n_8 < 0 or n_8 > (end - p) // 4:
                 raise refuse_length("partition_indexes", n_8)
+            room -= n_8
+            if room < 0:
+                raise too_many("partition_indexes")
             partition_indexes_7 = unpack_from(f">{n_8}i", b, p)
             p += n_8 * 4
             p = skip_tags(b, p) if b[p] else p + 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, pack
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _BB = Struct(">??")
@@ -127,10 +127,14 @@ class MetadataResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 2:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[MetadataRequestTopic] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -146,12 +150,16 @@ def read_0(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
 
 def read_1(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     topics_1: Sequence[MetadataRequestTopic] | None = None
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 2:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[MetadataRequestTopic] = []
         for _ in range(n_2):
             (n_5,) = INT16.unpack_from(b, p)
@@ -167,12 +175,16 @@ def read_1(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     topics_1: Sequence[MetadataRequestTopic] | None = None
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 2:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[MetadataRequestTopic] = []
         for _ in range(n_2):
             (n_5,) = INT16.unpack_from(b, p)
@@ -190,12 +202,16 @@ def read_4(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
 
 def read_8(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     topics_1: Sequence[MetadataRequestTopic] | None = None
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 2:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[MetadataRequestTopic] = []
         for _ in range(n_2):
             (n_5,) = INT16.unpack_from(b, p)
@@ -213,6 +229,7 @@ def read_8(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
 
 def read_9(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -222,6 +239,9 @@ def read_9(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 2:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[MetadataRequestTopic] = []
         for _ in range(n_2):
             n_5 = b[p] - 1
@@ -244,6 +264,7 @@ def read_9(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
 
 def read_10(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -253,6 +274,9 @@ def read_10(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 18:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[MetadataRequestTopic] = []
         for _ in range(n_2):
             (topic_id_4,) = _U.unpack_from(b, p)
@@ -279,6 +303,7 @@ def read_10(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
 
 def read_11(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -288,6 +313,9 @@ def read_11(b: Buffer, p: int) -> tuple[MetadataRequest, int]:
     if n_2 != -1:
         if n_2 < 0 or n_2 > (end - p) // 18:
             raise refuse_length("topics", n_2)
+        room -= n_2
+        if room < 0:
+            raise too_many("topics")
         made_3: list[MetadataRequestTopic] = []
         for _ in range(n_2):
             (topic_id_4,) = _U.unpack_from(b, p)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, NO_ID, Buffer, Message, compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, NO_ID, Buffer, Message, compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _U = Struct(">16s")
 _i = Struct(">i")
@@ -107,6 +107,7 @@ class OffsetCommitResponse(Message):
 
 def read_1(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -125,6 +126,9 @@ def read_1(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     p += 4
     if n_7 < 0 or n_7 > (end - p) // 6:
         raise refuse_length("topics", n_7)
+    room -= n_7
+    if room < 0:
+        raise too_many("topics")
     made_8: list[OffsetCommitRequestTopic] = []
     for _ in range(n_7):
         (n_10,) = INT16.unpack_from(b, p)
@@ -137,6 +141,9 @@ def read_1(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         p += 4
         if n_12 < 0 or n_12 > (end - p) // 22:
             raise refuse_length("partitions", n_12)
+        room -= n_12
+        if room < 0:
+            raise too_many("partitions")
         made_13: list[OffsetCommitRequestPartition] = []
         for _ in range(n_12):
             partition_index_14, committed_offset_15, commit_timestamp_16 = _iqq.unpack_from(b, p)
@@ -158,6 +165,7 @@ def read_1(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -178,6 +186,9 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     p += 4
     if n_8 < 0 or n_8 > (end - p) // 6:
         raise refuse_length("topics", n_8)
+    room -= n_8
+    if room < 0:
+        raise too_many("topics")
     made_9: list[OffsetCommitRequestTopic] = []
     for _ in range(n_8):
         (n_11,) = INT16.unpack_from(b, p)
@@ -190,6 +201,9 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         p += 4
         if n_13 < 0 or n_13 > (end - p) // 14:
             raise refuse_length("partitions", n_13)
+        room -= n_13
+        if room < 0:
+            raise too_many("partitions")
         made_14: list[OffsetCommitRequestPartition] = []
         for _ in range(n_13):
             partition_index_15, committed_offset_16 = _iq.unpack_from(b, p)
@@ -211,6 +225,7 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -229,6 +244,9 @@ def read_5(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     p += 4
     if n_7 < 0 or n_7 > (end - p) // 6:
         raise refuse_length("topics", n_7)
+    room -= n_7
+    if room < 0:
+        raise too_many("topics")
     made_8: list[OffsetCommitRequestTopic] = []
     for _ in range(n_7):
         (n_10,) = INT16.unpack_from(b, p)
@@ -241,6 +259,9 @@ def read_5(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         p += 4
         if n_12 < 0 or n_12 > (end - p) // 14:
             raise refuse_length("partitions", n_12)
+        room -= n_12
+        if room < 0:
+            raise too_many("partitions")
         made_13: list[OffsetCommitRequestPartition] = []
         for _ in range(n_12):
             partition_index_14, committed_offset_15 = _iq.unpack_from(b, p)
@@ -262,6 +283,7 @@ def read_5(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
 
 def read_6(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -280,6 +302,9 @@ def read_6(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     p += 4
     if n_7 < 0 or n_7 > (end - p) // 6:
         raise refuse_length("topics", n_7)
+    room -= n_7
+    if room < 0:
+        raise too_many("topics")
     made_8: list[OffsetCommitRequestTopic] = []
     for _ in range(n_7):
         (n_10,) = INT16.unpack_from(b, p)
@@ -292,6 +317,9 @@ def read_6(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         p += 4
         if n_12 < 0 or n_12 > (end - p) // 18:
             raise refuse_length("partitions", n_12)
+        room -= n_12
+        if room < 0:
+            raise too_many("partitions")
         made_13: list[OffsetCommitRequestPartition] = []
         for _ in range(n_12):
             partition_index_14, committed_offset_15, committed_leader_epoch_16 = _iqi.unpack_from(b, p)
@@ -313,6 +341,7 @@ def read_6(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
 
 def read_7(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -339,6 +368,9 @@ def read_7(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     p += 4
     if n_9 < 0 or n_9 > (end - p) // 6:
         raise refuse_length("topics", n_9)
+    room -= n_9
+    if room < 0:
+        raise too_many("topics")
     made_10: list[OffsetCommitRequestTopic] = []
     for _ in range(n_9):
         (n_12,) = INT16.unpack_from(b, p)
@@ -351,6 +383,9 @@ def read_7(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         p += 4
         if n_14 < 0 or n_14 > (end - p) // 18:
             raise refuse_length("partitions", n_14)
+        room -= n_14
+        if room < 0:
+            raise too_many("partitions")
         made_15: list[OffsetCommitRequestPartition] = []
         for _ in range(n_14):
             partition_index_16, committed_offset_17, committed_leader_epoch_18 = _iqi.unpack_from(b, p)
@@ -372,6 +407,7 @@ def read_7(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
 
 def read_8(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -410,6 +446,9 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         n_9 -= 1
     if n_9 < 0 or n_9 > (end - p) // 3:
         raise refuse_length("topics", n_9)
+    room -= n_9
+    if room < 0:
+        raise too_many("topics")
     made_10: list[OffsetCommitRequestTopic] = []
     for _ in range(n_9):
         n_12 = b[p] - 1
@@ -428,6 +467,9 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
             n_14 -= 1
         if n_14 < 0 or n_14 > (end - p) // 18:
             raise refuse_length("partitions", n_14)
+        room -= n_14
+        if room < 0:
+            raise too_many("partitions")
         made_15: list[OffsetCommitRequestPartition] = []
         for _ in range(n_14):
             partition_index_16, committed_offset_17, committed_leader_epoch_18 = _iqi.unpack_from(b, p)
@@ -455,6 +497,7 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
 
 def read_10(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -493,6 +536,9 @@ def read_10(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
         n_9 -= 1
     if n_9 < 0 or n_9 > (end - p) // 18:
         raise refuse_length("topics", n_9)
+    room -= n_9
+    if room < 0:
+        raise too_many("topics")
     made_10: list[OffsetCommitRequestTopic] = []
     for _ in range(n_9):
         (topic_id_11,) = _U.unpack_from(b, p)
@@ -504,6 +550,9 @@ def read_10(b: Buffer, p: int) -> tuple[OffsetCommitRequest, int]:
             n_13 -= 1
         if n_13 < 0 or n_13 > (end - p) // 18:
             raise refuse_length("partitions", n_13)
+        room -= n_13
+        if room < 0:
+            raise too_many("partitions")
         made_14: list[OffsetCommitRequestPartition] = []
         for _ in range(n_13):
             partition_index_15, committed_offset_16, committed_leader_epoch_17 = _iqi.unpack_from(b, p)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, refuse_length, string
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, refuse_length, string, too_many
 
 _hi = Struct(">hi")
 _i = Struct(">i")
@@ -85,6 +85,7 @@ class OffsetDeleteResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[OffsetDeleteRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -95,6 +96,9 @@ def read_0(b: Buffer, p: int) -> tuple[OffsetDeleteRequest, int]:
     p += 4
     if n_4 < 0 or n_4 > (end - p) // 6:
         raise refuse_length("topics", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("topics")
     made_5: list[OffsetDeleteRequestTopic] = []
     for _ in range(n_4):
         (n_7,) = INT16.unpack_from(b, p)
@@ -107,6 +111,9 @@ def read_0(b: Buffer, p: int) -> tuple[OffsetDeleteRequest, int]:
         p += 4
         if n_9 < 0 or n_9 > (end - p) // 4:
             raise refuse_length("partitions", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("partitions")
         made_10: list[OffsetDeleteRequestPartition] = []
         for _ in range(n_9):
             (partition_index_11,) = _i.unpack_from(b, p)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct, unpack_from
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, NO_ID, Buffer, Message, compact_string, nullable_compact_string, nullable_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _B = Struct(">?")
 _U = Struct(">16s")
@@ -166,6 +166,7 @@ class OffsetFetchResponse(Message):
 
 def read_1(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -176,6 +177,9 @@ def read_1(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     p += 4
     if n_4 < 0 or n_4 > (end - p) // 6:
         raise refuse_length("topics", n_4)
+    room -= n_4
+    if room < 0:
+        raise too_many("topics")
     made_5: list[OffsetFetchRequestTopic] = []
     for _ in range(n_4):
         (n_7,) = INT16.unpack_from(b, p)
@@ -188,6 +192,9 @@ def read_1(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         p += 4
         if n_9 < 0 or n_9 > (end - p) // 4:
             raise refuse_length("partition_indexes", n_9)
+        room -= n_9
+        if room < 0:
+            raise too_many("partition_indexes")
         partition_indexes_8 = unpack_from(f">{n_9}i", b, p)
         p += n_9 * 4
         made_5.append(OffsetFetchRequestTopic(name_6, partition_indexes_8))
@@ -197,6 +204,7 @@ def read_1(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
 
 def read_2(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -209,6 +217,9 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     if n_4 != -1:
         if n_4 < 0 or n_4 > (end - p) // 6:
             raise refuse_length("topics", n_4)
+        room -= n_4
+        if room < 0:
+            raise too_many("topics")
         made_5: list[OffsetFetchRequestTopic] = []
         for _ in range(n_4):
             (n_7,) = INT16.unpack_from(b, p)
@@ -221,6 +232,9 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
             p += 4
             if n_9 < 0 or n_9 > (end - p) // 4:
                 raise refuse_length("partition_indexes", n_9)
+            room -= n_9
+            if room < 0:
+                raise too_many("partition_indexes")
             partition_indexes_8 = unpack_from(f">{n_9}i", b, p)
             p += n_9 * 4
             made_5.append(OffsetFetchRequestTopic(name_6, partition_indexes_8))
@@ -230,6 +244,7 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
 
 def read_6(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -248,6 +263,9 @@ def read_6(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     if n_4 != -1:
         if n_4 < 0 or n_4 > (end - p) // 3:
             raise refuse_length("topics", n_4)
+        room -= n_4
+        if room < 0:
+            raise too_many("topics")
         made_5: list[OffsetFetchRequestTopic] = []
         for _ in range(n_4):
             n_7 = b[p] - 1
@@ -266,6 +284,9 @@ def read_6(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
                 n_9 -= 1
             if n_9 < 0 or n_9 > (end - p) // 4:
                 raise refuse_length("partition_indexes", n_9)
+            room -= n_9
+            if room < 0:
+                raise too_many("partition_indexes")
             partition_indexes_8 = unpack_from(f">{n_9}i", b, p)
             p += n_9 * 4
             p = skip_tags(b, p) if b[p] else p + 1
@@ -277,6 +298,7 @@ def read_6(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
 
 def read_7(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -295,6 +317,9 @@ def read_7(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     if n_4 != -1:
         if n_4 < 0 or n_4 > (end - p) // 3:
             raise refuse_length("topics", n_4)
+        room -= n_4
+        if room < 0:
+            raise too_many("topics")
         made_5: list[OffsetFetchRequestTopic] = []
         for _ in range(n_4):
             n_7 = b[p] - 1
@@ -313,6 +338,9 @@ def read_7(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
                 n_9 -= 1
             if n_9 < 0 or n_9 > (end - p) // 4:
                 raise refuse_length("partition_indexes", n_9)
+            room -= n_9
+            if room < 0:
+                raise too_many("partition_indexes")
             partition_indexes_8 = unpack_from(f">{n_9}i", b, p)
             p += n_9 * 4
             p = skip_tags(b, p) if b[p] else p + 1
@@ -326,6 +354,7 @@ def read_7(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
 
 def read_8(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -333,6 +362,9 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 3:
         raise refuse_length("groups", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("groups")
     made_3: list[OffsetFetchRequestGroup] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -353,6 +385,9 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         if n_7 != -1:
             if n_7 < 0 or n_7 > (end - p) // 3:
                 raise refuse_length("topics", n_7)
+            room -= n_7
+            if room < 0:
+                raise too_many("topics")
             made_8: list[OffsetFetchRequestTopics] = []
             for _ in range(n_7):
                 n_10 = b[p] - 1
@@ -371,6 +406,9 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
                     n_12 -= 1
                 if n_12 < 0 or n_12 > (end - p) // 4:
                     raise refuse_length("partition_indexes", n_12)
+                room -= n_12
+                if room < 0:
+                    raise too_many("partition_indexes")
                 partition_indexes_11 = unpack_from(f">{n_12}i", b, p)
                 p += n_12 * 4
                 p = skip_tags(b, p) if b[p] else p + 1
@@ -387,6 +425,7 @@ def read_8(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
 
 def read_9(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -394,6 +433,9 @@ def read_9(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 8:
         raise refuse_length("groups", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("groups")
     made_3: list[OffsetFetchRequestGroup] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -427,6 +469,9 @@ def read_9(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         if n_10 != -1:
             if n_10 < 0 or n_10 > (end - p) // 3:
                 raise refuse_length("topics", n_10)
+            room -= n_10
+            if room < 0:
+                raise too_many("topics")
             made_11: list[OffsetFetchRequestTopics] = []
             for _ in range(n_10):
                 n_13 = b[p] - 1
@@ -445,6 +490,9 @@ def read_9(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
                     n_15 -= 1
                 if n_15 < 0 or n_15 > (end - p) // 4:
                     raise refuse_length("partition_indexes", n_15)
+                room -= n_15
+                if room < 0:
+                    raise too_many("partition_indexes")
                 partition_indexes_14 = unpack_from(f">{n_15}i", b, p)
                 p += n_15 * 4
                 p = skip_tags(b, p) if b[p] else p + 1
@@ -461,6 +509,7 @@ def read_9(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
 
 def read_10(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -468,6 +517,9 @@ def read_10(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         n_2 -= 1
     if n_2 < 0 or n_2 > (end - p) // 8:
         raise refuse_length("groups", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("groups")
     made_3: list[OffsetFetchRequestGroup] = []
     for _ in range(n_2):
         n_5 = b[p] - 1
@@ -501,6 +553,9 @@ def read_10(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
         if n_10 != -1:
             if n_10 < 0 or n_10 > (end - p) // 18:
                 raise refuse_length("topics", n_10)
+            room -= n_10
+            if room < 0:
+                raise too_many("topics")
             made_11: list[OffsetFetchRequestTopics] = []
             for _ in range(n_10):
                 (topic_id_12,) = _U.unpack_from(b, p)
@@ -512,6 +567,9 @@ def read_10(b: Buffer, p: int) -> tuple[OffsetFetchRequest, int]:
                     n_14 -= 1
                 if n_14 < 0 or n_14 > (end - p) // 4:
                     raise refuse_length("partition_indexes", n_14)
+                room -= n_14
+                if room < 0:
+                    raise too_many("partition_indexes")
                 partition_indexes_13 = unpack_from(f">{n_14}i", b, p)
                 p += n_14 * 4
                 p = skip_tags(b, p) if b[p] else p + 1

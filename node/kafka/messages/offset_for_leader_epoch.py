@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, uvarint, write_uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_string, refuse_length, skip_tags, string, too_many, uvarint, write_uvarint
 
 _hiiq = Struct(">hiiq")
 _i = Struct(">i")
@@ -91,10 +91,14 @@ class OffsetForLeaderEpochResponse(Message):
 
 def read_2(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT32.unpack_from(b, p)
     p += 4
     if n_2 < 0 or n_2 > (end - p) // 6:
         raise refuse_length("topics", n_2)
+    room -= n_2
+    if room < 0:
+        raise too_many("topics")
     made_3: list[OffsetForLeaderTopic] = []
     for _ in range(n_2):
         (n_5,) = INT16.unpack_from(b, p)
@@ -107,6 +111,9 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
         p += 4
         if n_7 < 0 or n_7 > (end - p) // 12:
             raise refuse_length("partitions", n_7)
+        room -= n_7
+        if room < 0:
+            raise too_many("partitions")
         made_8: list[OffsetForLeaderPartition] = []
         for _ in range(n_7):
             partition_9, current_leader_epoch_10, leader_epoch_11 = _iii.unpack_from(b, p)
@@ -120,12 +127,16 @@ def read_2(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
 
 def read_3(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (replica_id_1,) = _i.unpack_from(b, p)
     p += 4
     (n_3,) = INT32.unpack_from(b, p)
     p += 4
     if n_3 < 0 or n_3 > (end - p) // 6:
         raise refuse_length("topics", n_3)
+    room -= n_3
+    if room < 0:
+        raise too_many("topics")
     made_4: list[OffsetForLeaderTopic] = []
     for _ in range(n_3):
         (n_6,) = INT16.unpack_from(b, p)
@@ -138,6 +149,9 @@ def read_3(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
         p += 4
         if n_8 < 0 or n_8 > (end - p) // 12:
             raise refuse_length("partitions", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("partitions")
         made_9: list[OffsetForLeaderPartition] = []
         for _ in range(n_8):
             partition_10, current_leader_epoch_11, leader_epoch_12 = _iii.unpack_from(b, p)
@@ -151,6 +165,7 @@ def read_3(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (replica_id_1,) = _i.unpack_from(b, p)
     p += 4
     n_3 = b[p] - 1
@@ -160,6 +175,9 @@ def read_4(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
         n_3 -= 1
     if n_3 < 0 or n_3 > (end - p) // 3:
         raise refuse_length("topics", n_3)
+    room -= n_3
+    if room < 0:
+        raise too_many("topics")
     made_4: list[OffsetForLeaderTopic] = []
     for _ in range(n_3):
         n_6 = b[p] - 1
@@ -178,6 +196,9 @@ def read_4(b: Buffer, p: int) -> tuple[OffsetForLeaderEpochRequest, int]:
             n_8 -= 1
         if n_8 < 0 or n_8 > (end - p) // 13:
             raise refuse_length("partitions", n_8)
+        room -= n_8
+        if room < 0:
+            raise too_many("partitions")
         made_9: list[OffsetForLeaderPartition] = []
         for _ in range(n_8):
             partition_10, current_leader_epoch_11, leader_epoch_12 = _iii.unpack_from(b, p)

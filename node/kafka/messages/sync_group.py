@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
-from node.kafka.wire import INT16, INT32, Buffer, Message, compact_bytes, long_bytes, nullable_compact_string, refuse_length, skip_tags, uvarint
+from node.kafka.wire import ELEMENTS_MAX, INT16, INT32, Buffer, Message, compact_bytes, long_bytes, nullable_compact_string, refuse_length, skip_tags, too_many, uvarint
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -65,6 +65,7 @@ class SyncGroupResponse(Message):
 
 def read_0(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -83,6 +84,9 @@ def read_0(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
     p += 4
     if n_7 < 0 or n_7 > (end - p) // 6:
         raise refuse_length("assignments", n_7)
+    room -= n_7
+    if room < 0:
+        raise too_many("assignments")
     made_8: list[SyncGroupRequestAssignment] = []
     for _ in range(n_7):
         (n_10,) = INT16.unpack_from(b, p)
@@ -104,6 +108,7 @@ def read_0(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
 
 def read_3(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     (n_2,) = INT16.unpack_from(b, p)
     p += 2
     if n_2 < 0 or p + n_2 > end:
@@ -130,6 +135,9 @@ def read_3(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
     p += 4
     if n_9 < 0 or n_9 > (end - p) // 6:
         raise refuse_length("assignments", n_9)
+    room -= n_9
+    if room < 0:
+        raise too_many("assignments")
     made_10: list[SyncGroupRequestAssignment] = []
     for _ in range(n_9):
         (n_12,) = INT16.unpack_from(b, p)
@@ -151,6 +159,7 @@ def read_3(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
 
 def read_4(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -189,6 +198,9 @@ def read_4(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
         n_9 -= 1
     if n_9 < 0 or n_9 > (end - p) // 3:
         raise refuse_length("assignments", n_9)
+    room -= n_9
+    if room < 0:
+        raise too_many("assignments")
     made_10: list[SyncGroupRequestAssignment] = []
     for _ in range(n_9):
         n_12 = b[p] - 1
@@ -218,6 +230,7 @@ def read_4(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
 
 def read_5(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
     end = len(b)
+    room = ELEMENTS_MAX
     n_2 = b[p] - 1
     p += 1
     if n_2 > 126:
@@ -278,6 +291,9 @@ def read_5(b: Buffer, p: int) -> tuple[SyncGroupRequest, int]:
         n_13 -= 1
     if n_13 < 0 or n_13 > (end - p) // 3:
         raise refuse_length("assignments", n_13)
+    room -= n_13
+    if room < 0:
+        raise too_many("assignments")
     made_14: list[SyncGroupRequestAssignment] = []
     for _ in range(n_13):
         n_16 = b[p] - 1

@@ -35,9 +35,9 @@ def module(api: Api) -> str:
 
 _STRUCT = {"Struct": r"\b_[bhHiqUB]+\.(un)?pack", "pack": r"(?<!\.)\bpack\(", "unpack_from": r"(?<!\.)\bunpack_from\("}
 _WIRE = (
-    "INT16", "INT32", "NO_ID", "Buffer", "Message", "compact_bytes", "compact_string", "long_bytes",
+    "ELEMENTS_MAX", "INT16", "INT32", "NO_ID", "Buffer", "Message", "compact_bytes", "compact_string", "long_bytes",
     "nullable_compact_bytes", "nullable_compact_string", "nullable_long_bytes", "nullable_string", "refuse_length",
-    "skip_tags", "string", "tagged", "uvarint", "write_uvarint",
+    "skip_tags", "string", "tagged", "too_many", "uvarint", "write_uvarint",
 )  # fmt: skip
 
 
@@ -160,6 +160,7 @@ class Reader(_Emitter):
         made = self.struct(self.api.request, 1)
         head = f"def NAME(b: Buffer, p: int) -> tuple[{self.api.request.name}, int]:"
         ends = ["    end = len(b)"] if any(re.search(r"\bend\b", line) for line in self.lines) else []
+        ends += ["    room = ELEMENTS_MAX"] if any("room -=" in line for line in self.lines) else []
         return "\n".join([head, *ends, *self.lines, f"    return {made}, p"])
 
     def struct(self, struct: Struct, indent: int) -> str:
@@ -233,6 +234,7 @@ class Reader(_Emitter):
             indent, f"if {n} < 0 or {n} > (end - p) // {least}:" if least > 1 else f"if {n} < 0 or {n} > end - p:"
         )
         self.emit(indent + 1, f'raise refuse_length("{of.name}", {n})')
+        self.emit(indent, f"room -= {n}", "if room < 0:", f'    raise too_many("{of.name}")')
         if of.type in FIXED and of.type != "uuid":
             self.emit(indent, f'{target} = unpack_from(f">{{{n}}}{FIXED[of.type]}", b, p)', f"p += {n} * {least}")
             return

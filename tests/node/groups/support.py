@@ -7,6 +7,7 @@ import pytest
 
 from node.groups.coordinator import Coordinator
 from node.groups.model import TARGET_EVERY_MAX_MS, Groups, Record, TopicView
+from node.groups.offsets import Committer, Position, Where
 from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
@@ -185,23 +186,31 @@ class World:
         self.coordinator = Coordinator(groups, self.settings, self.topics, self.now)
         self.done(self.coordinator.tick(self.now, self.wall))
 
-    def commit(self, offset: int, at: At = ("t", 0), *, group_id: str = GROUP, **fields: Any) -> int:
-        item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic=at[0], partition=at[1]), offset=offset)
-        for name in ("metadata", "leader_epoch"):
-            if name in fields:
-                setattr(item, name, fields.pop(name))
-        request = group_pb2.CommitOffsetsRequest(group_id=group_id, offsets=[item], **fields)
+    def commit(
+        self,
+        offset: int,
+        at: At = ("t", 0),
+        *,
+        group_id: str = GROUP,
+        member_id: str = "",
+        member_epoch: int = 0,
+        leader_epoch: int | None = None,
+        metadata: str = "",
+    ) -> int:
+        position = Position(Where(at[0], b"", at[1]), offset, leader_epoch, metadata)
         try:
-            outcome, response = self.coordinator.commit(request, self.wall)
+            outcome, errors = self.coordinator.commit(
+                group_id, Committer(member_id, member_epoch), [position], self.wall
+            )
         except ApiError as error:
             return error.code
         self.done(outcome)
-        return response.offsets[0].error.code
+        return 0 if errors[0] is None else errors[0].code
 
     def committed(self, at: At = ("t", 0), group_id: str = GROUP) -> int | None:
         """The stored position; None where there is none."""
-        (found,) = self.coordinator.offsets(group_id, [data_pb2.TopicPartition(topic=at[0], partition=at[1])])
-        return found.offset if found.HasField("offset") else None
+        (found,) = self.coordinator.offsets(group_id, [Where(at[0], b"", at[1])])
+        return None if found is None else found.offset
 
     @property
     def state(self) -> str:

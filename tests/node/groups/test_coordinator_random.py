@@ -11,6 +11,7 @@ import pytest
 
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
+from node.groups.offsets import Committer, Position, Where
 from node.groups.sessions import LOST_CLIENT_GRACE_MS
 from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
@@ -158,14 +159,13 @@ class World:
 
     def commit(self, client: Client) -> None:
         at = self.rng.choice(sorted(client.owned))
-        request = group_pb2.CommitOffsetsRequest(group_id=GROUP, member_id=client.member_id, member_epoch=client.epoch)
-        request.offsets.add(partition=data_pb2.TopicPartition(topic_id=at[0], partition=at[1]), offset=self.now)
+        who, position = Committer(client.member_id, client.epoch), Position(Where("", *at), self.now)
         try:
-            outcome, response = self.coordinator.commit(request, self.now)
+            outcome, [error] = self.coordinator.commit(GROUP, who, [position], self.now)
         except ApiError:
             return
         self.done(outcome)
-        if not response.offsets[0].HasField("error"):
+        if error is None:
             epoch, member_id = self.accepted.get(at, (0, client.member_id))
             assert client.epoch >= epoch, f"commit of {at} accepted with epoch {client.epoch} after {epoch}"
             assert client.epoch > epoch or member_id == client.member_id, f"two committers of {at} in epoch {epoch}"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from node.groups.offsets import Committer, Position, Where
 from node.groups.stage import GroupSettings
 from node.limits import METADATA_MAX_BYTES
 from ottla.protocol.errors import ApiError
-from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.node.groups.support import World, topic_id
 
@@ -32,6 +32,7 @@ def test_a_position_is_kept_with_its_epoch_and_metadata() -> None:
     one = world.join()
     assert one.commit(7, leader_epoch=3, metadata="m" * METADATA_MAX_BYTES) == 0
     (found,) = world.coordinator.offsets("g", world.coordinator.stored("g"))
+    assert found is not None
     assert (found.offset, found.leader_epoch, len(found.metadata)) == (7, 3, METADATA_MAX_BYTES)
     one.lose()
     one.resume()
@@ -74,24 +75,20 @@ def test_a_bad_commit_stores_nothing(changes: dict[str, Any], code: int) -> None
 def test_one_bad_position_fails_no_other() -> None:
     world = World(t=2)
     one = world.join()
-    request = group_pb2.CommitOffsetsRequest(group_id="g", member_id=one.member_id, member_epoch=one.epoch)
-    for number in (0, 9, 1):
-        request.offsets.add(partition=data_pb2.TopicPartition(topic="t", partition=number), offset=3)
-    outcome, response = world.coordinator.commit(request, world.wall)
+    positions = [Position(Where("t", b"", number), 3) for number in (0, 9, 1)]
+    outcome, errors = world.coordinator.commit("g", Committer(one.member_id, one.epoch), positions, world.wall)
     world.done(outcome)
-    assert [bool(result.error.code) for result in response.offsets] == [False, True, False]
+    assert [error is not None for error in errors] == [False, True, False]
     assert (world.committed(("t", 0)), world.committed(("t", 1))) == (3, 3)
 
 
 def test_a_hundred_thousand_positions_are_refused_one_by_one() -> None:
     world = World(t=1)
     one = world.join()
-    request = group_pb2.CommitOffsetsRequest(group_id="g", member_id=one.member_id, member_epoch=one.epoch)
-    for number in range(1, 100_001):
-        request.offsets.add(partition=data_pb2.TopicPartition(topic="t", partition=number), offset=3)
-    outcome, response = world.coordinator.commit(request, world.wall)
+    positions = [Position(Where("t", b"", number), 3) for number in range(1, 100_001)]
+    outcome, errors = world.coordinator.commit("g", Committer(one.member_id, one.epoch), positions, world.wall)
     assert not outcome.records
-    assert {result.error.code for result in response.offsets} == {pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION}
+    assert {error and error.code for error in errors} == {pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION}
 
 
 def test_what_is_being_given_back_may_still_be_committed_and_then_not_any_more() -> None:
@@ -190,16 +187,16 @@ def test_a_group_id_is_checked_everywhere() -> None:
 
 def test_a_name_and_an_id_that_do_not_belong_together_are_refused() -> None:
     world = World(t=1, u=1)
-    where = data_pb2.TopicPartition(topic="u", topic_id=topic_id("t"))
-    request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[group_pb2.OffsetCommit(partition=where, offset=3)])
-    outcome, response = world.coordinator.commit(request, world.wall)
-    assert response.offsets[0].error.code == pb.ERROR_CODE_INCONSISTENT_TOPIC_ID
-    assert "'t'" in response.offsets[0].error.message
+    where = Where("u", topic_id("t"), 0)
+    outcome, [error] = world.coordinator.commit("g", Committer(), [Position(where, 3)], world.wall)
+    assert error is not None
+    assert error.code == pb.ERROR_CODE_INCONSISTENT_TOPIC_ID
+    assert "'t'" in error.message
     assert not outcome.records
     with pytest.raises(ApiError) as caught:
         world.coordinator.offsets("g", [where])
     assert caught.value.code == pb.ERROR_CODE_INCONSISTENT_TOPIC_ID
-    request.offsets[0].partition.topic = "t"
-    outcome, response = world.coordinator.commit(request, world.wall)
-    assert not response.offsets[0].HasField("error")
+    where = where._replace(topic="t")
+    outcome, [error] = world.coordinator.commit("g", Committer(), [Position(where, 3)], world.wall)
+    assert error is None
     assert outcome.records

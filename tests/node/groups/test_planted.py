@@ -110,7 +110,7 @@ BUGS = [
     Bug(
         "a commit of an older epoch is stored",
         f"{OFFSETS}:_check_committer",
-        "if request.member_epoch < member.member_epoch:",
+        "if who.epoch < member.member_epoch:",
         "if False:",
         partial(test_offsets.test_a_bad_commit_stores_nothing, {"member_epoch": 1}, pb.ERROR_CODE_STALE_MEMBER_EPOCH),
     ),
@@ -130,9 +130,9 @@ BUGS = [
     ),
     Bug(
         "no position is answered as 0",
-        f"{OFFSETS}:positions",
-        "if value is not None:",
-        "entry.offset = 0\n        if value is not None:",
+        f"{OFFSETS}:_position",
+        "group.offsets.get(at)",
+        "group.offsets.get(at, CommittedOffset(0, None, '', 0))",
         test_offsets.test_none_is_not_0,
     ),
     Bug(
@@ -305,8 +305,8 @@ BUGS = [
     ),
     Bug(
         "a topic's name that belongs to another id is not looked at",
-        f"{OFFSETS}:_resolve",
-        "elif topic_id and tp.topic and",
+        f"{OFFSETS}:resolve",
+        "elif topic_id and where.topic and",
         "elif False and",
         test_offsets.test_a_name_and_an_id_that_do_not_belong_together_are_refused,
     ),

@@ -10,12 +10,13 @@ import pytest
 
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups
+from node.groups.offsets import Committer, Position, Where
 from node.groups.shell import GroupShell, Session, Shard, stored_records
 from node.groups.stage import GroupSettings, Stage
 from node.metadata.image import Delta
 from ottla.protocol.errors import ApiError
-from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
+from ottla.v1 import group_pb2
 from tests.node.groups.fake_broker import ME, OTHER, FakeBroker, image
 from tests.node.groups.support import topic_id
 
@@ -48,15 +49,15 @@ class Node:
     def join(self, **fields: Any) -> tuple[Shard, Session]:
         return self.shell.open_session(group_pb2.Join(group_id="g", topics=["t"], **fields), "host")
 
-    async def commit(self, offset: int, **who: Any) -> group_pb2.CommitOffsetsResponse:
-        item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic="t"), offset=offset, leader_epoch=4)
-        request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[item], **who)
-        return await self.shell.decide("g", lambda c: c.commit(request, 0))
+    async def commit(self, offset: int, member_id: str = "", member_epoch: int = 0) -> list[ApiError | None]:
+        positions = [Position(Where("t", b"", 0), offset, 4)]
+        who = Committer(member_id, member_epoch)
+        return await self.shell.decide("g", lambda c: c.commit("g", who, positions, 0))
 
     async def committed(self) -> int | None:
-        where = [data_pb2.TopicPartition(topic="t")]
+        where = [Where("t", b"", 0)]
         (found,) = await self.shell.look(self.shell.shard("g"), lambda c: c.offsets("g", where))
-        return found.offset if found.HasField("offset") else None
+        return None if found is None else found.offset
 
 
 def assignment(response: group_pb2.SessionResponse | None) -> group_pb2.Assignment:
@@ -185,7 +186,7 @@ async def test_82_a_static_member_s_new_id_outlives_the_coordinator(node: Node) 
     node.metadata(OTHER, 1)
     node.metadata(ME, 2)
     await node.active()
-    assert not (await node.commit(5, member_id=member.member_id, member_epoch=member.member_epoch)).HasField("error")
+    assert await node.commit(5, member_id=member.member_id, member_epoch=member.member_epoch) == [None]
     _, third = node.join(member_id=member.member_id, member_epoch=member.member_epoch, instance_id="a")
     assert len(assignment(await third.next()).partitions) == 4
 
@@ -357,12 +358,8 @@ async def test_a_failed_append_of_many_batches_is_retrieved_by_somebody(node: No
     reported: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     node.broker.auto_commit = False
-    request = group_pb2.CommitOffsetsRequest(group_id="g")
-    for number in range(4):
-        for _ in range(100):
-            where = data_pb2.TopicPartition(topic="t", partition=number)
-            request.offsets.add(partition=where, offset=1, metadata="m" * 4_000)
-    committing = asyncio.ensure_future(node.shell.decide("g", lambda c: c.commit(request, 0)))
+    positions = [Position(Where("t", b"", number), 1, None, "m" * 4_000) for number in range(4)] * 100
+    committing = asyncio.ensure_future(node.shell.decide("g", lambda c: c.commit("g", Committer(), positions, 0)))
     await asyncio.sleep(0.01)
     assert len(node.broker.waiting) > 2
     committing.cancel()
@@ -464,9 +461,8 @@ async def test_a_large_decision_is_refused_alone(node: Node, monkeypatch: pytest
         return real(topic, number, batch, **terms)
 
     monkeypatch.setattr(node.broker, "append", append)
-    item = group_pb2.OffsetCommit(partition=data_pb2.TopicPartition(topic="t"), offset=9, metadata="m" * 2_000)
-    request = group_pb2.CommitOffsetsRequest(group_id="g", offsets=[item])
-    large = asyncio.ensure_future(node.shell.decide("g", lambda c: c.commit(request, 0)))
+    positions = [Position(Where("t", b"", 0), 9, None, "m" * 2_000)]
+    large = asyncio.ensure_future(node.shell.decide("g", lambda c: c.commit("g", Committer(), positions, 0)))
     small.append(asyncio.ensure_future(node.commit(3)))
     await asyncio.gather(*small)
     with pytest.raises(ApiError) as caught:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from node.groups.model import Groups
+from node.groups.offsets import Committer, Position, Where
 from node.groups.overlay import Overlay
 from node.groups.stage import Outcome, Stage
 from ottla.protocol.invariant import InvariantError
@@ -171,11 +172,9 @@ def test_a_change_of_topics_that_dies_half_way_leaves_nothing() -> None:
 def test_a_commit_that_dies_half_way_leaves_nothing(group_id: str) -> None:
     world = two_members()
     one = world.members[0]
-    who = {"member_id": "m1", "member_epoch": one.epoch} if group_id == GROUP else {}
-    request = group_pb2.CommitOffsetsRequest(group_id=group_id, **who)  # type: ignore[arg-type]
-    for _, number in sorted(one.owned):
-        request.offsets.add(partition=data_pb2.TopicPartition(topic="t", partition=number), offset=9)
-    dies_at_every_step(world, lambda: world.coordinator.commit(request, world.wall)[0])
+    who = Committer("m1", one.epoch) if group_id == GROUP else Committer()
+    positions = [Position(Where("t", b"", number), 9) for _, number in sorted(one.owned)]
+    dies_at_every_step(world, lambda: world.coordinator.commit(group_id, who, positions, world.wall)[0])
 
 
 def test_a_reset_and_a_deletion_that_die_half_way_leave_nothing() -> None:

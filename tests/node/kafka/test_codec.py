@@ -173,6 +173,25 @@ def test_tags_of_a_request_that_nobody_knows_are_skipped() -> None:
     assert (message.topics, message.allow_auto_topic_creation) == (None, True)
 
 
+@pytest.mark.parametrize(
+    ("key", "version", "body"),
+    [
+        (8, 1, struct.pack(">hsihi", 1, b"g", -1, 0, 30_001) + bytes(6 * 30_001)),
+        (9, 1, struct.pack(">hsi", 1, b"g", 2) + (struct.pack(">hsi", 1, b"t", 15_000) + bytes(60_000)) * 2),
+    ],
+)
+def test_no_request_has_more_elements_than_one_turn_has_time_for(key: int, version: int, body: bytes) -> None:
+    data = frame(key, version, body)
+    with pytest.raises(MalformedRequest, match="more than 30000 elements together"):
+        codec.read_body(data, codec.read_head(data))
+
+
+def test_a_place_with_more_tags_than_any_request_of_kafkas_is_refused() -> None:
+    data = frame(3, 12, b"\0\1\1" + b"\x06" + b"\x05\x00" * 6)
+    with pytest.raises(MalformedRequest, match="6 tagged fields"):
+        codec.read_body(data, codec.read_head(data))
+
+
 def test_only_the_answer_to_api_versions_has_no_tags_in_its_head() -> None:
     assert codec.response_head(18, 4, 9) == b"\0\0\0\x09"
     assert codec.response_head(3, 12, 9) == b"\0\0\0\x09\0"

@@ -1,0 +1,86 @@
+"""Groups as front ends ask for them, at the node that coordinates them. What is told is committed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from node import limits
+from node.groups.model import CommittedOffset
+from node.groups.offsets import Committer, Position, Where
+from node.groups.shell import GroupShell, Shard
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+POSITIONS_AT_ONCE: Final = 500
+"""Positions that one decision is about, so that nobody waits for the whole."""
+POSITION_BYTES: Final = 60
+"""Of an answer, beside names and metadata."""
+
+T = TypeVar("T")
+Stored = tuple[Where, CommittedOffset | None]
+"""A partition, and the position there; None where none was committed."""
+
+
+class GroupsApi:
+    """All methods raise NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE or COORDINATOR_LOAD_IN_PROGRESS where this node does
+    not coordinate the group, or not yet; and INVALID_GROUP_ID."""
+
+    def __init__(self, shell: GroupShell) -> None:
+        self._shell = shell
+
+    async def commit(self, group_id: str, who: Committer, positions: Sequence[Position]) -> list[ApiError | None]:
+        """Stores positions, some after the others; what is wrong with each. Each part is judged by what the group is
+        then. Raises ApiError: nothing is stored."""
+
+        async def part(some: Sequence[Position]) -> list[ApiError | None]:
+            return await self._shell.decide(group_id, lambda c: c.commit(group_id, who, some, self._shell.wall_ms()))
+
+        return await _in_parts(positions, part)
+
+    async def positions(self, group_id: str, wanted: Sequence[Where] | None) -> list[Stored]:
+        """The positions that are asked for, or all. Raises INVALID_REQUEST where that is too much for an answer."""
+        shard = self._shell.shard(group_id)
+        if wanted is None:
+            wanted = await self._shell.look(shard, lambda c: c.stored(group_id))
+        found: list[Stored] = []
+        size = 0
+        for start in range(0, len(wanted), POSITIONS_AT_ONCE):
+            some = wanted[start : start + POSITIONS_AT_ONCE]
+            positions = await self._stored(shard, group_id, some)
+            for where, position in zip(some, positions, strict=True):
+                size += POSITION_BYTES + len(where.topic) + (0 if position is None else len(position.metadata))
+                found.append((where, position))
+            if size > limits.GROUP_ANSWER_MAX_BYTES:
+                raise ApiError(
+                    pb.ERROR_CODE_INVALID_REQUEST,
+                    f"the {len(wanted)} positions have more than {limits.GROUP_ANSWER_MAX_BYTES} bytes, the limit of "
+                    "an answer: name fewer partitions at once",
+                )
+            await asyncio.sleep(0)
+        return found
+
+    async def _stored(self, shard: Shard, group_id: str, some: Sequence[Where]) -> list[CommittedOffset | None]:
+        return await self._shell.look(shard, lambda c: c.offsets(group_id, some))
+
+    async def delete_positions(self, group_id: str, wanted: Sequence[Where]) -> list[ApiError | None]:
+        """Forgets positions in topics that no member consumes; what is wrong with each. Raises GROUP_ID_NOT_FOUND."""
+
+        async def part(some: Sequence[Where]) -> list[ApiError | None]:
+            return await self._shell.decide(group_id, lambda c: c.delete_positions(group_id, some))
+
+        return await _in_parts(wanted, part)
+
+
+async def _in_parts(
+    items: Sequence[T], part: Callable[[Sequence[T]], Awaitable[list[ApiError | None]]]
+) -> list[ApiError | None]:
+    """One part after the other. From where one is refused on, items say so; if that is the first, it is raised."""
+    errors: list[ApiError | None] = []
+    for start in range(0, max(1, len(items)), POSITIONS_AT_ONCE):
+        try:
+            errors += await part(items[start : start + POSITIONS_AT_ONCE])
+        except ApiError as error:
+            if not start:
+                raise
+            return errors + [error] * (len(items) - start)
+    return errors

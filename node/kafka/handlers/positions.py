@@ -1,0 +1,214 @@
+"""OffsetCommit, OffsetFetch and OffsetDelete: positions of groups, the same that gRPC's groups have."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final
+
+from node.api.groups import GroupsApi, Stored
+from node.groups.model import CommittedOffset
+from node.groups.offsets import Committer, Position, Where
+from node.kafka.connection import Call
+from node.kafka.handlers.cluster_facts import unexpected
+from node.kafka.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitResponse,
+    OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+)
+from node.kafka.messages.offset_delete import (
+    OffsetDeleteRequest,
+    OffsetDeleteResponse,
+    OffsetDeleteResponsePartition,
+    OffsetDeleteResponseTopic,
+)
+from node.kafka.messages.offset_fetch import (
+    OffsetFetchRequest,
+    OffsetFetchRequestTopic,
+    OffsetFetchRequestTopics,
+    OffsetFetchResponse,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+)
+from node.kafka.wire import Message
+from node.metrics import Metrics
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+COMMIT_LOW, COMMIT_HIGH = 1, 9
+FETCH_LOW, FETCH_HIGH = 1, 9
+DELETE_LOW, DELETE_HIGH = 0, 0
+BATCHED: Final = 8
+"""From here on an OffsetFetch names several groups."""
+GROUP_ERRORS: Final = 2
+"""From here on an answer has an error of its own, beside those of its partitions."""
+_WAITS: Final = frozenset(
+    {
+        pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
+        pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE,
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+        pb.ERROR_CODE_NOT_ENOUGH_REPLICAS,
+        pb.ERROR_CODE_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        pb.ERROR_CODE_REQUEST_TIMED_OUT,
+    }
+)
+_MOVED: Final = frozenset(
+    {
+        pb.ERROR_CODE_FENCED_LEADER_EPOCH,
+        pb.ERROR_CODE_KAFKA_STORAGE_ERROR,
+        pb.ERROR_CODE_NOT_COORDINATOR,
+        pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+        pb.ERROR_CODE_UNKNOWN_LEADER_EPOCH,
+    }
+)
+
+
+def code_of(error: ApiError) -> int:
+    """What clients of groups know: what happened to the log that keeps the group is the coordinator's matter."""
+    if error.code in _MOVED:
+        return pb.ERROR_CODE_NOT_COORDINATOR
+    if error.code in _WAITS and error.code != pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS:
+        return pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
+    return error.code
+
+
+class OffsetCommitHandler:
+    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+        self._api = api
+        self._metrics = metrics
+
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, OffsetCommitRequest)
+        positions = [_position(topic.name, part) for topic in request.topics for part in topic.partitions]
+        try:
+            errors = iter(await self._api.commit(request.group_id, _committer(request), positions))
+            codes = [0 if error is None else code_of(error) for error in errors]
+        except ApiError as error:
+            codes = [code_of(error)] * len(positions)
+        for code in filter(None, codes):
+            self._metrics.refused("KafkaOffsetCommit", code)
+        told = iter(codes)
+        return OffsetCommitResponse(
+            topics=[
+                OffsetCommitResponseTopic(
+                    name=topic.name,
+                    partitions=[
+                        OffsetCommitResponsePartition(partition_index=part.partition_index, error_code=next(told))
+                        for part in topic.partitions
+                    ],
+                )
+                for topic in request.topics
+            ]
+        )
+
+
+def _committer(request: OffsetCommitRequest) -> Committer:
+    return Committer(request.member_id, max(0, request.generation_id_or_member_epoch))
+
+
+def _position(topic: str, part: OffsetCommitRequestPartition) -> Position:
+    epoch = part.committed_leader_epoch if part.committed_leader_epoch >= 0 else None
+    return Position(
+        Where(topic, b"", part.partition_index), part.committed_offset, epoch, part.committed_metadata or ""
+    )
+
+
+class OffsetFetchHandler:
+    """What was never committed is -1 and no error, whatever it is: the group, the topic, the partition."""
+
+    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+        self._api = api
+        self._metrics = metrics
+
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, OffsetFetchRequest)
+        if call.version >= BATCHED:
+            return OffsetFetchResponse(
+                groups=[
+                    _group(each.group_id, *await self._found(each.group_id, _wanted(each.topics)))
+                    for each in request.groups
+                ]
+            )
+        wanted = _wanted(request.topics)
+        found, code = await self._found(request.group_id, wanted)
+        if code and call.version < GROUP_ERRORS:
+            found = [(where, None) for where in wanted or ()]
+        return OffsetFetchResponse(topics=_topics(found, 0 if call.version >= GROUP_ERRORS else code), error_code=code)
+
+    async def _found(self, group_id: str, wanted: Sequence[Where] | None) -> tuple[list[Stored], int]:
+        try:
+            return await self._api.positions(group_id, wanted), 0
+        except ApiError as error:
+            code = code_of(error)
+        except Exception as error:
+            code = unexpected("OffsetFetch", error).code
+        self._metrics.refused("KafkaOffsetFetch", code)
+        return [], code
+
+
+def _wanted(topics: Sequence[OffsetFetchRequestTopic | OffsetFetchRequestTopics] | None) -> list[Where] | None:
+    if topics is None:
+        return None
+    return [Where(topic.name, b"", number) for topic in topics for number in topic.partition_indexes]
+
+
+def _group(group_id: str, found: list[Stored], code: int) -> OffsetFetchResponseGroup:
+    topics = [
+        OffsetFetchResponseTopics(
+            name=name, partitions=[OffsetFetchResponsePartitions(*_told(where, position)) for where, position in some]
+        )
+        for name, some in _by_topic(found)
+    ]
+    return OffsetFetchResponseGroup(group_id=group_id, topics=topics, error_code=code)
+
+
+def _topics(found: list[Stored], code: int) -> list[OffsetFetchResponseTopic]:
+    return [
+        OffsetFetchResponseTopic(
+            name=name,
+            partitions=[OffsetFetchResponsePartition(*_told(where, position), code) for where, position in some],
+        )
+        for name, some in _by_topic(found)
+    ]
+
+
+def _by_topic(found: list[Stored]) -> Iterator[tuple[str, Iterator[Stored]]]:
+    return groupby(found, key=lambda stored: stored[0].topic)
+
+
+def _told(where: Where, position: CommittedOffset | None) -> tuple[int, int, int, str]:
+    """Partition, offset, epoch, metadata."""
+    if position is None:
+        return where.partition, -1, -1, ""
+    epoch = -1 if position.leader_epoch is None else position.leader_epoch
+    return where.partition, position.offset, epoch, position.metadata
+
+
+class OffsetDeleteHandler:
+    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+        self._api = api
+        self._metrics = metrics
+
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, OffsetDeleteRequest)
+        wanted = [Where(topic.name, b"", part.partition_index) for topic in request.topics for part in topic.partitions]
+        try:
+            errors = iter(await self._api.delete_positions(request.group_id, wanted))
+        except ApiError as error:
+            self._metrics.refused("KafkaOffsetDelete", error.code)
+            return OffsetDeleteResponse(error_code=code_of(error))
+        return OffsetDeleteResponse(
+            topics=[
+                OffsetDeleteResponseTopic(
+                    name=topic.name,
+                    partitions=[
+                        OffsetDeleteResponsePartition(part.partition_index, 0 if error is None else code_of(error))
+                        for part, error in zip(topic.partitions, errors, strict=False)
+                    ],
+                )
+                for topic in request.topics
+            ]
+        )
