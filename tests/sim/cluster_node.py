@@ -37,6 +37,7 @@ from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
 from node.config import Settings
 from node.groups.coordinator import Coordinator
+from node.groups.offsets import Committer
 from node.groups.shell import GroupShell
 from ottla.client.group import Membership
 from ottla.protocol.errors import ApiError
@@ -334,21 +335,20 @@ def installed(
 
     real_commit = Coordinator.commit
 
-    def commit(self: Coordinator, request: Any, wall_ms: int) -> Any:
+    def commit(self: Coordinator, group_id: str, who: Committer, positions: Any, wall_ms: int) -> Any:
         """24: whatever the coordinator thinks, only an owner in its current epoch may have committed."""
-        group = self.group(request.group_id)
-        member = None if group is None else group.members.get(request.member_id)
+        group = self.group(group_id)
+        member = None if group is None else group.members.get(who.member_id)
         try:
-            outcome, response = real_commit(self, request, wall_ms)
+            outcome, errors = real_commit(self, group_id, who, positions, wall_ms)
         except ApiError as error:
             counts[f"rare: commits refused ({pb.ErrorCode.Name(error.code).removeprefix('ERROR_CODE_').lower()})"] += 1
             raise
-        refused = sum(result.HasField("error") for result in response.offsets)
-        counts["rare: commits refused (not the owner)"] += bool(refused)
-        if outcome.records and request.member_id and (member is None or member.member_epoch != request.member_epoch):
-            raise Violation(f"24: member {request.member_id} committed in epoch {request.member_epoch}: {member}")
+        counts["rare: commits refused (not the owner)"] += any(errors)
+        if outcome.records and who.member_id and (member is None or member.member_epoch != who.epoch):
+            raise Violation(f"24: member {who.member_id} committed in epoch {who.epoch}: {member}")
         counts["commits accepted"] += bool(outcome.records)
-        return outcome, response
+        return outcome, errors
 
     real_assigned = Membership.assigned
 
