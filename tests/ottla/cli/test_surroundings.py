@@ -85,11 +85,21 @@ def test_proxies_for_the_web_are_not_for_nodes(cluster: LocalCluster, tmp_path: 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_cluster_in_the_background_of_a_script_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
     """Shells start what is followed by `&` with SIGINT ignored."""
+    dev_command = [
+        sys.executable,
+        "-m",
+        "ottla.cli",
+        "dev",
+        "--data-dir",
+        tmp_path,
+        "--base-port",
+        f"{free_base_port(1)}",
+    ]
     with subprocess.Popen(
-        [sys.executable, "-m", "ottla.cli", "dev", "--data-dir", tmp_path, "--base-port", str(free_base_port(1))],
+        # Not by `preexec_fn`: what runs between fork and exec, beside gRPC's threads, can be the child's end.
+        ["sh", "-c", """trap '' INT; exec "$@" """, "sh", *dev_command],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     ) as dev:
         assert dev.stdout is not None
         assert any(line.startswith("Ready") for line in dev.stdout)
