@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from typing import Final, NoReturn
 
 from node import process
@@ -29,7 +30,7 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             os.environ.update(order["environment"])
-            _become_node(order["arguments"], order["log"])
+            become_node(order["arguments"], order["log"])
         children.append(pid)
         print(pid, flush=True)
     for pid in children:
@@ -37,7 +38,8 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _become_node(arguments: list[str], log: str) -> NoReturn:
+def become_node(arguments: list[str], log: str) -> NoReturn:
+    """Goes on as that node in the process that was just forked."""
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -52,6 +54,9 @@ def _become_node(arguments: list[str], log: str) -> NoReturn:
         from node.__main__ import main as run_node
 
         code = run_node()
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 

@@ -21,6 +21,7 @@ from typing import IO, Final, Self, TypeVar
 import grpc
 
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2_grpc
+from tests.cluster.nursery import Forked, nursery
 
 Found = TypeVar("Found")
 READY_S: Final = 20.0
@@ -37,13 +38,15 @@ class Node:
     base_port: int
     directory: Path
     settings: Mapping[str, object]
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     paused: bool = False
     starts: int = field(default=0)
     environment: Mapping[str, str] = field(default_factory=dict)
     flags: Sequence[str] = ()
     sources: Path = ROOT
     """The build: where its packages are."""
+    by_command: bool = False
+    """Whether it is started as its command line would, and not from the nursery."""
 
     def address(self, listener: str = "public") -> str:
         return f"127.0.0.1:{self.base_port + _OFFSETS[listener] + self.node_id - 1}"
@@ -60,10 +63,14 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
     @property
+    def arguments(self) -> list[str]:
+        settings = [argument for key, value in self.settings.items() for argument in ("--set", f"{key}={value}")]
+        return [*self.flags, *settings]
+
+    @property
     def command(self) -> list[str]:
         """What starts it."""
-        settings = [argument for key, value in self.settings.items() for argument in ("--set", f"{key}={value}")]
-        return [sys.executable, "-m", "node", *self.flags, *settings]
+        return [sys.executable, "-m", "node", *self.arguments]
 
     def start(self) -> None:
         assert not self.running, f"node {self.node_id} runs already"
@@ -73,11 +80,15 @@ class Node:
             # Compiling a hundred modules at each start would be most of its time.
             environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "ottla-pycache")
         environ |= self.environment
+        self.starts += 1
+        # gRPC reads its environment when it is imported.
+        if not (self.by_command or self.environment or self.sources != ROOT):
+            self.process = nursery().start(self.arguments, self.log_path, environ)
+            return
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command, cwd=self.sources, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
             )
-        self.starts += 1
 
     def signal(self, number: int) -> None:
         assert self.process is not None

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def solo(tmp_path: Path) -> Iterator[LocalCluster]:
     with LocalCluster(tmp_path, nodes=1) as cluster:
+        cluster[1].by_command = True
         yield cluster
 
 
