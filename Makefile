@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 MARK ?= not long and not docker and not languages
 WORKERS ?= 2
 
+# Tests start a thousand processes of this tree: compiling its modules in each would be a good part of their time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
