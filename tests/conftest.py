@@ -4,6 +4,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,7 @@ def repository() -> Path:
 # grpc.aio ends its poller thread with the last object that uses it, whenever the garbage collector comes to that, and
 # the collector can then wait for that thread for ever. One reference for the whole run keeps it.
 grpc.aio.init_grpc_aio()
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("ottla", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ottla")

@@ -84,8 +84,8 @@ async def test_lag_is_told_through_any_node(planes: Planes, via: int) -> None:
 @pytest.mark.parametrize(("position", "age_ms"), [(0, 600_000), (1, 60_000), (2, 5_000), (3, 0)])
 async def test_lag_in_time_is_the_age_of_the_first_unread_record(planes: Planes, position: int, age_ms: int) -> None:
     """Without live members, and to the record: those of a batch may be far apart."""
-    await produce(planes, 3, ages_ms=(600_000, 60_000, 5_000))
     began = now_ms()
+    await produce(planes, 3, ages_ms=(600_000, 60_000, 5_000))
     await commit(planes, position)
     (sample,) = await planes[COORDINATOR].group_lags(5.0)
     passed = now_ms() - began
