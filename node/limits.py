@@ -56,6 +56,16 @@ GROUP_MEMBERS_MAX: Final = 5_000
 GROUP_SUBSCRIPTIONS_MAX: Final = 100
 """Different ones in one group: who shares work asks for the same."""
 GROUP_TOPICS_MAX: Final = 1_000
+CLASSIC_MEMBERS_MAX: Final = 2_000
+"""Of a classic group: all of them are told, and written, at once."""
+GROUP_PROTOCOLS_MAX: Final = 50
+"""That a member of a classic group can work with."""
+GROUP_METADATA_MAX_BYTES: Final = 192 << 10
+"""Of what a member of a classic group says of itself, and of its assignment: a record of the log has both."""
+GROUP_BYTES_MAX: Final = 8 * MIB
+"""Of what all members of a classic group say of themselves."""
+CLASSIC_BYTES_MAX: Final = 64 * MIB
+"""The same of all groups of a partition of `__consumer_offsets`."""
 TOPIC_REGEX_MAX: Final = 1_000
 METADATA_MAX_BYTES: Final = 4096
 GROUP_ANSWER_MAX_BYTES: Final = 16 * MIB
@@ -148,10 +158,34 @@ BOUNDS: Final = (
     ),
     Bound("members of a group", f"{GROUP_MEMBERS_MAX}", "POLICY_VIOLATION", "use another group"),
     Bound(
+        "members of a classic group (clients of Kafka)",
+        f"{CLASSIC_MEMBERS_MAX}",
+        "GROUP_MAX_SIZE_REACHED",
+        "use another group",
+    ),
+    Bound(
         "different subscriptions of a group's members",
         f"{GROUP_SUBSCRIPTIONS_MAX}",
         "POLICY_VIOLATION",
         "let members subscribe to the same topics",
+    ),
+    Bound(
+        "protocols of a member of a classic group",
+        f"{GROUP_PROTOCOLS_MAX}",
+        "INVALID_REQUEST",
+        "none",
+    ),
+    Bound(
+        "bytes of such a member's metadata, and of its assignment",
+        f"{GROUP_METADATA_MAX_BYTES} (192 KiB)",
+        "INVALID_REQUEST",
+        "share the topics out among several groups",
+    ),
+    Bound(
+        "bytes of such metadata in a group; in a partition of `__consumer_offsets`",
+        f"{GROUP_BYTES_MAX} (8 MiB); {CLASSIC_BYTES_MAX} (64 MiB)",
+        "GROUP_MAX_SIZE_REACHED",
+        "use another group",
     ),
     Bound(
         "topics that a member names; characters of its expression",

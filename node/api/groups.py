@@ -1,14 +1,16 @@
 """Groups as front ends ask for them, at the node that coordinates them. What is told is committed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from node import limits
+from node.groups.classic import Join, JoinAnswer, SyncAnswer
 from node.groups.model import CommittedOffset
-from node.groups.offsets import Committer, Position, Where
+from node.groups.offsets import ClassicCommitter, Committer, Position, Where
 from node.groups.shell import GroupShell, Shard
 from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_group_id, check_id
 from ottla.v1 import error_pb2 as pb
 
 POSITIONS_AT_ONCE: Final = 500
@@ -28,14 +30,62 @@ class GroupsApi:
     def __init__(self, shell: GroupShell) -> None:
         self._shell = shell
 
-    async def commit(self, group_id: str, who: Committer, positions: Sequence[Position]) -> list[ApiError | None]:
+    # --- members of Kafka's classic protocol: some answers come later, by the callable -----------------------------
+
+    def new_member_id(self, client_id: str) -> str:
+        return self._shell.new_member_id(client_id)
+
+    def join(self, group_id: str, request: Join, answer: Callable[[JoinAnswer], None]) -> None:
+        """Raises ApiError, as when the group has members that the server assigns to: INCONSISTENT_GROUP_PROTOCOL."""
+        check_group_id(group_id)
+        for what, name in (("client_id", request.client_id), ("group_instance_id", request.instance_id or "")):
+            check_id(what, name)
+        for name in (request.protocol_type, *(name for name, _ in request.protocols)):
+            check_id("protocol", name)
+        if len(request.protocols) > limits.GROUP_PROTOCOLS_MAX:
+            raise limits.too_many("JoinGroup: protocols", len(request.protocols), limits.GROUP_PROTOCOLS_MAX)
+        _check_bytes("metadata", sum(len(metadata) for _, metadata in request.protocols))
+        self._shell.join_classic(group_id, request, answer)
+
+    def sync(
+        self,
+        group_id: str,
+        who: ClassicCommitter,
+        assignments: Mapping[str, bytes],
+        protocol: tuple[str | None, str | None],
+        answer: Callable[[SyncAnswer], None],
+    ) -> None:
+        """`protocol`: type and name, as the member was told; None = it does not say. Raises ApiError."""
+        check_group_id(group_id)
+        _check_bytes("assignment", max(map(len, assignments.values()), default=0))
+        self._shell.sync_classic(group_id, who, assignments, protocol, answer)
+
+    def heartbeat(self, group_id: str, who: ClassicCommitter) -> int:
+        """The error code of the answer. Raises ApiError."""
+        check_group_id(group_id)
+        return self._shell.heartbeat_classic(group_id, who)
+
+    def leave(self, group_id: str, leaving: Sequence[tuple[str, str | None]]) -> list[int] | None:
+        """(member id, instance id) each: error codes in their order; None where there is no such group. Raises
+        ApiError."""
+        check_group_id(group_id)
+        return self._shell.leave_classic(group_id, leaving)
+
+    # --- positions ------------------------------------------------------------------------------------------------
+
+    async def commit(
+        self, group_id: str, who: Committer | ClassicCommitter, positions: Sequence[Position]
+    ) -> list[ApiError | None]:
         """Stores positions, some after the others; what is wrong with each. Each part is judged by what the group is
         then. Raises ApiError: nothing is stored."""
 
         async def part(some: Sequence[Position]) -> list[ApiError | None]:
             return await self._shell.decide(group_id, lambda c: c.commit(group_id, who, some, self._shell.wall_ms()))
 
-        return await _in_parts(positions, part)
+        errors = await _in_parts(positions, part)
+        if isinstance(who, ClassicCommitter) and who.member_id:
+            self._shell.heard_classic(group_id, who.member_id)
+        return errors
 
     async def positions(self, group_id: str, wanted: Sequence[Where] | None) -> list[Stored]:
         """The positions that are asked for, or all. Raises INVALID_REQUEST where that is too much for an answer."""
@@ -69,6 +119,14 @@ class GroupsApi:
             return await self._shell.decide(group_id, lambda c: c.delete_positions(group_id, some))
 
         return await _in_parts(wanted, part)
+
+
+def _check_bytes(what: str, size: int) -> None:
+    if size > limits.GROUP_METADATA_MAX_BYTES:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST,
+            f"a member's {what} has {size} bytes, {limits.GROUP_METADATA_MAX_BYTES} are allowed",
+        )
 
 
 async def _in_parts(

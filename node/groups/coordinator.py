@@ -7,18 +7,25 @@ Every decision returns an `Outcome`: records to append as one batch, and what to
 batch is committed. It holds when it has landed, and what raises has changed nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
-from node.groups import membership, offsets
+from node import limits
+from node.groups import classics, membership, offsets
 from node.groups.assign import TopicPartition
+from node.groups.classic import ClassicGroup, StoredGeneration
 from node.groups.membership import TICK_MEMBERS_MAX
 from node.groups.model import CommittedOffset, Group, Groups, TopicView
-from node.groups.offsets import Committer, Position, Where
+from node.groups.offsets import ClassicCommitter, Committer, Position, Where
 from node.groups.sessions import Contact
 from node.groups.stage import GroupSettings, Outcome, Stage, State
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
 from ottla.v1 import group_pb2
+
+TICK_CLASSICS_MAX: Final = 20
+TICK_CLASSIC_WORK: Final = 500
+T = TypeVar("T")
 
 
 class Coordinator:
@@ -26,6 +33,7 @@ class Coordinator:
 
     def __init__(self, groups: Groups, settings: GroupSettings, topics: TopicView, now_ms: int) -> None:
         self._state = state = State(groups, settings, topics)
+        self._open: Stage | None = None
         for group_id, group in groups.by_id.items():
             for member_id in group.members:
                 contact = Contact(group_id, member_id, None, now_ms)
@@ -34,7 +42,10 @@ class Coordinator:
             state.watch(group_id)
         state.swept = list(groups.by_id)
         state.unseen = list(groups.by_id)
-        self._open: Stage | None = None
+        self._asleep = [
+            group_id for group_id, group in groups.by_id.items() if group.classic is not None and group.has_members
+        ]
+        """Classic groups whose members' silence does not count yet."""
 
     # --- several decisions as one -----------------------------------------------------------------------------------
 
@@ -85,18 +96,76 @@ class Coordinator:
         if contact is not None:
             self._state.watch_silence(contact.key)
 
+    # --- members of the classic protocol, which is soft until a generation is stored ------------------------------
+
+    def begin_classic(self, group_id: str, wall_ms: int) -> Outcome:
+        """A member of the classic protocol comes. Raises INCONSISTENT_GROUP_PROTOCOL, or POLICY_VIOLATION where there
+        are too many groups."""
+        stage = self._stage(0)
+        classics.begin(stage, group_id, wall_ms)
+        return stage.outcome()
+
+    def store_classic(self, group_id: str, stored: StoredGeneration, wall_ms: int) -> Outcome:
+        stage = self._stage(0)
+        classics.store(stage, group_id, stored, wall_ms)
+        return stage.outcome()
+
+    def classic(self, group_id: str, now_ms: int) -> ClassicGroup | None:
+        """The group; None where there is none of that type."""
+        state = self._state
+        found = state.classic.get(group_id)
+        if found is None:
+            group = (self._open or state).groups.by_id.get(group_id)
+            if group is None or group.classic is None or group.own.forgotten:
+                return None
+            found = state.classic[group_id] = classics.load(group, now_ms)
+            state.classic_bytes += found.held_bytes
+            self._watch_classic(group_id, found)
+        return found
+
+    def act(self, group_id: str, classic: ClassicGroup, action: Callable[[], T]) -> T:
+        """Lets something happen to a classic group of this coordinator, and sees to its deadlines."""
+        before = classic.held_bytes
+        result = action()
+        self._state.classic_bytes += classic.held_bytes - before
+        self._watch_classic(group_id, classic)
+        return result
+
+    def _watch_classic(self, group_id: str, classic: ClassicGroup) -> None:
+        if (at_ms := classic.deadline_ms()) is not None:
+            self._state.classic_due.arm(group_id, at_ms)
+
+    def classic_has_room(self, more_bytes: int) -> bool:
+        return self._state.classic_bytes + more_bytes <= limits.CLASSIC_BYTES_MAX
+
+    def classics_due(self, now_ms: int) -> list[tuple[str, ClassicGroup]]:
+        """Those whose deadline has come, or some of them: `tick` is to be called for each. Wakes some after loading."""
+        work = 0
+        while self._asleep and work < TICK_CLASSIC_WORK:
+            group = self.classic(self._asleep.pop(), now_ms)
+            work += 1 + (0 if group is None else len(group.members))
+        state = self._state
+        due = state.classic_due.due(now_ms, TICK_CLASSICS_MAX)
+        state.classic_due.settle(due)
+        return [(group_id, state.classic[group_id]) for group_id in due if group_id in state.classic]
+
+    def classics(self) -> list[ClassicGroup]:
+        """All that are awake here."""
+        return list(self._state.classic.values())
+
     # --- time and topics ------------------------------------------------------------------------------------------
 
     def due_ms(self, now_ms: int, wall_ms: int) -> int | None:
         """In how many ms `tick` has something to do; None where nothing is due ever."""
         state = self._state
-        if state.swept or state.unseen:
+        if state.swept or state.unseen or self._asleep:
             return 0
         waits = [
             at_ms - from_ms
             for at_ms, from_ms in (
                 (state.silence.next_ms(), now_ms),
                 (state.targets.next_ms(), now_ms),
+                (state.classic_due.next_ms(), now_ms),
                 (state.expiry.next_ms(), wall_ms),
             )
             if at_ms is not None
@@ -128,7 +197,7 @@ class Coordinator:
     # --- positions ------------------------------------------------------------------------------------------------
 
     def commit(
-        self, group_id: str, who: Committer, positions: Iterable[Position], wall_ms: int
+        self, group_id: str, who: Committer | ClassicCommitter, positions: Iterable[Position], wall_ms: int
     ) -> tuple[Outcome, list[ApiError | None]]:
         """Stores positions; what is wrong with each. They may be told when the records are committed. Raises ApiError:
         nothing stored."""
@@ -151,7 +220,7 @@ class Coordinator:
     def delete(self, group_id: str, validate_only: bool = False) -> Outcome:
         """Forgets a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
         stage = self._stage(0)
-        group = offsets.check_empty(stage.group(group_id), group_id)
+        group = offsets.check_empty(stage, group_id)
         if not validate_only:
             offsets.forget(stage, group)
         return stage.outcome()

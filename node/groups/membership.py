@@ -6,7 +6,7 @@ from typing import Final
 from node import limits
 from node.groups import targets
 from node.groups.assign import ASSIGNORS
-from node.groups.model import Group, GroupState, Member, TargetChange
+from node.groups.model import ClassicGroupChange, ClassicMemberChange, Group, GroupState, Member, TargetChange
 from node.groups.sessions import MemberKey
 from node.groups.stage import GroupSettings, Stage
 from node.groups.subscriptions import compile_topic_regex
@@ -28,6 +28,7 @@ def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new
     """A member joins or resumes over the stream `session`. Raises ApiError."""
     asked = _asked(stage.settings, join, client_host)
     check_not_forgotten(stage.group(join.group_id))
+    _check_type(stage, join.group_id)
     see_topics(stage, join.group_id)
     group = stage.group(join.group_id)
     known = None if group is None else group.members.get(join.member_id)
@@ -136,12 +137,29 @@ def _admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> 
     check_room(stage, group_id)
     if group is None:
         return member
+    if group.classic is not None:  # it has no members: its type changes
+        forget_classic(stage, group)
     if len(group.members) >= limits.GROUP_MEMBERS_MAX:
         raise ApiError(
             e.ERROR_CODE_POLICY_VIOLATION,
             f"group {group_id!r} has {len(group.members)} members, {limits.GROUP_MEMBERS_MAX} are allowed",
         )
     return _take_over_instance(stage, group, member) if member.instance_id else member
+
+
+def _check_type(stage: Stage, group_id: str) -> None:
+    if count := stage.classic_member_count(group_id):
+        raise ApiError(
+            e.ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL,
+            f"group {group_id!r} has {count} members of Kafka's classic protocol",
+        )
+
+
+def forget_classic(stage: Stage, group: Group) -> None:
+    """The group is no classic one any more."""
+    for member_id in list(group.classic_members):
+        stage.emit(ClassicMemberChange(group.group_id, member_id, None))
+    stage.emit(ClassicGroupChange(group.group_id, None))
 
 
 def check_room(stage: Stage, group_id: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
 from node.groups.assign import Shares, TopicPartition
+from node.groups.classic import StoredGeneration, StoredMember
 from node.groups.overlay import Overlay
 from node.metadata.image import Delta, Image, Topic
 from ottla.internal.v1 import group_pb2 as pb
@@ -159,6 +160,64 @@ class GroupState(NamedTuple):
 _NO_STATE = GroupState(0, 0, {}, 0)
 
 
+class ClassicState(NamedTuple):
+    """A group of Kafka's classic protocol, in its last stable generation."""
+
+    generation: int = 0
+    protocol_type: str | None = None
+    protocol: str | None = None
+    leader: str = ""
+    member_ids: tuple[str, ...] = ()
+
+    def to_value(self) -> pb.ClassicGroupValue:
+        return pb.ClassicGroupValue(
+            generation=self.generation,
+            protocol_type=self.protocol_type,
+            protocol=self.protocol,
+            leader=self.leader,
+            member_ids=self.member_ids,
+        )
+
+    @staticmethod
+    def from_value(v: pb.ClassicGroupValue) -> "ClassicState":
+        return ClassicState(
+            v.generation,
+            v.protocol_type if v.HasField("protocol_type") else None,
+            v.protocol if v.HasField("protocol") else None,
+            v.leader,
+            tuple(v.member_ids),
+        )
+
+
+class ClassicMember(NamedTuple):
+    """A member of such a group. `generation`: what its assignment is of."""
+
+    generation: int
+    member: StoredMember
+
+    def to_value(self) -> pb.ClassicMemberValue:
+        member = self.member
+        return pb.ClassicMemberValue(
+            generation=self.generation,
+            instance_id=member.instance_id,
+            client_id=member.client_id,
+            client_host=member.client_host,
+            session_timeout_ms=member.session_timeout_ms,
+            rebalance_timeout_ms=member.rebalance_timeout_ms,
+            metadata=member.metadata,
+            assignment=member.assignment,
+        )
+
+    @staticmethod
+    def from_value(member_id: str, v: pb.ClassicMemberValue) -> "ClassicMember":
+        instance_id = v.instance_id if v.HasField("instance_id") else None
+        member = StoredMember(
+            member_id, instance_id, v.client_id, v.client_host, v.session_timeout_ms, v.rebalance_timeout_ms,
+            v.metadata, v.assignment,
+        )  # fmt: skip
+        return ClassicMember(v.generation, member)
+
+
 class Plan(NamedTuple):
     """A target under way, for the group as it was at `epoch`, with these members. What changes meanwhile is for the
     next one, so that each is carried to its end: `shares` is computed, then written, of which so much is `written`."""
@@ -187,6 +246,8 @@ class Group:
     owners: MutableMapping[TopicPartition, str] = field(default_factory=dict)
     heirs: MutableMapping[TopicPartition, str] = field(default_factory=dict)
     subscriptions: MutableMapping[Subscription, int] = field(default_factory=dict)
+    classic: ClassicState | None = None
+    classic_members: MutableMapping[str, ClassicMember] = field(default_factory=dict)
     targeted_ms: int | None = field(default=None, compare=False)
     reason: str = field(default="", compare=False)
     plan: Plan | None = field(default=None, compare=False)
@@ -212,7 +273,19 @@ class Group:
     def is_expired(self, wall_ms: int, retention_ms: int) -> bool:
         """Its last member left, or its last position was stored without one, long enough ago - or it is going."""
         long_ago = bool(self.empty_since_ms) and wall_ms - self.empty_since_ms > retention_ms
-        return not self.members and (self.own.forgotten or long_ago)
+        return not self.has_members and (self.own.forgotten or long_ago)
+
+    @property
+    def has_members(self) -> bool:
+        """Of either protocol, as the log has it."""
+        return bool(self.members) or (self.classic is not None and bool(self.classic.member_ids))
+
+    def stored_generation(self) -> StoredGeneration | None:
+        """The classic group as whoever takes over finds it; None where the log holds but a part of a generation."""
+        state = self.classic or ClassicState()
+        members = [self.classic_members.get(member_id) for member_id in state.member_ids]
+        whole = [each.member for each in members if each is not None and each.generation == state.generation]
+        return StoredGeneration(*state[:4], tuple(whole)) if len(whole) == len(members) else None
 
     def target_is_due(self) -> bool:
         """Members or topics have changed since the last target was made."""
@@ -250,8 +323,9 @@ class Group:
 
     @property
     def is_bare(self) -> bool:
-        """A group that has neither epoch, members, targets nor positions does not exist."""
-        return not (self.group_epoch or self.members or self.targets or self.offsets)
+        """A group that has neither epoch, type, members, targets nor positions does not exist."""
+        owns = self.members or self.targets or self.offsets or self.classic_members
+        return not (self.group_epoch or self.classic is not None or owns)
 
     def staged(self) -> "Group":
         """The group with its maps overlaid: what is changed there is changed here by `land`."""
@@ -264,6 +338,8 @@ class Group:
             Overlay(self.owners),
             Overlay(self.heirs),
             Overlay(self.subscriptions),
+            self.classic,
+            Overlay(self.classic_members),
             self.targeted_ms,
             self.reason,
             self.plan,
@@ -274,12 +350,14 @@ class Group:
     def land(self, staged: "Group") -> None:
         """Takes over what was changed in `staged`, which was made from this one."""
         self.own, self.targeted_ms, self.reason = staged.own, staged.targeted_ms, staged.reason
-        self.plan, self.saw = staged.plan, staged.saw
+        self.plan, self.saw, self.classic = staged.plan, staged.saw, staged.classic
         for overlaid in (staged.members, staged.targets, staged.offsets, staged.owners, staged.heirs):
             assert isinstance(overlaid, Overlay)
             overlaid.land()
         assert isinstance(staged.subscriptions, Overlay)
         staged.subscriptions.land()
+        assert isinstance(staged.classic_members, Overlay)
+        staged.classic_members.land()
         assert isinstance(staged.behind, Overlay)
         staged.behind.land()
 
@@ -315,7 +393,22 @@ class TargetChange(NamedTuple):
     value: frozenset[TopicPartition] | None
 
 
-Change = OffsetChange | GroupChange | MemberChange | TargetChange
+class ClassicGroupChange(NamedTuple):
+    """A generation of a classic group is stable, or the group is none (any more)."""
+
+    group_id: str
+    value: ClassicState | None
+
+
+class ClassicMemberChange(NamedTuple):
+    """A member of a classic group in a generation; None = it is none any more."""
+
+    group_id: str
+    member_id: str
+    value: ClassicMember | None
+
+
+Change = OffsetChange | GroupChange | MemberChange | TargetChange | ClassicGroupChange | ClassicMemberChange
 Record = tuple[bytes, bytes | None]
 """(key, value) of a record; value None deletes the key."""
 
@@ -351,6 +444,10 @@ class Groups:
                 target = group.target(member_id)
                 _set(group.targets, member_id, value)
                 _claim(group.heirs, member_id, target, value or frozenset())
+            case ClassicGroupChange(_, value):
+                group.classic = value
+            case ClassicMemberChange(_, member_id, value):
+                _set(group.classic_members, member_id, value)
         if group.is_bare:
             del self.by_id[change.group_id]
 
@@ -482,12 +579,24 @@ def encode(change: Change) -> Record:
         case TargetChange(group_id, member_id, target):
             key = pb.GroupRecordKey(target=pb.MemberKey(group_id=group_id, member_id=member_id))
             return _record(key, None if target is None else pb.TargetValue(partitions=pack(target)))
+        case ClassicGroupChange(group_id, classic):
+            return _record(pb.GroupRecordKey(classic_group=group_id), None if classic is None else classic.to_value())
+        case ClassicMemberChange(group_id, member_id, kept):
+            key = pb.GroupRecordKey(classic_member=pb.MemberKey(group_id=group_id, member_id=member_id))
+            return _record(key, None if kept is None else kept.to_value())
 
 
-def _record(
-    key: pb.GroupRecordKey,
-    value: pb.CommittedOffsetValue | pb.GroupValue | pb.MemberValue | pb.TargetValue | None,
-) -> Record:
+Value = (
+    pb.CommittedOffsetValue
+    | pb.GroupValue
+    | pb.MemberValue
+    | pb.TargetValue
+    | pb.ClassicGroupValue
+    | pb.ClassicMemberValue
+)
+
+
+def _record(key: pb.GroupRecordKey, value: Value | None) -> Record:
     body = None if value is None else value.SerializeToString(deterministic=True)
     return key.SerializeToString(deterministic=True), body
 
@@ -519,6 +628,15 @@ def decode(record: Record) -> Change | None:
         case "target":
             target = None if value is None else unpack(pb.TargetValue.FromString(value).partitions)
             return TargetChange(key.target.group_id, key.target.member_id, target)
+        case "classic_group":
+            classic = None if value is None else ClassicState.from_value(pb.ClassicGroupValue.FromString(value))
+            return ClassicGroupChange(key.classic_group, classic)
+        case "classic_member":
+            who = key.classic_member
+            kept = None
+            if value is not None:
+                kept = ClassicMember.from_value(who.member_id, pb.ClassicMemberValue.FromString(value))
+            return ClassicMemberChange(who.group_id, who.member_id, kept)
         case _:
             return None
 

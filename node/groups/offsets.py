@@ -5,8 +5,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from node import limits
+from node.groups import classics
 from node.groups.assign import TopicPartition
-from node.groups.membership import check_not_forgotten, check_room
+from node.groups.membership import check_not_forgotten, check_room, forget_classic
 from node.groups.model import CommittedOffset, Group, Member, OffsetChange, TopicView
 from node.groups.stage import Stage
 from ottla.protocol.errors import ApiError
@@ -43,16 +44,28 @@ class Committer(NamedTuple):
     epoch: int = 0
 
 
+class ClassicCommitter(NamedTuple):
+    """Who commits by Kafka's protocol. Without a generation (-1): somebody outside, while the group has no members."""
+
+    member_id: str = ""
+    instance_id: str | None = None
+    generation: int = -1
+
+
 def commit(
-    stage: Stage, group_id: str, who: Committer, positions: Iterable[Position], wall_ms: int
+    stage: Stage, group_id: str, who: Committer | ClassicCommitter, positions: Iterable[Position], wall_ms: int
 ) -> list[ApiError | None]:
     """Stores positions; what is wrong with each. They may be told when the records are committed. Raises ApiError:
     nothing stored."""
     check_group_id(group_id)
     group = stage.group(group_id)
     check_not_forgotten(group)
-    member = None if group is None else group.members.get(who.member_id)
-    _check_committer(group_id, who, group, member)
+    if isinstance(who, ClassicCommitter):
+        member = None
+        _check_classic_committer(stage, group_id, who, group)
+    else:
+        member = None if group is None else group.members.get(who.member_id)
+        _check_committer(stage, group_id, who, member)
     check_room(stage, group_id)
     errors: list[ApiError | None] = []
     for position in positions:
@@ -71,16 +84,30 @@ def commit(
 def _note_use(stage: Stage, group_id: str, wall_ms: int) -> None:
     """What is written to an empty group keeps it."""
     group = stage.group(group_id)
-    if group is not None and not group.members and stage.records:
+    if group is not None and stage.records and not stage.member_count(group_id):
         stage.write_group(group_id, group.own._replace(empty_since_ms=wall_ms))
 
 
-def _check_committer(group_id: str, who: Committer, group: Group | None, member: Member | None) -> None:
+def _check_classic_committer(stage: Stage, group_id: str, who: ClassicCommitter, group: Group | None) -> None:
+    classic = stage.classic.get(group_id)
+    if classic is None and group is not None and group.classic is not None:
+        classic = classics.load(group, 0)
+    if who.generation >= 0 and group is None:
+        raise ApiError(e.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
+    if classic is not None and classic.members:
+        code = classic.commit_error(*who)
+    else:
+        outside = who.generation < 0 and not who.member_id and not stage.member_count(group_id)
+        code = 0 if outside else e.ERROR_CODE_UNKNOWN_MEMBER_ID
+    if code:
+        raise ApiError(code, f"generation {who.generation} of member {who.member_id[:255]!r} may not commit")
+
+
+def _check_committer(stage: Stage, group_id: str, who: Committer, member: Member | None) -> None:
     if not who.member_id:
-        if group is not None and group.members:
+        if count := stage.member_count(group_id):
             raise ApiError(
-                e.ERROR_CODE_UNKNOWN_MEMBER_ID,
-                f"group {group_id!r} has {len(group.members)} members: only they may commit",
+                e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"group {group_id!r} has {count} members: only they may commit"
             )
         return
     if member is None:
@@ -177,20 +204,21 @@ def delete(stage: Stage, group_id: str, wanted: Iterable[Where]) -> list[ApiErro
 
 def reset(stage: Stage, group_id: str, moved: Iterable[tuple[TopicPartition, int]], wall_ms: int) -> None:
     """Moves positions of a group without members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
-    check_empty(stage.group(group_id), group_id)
+    check_empty(stage, group_id)
     for at, offset in moved:
         stage.emit(OffsetChange(group_id, at, CommittedOffset(offset, None, "", wall_ms)))
     _note_use(stage, group_id, wall_ms)
 
 
-def check_empty(group: Group | None, group_id: str) -> Group:
+def check_empty(stage: Stage, group_id: str) -> Group:
     """The group, if it exists and has no members. Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
     check_group_id(group_id)
+    group = stage.group(group_id)
     if group is None:
         raise ApiError(e.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
     check_not_forgotten(group)
-    if group.members:
-        raise ApiError(e.ERROR_CODE_NON_EMPTY_GROUP, f"group {group_id!r} has {len(group.members)} members")
+    if count := stage.member_count(group_id):
+        raise ApiError(e.ERROR_CODE_NON_EMPTY_GROUP, f"group {group_id!r} has {count} members")
     return group
 
 
@@ -203,6 +231,8 @@ def forget(stage: Stage, group: Group) -> int:
     for at in gone:
         stage.emit(OffsetChange(group.group_id, at, None))
     if not group.offsets:
+        if group.classic is not None:
+            forget_classic(stage, group)
         stage.write_group(group.group_id, None)
     return len(gone)
 

@@ -11,7 +11,7 @@ one partition leave in the order of its appends, and a read waits for what it sa
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -20,8 +20,11 @@ import structlog
 
 from node.broker.broker import Broker
 from node.fail_stop import stop_if_broken
+from node.groups.classic import ClassicGroup, Effect, Join, JoinAnswer, Reply, Store, SyncAnswer, join_error
+from node.groups.classics import LIMITS
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
+from node.groups.offsets import ClassicCommitter
 from node.groups.stage import GroupSettings, Outcome
 from node.metadata.image import Delta, Image
 from ottla.internal.v1 import view_pb2
@@ -40,6 +43,7 @@ TOGETHER_MAX_BYTES = 32 * 1024
 """A decision with more has an append of its own."""
 LOAD_READ_BYTES = 1 << 20
 REPLAYED_AT_ONCE = 500
+TOLD_AT_ONCE = 200
 COMMIT_TIMEOUT_MS = 3_600_000  # callers have their own deadlines; the state waits for its log
 
 log = structlog.get_logger(__name__)
@@ -232,6 +236,7 @@ class GroupShell:
         log.info("groups_loaded", partition=shard.partition, records=count, groups=len(groups.by_id))
         while self._is_ours(shard):
             try:
+                self._tick_classics(shard)
                 together, _ = self._decide(
                     shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None)
                 )
@@ -309,6 +314,9 @@ class GroupShell:
         for session in shard.sessions.values():
             session.end(ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason))
         shard.sessions.clear()
+        if shard.coordinator is not None:
+            for group in shard.coordinator.classics():
+                _tell(group.drop(e.ERROR_CODE_NOT_COORDINATOR))
         shard.coordinator = None
         if shard.together is not None:
             shard.together.refuse(ApiError(e.ERROR_CODE_NOT_COORDINATOR, reason))
@@ -516,6 +524,129 @@ class GroupShell:
             shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._broker.clock_ms())
             self._look_in_time(shard)
 
+    # --- members of the classic protocol --------------------------------------------------------------------------
+
+    def new_member_id(self, client_id: str) -> str:
+        return f"{client_id or 'member'}-{self._rng.getrandbits(128):032x}"
+
+    def join_classic(self, group_id: str, request: Join, answer: Callable[[JoinAnswer], None]) -> None:
+        """Raises ApiError: nobody joins."""
+        shard = self.shard(group_id)
+        found = self._classic(shard, group_id)
+        error = join_error(request, LIMITS)
+        if found is None and not error and request.member_id:
+            error = e.ERROR_CODE_UNKNOWN_MEMBER_ID
+        if error:  # a join that comes to nothing makes no group
+            answer(JoinAnswer(error, request.member_id))
+            return
+        if found is None or not found[1].members:
+            wall_ms = self._broker.wall_ms()
+            self._decide(shard, lambda c: (c.begin_classic(group_id, wall_ms), None))
+            found = self._classic(shard, group_id)
+        assert found is not None, "it was begun"
+        coordinator, group = found
+        if not coordinator.classic_has_room(sum(len(metadata) for _, metadata in request.protocols)):
+            raise ApiError(
+                e.ERROR_CODE_GROUP_MAX_SIZE_REACHED, "the groups of this partition say too much of their members"
+            )
+        self._act(shard, group_id, group, lambda now_ms: group.join(request, answer, now_ms))
+
+    def sync_classic(
+        self,
+        group_id: str,
+        who: ClassicCommitter,
+        assignments: Mapping[str, bytes],
+        protocol: tuple[str | None, str | None],
+        answer: Callable[[SyncAnswer], None],
+    ) -> None:
+        """`protocol`: type and name, as the member was told. Raises ApiError."""
+        shard = self.shard(group_id)
+        found = self._classic(shard, group_id)
+        if found is None:
+            answer(SyncAnswer(e.ERROR_CODE_UNKNOWN_MEMBER_ID))
+            return
+        group = found[1]
+        self._act(
+            shard,
+            group_id,
+            group,
+            lambda now_ms: group.sync(
+                who.member_id, who.instance_id, who.generation, assignments, answer, now_ms, *protocol
+            ),
+        )
+
+    def heartbeat_classic(self, group_id: str, who: ClassicCommitter) -> int:
+        """The error code of the answer. Raises ApiError."""
+        found = self._classic(self.shard(group_id), group_id)
+        if found is None:
+            return e.ERROR_CODE_UNKNOWN_MEMBER_ID
+        return found[1].heartbeat(who.member_id, who.instance_id, who.generation, self._broker.clock_ms())
+
+    def leave_classic(self, group_id: str, leaving: Sequence[tuple[str, str | None]]) -> list[int] | None:
+        """Error codes in their order; None where there is no such group. Raises ApiError."""
+        shard = self.shard(group_id)
+        found = self._classic(shard, group_id)
+        if found is None:
+            return None
+        group, codes = found[1], list[int]()
+
+        def leave(now_ms: int) -> list[Effect]:
+            told, effects = group.leave(leaving, now_ms)
+            codes.extend(told)
+            return effects
+
+        self._act(shard, group_id, group, leave)
+        return codes
+
+    def heard_classic(self, group_id: str, member_id: str) -> None:
+        """A member has committed: it lives."""
+        shard = self._shards.get(self.partition_for(group_id))
+        if shard is not None and (found := self._classic(shard, group_id)) is not None:
+            found[1].heard(member_id, self._broker.clock_ms())
+
+    def _classic(self, shard: Shard, group_id: str) -> tuple[Coordinator, ClassicGroup] | None:
+        coordinator = shard.coordinator
+        group = None if coordinator is None else coordinator.classic(group_id, self._broker.clock_ms())
+        return None if coordinator is None or group is None else (coordinator, group)
+
+    def _act(self, shard: Shard, group_id: str, group: ClassicGroup, action: Callable[[int], Sequence[Effect]]) -> None:
+        """Lets something happen to a classic group, and does what follows from it."""
+        coordinator = shard.coordinator
+        if coordinator is None or not self._is_ours(shard):
+            return  # it has another coordinator, and whoever waited here was told
+        now_ms = self._broker.clock_ms()
+        effects = coordinator.act(group_id, group, lambda: action(now_ms))
+        for effect in effects:
+            if isinstance(effect, Store):
+                self._store_classic(shard, group_id, group, effect)
+        _tell([effect for effect in effects if isinstance(effect, Reply)])
+        self._look_in_time(shard)
+
+    def _store_classic(self, shard: Shard, group_id: str, group: ClassicGroup, store: Store) -> None:
+        """Makes a generation durable; the group hears when it is, or why not."""
+
+        def stored(done: asyncio.Future[None]) -> None:
+            error = asyncio.CancelledError() if done.cancelled() else done.exception()
+            code = 0 if error is None else e.ERROR_CODE_UNKNOWN_SERVER_ERROR
+            if isinstance(error, ApiError):
+                code = error.code
+            self._act(shard, group_id, group, lambda now_ms: group.stored(store.number, code, now_ms))
+
+        wall_ms = self._broker.wall_ms()
+        try:
+            together, _ = self._decide(shard, lambda c: (c.store_classic(group_id, store.generation, wall_ms), None))
+        except ApiError as error:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            failed.add_done_callback(stored)
+        else:
+            together.committed.add_done_callback(stored)
+
+    def _tick_classics(self, shard: Shard) -> None:
+        if shard.coordinator is not None:
+            for group_id, group in shard.coordinator.classics_due(self._broker.clock_ms()):
+                self._act(shard, group_id, group, group.tick)
+
     async def stop(self) -> None:
         """Ends all sessions, each with a word. Nothing is loaded any more."""
         self._stopping = True
@@ -525,6 +656,14 @@ class GroupShell:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tell(replies: Sequence[Reply]) -> None:
+    """What each waits for: some at once, of a crowd the others in turns to come."""
+    for reply in replies[:TOLD_AT_ONCE]:
+        reply.token(reply.answer)  # type: ignore[operator]
+    if len(replies) > TOLD_AT_ONCE:
+        asyncio.get_running_loop().call_soon(_tell, replies[TOLD_AT_ONCE:])
 
 
 def _seen(appended: "asyncio.Future[None]") -> None:

@@ -8,8 +8,10 @@ the state is the one at the log's end; only an append of unknown outcome has the
 A stage may lie over another one: several decisions, each of which sees those before it, are then appended as one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from node.groups.classic import ClassicGroup
 from node.groups.model import (
     Change,
     Group,
@@ -59,6 +61,11 @@ class State:
         self.topics = topics
         self.subscriptions = Subscriptions(topics)
         self.sessions = Sessions()
+        self.classic: dict[str, ClassicGroup] = {}
+        """Soft: what is more than the log has of these groups. Changed at once, not staged."""
+        self.classic_bytes = 0
+        """What members of these say of themselves."""
+        self.classic_due: Timers[str] = Timers()
         self.swept: list[str] = []
         """Groups that are still to be searched for positions in topics that are gone."""
         self.unseen: list[str] = []
@@ -86,7 +93,7 @@ class State:
             self.targets.arm(group_id, group.target_due_ms())
         if group.own.forgotten:
             self.expiry.arm(group_id, 0)
-        elif group.empty_since_ms and not group.members:
+        elif group.empty_since_ms and not group.has_members:
             self.expiry.arm(group_id, group.empty_since_ms + self.settings.offsets_retention_ms + 1)
 
     def landed(self, stage: "Stage", groups: list[str], contacts: list[MemberKey]) -> None:
@@ -98,6 +105,13 @@ class State:
             self.watch_silence(key)
         for group_id in {*groups, *stage.seen_due, *stage.seen_expired}:
             self.watch(group_id)
+            self._keep_classic(group_id)
+
+    def _keep_classic(self, group_id: str) -> None:
+        """What is soft goes with a group that is deleted, or of the other type now."""
+        group, classic = self.groups.by_id.get(group_id), self.classic.get(group_id)
+        if classic is not None and not classic.members and (group is None or group.classic is None):
+            del self.classic[group_id]
 
 
 @dataclass(slots=True)
@@ -121,6 +135,7 @@ class Stage:
         self.settings: GroupSettings = base.settings
         self.groups: StagedGroups = base.groups.staged()
         self.sessions: Sessions = base.sessions.staged()
+        self.classic: Mapping[str, ClassicGroup] = base.classic
         self.topics: TopicView = base.topics
         self.subscriptions: Subscriptions = base.subscriptions
         self.swept: list[str] = base.swept
@@ -134,6 +149,18 @@ class Stage:
 
     def group(self, group_id: str) -> Group | None:
         return self.groups.by_id.get(group_id)
+
+    def member_count(self, group_id: str) -> int:
+        """Of members of either protocol, those that are still joining, too."""
+        group = self.group(group_id)
+        return (0 if group is None else len(group.members)) + self.classic_member_count(group_id)
+
+    def classic_member_count(self, group_id: str) -> int:
+        classic = self.classic.get(group_id)
+        if classic is not None:
+            return len(classic.members)
+        group = self.group(group_id)
+        return 0 if group is None or group.classic is None else len(group.classic.member_ids)
 
     def emit(self, change: Change) -> None:
         self.records.append(encode(change))

@@ -6,7 +6,7 @@ from typing import Final
 
 from node.api.groups import GroupsApi, Stored
 from node.groups.model import CommittedOffset
-from node.groups.offsets import Committer, Position, Where
+from node.groups.offsets import ClassicCommitter, Position, Where
 from node.kafka.connection import Call
 from node.kafka.handlers.cluster_facts import unexpected
 from node.kafka.messages.offset_commit import (
@@ -43,6 +43,8 @@ FETCH_LOW, FETCH_HIGH = 1, 9
 DELETE_LOW, DELETE_HIGH = 0, 0
 BATCHED: Final = 8
 """From here on an OffsetFetch names several groups."""
+GROUPS_NOT_FOUND: Final = 9
+"""From here on a commit of a generation to a group that is not there hears that."""
 GROUP_ERRORS: Final = 2
 """From here on an answer has an error of its own, beside those of its partitions."""
 _WAITS: Final = frozenset(
@@ -87,7 +89,10 @@ class OffsetCommitHandler:
             errors = iter(await self._api.commit(request.group_id, _committer(request), positions))
             codes = [0 if error is None else code_of(error) for error in errors]
         except ApiError as error:
-            codes = [code_of(error)] * len(positions)
+            code = code_of(error)
+            if code == pb.ERROR_CODE_GROUP_ID_NOT_FOUND and call.version < GROUPS_NOT_FOUND:
+                code = pb.ERROR_CODE_ILLEGAL_GENERATION
+            codes = [code] * len(positions)
         for code in filter(None, codes):
             self._metrics.refused("KafkaOffsetCommit", code)
         told = iter(codes)
@@ -105,8 +110,8 @@ class OffsetCommitHandler:
         )
 
 
-def _committer(request: OffsetCommitRequest) -> Committer:
-    return Committer(request.member_id, max(0, request.generation_id_or_member_epoch))
+def _committer(request: OffsetCommitRequest) -> ClassicCommitter:
+    return ClassicCommitter(request.member_id, request.group_instance_id, request.generation_id_or_member_epoch)
 
 
 def _position(topic: str, part: OffsetCommitRequestPartition) -> Position:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dottla/internal/v1/group.proto\x12\x11ottla.internal.v1\"\xb8\x01\n\x0eGroupRecordKey\x12.\n\x06offset\x18\x01 \x01(\x0b\x32\x1c.ottla.internal.v1.OffsetKeyH\x00\x12\x0f\n\x05group\x18\x02 \x01(\tH\x00\x12.\n\x06member\x18\x03 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x12.\n\x06target\x18\x04 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x42\x05\n\x03key\"B\n\tOffsetKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\x05\"0\n\tMemberKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\"|\n\x14\x43ommittedOffsetValue\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x19\n\x0cleader_epoch\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08metadata\x18\x03 \x01(\t\x12\x16\n\x0e\x63ommit_time_ms\x18\x04 \x01(\x03\x42\x0f\n\r_leader_epoch\"\x95\x01\n\nGroupValue\x12\x13\n\x0bgroup_epoch\x18\x01 \x01(\x05\x12\x14\n\x0ctarget_epoch\x18\x02 \x01(\x05\x12\x31\n\x0bseen_topics\x18\x03 \x03(\x0b\x32\x1c.ottla.internal.v1.SeenTopic\x12\x16\n\x0e\x65mpty_since_ms\x18\x04 \x01(\x03\x12\x11\n\tforgotten\x18\x05 \x01(\x08\"A\n\tSeenTopic\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66irst_count\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xc5\x02\n\x0bMemberValue\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_host\x18\x03 \x01(\t\x12\x0e\n\x06topics\x18\x04 \x03(\t\x12\x13\n\x0btopic_regex\x18\x05 \x01(\t\x12\x10\n\x08\x61ssignor\x18\x06 \x01(\t\x12\x1a\n\x12session_timeout_ms\x18\x07 \x01(\x05\x12\x14\n\x0cmember_epoch\x18\x08 \x01(\x05\x12\x16\n\x0eprevious_epoch\x18\t \x01(\x05\x12\x34\n\x08\x61ssigned\x18\n \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x34\n\x08revoking\x18\x0b \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x0c\n\x04\x61way\x18\x0c \x01(\x08\"E\n\x0bTargetValue\x12\x36\n\npartitions\x18\x01 \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\"7\n\x0fTopicPartitions\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x12\n\npartitions\x18\x02 \x03(\x05\x42U\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dottla/internal/v1/group.proto\x12\x11ottla.internal.v1\"\x89\x02\n\x0eGroupRecordKey\x12.\n\x06offset\x18\x01 \x01(\x0b\x32\x1c.ottla.internal.v1.OffsetKeyH\x00\x12\x0f\n\x05group\x18\x02 \x01(\tH\x00\x12.\n\x06member\x18\x03 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x12.\n\x06target\x18\x04 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x12\x17\n\rclassic_group\x18\x05 \x01(\tH\x00\x12\x36\n\x0e\x63lassic_member\x18\x06 \x01(\x0b\x32\x1c.ottla.internal.v1.MemberKeyH\x00\x42\x05\n\x03key\"B\n\tOffsetKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\x05\"0\n\tMemberKey\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\"|\n\x14\x43ommittedOffsetValue\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x19\n\x0cleader_epoch\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08metadata\x18\x03 \x01(\t\x12\x16\n\x0e\x63ommit_time_ms\x18\x04 \x01(\x03\x42\x0f\n\r_leader_epoch\"\x95\x01\n\nGroupValue\x12\x13\n\x0bgroup_epoch\x18\x01 \x01(\x05\x12\x14\n\x0ctarget_epoch\x18\x02 \x01(\x05\x12\x31\n\x0bseen_topics\x18\x03 \x03(\x0b\x32\x1c.ottla.internal.v1.SeenTopic\x12\x16\n\x0e\x65mpty_since_ms\x18\x04 \x01(\x03\x12\x11\n\tforgotten\x18\x05 \x01(\x08\"A\n\tSeenTopic\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66irst_count\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xc5\x02\n\x0bMemberValue\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_host\x18\x03 \x01(\t\x12\x0e\n\x06topics\x18\x04 \x03(\t\x12\x13\n\x0btopic_regex\x18\x05 \x01(\t\x12\x10\n\x08\x61ssignor\x18\x06 \x01(\t\x12\x1a\n\x12session_timeout_ms\x18\x07 \x01(\x05\x12\x14\n\x0cmember_epoch\x18\x08 \x01(\x05\x12\x16\n\x0eprevious_epoch\x18\t \x01(\x05\x12\x34\n\x08\x61ssigned\x18\n \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x34\n\x08revoking\x18\x0b \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\x12\x0c\n\x04\x61way\x18\x0c \x01(\x08\"E\n\x0bTargetValue\x12\x36\n\npartitions\x18\x01 \x03(\x0b\x32\".ottla.internal.v1.TopicPartitions\"7\n\x0fTopicPartitions\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x12\n\npartitions\x18\x02 \x03(\x05\"\x9d\x01\n\x11\x43lassicGroupValue\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12\x1a\n\rprotocol_type\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08protocol\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06leader\x18\x04 \x01(\t\x12\x12\n\nmember_ids\x18\x05 \x03(\tB\x10\n\x0e_protocol_typeB\x0b\n\t_protocol\"\xda\x01\n\x12\x43lassicMemberValue\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12\x18\n\x0binstance_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63lient_host\x18\x04 \x01(\t\x12\x1a\n\x12session_timeout_ms\x18\x05 \x01(\x05\x12\x1c\n\x14rebalance_timeout_ms\x18\x06 \x01(\x05\x12\x10\n\x08metadata\x18\x07 \x01(\x0c\x12\x12\n\nassignment\x18\x08 \x01(\x0c\x42\x0e\n\x0c_instance_idBU\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.ottla.internal.v1P\001Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1'
   _globals['_GROUPRECORDKEY']._serialized_start=53
-  _globals['_GROUPRECORDKEY']._serialized_end=237
-  _globals['_OFFSETKEY']._serialized_start=239
-  _globals['_OFFSETKEY']._serialized_end=305
-  _globals['_MEMBERKEY']._serialized_start=307
-  _globals['_MEMBERKEY']._serialized_end=355
-  _globals['_COMMITTEDOFFSETVALUE']._serialized_start=357
-  _globals['_COMMITTEDOFFSETVALUE']._serialized_end=481
-  _globals['_GROUPVALUE']._serialized_start=484
-  _globals['_GROUPVALUE']._serialized_end=633
-  _globals['_SEENTOPIC']._serialized_start=635
-  _globals['_SEENTOPIC']._serialized_end=700
-  _globals['_MEMBERVALUE']._serialized_start=703
-  _globals['_MEMBERVALUE']._serialized_end=1028
-  _globals['_TARGETVALUE']._serialized_start=1030
-  _globals['_TARGETVALUE']._serialized_end=1099
-  _globals['_TOPICPARTITIONS']._serialized_start=1101
-  _globals['_TOPICPARTITIONS']._serialized_end=1156
+  _globals['_GROUPRECORDKEY']._serialized_end=318
+  _globals['_OFFSETKEY']._serialized_start=320
+  _globals['_OFFSETKEY']._serialized_end=386
+  _globals['_MEMBERKEY']._serialized_start=388
+  _globals['_MEMBERKEY']._serialized_end=436
+  _globals['_COMMITTEDOFFSETVALUE']._serialized_start=438
+  _globals['_COMMITTEDOFFSETVALUE']._serialized_end=562
+  _globals['_GROUPVALUE']._serialized_start=565
+  _globals['_GROUPVALUE']._serialized_end=714
+  _globals['_SEENTOPIC']._serialized_start=716
+  _globals['_SEENTOPIC']._serialized_end=781
+  _globals['_MEMBERVALUE']._serialized_start=784
+  _globals['_MEMBERVALUE']._serialized_end=1109
+  _globals['_TARGETVALUE']._serialized_start=1111
+  _globals['_TARGETVALUE']._serialized_end=1180
+  _globals['_TOPICPARTITIONS']._serialized_start=1182
+  _globals['_TOPICPARTITIONS']._serialized_end=1237
+  _globals['_CLASSICGROUPVALUE']._serialized_start=1240
+  _globals['_CLASSICGROUPVALUE']._serialized_end=1397
+  _globals['_CLASSICMEMBERVALUE']._serialized_start=1400
+  _globals['_CLASSICMEMBERVALUE']._serialized_end=1618
 # @@protoc_insertion_point(module_scope)

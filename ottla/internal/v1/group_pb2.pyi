@@ -32,8 +32,12 @@ class GroupRecordKey(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    CLASSIC_GROUP_FIELD_NUMBER: _builtins.int
+    CLASSIC_MEMBER_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """A group: GroupValue."""
+    classic_group: _builtins.str
+    """A group of Kafka's classic protocol: ClassicGroupValue. Builds from before it leave it and its members alone."""
     @_builtins.property
     def offset(self) -> Global___OffsetKey:
         """A position: CommittedOffsetValue."""
@@ -46,6 +50,10 @@ class GroupRecordKey(_message.Message):
     def target(self) -> Global___MemberKey:
         """What a member is to own: TargetValue."""
 
+    @_builtins.property
+    def classic_member(self) -> Global___MemberKey:
+        """A member of such a group: ClassicMemberValue."""
+
     def __init__(
         self,
         *,
@@ -53,12 +61,14 @@ class GroupRecordKey(_message.Message):
         group: _builtins.str = ...,
         member: Global___MemberKey | None = ...,
         target: Global___MemberKey | None = ...,
+        classic_group: _builtins.str = ...,
+        classic_member: Global___MemberKey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "key", b"key", "member", b"member", "offset", b"offset", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["classic_group", b"classic_group", "classic_member", b"classic_member", "group", b"group", "key", b"key", "member", b"member", "offset", b"offset", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "key", b"key", "member", b"member", "offset", b"offset", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classic_group", b"classic_group", "classic_member", b"classic_member", "group", b"group", "key", b"key", "member", b"member", "offset", b"offset", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["offset", "group", "member", "target"]  # noqa: Y015
+    _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["offset", "group", "member", "target", "classic_group", "classic_member"]  # noqa: Y015
     _WhichOneofArgType_key: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_key) -> _WhichOneofReturnType_key | None: ...
 
@@ -349,3 +359,104 @@ class TopicPartitions(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TopicPartitions: _TypeAlias = TopicPartitions  # noqa: Y015
+
+@_typing.final
+class ClassicGroupValue(_message.Message):
+    """A group of the classic protocol, in its last stable generation. It is whole where each member named here has a value
+    of the same generation; members are written before it, and what it names no longer is deleted after it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PROTOCOL_TYPE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Grows with each rebalance."""
+    protocol_type: _builtins.str
+    """What kind of members, as in "consumer"; absent in an empty group that never had one."""
+    protocol: _builtins.str
+    """What all members work with; absent in an empty group."""
+    leader: _builtins.str
+    """The member that assigned."""
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All members."""
+
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        protocol_type: _builtins.str | None = ...,
+        protocol: _builtins.str | None = ...,
+        leader: _builtins.str = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_protocol", b"_protocol", "_protocol_type", b"_protocol_type", "protocol", b"protocol", "protocol_type", b"protocol_type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_protocol", b"_protocol", "_protocol_type", b"_protocol_type", "generation", b"generation", "leader", b"leader", "member_ids", b"member_ids", "protocol", b"protocol", "protocol_type", b"protocol_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__protocol: _TypeAlias = _typing.Literal["protocol"]  # noqa: Y015
+    _WhichOneofArgType__protocol: _TypeAlias = _typing.Literal["_protocol", b"_protocol"]  # noqa: Y015
+    _WhichOneofReturnType__protocol_type: _TypeAlias = _typing.Literal["protocol_type"]  # noqa: Y015
+    _WhichOneofArgType__protocol_type: _TypeAlias = _typing.Literal["_protocol_type", b"_protocol_type"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protocol) -> _WhichOneofReturnType__protocol | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protocol_type) -> _WhichOneofReturnType__protocol_type | None: ...
+
+Global___ClassicGroupValue: _TypeAlias = ClassicGroupValue  # noqa: Y015
+
+@_typing.final
+class ClassicMemberValue(_message.Message):
+    """A member of a group of the classic protocol."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_HOST_FIELD_NUMBER: _builtins.int
+    SESSION_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    REBALANCE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """The generation that the assignment is of."""
+    instance_id: _builtins.str
+    """A name that survives restarts; absent = none."""
+    client_id: _builtins.str
+    """What it calls itself."""
+    client_host: _builtins.str
+    """Its address."""
+    session_timeout_ms: _builtins.int
+    """How long its silence is tolerated, in milliseconds."""
+    rebalance_timeout_ms: _builtins.int
+    """How long it may take to come to a rebalance, in milliseconds."""
+    metadata: _builtins.bytes
+    """What it said of itself under the group's protocol; opaque."""
+    assignment: _builtins.bytes
+    """What it was assigned; opaque."""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        instance_id: _builtins.str | None = ...,
+        client_id: _builtins.str = ...,
+        client_host: _builtins.str = ...,
+        session_timeout_ms: _builtins.int = ...,
+        rebalance_timeout_ms: _builtins.int = ...,
+        metadata: _builtins.bytes = ...,
+        assignment: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_instance_id", b"_instance_id", "instance_id", b"instance_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instance_id", b"_instance_id", "assignment", b"assignment", "client_host", b"client_host", "client_id", b"client_id", "generation", b"generation", "instance_id", b"instance_id", "metadata", b"metadata", "rebalance_timeout_ms", b"rebalance_timeout_ms", "session_timeout_ms", b"session_timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__instance_id: _TypeAlias = _typing.Literal["instance_id"]  # noqa: Y015
+    _WhichOneofArgType__instance_id: _TypeAlias = _typing.Literal["_instance_id", b"_instance_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__instance_id) -> _WhichOneofReturnType__instance_id | None: ...
+
+Global___ClassicMemberValue: _TypeAlias = ClassicMemberValue  # noqa: Y015

@@ -10,6 +10,7 @@ from ottla.protocol.invariant import InvariantError
 from ottla.v1 import error_pb2 as pb
 from tests.node.groups import (
     test_assign,
+    test_classic_groups,
     test_coordinator_random,
     test_crowds,
     test_hazards,
@@ -138,7 +139,7 @@ BUGS = [
     Bug(
         "positions of a live group expire",
         "node.groups.model:Group.is_expired",
-        "return not self.members and (self.own.forgotten or long_ago)",
+        "return not self.has_members and (self.own.forgotten or long_ago)",
         "return self.own.forgotten or wall_ms - self.empty_since_ms > retention_ms",
         test_hazards.test_81_an_empty_group_that_is_joined_in_time_keeps_its_positions,
     ),
@@ -309,6 +310,30 @@ BUGS = [
         "elif topic_id and where.topic and",
         "elif False and",
         test_offsets.test_a_name_and_an_id_that_do_not_belong_together_are_refused,
+    ),
+    Bug(
+        "a part of a generation counts as a whole one",
+        "node.groups.model:Group.stored_generation",
+        " and each.generation == state.generation",
+        "",
+        partial(
+            test_classic_groups.test_each_prefix_of_a_generation_is_a_whole_one_or_none,
+            test_classic_groups.generation(4, "b", "c"),
+        ),
+    ),
+    Bug(
+        "a commit of an older generation is stored",
+        f"{OFFSETS}:_check_classic_committer",
+        "if code:",
+        "if False:",
+        test_classic_groups.test_a_commit_counts_in_the_current_generation_only,
+    ),
+    Bug(
+        "a group has members of both protocols",
+        f"{MEMBERSHIP}:_check_type",
+        "if count := stage.classic_member_count(group_id):",
+        "if False:",
+        test_classic_groups.test_who_joins_by_the_other_protocol_is_refused_while_there_are_members,
     ),
 ]
 

@@ -57,7 +57,8 @@ class Asked:
 
     @property
     def connection(self) -> Any:
-        return SimpleNamespace(refuse=lambda why, client: self.refused.append(why), bug=self._bug)
+        peer = ("127.0.0.1", 4711)
+        return SimpleNamespace(peer=peer, refuse=lambda why, client: self.refused.append(why), bug=self._bug)
 
     def _bug(self, call: Any, error: Exception) -> None:
         self.answered.set_exception(error)

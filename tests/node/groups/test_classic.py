@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from node.kafka.classic import (
+from node.groups.classic import (
     FENCED_INSTANCE_ID,
     GROUP_MAX_SIZE_REACHED,
     ILLEGAL_GENERATION,

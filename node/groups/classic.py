@@ -8,7 +8,7 @@ Time is an argument, waits are deadlines, answers and what must be durable are e
   the coordinator is not loaded; its members' joins and syncs fail there and are repeated here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
@@ -110,6 +110,8 @@ class Limits:
     session_timeout_max_ms: int = 1_800_000
     members_max: int = 10_000
     initial_delay_ms: int = 200
+    bytes_max: int = 8 << 20
+    """Of what all members say of themselves."""
 
 
 @dataclass
@@ -143,6 +145,10 @@ class ClassicGroup:
     protocol: str | None = None
     leader: str = ""
     members: dict[str, Member] = field(default_factory=dict)
+    held_bytes: int = 0
+    _instances: dict[str, str] = field(default_factory=dict)  # instance id -> member id
+    _supported: dict[str, int] = field(default_factory=dict)  # protocol -> how many members can work with it
+    _next_ms: int | None = None  # nothing is due before; what is due later need not move it
     _pending: dict[str, int] = field(default_factory=dict)  # ids told to members that are to join with them: deadlines
     _join_deadline_ms: int | None = None
     _initial_until_ms: int | None = None  # a first rebalance waits for more members until then at the latest
@@ -163,7 +169,7 @@ class ClassicGroup:
             if known is not None:
                 return self._replace_static(known, request, token, now_ms)
             if request.may_need_id and request.instance_id is None:
-                self._pending[request.new_member_id] = now_ms + request.session_timeout_ms
+                self._pending[request.new_member_id] = self._due(now_ms + request.session_timeout_ms)
                 return [Reply(token, JoinAnswer(MEMBER_ID_REQUIRED, request.new_member_id))]
             return self._add(request, request.new_member_id, token, now_ms)
         if request.instance_id is not None:
@@ -245,10 +251,19 @@ class ClassicGroup:
     # -- time, and what was stored
 
     def deadline_ms(self) -> int | None:
-        """When `tick` is to be called."""
+        """When `tick` is to be called: it may find nothing to do yet, as deadlines move away."""
+        return self._next_ms
+
+    def _due(self, at_ms: int) -> int:
+        if self._next_ms is None or at_ms < self._next_ms:
+            self._next_ms = at_ms
+        return at_ms
+
+    def _find_next(self) -> int | None:
         waits = [member.deadline_ms for member in self.members.values() if not self._waits(member)]
         waits += self._pending.values()
-        waits += [each for each in (self._join_deadline_ms, self._sync_deadline_ms) if each is not None]
+        sync_ms = self._sync_deadline_ms if self._storing is None else None
+        waits += [each for each in (self._join_deadline_ms, sync_ms) if each is not None]
         return min(waits, default=None)
 
     def tick(self, now_ms: int) -> list[Effect]:
@@ -272,7 +287,38 @@ class ClassicGroup:
                 self._join_deadline_ms = min(now_ms + self.limits.initial_delay_ms, self._initial_until_ms)
             else:
                 effects += self._complete_join(now_ms)
+        self._next_ms = self._find_next()
         return effects
+
+    def commit_error(self, member_id: str, instance_id: str | None, generation: int) -> int:
+        """Whether a commit counts: of a member in its generation, or of somebody outside while there are none."""
+        if generation < 0 and not self.members:
+            return NONE
+        if generation < 0 and not member_id and instance_id is None:
+            return UNKNOWN_MEMBER_ID
+        error = self._member_error(member_id, instance_id, generation)
+        return REBALANCE_IN_PROGRESS if not error and self.state is State.COMPLETING else error
+
+    def heard(self, member_id: str, now_ms: int) -> None:
+        """The member lives."""
+        member = self.members.get(member_id)
+        if member is not None:
+            member.deadline_ms = now_ms + member.session_timeout_ms
+
+    def drop(self, error_code: int) -> list[Reply]:
+        """This coordinator has the group no more: whoever waits here is told that."""
+        replies = [Reply(each.token, each.answer) for some in self._after_store.values() for each in some]
+        for member in self.members.values():
+            if member.joining is not None:
+                replies.append(Reply(member.joining, JoinAnswer(NONE, member.member_id)))
+            if member.syncing is not None:
+                replies.append(Reply(member.syncing, SyncAnswer(NONE)))
+            member.joining = member.syncing = None
+        self._after_store.clear()
+        return [
+            Reply(token, JoinAnswer(error_code) if isinstance(answer, JoinAnswer) else SyncAnswer(error_code))
+            for token, answer in replies
+        ]
 
     def stored(self, number: int, error_code: int, now_ms: int) -> list[Effect]:
         """A store ended: durable if `error_code` is 0, else not, and its members hear that code and come again."""
@@ -292,7 +338,7 @@ class ClassicGroup:
             if member.syncing is not None:
                 effects.append(Reply(member.syncing, self._sync_answer(member)))
                 member.syncing = None
-            member.deadline_ms = now_ms + member.session_timeout_ms
+            member.deadline_ms = self._due(now_ms + member.session_timeout_ms)
         return effects
 
     @staticmethod
@@ -307,27 +353,38 @@ class ClassicGroup:
                 assignment=each.assignment,
                 synced=True,
             )
+            group._count(group.members[each.member_id], +1)
+        group._next_ms = group._find_next()
+        return group
+
+    @staticmethod
+    def lost(generation: int, limits: Limits, now_ms: int) -> "ClassicGroup":
+        """The group where the log holds but a part of a generation: a rebalance to which nobody has come yet."""
+        group = ClassicGroup(limits, State.PREPARING, generation)
+        group._join_deadline_ms = group._due(now_ms)
         return group
 
     # -- within
 
     def _join_error(self, request: Join) -> int:
         limits = self.limits
-        if not limits.session_timeout_min_ms <= request.session_timeout_ms <= limits.session_timeout_max_ms:
-            return INVALID_SESSION_TIMEOUT
-        if not request.protocol_type or not request.protocols:
-            return INCONSISTENT_GROUP_PROTOCOL
+        error = join_error(request, limits)
+        if error:
+            return error
         own = self._static(request.instance_id)
-        others = [each for each in self.members.values() if each.member_id != request.member_id and each is not own]
+        before = own or self.members.get(request.member_id)
+        others = len(self.members) - (before is not None)
         if others:
             if request.protocol_type != self.protocol_type:
                 return INCONSISTENT_GROUP_PROTOCOL
-            if not self._common([*others], {name for name, _ in request.protocols}):
+            mine = set() if before is None else set(before.supports())
+            if all(self._supported.get(name, 0) - (name in mine) < others for name, _ in request.protocols):
                 return INCONSISTENT_GROUP_PROTOCOL
-        known = request.member_id in self.members or request.member_id in self._pending or own is not None
-        if not known and len(self.members) + len(self._pending) >= limits.members_max:
+        is_new = before is None and request.member_id not in self._pending
+        if is_new and len(self.members) + len(self._pending) >= limits.members_max:
             return GROUP_MAX_SIZE_REACHED
-        return NONE
+        grows = _size(request.protocols) - (0 if before is None else _size(before.protocols))
+        return GROUP_MAX_SIZE_REACHED if grows > 0 and self.held_bytes + grows > limits.bytes_max else NONE
 
     def _member_error(self, member_id: str, instance_id: str | None, generation: int) -> int:
         static = self._static(instance_id)
@@ -338,33 +395,39 @@ class ClassicGroup:
         return NONE if generation == self.generation else ILLEGAL_GENERATION
 
     def _static(self, instance_id: str | None) -> Member | None:
-        if instance_id is None:
-            return None
-        return next((each for each in self.members.values() if each.instance_id == instance_id), None)
+        return None if instance_id is None else self.members.get(self._instances.get(instance_id, ""))
+
+    def _count(self, member: Member, change: int) -> None:
+        """The member has come (+1) or gone (-1), with what it can work with."""
+        self.held_bytes += change * _size(member.protocols)
+        for name in set(member.supports()):
+            self._supported[name] = self._supported.get(name, 0) + change
+            if not self._supported[name]:
+                del self._supported[name]
+        if member.instance_id is not None:
+            if change > 0:
+                self._instances[member.instance_id] = member.member_id
+            else:
+                self._instances.pop(member.instance_id, None)
 
     @staticmethod
     def _waits(member: Member) -> bool:
         """A member whose request waits here is alive."""
         return member.joining is not None or member.syncing is not None
 
-    @staticmethod
-    def _common(members: Sequence[Member], names: set[str]) -> set[str]:
-        for member in members:
-            names = names & set(member.supports())
-        return names
-
     def _add(self, request: Join, member_id: str, token: object, now_ms: int) -> list[Effect]:
         member = Member(member_id, *request[1:6], protocols=request.protocols, deadline_ms=0, joining=token)
-        member.deadline_ms = now_ms + member.session_timeout_ms
+        member.deadline_ms = self._due(now_ms + member.session_timeout_ms)
         self.protocol_type = request.protocol_type
         self.members[member_id] = member
+        self._count(member, +1)
         self._grew = True
         return self._prepare(now_ms)
 
     def _rejoin(self, member: Member, request: Join, token: object, now_ms: int) -> list[Effect]:
         changed = member.protocols != request.protocols and self._changed(member, request)
         leads = member.member_id == self.leader
-        member.deadline_ms = now_ms + request.session_timeout_ms
+        member.deadline_ms = self._due(now_ms + request.session_timeout_ms)
         if (self.state is State.STABLE and not leads and not changed) or (
             self.state is State.COMPLETING and not changed
         ):
@@ -385,12 +448,13 @@ class ClassicGroup:
             return dict(request.protocols).get(self.protocol) != member.metadata(self.protocol)
         return True
 
-    @staticmethod
-    def _update(member: Member, request: Join) -> None:
+    def _update(self, member: Member, request: Join) -> None:
+        self._count(member, -1)
         member.client_id, member.client_host = request.client_id, request.client_host
         member.session_timeout_ms = request.session_timeout_ms
         member.rebalance_timeout_ms = request.rebalance_timeout_ms
         member.protocols = request.protocols
+        self._count(member, +1)
 
     def _replace_static(self, known: Member, request: Join, token: object, now_ms: int) -> list[Effect]:
         """A static member came back as another process: the new id takes the old one's place."""
@@ -403,7 +467,7 @@ class ClassicGroup:
         same = dict(request.protocols).get(self.protocol or "") == known.metadata(self.protocol)
         new = replace(known, member_id=request.new_member_id, joining=None, syncing=None)
         self._update(new, request)
-        new.deadline_ms = now_ms + new.session_timeout_ms
+        new.deadline_ms = self._due(now_ms + new.session_timeout_ms)
         self.members = {
             (new.member_id if each_id == old_id else each_id): (new if each_id == old_id else each)
             for each_id, each in self.members.items()
@@ -433,7 +497,9 @@ class ClassicGroup:
             self._sync_deadline_ms = None
             self.state = State.PREPARING
             longest = max((each.rebalance_timeout_ms for each in self.members.values()), default=0)
-            self._join_deadline_ms = now_ms + (min(self.limits.initial_delay_ms, longest) if first else longest)
+            self._join_deadline_ms = self._due(
+                now_ms + (min(self.limits.initial_delay_ms, longest) if first else longest)
+            )
             self._initial_until_ms = now_ms + longest if first else None
             self._grew = False
         if self._initial_until_ms is None:
@@ -453,7 +519,9 @@ class ClassicGroup:
             effects += self._remove(member)
         if self.members and all(each.joining is None for each in self.members.values()):
             # Only static members, none of whom is here yet.
-            self._join_deadline_ms = now_ms + max(each.rebalance_timeout_ms for each in self.members.values())
+            self._join_deadline_ms = self._due(
+                now_ms + max(each.rebalance_timeout_ms for each in self.members.values())
+            )
             return effects
         self._join_deadline_ms = self._initial_until_ms = None
         self.generation += 1
@@ -466,19 +534,19 @@ class ClassicGroup:
         if leader is None or leader.joining is None:
             self.leader = next(each.member_id for each in self.members.values() if each.joining is not None)
         longest = max(each.rebalance_timeout_ms for each in self.members.values())
-        self._sync_deadline_ms = now_ms + longest
+        self._sync_deadline_ms = self._due(now_ms + longest)
         for member in self.members.values():
             member.synced = member.joining is None
             if member.joining is not None:
                 effects.append(Reply(member.joining, self._join_answer(member)))
                 member.joining = None
-                member.deadline_ms = now_ms + member.session_timeout_ms
+                member.deadline_ms = self._due(now_ms + member.session_timeout_ms)
         return effects
 
     def _elect_protocol(self) -> str:
         """What all can work with; of that, what most like best."""
         members = list(self.members.values())
-        common = self._common(members, set(members[0].supports()))
+        common = {name for name, count in self._supported.items() if count == len(members)}
         votes = dict.fromkeys([name for name in members[0].supports() if name in common], 0)
         for member in members:
             votes[next(name for name in member.supports() if name in common)] += 1
@@ -486,6 +554,7 @@ class ClassicGroup:
 
     def _remove(self, member: Member) -> list[Effect]:
         del self.members[member.member_id]
+        self._count(member, -1)
         if self.leader == member.member_id:
             self.leader = ""
         effects: list[Effect] = []
@@ -534,3 +603,14 @@ class ClassicGroup:
         )  # fmt: skip
         generation = StoredGeneration(self.generation, self.protocol_type, self.protocol, self.leader, members)
         return Store(self._store_number, generation)
+
+
+def join_error(request: Join, limits: Limits) -> int:
+    """What is wrong with a join, whatever the group."""
+    if not limits.session_timeout_min_ms <= request.session_timeout_ms <= limits.session_timeout_max_ms:
+        return INVALID_SESSION_TIMEOUT
+    return NONE if request.protocol_type and request.protocols else INCONSISTENT_GROUP_PROTOCOL
+
+
+def _size(protocols: Protocols) -> int:
+    return sum(len(name) + len(metadata) for name, metadata in protocols)

@@ -1,0 +1,73 @@
+"""Groups of Kafka's classic protocol among those of a partition: what of them the log keeps. Pure: parts of decisions.
+
+A group id is one group of one type: who joins by the other protocol is refused while it has members; an empty group
+changes its type, and keeps its positions.
+"""
+
+from typing import Final
+
+from node import limits
+from node.groups.classic import ClassicGroup, Limits, StoredGeneration
+from node.groups.membership import check_not_forgotten, check_room
+from node.groups.model import (
+    ClassicGroupChange,
+    ClassicMember,
+    ClassicMemberChange,
+    ClassicState,
+    Group,
+    GroupState,
+)
+from node.groups.stage import Stage
+from ottla.protocol.errors import ApiError
+from ottla.protocol.names import check_group_id
+from ottla.v1 import error_pb2 as e
+
+LIMITS: Final = Limits(members_max=limits.CLASSIC_MEMBERS_MAX, bytes_max=limits.GROUP_BYTES_MAX)
+
+
+def begin(stage: Stage, group_id: str, wall_ms: int) -> None:
+    """A member of the classic protocol comes: the group is of that type from here on. Raises
+    INCONSISTENT_GROUP_PROTOCOL."""
+    check_group_id(group_id)
+    group = stage.group(group_id)
+    check_not_forgotten(group)
+    if group is not None and group.members:
+        raise ApiError(
+            e.ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL,
+            f"group {group_id!r} has {len(group.members)} members whose partitions the server assigns",
+        )
+    check_room(stage, group_id)
+    if group is None or group.classic is None:
+        stage.emit(ClassicGroupChange(group_id, ClassicState()))
+    if group is None:
+        stage.write_group(group_id, GroupState(0, 0, {}, wall_ms))
+
+
+def store(stage: Stage, group_id: str, stored: StoredGeneration, wall_ms: int) -> None:
+    """Each member, then the generation that names them, then who is none any more: each prefix of that is a whole
+    generation or recognizably none."""
+    group = stage.group(group_id)
+    check_not_forgotten(group)
+    before = [] if group is None else list(group.classic_members)
+    for member in stored.members:
+        stage.emit(ClassicMemberChange(group_id, member.member_id, ClassicMember(stored.generation, member)))
+    member_ids = tuple(member.member_id for member in stored.members)
+    stage.emit(ClassicGroupChange(group_id, ClassicState(*stored[:4], member_ids)))
+    now = set(member_ids)
+    for member_id in before:
+        if member_id not in now:
+            stage.emit(ClassicMemberChange(group_id, member_id, None))
+    own = stage.groups.by_id[group_id].own
+    empty_since_ms = 0 if member_ids else wall_ms
+    if own.empty_since_ms != empty_since_ms:
+        stage.write_group(group_id, own._replace(empty_since_ms=empty_since_ms))
+
+
+def load(group: Group, now_ms: int) -> ClassicGroup:
+    """The group at a coordinator that has its log."""
+    stored = group.stored_generation()
+    if stored is not None:
+        return ClassicGroup.load(stored, LIMITS, now_ms)
+    assert group.classic is not None, "it is of this type"
+    begun = [each.generation for each in group.classic_members.values()]
+    return ClassicGroup.lost(max(begun, default=group.classic.generation), LIMITS, now_ms)
