@@ -141,13 +141,14 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 def for_client(handler: Handler, turns: Turns, *, forwarded: bool) -> Handler:
-    """A handler whose calls take their client's turns. `forwarded`: nodes call it, and say for whom."""
+    """A handler whose calls, each in a task of its own, take their client's turns. `forwarded`: nodes call it, and say
+    for whom."""
 
-    async def call(*arguments: Any) -> Any:
+    def call(*arguments: Any) -> Awaitable[Any]:
         context: grpc.aio.ServicerContext[Any, Any] = arguments[-1]
         client = _named_by_node(context) if forwarded else context.peer()
         _CALLER.set(_Caller(turns, client))
-        return await handler(*arguments)
+        return handler(*arguments)
 
     return call
 
@@ -155,8 +156,12 @@ def for_client(handler: Handler, turns: Turns, *, forwarded: bool) -> Handler:
 def in_turn(handler: Handler) -> Handler:
     """A handler whose calls begin when it is their client's turn."""
 
-    async def call(*arguments: Any) -> Any:
-        await take()
+    def call(*arguments: Any) -> Awaitable[Any]:
+        turn = not_yet()
+        return handler(*arguments) if turn is None else after(turn, arguments)
+
+    async def after(turn: Awaitable[None], arguments: tuple[Any, ...]) -> Any:
+        await turn
         return await handler(*arguments)
 
     return call
@@ -169,11 +174,16 @@ def _named_by_node(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     return str(context.peer())
 
 
+def not_yet() -> Awaitable[None] | None:
+    """Before a further piece of work within a call: what to wait for first. None: it may go on at once."""
+    caller = _CALLER.get()
+    return None if caller is None or caller.turns.free() else caller.turns.wait(caller.client)
+
+
 async def take() -> None:
     """Before a further piece of work within a call: goes on at once where nobody has to wait for it."""
-    caller = _CALLER.get()
-    if caller is not None and not caller.turns.free():
-        await caller.turns.wait(caller.client)
+    if (turn := not_yet()) is not None:
+        await turn
 
 
 async def give_way() -> None:

@@ -51,8 +51,9 @@ class InFlight:
             self._room.clear()
 
     def give(self, size_bytes: int) -> None:
+        before = self.used_bytes
         self.used_bytes -= size_bytes
-        if self.used_bytes < self.limit_bytes:
+        if before >= self.limit_bytes > self.used_bytes:
             self._room.set()
 
     async def room(self) -> None:

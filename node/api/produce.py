@@ -9,7 +9,7 @@ from node import limits
 from node.api.view import ClusterView
 from node.broker.broker import Broker
 from node.broker.door import Admit, Admitted, OnLoop
-from node.broker.host import Appended, Copies
+from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Partition, Topic
 from node.metrics import Metrics
 from ottla.protocol.errors import ApiError
@@ -44,10 +44,10 @@ class ProduceApi:
         self._broker = broker
         self._view = view
         self._metrics = metrics
-
-    def wall_ms(self) -> int:
+        self.wall_ms = broker.wall_ms
         """The node's wall clock: records without a time get it."""
-        return self._broker.wall_ms()
+        self.copies = broker.copies
+        """Who has an appended batch now."""
 
     def writable(self, name: str, topic_id: bytes, number: int) -> tuple[Topic, Partition]:
         """The partition, if clients may write to it. Raises as `ClusterView.partition` does, and
@@ -85,7 +85,7 @@ class ProduceApi:
             admit,
             acks=acks,
             current_leader_epoch=current_leader_epoch,
-            now_ms=self._broker.wall_ms(),
+            now_ms=self.wall_ms(),
             on_loop=on_loop,
             admitted=admitted,
         )
@@ -94,17 +94,13 @@ class ProduceApi:
 
     async def admit(self, topic_id: bytes, number: int, batch: Any, admit: Admit) -> Admitted:
         """Looks at a batch that was too heavy for the loop. Raises ApiError."""
-        return await self._broker.admit(topic_id, number, batch, admit, self._broker.wall_ms())
+        return await self._broker.admit(topic_id, number, batch, admit, self.wall_ms())
 
     def log_start(self, name: str, number: int) -> int:
         """Where the partition's log starts; -1 where it is not here."""
         topic = self._view.image.topic_named(name)
         partition = None if topic is None else self._broker.partition(topic.topic_id, number)
         return -1 if partition is None else partition.log.log_start_offset
-
-    def copies(self, appended: Appended) -> Copies:
-        """Who has the batch now."""
-        return self._broker.copies(appended)
 
     def when_acknowledged(self, appended: Appended, timeout_ms: int, done: Acknowledged) -> None:
         """Calls `done` once: at once where that can be told."""

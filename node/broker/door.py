@@ -19,6 +19,7 @@ from ottla.protocol.batch import (
     ATTR_LOG_APPEND_TIME,
     PAYLOAD_COMPRESSED,
     PAYLOAD_RECORDS,
+    STORED_OVERHEAD_MAX,
     BatchHeader,
     stored_bytes,
 )
@@ -200,6 +201,8 @@ def _producer(batch: RecordBatchView) -> tuple[int, int, int]:
 
 
 def check_size(payload_field: int, payload_bytes: int, rules: DoorRules) -> None:
+    if payload_bytes + STORED_OVERHEAD_MAX <= rules.max_message_bytes:
+        return
     size = stored_bytes(payload_field, payload_bytes)
     if size > rules.max_message_bytes:
         raise ApiError(
@@ -240,7 +243,7 @@ def look(
 ) -> tuple[int, int, int]:
     """One walk over the records: (count, base timestamp, max timestamp). `base`, `latest_given`: what the header says
     of the first and the latest time, None and 0 where it says nothing."""
-    count_max = RECORDS_MAX if on_loop is None else min(RECORDS_MAX, max(on_loop.records, 0))
+    count_max = RECORDS_MAX if on_loop is None or on_loop.records > RECORDS_MAX else on_loop.records
     try:
         count, lowest, highest, faulty, faults = records.walk(
             plain, count_max, _INT64_MIN, _INT64_MAX, rules.keys_required

@@ -235,7 +235,7 @@ class Fetcher:
             if partition.follower is None or partition.closed or partition.offline is not None:
                 continue
             if not followed.asked:
-                followed.marks_only = not self._broker.may_fetch(partition)
+                followed.marks_only = self._broker.disk_full and not self._broker.may_fetch(partition)
             records = partition.log
             epoch = records.epochs.latest_epoch
             request.partitions.add(
@@ -279,7 +279,9 @@ class Fetcher:
             else:
                 if batches:
                     partition.append_from_leader(batches, self._broker.wall_ms())
-                deleted = result.deleted_before if result.HasField("deleted_before") else result.log_start_offset
+                deleted = result.log_start_offset
+                if deleted > partition.log.log_start_offset and result.HasField("deleted_before"):
+                    deleted = result.deleted_before
                 has_all = (
                     not (batches or followed.marks_only) or 0 < result.log_end_offset <= partition.log.log_end_offset
                 )

@@ -516,7 +516,9 @@ class Partition:
         follower = self.follower
         assert follower is not None
         follower.observed(high_watermark, self.log.log_end_offset)
-        if self.log.advance_log_start(min(deleted_before, follower.high_watermark)):
+        if deleted_before > self.log.log_start_offset and self.log.advance_log_start(
+            min(deleted_before, follower.high_watermark)
+        ):
             self._host.checkpoint_soon()
         if self.log.refetching and has_all:  # whatever was once damaged, too
             log.info("damage_refetched", partition=self.name, log_end=self.log.log_end_offset)

@@ -183,8 +183,9 @@ class LeaderReplica:
     def appended(self, log_end: int, now_ms: int) -> bool:
         """The own log grew. A follower that had everything up to now was caught up until this moment."""
         before, self.log_end = self.log_end, log_end
-        for progress in self._followers.values():
-            if self._end(progress) == before:
+        flush_ack = self.flush_ack
+        for progress in self._followers.values():  # in line: see _end
+            if (progress.synced_end if flush_ack else progress.fetch_offset) == before:
                 progress.caught_up_ms = now_ms
         return self._advance(now_ms)
 
@@ -201,8 +202,13 @@ class LeaderReplica:
             return False
         progress.broker_epoch = broker_epoch
         progress.fetch_offset = fetch_offset
-        progress.synced_end = min(synced_end, fetch_offset)
-        self._note_pace(progress, now_ms)
+        progress.synced_end = synced_end if synced_end < fetch_offset else fetch_offset
+        end = progress.synced_end if self.flush_ack else fetch_offset
+        if end >= self.log_end:
+            progress.caught_up_ms = now_ms
+            progress.ahead.clear()
+        else:
+            self._note_pace(progress, end, now_ms)
         return self._advance(now_ms)
 
     def metadata(self, state: PartitionState, now_ms: int) -> bool:
@@ -336,18 +342,14 @@ class LeaderReplica:
         return self.pending
 
     def _end(self, progress: Progress) -> int | None:
-        """Up to where a follower counts: under `flush_ack` what it wrote and has not synced does not."""
+        """Up to where a follower counts: under `flush_ack` what it wrote and has not synced does not. What runs for
+        each batch has this in line."""
         return progress.synced_end if self.flush_ack else progress.fetch_offset
 
-    def _note_pace(self, progress: Progress, now_ms: int) -> None:
+    def _note_pace(self, progress: Progress, end: int, now_ms: int) -> None:
         """It was caught up when the leader had no more than it has now. A follower that is always a sync or a fetch
         behind never has all that there is, so what there was is remembered for a while."""
-        end, ahead = self._end(progress), progress.ahead
-        assert end is not None
-        if end >= self.log_end:
-            progress.caught_up_ms = now_ms
-            ahead.clear()
-            return
+        ahead = progress.ahead
         while ahead and ahead[0][0] <= end:
             progress.caught_up_ms = max(progress.caught_up_ms, ahead.popleft()[1])
         if not ahead or now_ms - ahead[-1][1] >= self.lag_time_max_ms // _SAMPLES:
@@ -375,8 +377,8 @@ class LeaderReplica:
         mark = self.synced_end if flush_ack else self.log_end
         if mark <= self.high_watermark:
             return False
-        for node_id, progress in self._followers.items():
-            end = self._end(progress)
+        for node_id, progress in self._followers.items():  # in line: see _end
+            end = progress.synced_end if flush_ack else progress.fetch_offset
             if end is not None and end >= mark:
                 continue
             if node_id in self.maximal_isr or self._joins_soon(node_id, progress, now_ms):

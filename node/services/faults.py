@@ -110,34 +110,31 @@ def stream(
 ) -> Callable[[AsyncIterator[Any], Context], Awaitable[None]]:
     """Wraps a handler that reads and writes through its context."""
 
-    async def call(_requests: AsyncIterator[Any], context: Context) -> None:
-        await _streaming(name, metrics, context, handler(context))
-
-    metrics.open_streams.labels(rpc=name)
-    return call
-
-
-async def _streaming(name: str, metrics: Metrics, context: Context, running: Awaitable[None]) -> None:
     open_streams = metrics.open_streams.labels(rpc=name)
-    open_streams.inc()
-    try:
-        await running
-    except DecodeError:
-        metrics.refused(name, pb.ERROR_CODE_INVALID_REQUEST)
-        await abort(context, ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"a message of the {name} stream is malformed"))
-    except ApiError as error:
-        metrics.refused(name, error.code)
-        await abort(context, error)
-    except (grpc.aio.AbortError, asyncio.CancelledError):
-        raise
-    except grpc.aio.InternalError:
-        # A message could not be handed over: the client is gone, and gRPC's cancellation has not reached us yet.
-        raise asyncio.CancelledError from None
-    except Exception as error:
-        metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
-        await abort(context, unexpected(name, error))
-    finally:
-        open_streams.dec()
+
+    async def call(_requests: AsyncIterator[Any], context: Context) -> None:
+        open_streams.inc()
+        try:
+            await handler(context)
+        except DecodeError:
+            metrics.refused(name, pb.ERROR_CODE_INVALID_REQUEST)
+            text = f"a message of the {name} stream is malformed"
+            await abort(context, ApiError(pb.ERROR_CODE_INVALID_REQUEST, text))
+        except ApiError as error:
+            metrics.refused(name, error.code)
+            await abort(context, error)
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except grpc.aio.InternalError:
+            # A message could not be handed over: the client is gone, and gRPC's cancellation has not reached us yet.
+            raise asyncio.CancelledError from None
+        except Exception as error:
+            metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
+            await abort(context, unexpected(name, error))
+        finally:
+            open_streams.dec()
+
+    return call
 
 
 def _packed(message: Any) -> any_pb2.Any:

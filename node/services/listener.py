@@ -166,12 +166,12 @@ def _bind(
 def _admitted(
     handler: Callable[..., Awaitable[Any]], check_cluster: Callable[[str], None]
 ) -> Callable[..., Awaitable[Any]]:
-    async def call(*arguments: Any) -> Any:
+    def call(*arguments: Any) -> Awaitable[Any]:
         context: faults.Context = arguments[-1]
         for key, value in context.invocation_metadata() or ():
             if key == CLUSTER_ID_KEY:
                 check_cluster(str(value))
-        return await handler(*arguments)
+        return handler(*arguments)
 
     return call
 

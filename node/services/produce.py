@@ -42,10 +42,10 @@ def parse_request(data: bytes) -> SizedRequest:
 class Producing:
     """One produce request under way: a slot for each of its partitions, filled as results become final."""
 
-    __slots__ = ("_left", "_on_done", "_request", "acks", "results", "size_bytes", "timeout_ms")
+    __slots__ = ("_left", "_on_done", "acks", "request", "results", "size_bytes", "timeout_ms")
 
     def __init__(self, request: ProduceRequestView, size_bytes: int, on_done: Callable[["Producing"], None]) -> None:
-        self._request = request
+        self.request = request
         self._on_done = on_done
         self._left = len(request.partitions)
         self.results: list[data_pb2.ProduceResult | None] = [None] * self._left
@@ -59,11 +59,7 @@ class Producing:
 
     @property
     def request_id(self) -> int:
-        return self._request.request_id
-
-    @property
-    def request(self) -> ProduceRequestView:
-        return self._request
+        return self.request.request_id
 
     def finish(self, index: int, result: data_pb2.ProduceResult) -> None:
         """Fills a slot; the last one ends the request. A slot is filled once: what comes later is dropped."""
@@ -75,7 +71,7 @@ class Producing:
             self._on_done(self)
 
     def fail(self, index: int, error: ApiError) -> None:
-        part = self._request.partitions[index]
+        part = self.request.partitions[index]
         result = data_pb2.ProduceResult(
             topic=part.topic,
             topic_id=part.topic_id,
@@ -126,7 +122,9 @@ class Producer:
             self._refuse_all(request, error)
             return
         count, done = len(request.request.partitions), 0
-        at_once = max(1, min(limits.AT_ONCE, limits.AT_ONCE_BYTES * count // max(request.size_bytes, 1)))
+        at_once = count
+        if count > 1:
+            at_once = max(1, min(limits.AT_ONCE, limits.AT_ONCE_BYTES * count // max(request.size_bytes, 1)))
         on_loop = OnLoop()
         while True:
             stop = min(done + at_once, count)

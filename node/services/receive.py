@@ -8,8 +8,9 @@ at once, for all calls there are; so to gRPC unary calls are streams of one mess
 
 import asyncio
 import contextlib
+import types
 from collections import Counter
-from collections.abc import Coroutine, Generator
+from collections.abc import Generator
 from typing import Any, Final
 
 import grpc
@@ -25,34 +26,29 @@ LOOKS: Final = 3
 nothing runs on this loop, nobody can be blamed for it."""
 
 
-async def message(context: Context) -> Any:
-    """The next message of a call, or `grpc.aio.EOF`."""
-    return await _InTurn(context.read())
+@types.coroutine
+def message(context: Context) -> Generator[Any, None, Any]:
+    """The next message of a call, or `grpc.aio.EOF`.
 
-
-class _InTurn:
-    """Awaits gRPC's read and goes on with it in turn. What has come is taken by a cancelled call, too: gRPC frees it
-    only then."""
-
-    def __init__(self, read: Coroutine[Any, Any, Any]) -> None:
-        self._read = read
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        reading: Any = self._read.__await__()
-        while True:
-            try:
-                waiting = reading.send(None)
-            except StopIteration as read:
-                return read.value
-            try:
-                yield waiting
-                yield from turns.take().__await__()
-            except BaseException as error:
-                if not waiting.done() or waiting.cancelled():
-                    reading.throw(error)
-                with contextlib.suppress(StopIteration):
-                    reading.send(None)
-                raise
+    Awaits gRPC's read and goes on with it in turn. What has come is taken by a cancelled call, too: gRPC frees it only
+    then.
+    """
+    reading: Any = context.read().__await__()
+    while True:
+        try:
+            waiting = reading.send(None)
+        except StopIteration as read:
+            return read.value
+        try:
+            yield waiting
+            if (turn := turns.not_yet()) is not None:
+                yield from turn.__await__()
+        except BaseException as error:
+            if not waiting.done() or waiting.cancelled():
+                reading.throw(error)
+            with contextlib.suppress(StopIteration):
+                reading.send(None)
+            raise
 
 
 class _Receiving:

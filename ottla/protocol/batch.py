@@ -174,6 +174,10 @@ def stamp_batch(
     return b"".join((b"\x0a", varint(size), head, payload_prefix))
 
 
+STORED_OVERHEAD_MAX: Final = HEADER_BYTES + 1 + 2 + 2 * 5
+"""What a batch in the log has besides its payload, at most: `stored_bytes` says how much exactly."""
+
+
 def stored_bytes(payload_field: int, payload_bytes: int) -> int:
     """How many bytes a batch with such a payload has in the log, its outer tag and length included: what
     max.message.bytes limits."""

@@ -81,7 +81,7 @@ async def test_bytes_that_trickle_do_not_move_the_deadline(port: int, monkeypatc
     loop = asyncio.get_running_loop()
     started = loop.time()
     with contextlib.suppress(ConnectionError):
-        while not reader.at_eof() and loop.time() - started < 5:
+        while not (reader.at_eof() or reader.exception()) and loop.time() - started < 5:
             writer.write(b"x")
             await asyncio.sleep(0.02)
     assert loop.time() - started < 2

@@ -225,7 +225,7 @@ BUGS: Final = [
     Bug(
         "flush=ack counts what followers have not synced",
         REPLICA,
-        "end = self._end(progress)\n            if",
+        "end = progress.synced_end if flush_ack else progress.fetch_offset\n            if",
         "end = progress.fetch_offset\n            if",
     ),
     Bug(

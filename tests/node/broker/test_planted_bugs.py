@@ -142,7 +142,7 @@ BUGS = [
     Bug(
         "flush=ack counts what followers have not synced",
         REPLICA,
-        "end = self._end(progress)\n            if",
+        "end = progress.synced_end if flush_ack else progress.fetch_offset\n            if",
         "end = progress.fetch_offset\n            if",
         RULES,
     ),
@@ -205,8 +205,8 @@ BUGS = [
     Bug(
         "the log start passes the high watermark",
         PARTITION,
-        "self.log.advance_log_start(min(deleted_before, follower.high_watermark))",
-        "self.log.advance_log_start(min(deleted_before, self.log.log_end_offset))",
+        "min(deleted_before, follower.high_watermark)",
+        "min(deleted_before, self.log.log_end_offset)",
         ONE,
     ),
     Bug(
@@ -319,8 +319,8 @@ BUGS = [
     Bug(
         "flush=ack takes a fetch for a sync when it looks at the pace",
         REPLICA,
-        "        end, ahead = self._end(progress), progress.ahead",
-        "        end, ahead = progress.fetch_offset, progress.ahead",
+        "end = progress.synced_end if self.flush_ack else fetch_offset",
+        "end = fetch_offset",
         RULES,
     ),
     Bug(
@@ -375,7 +375,7 @@ BUGS = [
     Bug(
         "a full follower goes on fetching",
         "node/broker/fetcher.py",
-        "followed.marks_only = not self._broker.may_fetch(partition)",
+        "followed.marks_only = self._broker.disk_full and not self._broker.may_fetch(partition)",
         "followed.marks_only = False",
         HAZARDS,
     ),
