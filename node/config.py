@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from node.metadata.image import Endpoint
 from ottla.protocol.configs import BROKER_KEYS
 from ottla.protocol.errors import ApiError
+from ottla.secure.names import Files
 
 ENV_PREFIX: Final = "OTTLA_"
 ENV_OF_CLIENTS: Final = {"OTTLA_BOOTSTRAP"}
@@ -78,6 +79,17 @@ class Settings(BaseModel):
     advertised_control: str = ""
     advertised_replication: str = ""
     advertised_kafka: str = ""
+
+    # Whether every connection is TLS and both of its ends show a certificate: `off`, or `on` for the public, control,
+    # replication and Kafka listeners of this node and for what it dials. All nodes and clients of a cluster need the
+    # same. docs/security.md says how to make certificates.
+    security: Literal["off", "on"] = "off"
+    # The directory with ca.crt (whom to trust), tls.crt and tls.key, as `ottla secure init` makes one for each node;
+    # or each file by itself. New files are taken within a second or two, without a restart.
+    tls_dir: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
 
     # The nodes that form the cluster and vote on its metadata, as id@host:port of their control listeners; empty: this
     # node alone. A node that is not among them only stores and serves partitions (Kafka's `process.roles=broker`): it
@@ -193,7 +205,27 @@ class Settings(BaseModel):
                 f"broker.heartbeat.interval.ms {self.broker_heartbeat_interval_ms} must be at most half of "
                 f"broker.session.timeout.ms {self.broker_session_timeout_ms}"
             )
+        if self.security == "on" and None in self._tls_paths:
+            raise ValueError("security is on: set tls.dir, or tls.ca, tls.cert and tls.key, or turn it off")
         return self
+
+    @property
+    def _tls_paths(self) -> tuple[Path | None, ...]:
+        given = (self.tls_ca, self.tls_cert, self.tls_key)
+        if not self.tls_dir:
+            return tuple(Path(each) if each else None for each in given)
+        return tuple(
+            Path(each) if each else beside for each, beside in zip(given, Files.within(Path(self.tls_dir)), strict=True)
+        )
+
+    @property
+    def tls_files(self) -> Files:
+        """With security on: this node's certificate, its key, and whom it trusts."""
+        ca, cert, key = self._tls_paths
+        assert ca is not None, "checked with the settings"
+        assert cert is not None, "checked with the settings"
+        assert key is not None, "checked with the settings"
+        return Files(ca, cert, key)
 
     def listener(self, name: str) -> str:
         """host:port of the listener `public`, `control`, `replication`, `http` or, where it is set, `kafka`."""

@@ -37,6 +37,8 @@ from node.quorum.driver import Leadership, Quorum
 from node.services import listener
 from node.services.cluster import build_version
 from node.services.group_lag import LagSample
+from node.tls import Tls
+from node.transport import PLAIN, Transport
 from ottla.internal.v1 import controller_pb2, metadata_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
 from ottla.protocol.errors import ApiError
@@ -66,14 +68,22 @@ ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 class ControlPlane:
     """Made, started and stopped on the control loop. `failed` ends with what must stop the node."""
 
-    def __init__(self, settings: Settings, directory: LogDirectory, fs: FileSystem, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: LogDirectory,
+        fs: FileSystem,
+        hooks: Hooks | None = None,
+        transport: Transport = PLAIN,
+    ) -> None:
         self._settings = settings
+        self._transport = transport
         self._directory = directory
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._publisher = MetadataPublisher()
         self._image = self._publisher.image
-        self._quorum = Quorum(settings, directory, fs)
+        self._quorum = Quorum(settings, directory, fs, transport=transport)
         self._shell = ControllerShell(
             self._quorum,
             self._publisher,
@@ -145,11 +155,21 @@ class ControlPlane:
             heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
             session_timeout_ms=settings.broker_session_timeout_ms,
             rng=random.Random(),
+            controller_id=lambda: self._quorum.leadership.leader_id,
+            transport=self._transport,
         )
         self._quorum.add_to(self._server)
-        listener.add_service(self._server, CONTROLLER, controller_handlers(self._shell), metrics)
-        listener.add_service(self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics)
-        listener.listen(self._server, settings.listener("control"), "control")
+        listener.add_service(
+            self._server,
+            CONTROLLER,
+            controller_handlers(self._shell, self._transport),
+            metrics,
+            caller=self._transport.caller,
+        )
+        listener.add_service(
+            self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics, caller=self._transport.caller
+        )
+        listener.listen(self._server, settings.listener("control"), "control", self._transport)
         await self._server.start()
         await self._http.start(*split_address(settings.listener("http")))
         await self._quorum.start()
@@ -161,6 +181,8 @@ class ControlPlane:
             group.create_task(core(self._shell.run()))
             group.create_task(core(self._register()))
             group.create_task(core(self._watch()))
+            if isinstance(self._transport, Tls):
+                group.create_task(core(self._transport.watch()))
             if self._settings.controller_quorum_auto_join_enable and self._is_configured_voter:
                 group.create_task(core(AutoJoin(self._quorum, self._add_voter, self._remove_voter).run()))
             for failed in (self._quorum.failed, self._shell.failed):
@@ -181,9 +203,10 @@ class ControlPlane:
     async def _ask_controller(self, method: str, request: Any, response: Any) -> None:
         """Raises ApiError with what the active controller says, or that it was not reached."""
         address = self._controller_address()
-        if address is None:
+        leader = self._quorum.leadership.leader_id
+        if address is None or leader is None:
             raise ApiError(error_pb2.ERROR_CODE_NOT_CONTROLLER, "there is no active controller")
-        async with grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS) as channel:
+        async with self._transport.dial(address, leader, NODE_CHANNEL_OPTIONS) as channel:
             call: Any = channel.unary_unary(
                 f"/{ADMIN.full_name}/{method}",
                 request_serializer=type(request).SerializeToString,
@@ -431,7 +454,11 @@ class ControlPlane:
                     at_min_isr += len(partition.isr) == wanted
         lifecycle, leadership, waiting = self._lifecycle, self._quorum.leadership, self._waiting
         active = leadership.is_self and leadership.serving
-        return {
+        expires: dict[str, tuple[str, float | dict[str, float]]] = {}
+        if isinstance(self._transport, Tls):
+            left_s = self._transport.expires.timestamp() - time.time()
+            expires["ottla_certificate_expiry_seconds"] = ("Until this node's certificate expires.", left_s)
+        return expires | {
             "ottla_under_replicated_partitions": ("Partitions led here with replicas out of sync.", under_replicated),
             "ottla_under_min_isr_partitions": ("Partitions led here that refuse acks=all.", under_min_isr),
             "ottla_at_min_isr_partitions": ("Partitions led here that bear no further loss.", at_min_isr),

@@ -54,6 +54,8 @@ from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
 from node.services.topics import ControllerTopics
+from node.tls import Tls
+from node.transport import PLAIN, Transport
 from node.turns import Turns
 from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
@@ -102,8 +104,10 @@ class DataPlane:
         on_opened: Callable[[], None],
         on_applied: Callable[[], None],
         hooks: Hooks | None = None,
+        transport: Transport = PLAIN,
     ) -> None:
         self._settings = settings
+        self._transport = transport
         self._hooks = hooks
         self.metrics = Metrics()
         self._capacity = of_process()
@@ -128,6 +132,8 @@ class DataPlane:
             ),
             defaults=settings.broker_configs,
             controller_address=self.view.controller_address,
+            controller_id=lambda: self.view.quorum.leader_id,
+            transport=transport,
             on_damage=lambda file, offset: self.metrics.damage_found(),
         )
         if hooks is not None:
@@ -145,8 +151,8 @@ class DataPlane:
         self.offline: tuple[tuple[bytes, int], ...] = ()
         self._in_flight = InFlight(limits.in_flight_bytes(settings.in_flight_max_bytes))
         self._turns = Turns()
-        self._peers = Peers(self.view)
-        self._admin = AdminForwarder(self.view, self.metrics)
+        self._peers = Peers(self.view, transport)
+        self._admin = AdminForwarder(self.view, self.metrics, transport)
         self._auto_create = AutoCreate(self._admin)
         if settings.auto_create_topics_enable:
             self.view.create_topic = self._auto_create.want
@@ -162,7 +168,7 @@ class DataPlane:
         self._groups_api = GroupsApi(self._groups)
         self._positions = Positions(self.broker, self.view, self._peers)
         self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
-        self._controller = ControllerClient(self.view.controller_address)
+        self._controller = ControllerClient(self.view.controller_address, lambda: self.view.quorum.leader_id, transport)
         self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
         self._servers: list[grpc.aio.Server] = []
         self._kafka: KafkaService | None = None
@@ -194,14 +200,16 @@ class DataPlane:
             REPLICATION,
             {"Fetch": ReplicationService(self.broker).serve, "LookUp": self._positions.serve},
             self.metrics,
+            caller=self._transport.caller,
             responses={"Fetch": listener.passes},
         )
         self._servers = [public, between]
         if self._settings.listeners_kafka:
             self._kafka = self._kafka_service()
-            await self._kafka.start(*split_address(self._settings.listeners_kafka))
+            context = self._transport.context() if isinstance(self._transport, Tls) else None
+            await self._kafka.start(*split_address(self._settings.listeners_kafka), context)
         for server, name in ((public, "public"), (between, "replication")):
-            listener.listen(server, self._settings.listener(name), name)
+            listener.listen(server, self._settings.listener(name), name, self._transport)
         for server in self._servers:
             await server.start()
 
@@ -240,6 +248,7 @@ class DataPlane:
             check_cluster=None if forwarded else view.check_cluster,
             turns=self._turns,
             forwarded=forwarded,
+            caller=self._transport.caller if forwarded else None,
             receiver=receive.Receiver(),
         )
         producer = Producer(ProduceApi(broker, view, metrics), view, metrics)

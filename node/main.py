@@ -22,13 +22,15 @@ import uvloop
 
 from node import capacity, fail_stop, process
 from node import log as node_log
-from node.config import Settings, unknown_in_environment
+from node.config import ConfigError, Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
 from node.hooks import Hooks
 from node.loops import ControlLoop
 from node.metadata.image import UnsupportedFeature
 from node.services.cluster import build_version
+from node.tls import transport_of
+from node.transport import PLAIN, Transport
 from ottla.protocol.errors import ApiError
 from ottla.protocol.records import HELPED
 from storage.directory import LogDirectory
@@ -83,6 +85,7 @@ class _Node:
         self._settings = settings
         self._signalled = asyncio.Event()
         self._hooks = hooks
+        self._transport: Transport = PLAIN
         self._fs: FileSystem = hooks.fs if hooks else OsFileSystem()
 
     async def run(self) -> int:
@@ -115,6 +118,12 @@ class _Node:
         )
         clean = False
         try:
+            self._transport = transport_of(settings, directory.cluster_id)
+        except ConfigError as error:
+            log.critical("certificates_refused", error=str(error), next_step="ottla secure status")
+            directory.close(clean=directory.was_clean)
+            return EXIT_GAVE_UP
+        try:
             clean = await self._run_planes(directory)
         finally:
             directory.close(clean=clean)
@@ -124,7 +133,7 @@ class _Node:
         """Returns whether the end was a clean one."""
         if self._hooks is not None:
             log.warning("test_hooks_are_on", http=self._settings.listener("http"))
-        control = ControlPlane(self._settings, directory, self._fs, self._hooks)
+        control = ControlPlane(self._settings, directory, self._fs, self._hooks, self._transport)
         data = DataThread(
             lambda: DataPlane(
                 self._settings,
@@ -134,6 +143,7 @@ class _Node:
                 on_opened=control.opened,
                 on_applied=control.applied,
                 hooks=self._hooks,
+                transport=self._transport,
             )
         )
         try:

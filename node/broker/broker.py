@@ -32,6 +32,7 @@ from node.broker.syncer import SYNCS_MAX, Syncer
 from node.broker.waiters import DataWaiter
 from node.fail_stop import stop_if_broken
 from node.metadata.image import NO_LEADER, Delta, Image, Topic
+from node.transport import PLAIN, Transport
 from node.turns import Places
 from ottla.protocol.batch import crc_seed
 from ottla.protocol.configs import broker_defaults
@@ -60,7 +61,8 @@ class Broker:
     """See the module. `failed` ends with the exception of a background task that must not end.
 
     `defaults`: topic configs from the node's file, by broker-level name. `controller_address`: the control listener of
-    the active controller, as far as this node knows. `on_damage`: told of each damage found, as file and offset.
+    the active controller, as far as this node knows, and `controller_id`: which node that is. `on_damage`: told of each
+    damage found, as file and offset.
     """
 
     def __init__(
@@ -72,9 +74,12 @@ class Broker:
         settings: BrokerSettings,
         defaults: Mapping[str, str],
         controller_address: Callable[[], str | None],
+        controller_id: Callable[[], int | None] = lambda: None,
         on_damage: Callable[[str, int], object] = lambda file, offset: None,
+        transport: Transport = PLAIN,
     ) -> None:
         self.node_id = node_id
+        self.transport = transport
         self.on_damage = on_damage
         self.settings = settings
         self.image: Image = Image.EMPTY
@@ -93,7 +98,7 @@ class Broker:
         self.wall_skew_ms: Callable[[], int] = lambda: 0
         self.clock = ClusterClock(self.wall_ms, self.clock_ms, lambda: len(self.image.brokers) == 1)
         self._defaults = defaults
-        self._controller = ControllerClient(controller_address)
+        self._controller = ControllerClient(controller_address, controller_id, transport)
         self._producer_ids = ProducerIds(self._controller, node_id, lambda: self._broker_epoch)
         self._isr = IsrSender(node_id, lambda: self._broker_epoch, self._controller)
         self._broker_epoch: int | None = None

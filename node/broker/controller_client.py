@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from node.transport import PLAIN, Transport
 from ottla.internal.v1 import controller_pb2 as messages
 from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.protocol.errors import ApiError
@@ -40,8 +41,16 @@ class ControllerClient:
     """One channel to the controller that `address` names at present. Raises ApiError only, NETWORK_EXCEPTION where the
     outcome is unknown; retrying is the caller's."""
 
-    def __init__(self, address: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        address: Callable[[], str | None],
+        controller_id: Callable[[], int | None] = lambda: None,
+        transport: Transport = PLAIN,
+    ) -> None:
+        """`controller_id`: the node that is at `address`."""
         self._address = address
+        self._controller_id = controller_id
+        self._transport = transport
         self._channel: grpc.aio.Channel | None = None
         self._target = ""
 
@@ -90,8 +99,10 @@ class ControllerClient:
         target = self._address()
         if not target:
             raise ApiError(pb.ERROR_CODE_NOT_CONTROLLER, "there is no active controller at present")
-        if self._channel is None or target != self._target:
-            await self.close()
-            self._target = target
-            self._channel = grpc.aio.insecure_channel(target, options=NODE_CHANNEL_OPTIONS)
+        if self._channel is None or target != self._target or self._transport.is_stale(self._channel):
+            former, self._target = self._channel, target
+            self._channel = made = self._transport.dial(target, self._controller_id() or 0, NODE_CHANNEL_OPTIONS)
+            if former is not None:
+                await former.close()
+            return ControllerServiceStub(made)
         return ControllerServiceStub(self._channel)

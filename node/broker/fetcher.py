@@ -16,6 +16,7 @@ from node.broker.partition import Partition
 from node.broker.response import Response, read_response
 from node.broker.settings import BrokerSettings
 from node.fail_stop import stop_if_broken
+from node.transport import Transport
 from ottla.internal.v1 import replication_pb2 as messages
 from ottla.protocol.batch import CorruptBatch
 from ottla.protocol.errors import ApiError
@@ -37,6 +38,7 @@ class Followers(Protocol):
     node_id: int
     settings: BrokerSettings
     disk_full: bool
+    transport: Transport
 
     @property
     def broker_epoch(self) -> int | None: ...
@@ -141,7 +143,7 @@ class Fetcher:
         if address is None or broker_epoch is None:
             return False
         answered = False
-        channel = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
+        channel = self._broker.transport.dial(address, self.leader_id, NODE_CHANNEL_OPTIONS)
         try:
             open_call: Any = channel.stream_stream(
                 FETCH,

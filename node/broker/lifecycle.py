@@ -19,6 +19,7 @@ import grpc
 import structlog
 
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
+from node.transport import PLAIN, Transport
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1.controller_pb2_grpc import ControllerServiceStub
 from ottla.protocol.errors import ApiError
@@ -65,9 +66,10 @@ class LogEnd:
 class BrokerLifecycle:
     """Keeps this broker registered. `registration` has everything but the cluster id.
 
-    `cluster_id` and `controller_address` are asked each time, None = not known yet. `plane` describes the data plane;
-    `log_ends` looks up partitions' logs, None = this broker has none. `on_registered(broker_epoch)` is called after
-    each registration, `on_clock` when the controller has said how far the wall clock is ahead of the cluster's.
+    `cluster_id`, `controller_address` and `controller_id` (who is there) are asked each time, None = not known yet.
+    `plane` describes the data plane; `log_ends` looks up partitions' logs, None = this broker has none.
+    `on_registered(broker_epoch)` is called after each registration, `on_clock` when the controller has said how far the
+    wall clock is ahead of the cluster's.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class BrokerLifecycle:
         heartbeat_interval_ms: int = 500,
         session_timeout_ms: int = 3000,
         rng: random.Random,
+        controller_id: Callable[[], int | None] = lambda: None,
+        transport: Transport = PLAIN,
     ) -> None:
         self._registration = registration
         self._cluster_id = cluster_id
@@ -94,6 +98,8 @@ class BrokerLifecycle:
         self._interval_s = heartbeat_interval_ms / 1000
         self._session_s = session_timeout_ms / 1000
         self._rng = rng
+        self._controller_id = controller_id
+        self._transport = transport
         self.broker_epoch: int | None = None
         self.fenced = True
         self.caught_up = False
@@ -243,11 +249,11 @@ class BrokerLifecycle:
 
     async def _stub(self, address: str) -> "ControllerServiceAsyncStub":
         """A channel of its own: heartbeats must not queue behind anything else."""
-        if self._channel is None or address != self._target:
-            if self._channel is not None:
-                await self._channel.close()
-            self._target = address
-            self._channel = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
+        if self._channel is None or address != self._target or self._transport.is_stale(self._channel):
+            former, self._target = self._channel, address
+            self._channel = self._transport.dial(address, self._controller_id() or 0, NODE_CHANNEL_OPTIONS)
+            if former is not None:
+                await former.close()
         return ControllerServiceStub(self._channel)
 
     def _forget(self, why: str) -> None:

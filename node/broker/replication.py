@@ -15,6 +15,7 @@ from node.broker.response import result_parts
 from node.broker.settings import BrokerSettings
 from node.fail_stop import stop_if_broken
 from node.metadata.image import Image
+from node.transport import Transport, check_claim
 from ottla.internal.v1 import replication_pb2 as messages
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
@@ -40,6 +41,7 @@ class Leaders(Protocol):
     image: Image
     settings: BrokerSettings
     streams: "dict[FollowerStream, None]"
+    transport: Transport
 
     def cluster_id(self) -> bytes | None: ...
     def partition(self, topic_id: bytes, number: int) -> Partition | None: ...
@@ -321,6 +323,7 @@ class ReplicationService:
         if first is grpc.aio.EOF:
             return
         try:
+            check_claim(self._broker.transport, context, first.hello.node_id)
             self._check(first.hello)
         except ApiError as error:
             log.warning("replica_stream_refused", node_id=first.hello.node_id, error=str(error))

@@ -6,12 +6,17 @@ Handlers by method name, for `node.services.listener.add_service`; an `ApiError`
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
+import structlog
+
 from node.controller.shell import ControllerShell
+from node.transport import PLAIN, Transport, check_claim
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import cluster_pb2 as cluster
 from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger(__name__)
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -42,14 +47,18 @@ class Voters(Protocol):
     def describe(self) -> cluster.DescribeQuorumResponse: ...
 
 
-def controller_handlers(shell: ControllerShell) -> dict[str, Handler]:
-    """Nodes get every refusal, NOT_CONTROLLER too, in the response's `error`."""
+def controller_handlers(shell: ControllerShell, transport: Transport = PLAIN) -> dict[str, Handler]:
+    """Nodes get every refusal, NOT_CONTROLLER too, in the response's `error`. Who asks in a node's name must be it."""
 
     def handler(response: type[Any]) -> Handler:
-        async def call(request: Any, _context: Any) -> Any:
+        async def call(request: Any, context: Any) -> Any:
             try:
+                if "node_id" in request.DESCRIPTOR.fields_by_name:
+                    check_claim(transport, context, request.node_id)
                 return await shell.handle(request)
             except ApiError as error:
+                if error.code == pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED:
+                    log.warning("controller_refuses", peer=context.peer(), reason=error.message)
                 return response(error=error.to_proto())
 
         return call

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from node import limits
 from node.api.coordination import Coordination
@@ -24,6 +24,9 @@ from node.kafka.registry import Handler, Registry
 from node.kafka.wire import Message
 from node.metrics import Metrics
 
+if TYPE_CHECKING:
+    import ssl
+
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 3, 8, 9, 10
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS, OFFSET_DELETE = 19, 20, 22, 32, 47
@@ -31,6 +34,7 @@ IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
 BACKLOG: Final = 512
+HANDSHAKE_S: Final = 5.0
 
 
 class Rooms(NamedTuple):
@@ -116,11 +120,18 @@ class KafkaService:
     def add_later(self, key: int, low: int, high: int, handler: Later) -> None:
         self.add(key, low, high, later(APIS[key].name, handler))
 
-    async def start(self, host: str, port: int) -> None:
-        """Raises OSError where the address cannot be had."""
+    async def start(self, host: str, port: int, tls: "ssl.SSLContext | None" = None) -> None:
+        """Raises OSError where the address cannot be had. `tls`: clients use it, and show certificates."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self.listener.connection, host.strip("[]"), port, backlog=BACKLOG)
+            self._server = await loop.create_server(
+                self.listener.connection,
+                host.strip("[]"),
+                port,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+            )
         except OSError as error:
             raise OSError(f"the kafka listener cannot have {host}:{port}: {error.strerror or error}") from None
 

@@ -25,6 +25,7 @@ from node.quorum.snapshots import Snapshots
 from node.quorum.status import describe, tell_replaced_disks
 from node.quorum.store import QuorumStore
 from node.quorum.wire import to_proto
+from node.transport import PLAIN, Transport
 from ottla.internal.v1 import raft_pb2 as pb
 from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2, error_pb2
@@ -76,6 +77,7 @@ class Quorum:
         directory: LogDirectory,
         fs: FileSystem,
         rng: Random | None = None,
+        transport: Transport = PLAIN,
     ) -> None:
         """`directory`: locked and open; its `quorum` directory is this quorum's. Raises CorruptFile, OSError."""
         self.node_id = directory.node_id
@@ -96,7 +98,7 @@ class Quorum:
         )
         self._rng = rng if rng is not None else Random(secrets.randbits(64))
         self._store = QuorumStore(fs, f"{directory.path}/quorum")
-        self._members = Members(self._me, dict(settings.voters), directory, self._store, self)
+        self._members = Members(self._me, dict(settings.voters), directory, self._store, self, transport)
         self._listeners: list[QuorumListener] = []
         self._snapshot_source: Callable[[], bytes] | None = None
         self._readable: Callable[[bytes], bool] = lambda data: True

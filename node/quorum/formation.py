@@ -13,11 +13,14 @@ from raft.model import PeerId
 class Bootstrap:
     """One node on its way to a first cluster. `prepared`: the proposal this node has synced."""
 
-    def __init__(self, me: PeerId, configured: tuple[int, ...], prepared: Formation | None) -> None:
-        """`configured`: the ids of `controller.quorum.voters`."""
+    def __init__(
+        self, me: PeerId, configured: tuple[int, ...], prepared: Formation | None, only: bytes | None = None
+    ) -> None:
+        """`configured`: the ids of `controller.quorum.voters`. `only`: the one cluster id that certificates name."""
         self.me = me
         self.configured = tuple(sorted(configured))
         self.prepared = prepared
+        self._only = only
         self._accepted: set[PeerId] = set()
 
     @property
@@ -32,12 +35,14 @@ class Bootstrap:
     def proposal(self, present: Mapping[int, PeerId], new_cluster_id: bytes) -> Formation | None:
         """Return what to propose now, or None: not this node's task, or somebody is missing.
 
-        A proposal that was synced before a restart is made again, unless a disk was replaced meanwhile.
+        A proposal that was synced before a restart is made again, unless a disk was replaced meanwhile or
+        certificates name another cluster now.
         """
         if not self.proposes or self.missing(present):
             return None
         voters = tuple(self.me if i == self.me.node_id else present[i] for i in self.configured)
-        if self.prepared is None or self.prepared.voters != voters:
+        fits = self.prepared is not None and self._only in (None, self.prepared.cluster_id)
+        if self.prepared is None or self.prepared.voters != voters or not fits:
             self.prepared = Formation(new_cluster_id, voters)
             self._accepted.clear()
         self._accepted.add(self.me)
@@ -54,6 +59,10 @@ class Bootstrap:
             return f"the proposal names another directory of node {self.me.node_id}"
         if len(proposal.cluster_id) != 16:
             return f"a cluster id has 16 bytes, not {len(proposal.cluster_id)}"
+        if self._only not in (None, proposal.cluster_id):
+            return (
+                f"cluster {proposal.cluster_id.hex()} is proposed, the certificate is for {(self._only or b'').hex()}"
+            )
         return None
 
     def accepted(self, sender: PeerId, formation: Formation) -> bool:

@@ -23,7 +23,9 @@ from google.protobuf.message import DecodeError
 
 from node.fail_stop import stop_if_broken
 from node.quorum.wire import peer_from_proto
+from node.transport import PLAIN, Transport
 from ottla.internal.v1 import raft_pb2 as pb
+from ottla.protocol.errors import ApiError
 from ottla.protocol.proxy import PROXY_OPTION
 from raft.model import PeerId
 
@@ -106,13 +108,14 @@ Write = Callable[[pb.RaftFrame], Awaitable[None]]
 class Links:
     """All streams of this node, those it dials and those it is dialled by. Control loop only."""
 
-    def __init__(self, listener: LinkListener) -> None:
+    def __init__(self, listener: LinkListener, transport: Transport = PLAIN) -> None:
         self.last_contact_ms: dict[int, int] = {}
         """Monotonic time of the last frame of each node id, taken when it arrived."""
         self.dropped_frames = 0
         self.unheard_frames = 0
         """Of streams opened in the name of a member that this node reaches itself."""
         self._listener = listener
+        self._transport = transport
         self._links: dict[PeerId, list[_Link]] = {}
         self._lost_timers: dict[PeerId, asyncio.TimerHandle] = {}
         self._dialers: dict[int, asyncio.Task[None]] = {}
@@ -186,7 +189,7 @@ class Links:
         wait_s = _REDIAL_MIN_S
         this = asyncio.current_task()
         assert this is not None
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        async with self._transport.dial(address, node_id, CHANNEL_OPTIONS) as channel:
             connect: grpc.aio.StreamStreamMultiCallable[pb.RaftFrame, Any] = channel.stream_stream(
                 f"/{_SERVICE}/Connect",
                 request_serializer=pb.RaftFrame.SerializeToString,
@@ -197,8 +200,8 @@ class Links:
                 stood = False
                 try:
                     stood = await self._handshake_out(call, node_id, address)
-                except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError):
-                    pass
+                except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError) as error:
+                    self._say_why(node_id, address, error)
                 except Exception as error:
                     stop_if_broken(error)
                     log.error("quorum_stream_failed", node_id=node_id, address=address, exc_info=error)
@@ -212,8 +215,17 @@ class Links:
                     raise asyncio.CancelledError
                 wait_s = _REDIAL_MIN_S if stood else min(wait_s * 2, _REDIAL_MAX_S)
                 await asyncio.sleep(wait_s)
-                if not stood and self._addresses[node_id] != (address,):
+                if (not stood and self._addresses[node_id] != (address,)) or self._transport.is_stale(channel):
                     return
+
+    def _say_why(self, node_id: int, address: str, error: BaseException) -> None:
+        """A stream that ends is no news; one that was refused is."""
+        if not isinstance(error, grpc.aio.AioRpcError):
+            return
+        if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+            log.warning("quorum_peer_refuses", node_id=node_id, address=address, reason=error.details())
+        elif error.code() is grpc.StatusCode.UNAVAILABLE:
+            self._transport.not_reached(address, node_id)
 
     async def _handshake_out(self, call: Any, node_id: int, address: str) -> bool:
         """Introduce this node, run the stream to its end; returns whether it stood."""
@@ -250,6 +262,12 @@ class Links:
             raise
 
     async def _run_incoming(self, context: Any) -> None:
+        caller: int | None = None
+        if self._transport.caller is not None:
+            try:
+                caller = self._transport.caller(context)
+            except ApiError as error:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 first = await context.read()
@@ -257,6 +275,11 @@ class Links:
             return
         if not isinstance(first, pb.RaftFrame) or first.WhichOneof("frame") != "hello" or self._stopping:
             return
+        claimed = first.hello.sender.node_id
+        if caller is not None and claimed != caller:
+            log.warning("quorum_wrong_certificate", claimed=claimed, certificate=caller, peer=context.peer())
+            text = f"the certificate is that of node {caller}, the stream says that it is from node {claimed}"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
         refusal = self._listener.admit(first.hello)
         if refusal is not None:
             await context.write(pb.RaftFrame(hello=refusal))

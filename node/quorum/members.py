@@ -16,6 +16,7 @@ from node.quorum.formation import Bootstrap
 from node.quorum.links import Links
 from node.quorum.store import Formation, QuorumStore
 from node.quorum.wire import from_proto, peer_from_proto, peer_to_proto, peers_from_proto, peers_to_proto
+from node.transport import PLAIN, Transport
 from ottla.internal.v1 import raft_pb2 as pb
 from raft.messages import Message
 from raft.model import PeerId
@@ -63,9 +64,11 @@ class Members:
         directory: LogDirectory,
         store: QuorumStore,
         listener: MemberListener,
+        transport: Transport = PLAIN,
     ) -> None:
         """`configured`: control addresses of the initial voters, by node id."""
-        self.links = Links(self)
+        self.links = Links(self, transport)
+        self._transport = transport
         self._me = me
         self._configured = configured
         self._directory = directory
@@ -87,7 +90,7 @@ class Members:
                 self.links.dial(node_id, (address,))
         cluster_id, formation = self._directory.cluster_id, self._store.formation
         if cluster_id is None:
-            self._bootstrap = Bootstrap(self._me, tuple(self._configured), formation)
+            self._bootstrap = Bootstrap(self._me, tuple(self._configured), formation, self._transport.cluster_id)
             self._form()
         elif formation is None or formation.cluster_id != cluster_id:
             raise CorruptFile(
@@ -130,6 +133,13 @@ class Members:
             )
             log.warning("quorum_inconsistent_cluster_id", peer=sender.node_id, reason=text)
             return self._refusal(text, inconsistent_cluster_id=True)
+        wanted = self._transport.cluster_id
+        if hello.cluster_id and wanted is not None and hello.cluster_id != wanted:
+            return self._refusal(
+                f"INCONSISTENT_CLUSTER_ID: node {sender.node_id} belongs to cluster {hello.cluster_id.hex()}, the "
+                f"certificate of node {self._me.node_id} is for {wanted.hex()}",
+                inconsistent_cluster_id=True,
+            )
         if not hello.cluster_id:
             self._unformed[sender.node_id] = sender
         else:
@@ -228,7 +238,7 @@ class Members:
             where = [f"{i} at {self._configured[i]}" for i in missing]
             log.info("quorum_waits_for_initial_voters", missing=where)
         self._rounds += 1
-        proposal = bootstrap.proposal(present, secrets.token_bytes(16))
+        proposal = bootstrap.proposal(present, self._transport.cluster_id or secrets.token_bytes(16))
         if proposal is None or not self._keep(proposal):
             return
         if bootstrap.all_accepted:
@@ -278,6 +288,7 @@ class Members:
     def _adopt(self, formation: Formation) -> None:
         """Become a part of a cluster that exists: one this node helped to form, or as an observer of any other."""
         sound = len(formation.cluster_id) == 16 and bool(formation.voters)
+        sound = sound and self._transport.cluster_id in (None, formation.cluster_id)
         if sound and self._bootstrap is not None and self._keep(formation):
             self._enter(formation)
 

@@ -16,6 +16,7 @@ from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
 from node.services.faults import Context
+from node.transport import PLAIN, Transport
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
@@ -37,10 +38,12 @@ class AdminForwarder:
     cost the next one's, too. Only a controller's own word that it is none is waited for.
     """
 
-    def __init__(self, view: ClusterView, metrics: Metrics) -> None:
+    def __init__(self, view: ClusterView, metrics: Metrics, transport: Transport = PLAIN) -> None:
         self._view = view
+        self._transport = transport
         self._metrics = metrics
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[tuple[int, str], grpc.aio.Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._under_way = 0
 
     def handlers(self) -> dict[str, Callable[[bytes, Context], Awaitable[bytes]]]:
@@ -143,9 +146,16 @@ class AdminForwarder:
             state = channel.get_state(try_to_connect=True)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
+        """To whoever is controller now; called in the turn of the loop in which its address was read."""
+        key = (self._view.quorum.leader_id or 0, address)
+        channel = self._channels.get(key)
+        if channel is not None and self._transport.is_stale(channel):
+            closing = asyncio.ensure_future(channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            channel = None
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=NODE_CHANNEL_OPTIONS)
+            channel = self._channels[key] = self._transport.dial(address, key[0], NODE_CHANNEL_OPTIONS)
         return channel
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ from node.hooks import Hooks
 from node.metrics import Metrics
 from node.services import faults, receive
 from node.services.measure import limits_of, measured
+from node.transport import PLAIN, Transport
 from node.turns import Turns, for_client, in_turn
 from ottla.internal.v1.view_pb2 import ProduceRequestView
 from ottla.protocol.errors import ApiError
@@ -86,10 +87,10 @@ def make_server(
     )
 
 
-def listen(server: grpc.aio.Server, address: str, name: str) -> None:
+def listen(server: grpc.aio.Server, address: str, name: str, transport: Transport = PLAIN) -> None:
     """Binds a listener. Raises OSError that names it where the address cannot be had."""
     try:
-        port = server.add_insecure_port(address)
+        port = transport.add_port(server, address)
     except RuntimeError:
         port = 0
     if port == 0:
@@ -107,16 +108,17 @@ def add_service(
     check_cluster: Callable[[str], None] | None = None,
     turns: Turns | None = None,
     forwarded: bool = False,
+    caller: Callable[[faults.Context], int] | None = None,
     receiver: receive.Receiver | None = None,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
-    be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster.
-    With `turns` clients take them; `forwarded`: calls are of nodes, which say for whom. `receiver` asks for unary
-    requests, of all services of a listener; without one each method has its own, so that no heartbeat waits behind
-    another kind of request."""
+    be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster,
+    `caller` for one that is not of a node. With `turns` clients take them; `forwarded`: calls are of nodes, which say
+    for whom. `receiver` asks for unary requests, of all services of a listener; without one each method has its own, so
+    that no heartbeat waits behind another kind of request."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
@@ -138,6 +140,8 @@ def add_service(
             handler = _admitted(handler, check_cluster)
         if turns is not None:
             handler = for_client(handler, turns, forwarded=forwarded)
+        if caller is not None:
+            handler = _of_nodes(handler, caller)
         metrics.served(method.name)
         serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString
         table[method.name] = _bind(method, handler, metrics, deserialize, serialize)
@@ -172,6 +176,18 @@ def _admitted(
             if key == CLUSTER_ID_KEY:
                 check_cluster(str(value))
         return handler(*arguments)
+
+    return call
+
+
+def _of_nodes(
+    handler: Callable[..., Awaitable[Any]], caller: Callable[[faults.Context], int]
+) -> Callable[..., Awaitable[Any]]:
+    """Before anything of a call is read."""
+
+    async def call(*arguments: Any) -> Any:
+        caller(arguments[-1])
+        return await handler(*arguments)
 
     return call
 

@@ -17,6 +17,7 @@ from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metadata.image import Delta
 from node.services.faults import refusal_in
+from node.transport import PLAIN, Transport
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -36,8 +37,9 @@ def forwarded() -> tuple[tuple[str, str], ...]:
 class Peers:
     """One channel to each node that something was passed on to."""
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, transport: Transport = PLAIN) -> None:
         self._view = view
+        self._transport = transport
         self._channels: dict[int, tuple[str, grpc.aio.Channel]] = {}
         self._closing: deque[grpc.aio.Channel] = deque()
         self._close_wanted = asyncio.Event()
@@ -49,11 +51,11 @@ class Peers:
         if broker is None:
             raise ApiError(pb.ERROR_CODE_LEADER_NOT_AVAILABLE, f"node {node_id} is not registered", retry_after_ms=100)
         known = self._channels.get(node_id)
-        if known is not None and known[0] == broker.replication_address:
+        if known is not None and known[0] == broker.replication_address and not self._transport.is_stale(known[1]):
             return known[1]
         if known is not None:
             self._retire(node_id)
-        channel = grpc.aio.insecure_channel(broker.replication_address, options=NODE_CHANNEL_OPTIONS)
+        channel = self._transport.dial(broker.replication_address, node_id, NODE_CHANNEL_OPTIONS)
         self._channels[node_id] = (broker.replication_address, channel)
         return channel
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,7 +154,7 @@ def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
     with _explained():
         needed()
         found = _examined(directory)
-    wrong = sum(bool(holder.problems) for _, holder in found)
+    wrong = sum(bool(holder.wrong) for _, holder in found)
     if as_json:
         print_json([_as_json(name, holder) for name, holder in found])
     else:
@@ -161,7 +162,7 @@ def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
         for name, holder in found:
             said = holder.certificate
             days = "" if said is None else str((said.not_after - utc_now()).days)
-            style: Style = "bad" if holder.problems else "warn" if holder.warnings else "good"
+            style: Style = "bad" if holder.wrong else "warn" if holder.warnings else "good"
             rows.append(
                 (
                     name,
@@ -169,12 +170,12 @@ def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
                     "" if said is None else f"{said.not_after:%Y-%m-%d}",
                     days,
                     ",".join(said.names) if said is not None else "",
-                    Cell("wrong" if holder.problems else "look" if holder.warnings else "ok", style),
+                    Cell("wrong" if holder.wrong else "look" if holder.warnings else "ok", style),
                 )
             )
         print_table(("DIRECTORY", "NAME", "EXPIRES", "DAYS", "DIALLED BY", ""), rows)
         for _, holder in found:
-            for text in (*holder.problems, *holder.warnings):
+            for text in (*holder.wrong, *holder.warnings):
                 print(f"  {text}")
     if wrong:
         raise typer.Exit(1)
@@ -183,7 +184,7 @@ def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
 def _examined(directory: Path) -> "list[tuple[str, Holder]]":
     """The CA, where it is there, and each holder."""
     from ottla.secure.issue import holders
-    from ottla.secure.judge import Holder, examine, examine_ca, utc_now
+    from ottla.secure.judge import examine, examine_ca, utc_now
     from ottla.secure.names import CA_DIRECTORY, CA_FILE, CA_KEY_FILE, CertificateError
 
     if not directory.is_dir():
@@ -196,7 +197,7 @@ def _examined(directory: Path) -> "list[tuple[str, Holder]]":
     nodes = [it.certificate.node for _, it in found if it.certificate is not None]
     if len({node.cluster_id for node in nodes if node is not None}) > 1:
         found = [
-            (name, Holder(it.files, it.certificate, (*it.problems, "the nodes' certificates are of several clusters")))
+            (name, replace(it, problems=(*it.problems, "the nodes' certificates are of several clusters")))
             for name, it in found
         ]
     ca = directory / CA_DIRECTORY
@@ -271,7 +272,7 @@ def _as_json(name: str, holder: "Holder") -> dict[str, object]:
         "ca": str(holder.files.ca),
         "cert": str(holder.files.cert),
         "key": str(holder.files.key),
-        "problems": list(holder.problems),
+        "problems": list(holder.wrong),
         "warnings": list(holder.warnings),
     }
     if said is not None:

@@ -33,12 +33,18 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What one holder's files hold. `problems` is empty where all is well."""
+    """What one holder's files hold. All is well where there are neither `problems` nor `dated` ones, which time or the
+    clock brought about."""
 
     files: Files
     certificate: Certificate | None = None
     problems: tuple[str, ...] = field(default=())
+    dated: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        return self.problems + self.dated
 
 
 def needed() -> None:
@@ -121,6 +127,7 @@ def describe(certificate: "x509.Certificate") -> Certificate:
 def examine(files: Files, now: datetime.datetime) -> Holder:
     """What one holder has, and all that is wrong with it."""
     problems: list[str] = []
+    dated: list[str] = []
     warnings: list[str] = []
     loaded: Any = None
     try:
@@ -140,27 +147,28 @@ def examine(files: Files, now: datetime.datetime) -> Holder:
         if loaded is not None and not any(_signed(loaded, authority) for authority in authorities):
             problems.append(f"{files.cert} was not signed by {files.ca}")
         for authority in authorities:
-            _judge_dates(describe(authority), files.ca, now, problems, warnings)
+            _judge_dates(describe(authority), files.ca, now, dated, warnings)
     except CertificateError as error:
         problems.append(error.message)
     certificate = None if loaded is None else describe(loaded)
     if certificate is not None:
-        _judge_dates(certificate, files.cert, now, problems, warnings)
+        _judge_dates(certificate, files.cert, now, dated, warnings)
         meant = files.cert.parent.name
         if meant.startswith("node-") and (certificate.node is None or meant != f"node-{certificate.node.node_id}"):
             problems.append(f"{files.cert} is not {meant}'s: it was made for {certificate.common_name or 'somebody'}")
-    return Holder(files, certificate, tuple(problems), tuple(warnings))
+    return Holder(files, certificate, tuple(problems), tuple(dated), tuple(warnings))
 
 
 def examine_ca(cert: Path, key: Path, now: datetime.datetime) -> Holder:
     """The CA itself; the key may be kept elsewhere."""
     problems: list[str] = []
+    dated: list[str] = []
     warnings: list[str] = []
     certificate = None
     try:
         loaded = load(cert)[0]
         certificate = describe(loaded)
-        _judge_dates(certificate, cert, now, problems, warnings)
+        _judge_dates(certificate, cert, now, dated, warnings)
         if key.exists():
             if load_key(key).public_key() != loaded.public_key():
                 problems.append(f"{key} is not the key of {cert}")
@@ -168,16 +176,16 @@ def examine_ca(cert: Path, key: Path, now: datetime.datetime) -> Holder:
                 warnings.append(f"{key} can be read by others than its owner: chmod 600")
     except CertificateError as error:
         problems.append(error.message)
-    return Holder(Files(cert, cert, key), certificate, tuple(problems), tuple(warnings))
+    return Holder(Files(cert, cert, key), certificate, tuple(problems), tuple(dated), tuple(warnings))
 
 
 def _judge_dates(
-    certificate: Certificate, path: Path, now: datetime.datetime, problems: list[str], warnings: list[str]
+    certificate: Certificate, path: Path, now: datetime.datetime, dated: list[str], warnings: list[str]
 ) -> None:
     if now > certificate.not_after:
-        problems.append(f"{path} expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
+        dated.append(f"{path} expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
     elif now < certificate.not_before:
-        problems.append(f"{path} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC: check the clock")
+        dated.append(f"{path} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC: check the clock")
     elif now > certificate.not_after - SOON:
         warnings.append(f"{path} expires on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
 

@@ -124,3 +124,19 @@ def test_unknown_variables_are_found_and_known_ones_are_not() -> None:
 def test_keys_are_unique_and_dotted() -> None:
     assert len(set(keys())) == len(keys())
     assert all("_" not in key for key in keys())
+
+
+def test_security_needs_files() -> None:
+    flags = ["node.id=1", "data.dir=/x", "security=on"]
+    with pytest.raises(ConfigError, match="set tls.dir"):
+        load(None, flags, {})
+    with pytest.raises(ConfigError, match="set tls.dir"):
+        load(None, [*flags, "tls.ca=/a", "tls.cert=/b"], {})
+    assert load(None, flags, {"OTTLA_TLS_DIR": "/t"}).tls_files == (
+        Path("/t/ca.crt"),
+        Path("/t/tls.crt"),
+        Path("/t/tls.key"),
+    )
+    mixed = load(None, [*flags, "tls.dir=/t", "tls.ca=/a"], {}).tls_files
+    assert mixed == (Path("/a"), Path("/t/tls.crt"), Path("/t/tls.key"))
+    assert load(None, flags[:2], {}).security == "off"

@@ -383,7 +383,7 @@ def installed(
         (node.main, "secrets", secrets),
         (node.main.process, "settle", lambda: None),
         (node.data, "BrokerSettings", partial(BrokerSettings, cleaner_backoff_ms=200)),
-        (node.control, "Quorum", lambda settings, directory, fs, *_: _quorum(log, directory)),
+        (node.control, "Quorum", lambda settings, directory, fs, **_: _quorum(log, directory)),
         (node.control, "HttpServer", _NoHttp),
         (node.control, "secrets", secrets),
         (node.data, "trim_when_idle", _forever),

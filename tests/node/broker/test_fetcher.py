@@ -9,6 +9,7 @@ import pytest
 from node.broker.fetcher import Fetcher
 from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
+from node.transport import PLAIN
 from ottla.internal.v1.replication_pb2 import ReplicaFetchResult
 from ottla.protocol.errors import ApiError
 from storage.errors import OffsetsOutOfOrder
@@ -19,6 +20,7 @@ class Broker:
     node_id = 1
     settings = BrokerSettings()
     disk_full = False
+    transport = PLAIN
 
     def wall_ms(self) -> int:
         return NOW_MS

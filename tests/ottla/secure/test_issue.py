@@ -115,8 +115,8 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     now = utc_now()
     assert examine(files, now) == judge.Holder(files, describe(load(files.cert)[0]))
     assert "expires on" in examine(files, now + datetime.timedelta(days=340)).warnings[0]
-    assert "expired on" in examine(files, now + datetime.timedelta(days=366)).problems[0]
-    assert "check the clock" in examine(files, now - datetime.timedelta(days=1)).problems[0]
+    assert "expired on" in examine(files, now + datetime.timedelta(days=366)).dated[0]
+    assert "check the clock" in examine(files, now - datetime.timedelta(days=1)).dated[0]
     key = files.key.read_bytes()
     other = authority.issue(asked_node(2, []), 365, replace=False)
     files.key.write_bytes(other.key.read_bytes())

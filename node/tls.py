@@ -1,0 +1,229 @@
+"""Certificates of a node: both sides of every connection have one, and new files are taken without a restart.
+
+A certificate is looked at when a connection is made. So one that stands outlives its certificate, and a channel whose
+connection broke must be made anew to use what is on disk now: that is what `is_stale` is for.
+"""
+
+import asyncio
+import datetime
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakSet
+
+import grpc
+import structlog
+
+from node.config import ConfigError, Settings
+from node.transport import PLAIN, Context, Options, Transport
+from ottla.protocol.errors import ApiError
+from ottla.secure import judge
+from ottla.secure.diagnosis import diagnose
+from ottla.secure.names import CertificateError, Files, NodeName, node_name
+from ottla.v1 import error_pb2 as pb
+
+log = structlog.get_logger(__name__)
+
+LOOK_S: Final = 1.0
+"""How often the files are looked at."""
+REMIND_S: Final = 86_400.0
+EXPLAIN_S: Final = 10.0
+"""How often one log line says why a node is not reached."""
+
+_Stamps = tuple[tuple[int, int, int], ...]
+
+
+def transport_of(settings: Settings, cluster_id: bytes | None) -> Transport:
+    """What the settings ask for. `cluster_id`: the one of the data directory. Raises ConfigError."""
+    if settings.security == "off":
+        return PLAIN
+    return Tls(settings.tls_files, settings.node_id, cluster_id)
+
+
+class Tls:
+    """See the module. Made before the loops run; `watch` is a task of the control loop."""
+
+    def __init__(self, files: Files, node_id: int, cluster_id: bytes | None) -> None:
+        """Raises ConfigError for files that cannot work. Dates are no reason: a clock may be wrong, and files may be
+        replaced at any time."""
+        self._files = files
+        self._node_id = node_id
+        self._fresh: WeakSet[grpc.aio.Channel] = WeakSet()
+        self._explained: dict[str, float] = {}
+        self._contexts: list[Any] = []
+        self._stamps = _stamps(files)
+        try:
+            holder = judge.examine(files, judge.utc_now())
+        except CertificateError as error:
+            raise ConfigError(f"security is on: {error.message}; {error.next_step}") from None
+        wrong = self._unfit(holder)
+        node = None if holder.certificate is None else holder.certificate.node
+        if not wrong and node is not None and cluster_id is not None and node.cluster_id != cluster_id.hex():
+            wrong = [
+                f"{files.cert} is for cluster {node.cluster_id}, the data directory belongs to {cluster_id.hex()}: "
+                "make certificates with `ottla secure init --cluster-id`, or check data.dir"
+            ]
+        if wrong or node is None:
+            raise ConfigError("\n".join(wrong))
+        self._cluster_id = node.cluster_id
+        self._take(holder)
+
+    @property
+    def cluster_id(self) -> bytes | None:
+        return bytes.fromhex(self._cluster_id)
+
+    @property
+    def expires(self) -> datetime.datetime:
+        """When this node's certificate does."""
+        return self._certificate.not_after
+
+    # --- files
+
+    def _unfit(self, holder: judge.Holder) -> list[str]:
+        """Why these files are not this node's."""
+        node = None if holder.certificate is None else holder.certificate.node
+        if holder.problems or holder.certificate is None:
+            return list(holder.problems)
+        if node is None or node.node_id != self._node_id:
+            whose = "no node's" if node is None else f"node {node.node_id}'s"
+            return [
+                f"{holder.files.cert} is {whose} certificate, and this is node {self._node_id}: it needs the name "
+                f"node-{self._node_id}.<cluster id>.ottla.internal"
+            ]
+        return []
+
+    def _take(self, holder: judge.Holder) -> None:
+        assert holder.certificate is not None
+        ca, cert, key = (path.read_bytes() for path in self._files)
+        self._configuration = grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=ca)
+        self._credentials = grpc.ssl_channel_credentials(ca, key, cert)
+        self._certificate = holder.certificate
+        self._fresh = WeakSet()
+        for context in self._contexts:
+            _load(context, self._files)
+        log.info(
+            "certificate_taken",
+            cert=str(self._files.cert),
+            expires=f"{self.expires:%Y-%m-%dT%H:%M:%SZ}",
+            fingerprint=holder.certificate.fingerprint,
+        )
+        self._remind(holder)
+
+    def _remind(self, holder: judge.Holder) -> None:
+        self._reminded_s = time.monotonic()
+        for text in holder.dated:
+            log.error("certificate_not_valid", problem=text, next_step="ottla secure renew")
+        for text in holder.warnings:
+            log.warning("certificate_warning", warning=text)
+
+    async def watch(self) -> None:
+        """Takes new files, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Takes the files if they have changed and fit; says once why not, and goes on with what it has."""
+        stamps = _stamps(self._files)
+        if stamps == self._stamps:
+            if time.monotonic() - self._reminded_s > REMIND_S:
+                self._remind(judge.examine(self._files, judge.utc_now()))
+            return
+        self._stamps = stamps
+        holder = judge.examine(self._files, judge.utc_now())
+        wrong = self._unfit(holder)
+        node = None if holder.certificate is None else holder.certificate.node
+        if not wrong and node is not None and node.cluster_id != self._cluster_id:
+            wrong = [f"{self._files.cert} is for cluster {node.cluster_id}, this node is of {self._cluster_id}"]
+        if wrong:
+            log.error("certificate_not_taken", problems=wrong, goes_on_until=f"{self.expires:%Y-%m-%dT%H:%M:%SZ}")
+            return
+        self._take(holder)
+
+    # --- dialling
+
+    def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
+        name = str(NodeName(node_id, self._cluster_id))
+        channel = grpc.aio.secure_channel(
+            address, self._credentials, options=[*options, ("grpc.ssl_target_name_override", name)]
+        )
+        self._fresh.add(channel)
+        return channel
+
+    def is_stale(self, channel: grpc.aio.Channel) -> bool:
+        return channel not in self._fresh and channel.get_state() is not grpc.ChannelConnectivity.READY
+
+    def not_reached(self, address: str, node_id: int) -> None:
+        now = time.monotonic()
+        if now - self._explained.get(address, now - EXPLAIN_S) < EXPLAIN_S:
+            return
+        self._explained[address] = now
+        # A thread of its own that nobody waits for: an address that swallows packets must not hold up the end.
+        threading.Thread(target=self._explain, args=(address, node_id), name="tls-explain", daemon=True).start()
+
+    def _explain(self, address: str, node_id: int) -> None:
+        cause = diagnose(address, self._files, str(NodeName(node_id, self._cluster_id)))
+        if cause is not None:
+            log.warning("peer_not_trusted", node_id=node_id, address=address, reason=str(cause))
+
+    # --- being dialled
+
+    def add_port(self, server: grpc.aio.Server, address: str) -> int:
+        given = self._configuration
+
+        def newer() -> Any:
+            """Called by gRPC for each handshake, in a thread of its own."""
+            nonlocal given
+            if self._configuration is given:
+                return None
+            given = self._configuration
+            return given
+
+        credentials = grpc.dynamic_ssl_server_credentials(given, newer, require_client_authentication=True)
+        return server.add_secure_port(address, credentials)
+
+    def context(self) -> Any:
+        """For a listener that is not gRPC's. An authority that is withdrawn is trusted there until the node's end."""
+        import ssl
+
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.verify_mode = ssl.CERT_REQUIRED
+        _load(made, self._files)
+        self._contexts.append(made)
+        return made
+
+    @property
+    def caller(self) -> Callable[[Context], int] | None:
+        return self._caller
+
+    def _caller(self, context: Context) -> int:
+        names: Any = context.auth_context()
+        for name in names.get("peer_dns", ()):
+            node = node_name(name.decode("ascii", "replace"))
+            if node is not None and node.cluster_id == self._cluster_id:
+                return node.node_id
+        common = b"".join(names.get("x509_common_name", ())).decode("utf-8", "replace")
+        log.warning("peer_is_no_node", peer=context.peer(), name=common)
+        raise ApiError(
+            pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
+            f"this listener of node {self._node_id} is for nodes of cluster {self._cluster_id}; the certificate of "
+            f"{common[:100]!r} is not that of one",
+        )
+
+
+def _stamps(files: Files) -> _Stamps:
+    found = []
+    for path in files:
+        try:
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)
+
+
+def _load(context: Any, files: Files) -> None:
+    context.load_cert_chain(files.cert, files.key)
+    context.load_verify_locations(files.ca)

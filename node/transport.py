@@ -1,0 +1,72 @@
+"""How nodes dial each other and are dialled: plainly, or with certificates (`node.tls`).
+
+With certificates both sides know who the other is, whatever it says and wherever it is: a node that is dialled must be
+the one that was meant, and what a node says of itself counts only if it is what its certificate says.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import grpc
+
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Options = Sequence[tuple[str, Any]]
+
+
+class Transport(Protocol):
+    """Used on both loops."""
+
+    @property
+    def cluster_id(self) -> bytes | None:
+        """The only cluster that this node can be of; None: any."""
+
+    @property
+    def caller(self) -> Callable[[Context], int] | None:
+        """Which node a call is from, by its certificate; raises CLUSTER_AUTHORIZATION_FAILED where it is no node's.
+        None: nobody proves who he is."""
+
+    def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
+        """A channel to that node and no other."""
+
+    def is_stale(self, channel: grpc.aio.Channel) -> bool:
+        """Whether a channel has no connection, and would make one with certificates that have been replaced."""
+
+    def add_port(self, server: grpc.aio.Server, address: str) -> int:
+        """Raises RuntimeError where the address cannot be had."""
+
+    def not_reached(self, address: str, node_id: int) -> None:
+        """A node that was dialled did not answer: says why in the log, if certificates are the reason."""
+
+
+class Plain:
+    """Without certificates: everybody is who he says he is."""
+
+    cluster_id: bytes | None = None
+    caller: Callable[[Context], int] | None = None
+
+    def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(address, options=options)
+
+    def is_stale(self, channel: grpc.aio.Channel) -> bool:
+        return False
+
+    def add_port(self, server: grpc.aio.Server, address: str) -> int:
+        return server.add_insecure_port(address)
+
+    def not_reached(self, address: str, node_id: int) -> None:
+        """The log of whoever dials says what there is to say."""
+
+
+PLAIN = Plain()
+
+
+def check_claim(transport: Transport, context: Context, claimed: int) -> None:
+    """What a call says of itself must be what its certificate says. Raises CLUSTER_AUTHORIZATION_FAILED."""
+    if transport.caller is not None and (proven := transport.caller(context)) != claimed:
+        raise ApiError(
+            pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
+            f"the certificate is that of node {proven}, the call says that it is from node {claimed}",
+        )

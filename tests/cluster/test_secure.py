@@ -1,0 +1,205 @@
+"""Three nodes with certificates: who gets an answer where, from the descriptors of every service; and new files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+
+from ottla.internal.v1 import controller_pb2, controller_pb2_grpc, raft_pb2, replication_pb2
+from ottla.secure import judge
+from ottla.secure.issue import Authority, asked_client, asked_node
+from ottla.secure.names import Files
+from ottla.v1 import admin_pb2, cluster_pb2, cluster_pb2_grpc, data_pb2, group_pb2
+from ottla.v1 import error_pb2 as pb
+from tests.cluster.harness import LocalCluster, eventually
+
+INTERNAL = (controller_pb2, raft_pb2, replication_pb2)
+PUBLIC = (admin_pb2, cluster_pb2, data_pb2, group_pb2)
+SERVICES: list[ServiceDescriptor] = [s for m in (*PUBLIC, *INTERNAL) for s in m.DESCRIPTOR.services_by_name.values()]
+RPCS = [f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods]
+
+
+class Secured:
+    """A cluster with certificates, and those of others."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "secure"
+        self.authority = Authority.make(self.directory, None, replace=False)
+        for asked in (asked_node(1, []), asked_node(2, []), asked_node(3, []), asked_client("admin")):
+            self.authority.issue(asked, 30, replace=False)
+        self.cluster = LocalCluster(directory)
+        for i, node in self.cluster.nodes.items():
+            node.settings = {**node.settings, "security": "on", "tls.dir": self.directory / f"node-{i}"}
+
+    @contextmanager
+    def channel(self, node_id: int, listener: str, whose: Path | None) -> Iterator[grpc.Channel]:
+        """`whose`: the directory of the certificate that is shown; None: none is."""
+        files = None if whose is None else Files.within(whose)
+        credentials = grpc.ssl_channel_credentials(
+            (self.directory / "ca" / "ca.crt").read_bytes(),
+            None if files is None else files.key.read_bytes(),
+            None if files is None else files.cert.read_bytes(),
+        )
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.secure_channel(self.cluster[node_id].address(listener), credentials, options=options) as channel:
+            yield channel
+
+    def says(self, node_id: int, listener: str, whose: str | Path | None, rpc: str = "", data: bytes = b"") -> str:
+        """The status of one call, whatever its kind: the first message is the same."""
+        rpc = rpc or "/ottla.v1.ClusterService/GetVersion"
+        with self.channel(node_id, listener, None if whose is None else self.directory / whose) as channel:
+            call = channel.stream_stream(rpc)(iter([data]), timeout=5)
+            try:
+                next(call)
+            except StopIteration:
+                return "OK"
+            except grpc.RpcError as error:
+                return str(error.code().name)  # type: ignore[attr-defined]
+            finally:
+                call.cancel()
+            return "OK"
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    made = Secured(tmp_path_factory.mktemp("secured"))
+    with made.cluster as cluster:
+        cluster.start().wait_ready()
+        yield made
+
+
+def test_clients_and_nodes_at_the_public_listener(secured: Secured) -> None:
+    assert secured.says(1, "public", "admin") == "OK"
+    with secured.channel(2, "public", secured.directory / "admin") as channel:
+        quorum = cluster_pb2_grpc.ClusterServiceStub(channel).DescribeQuorum(
+            cluster_pb2.DescribeQuorumRequest(), timeout=5
+        )
+        metadata = cluster_pb2_grpc.ClusterServiceStub(channel).GetMetadata(cluster_pb2.GetMetadataRequest(), timeout=5)
+    assert len(quorum.voters) == 3
+    # The cluster was formed with the id that its certificates name.
+    assert metadata.cluster_id == secured.authority.cluster_id
+
+
+@pytest.mark.parametrize("listener", ["control", "replication"])
+def test_no_rpc_between_nodes_answers_a_client(secured: Secured, listener: str) -> None:
+    """Every RPC that there is: one that is new is refused, too, or this fails."""
+    said = {rpc: secured.says(1, listener, "admin", rpc) for rpc in RPCS}
+    assert set(said.values()) == {"PERMISSION_DENIED", "UNIMPLEMENTED"}, said
+    served = {rpc for rpc, status in said.items() if status == "PERMISSION_DENIED"}
+    modules = (controller_pb2, raft_pb2, admin_pb2) if listener == "control" else (replication_pb2, *PUBLIC)
+    services = {s.full_name for module in modules for s in module.DESCRIPTOR.services_by_name.values()}
+    assert served == {rpc for rpc in RPCS if rpc.split("/")[1] in services}
+    for other in ("/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
+        assert secured.says(1, listener, "admin", other) == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize("listener", ["public", "control", "replication"])
+def test_nobody_without_a_certificate_of_this_cluster_gets_an_answer(
+    secured: Secured, listener: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = Authority.make(tmp_path, None, replace=False).issue(asked_node(2, []), 30, replace=False)
+    same_id = Authority.make(tmp_path / "same", secured.authority.cluster_id, replace=False)
+    posing = same_id.issue(asked_node(2, []), 30, replace=False)
+    long_ago = judge.utc_now().replace(year=2020)
+    monkeypatch.setattr(judge, "utc_now", lambda: long_ago)
+    expired = Authority(tmp_path / "expired", secured.authority._certificate, secured.authority._key)
+    (tmp_path / "expired" / "ca").mkdir(parents=True)
+    (tmp_path / "expired" / "ca" / "ca.crt").write_bytes((secured.directory / "ca" / "ca.crt").read_bytes())
+    late = expired.issue(asked_node(2, []), 30, replace=False)
+    for whose in (None, foreign.cert.parent, posing.cert.parent, late.cert.parent):
+        assert secured.says(1, listener, whose) == "UNAVAILABLE", whose
+    with grpc.insecure_channel(secured.cluster[1].address(listener)) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.GetVersion(cluster_pb2.GetVersionRequest(), timeout=5)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+
+
+def test_a_node_cannot_act_as_another_node(secured: Secured) -> None:
+    """Node 2's certificate, and calls that say they are from node 3."""
+    controller = next(i for i in (1, 2, 3) if _leads(secured, i))
+    mine = secured.directory / "node-2"
+    with secured.channel(controller, "control", mine) as channel:
+        stub = controller_pb2_grpc.ControllerServiceStub(channel)
+        answers = [
+            stub.RegisterBroker(controller_pb2.RegisterBrokerRequest(node_id=3), timeout=5),
+            stub.Heartbeat(controller_pb2.HeartbeatRequest(node_id=3, broker_epoch=1), timeout=5),
+            stub.AlterPartition(controller_pb2.AlterPartitionRequest(node_id=3, broker_epoch=1), timeout=5),
+            stub.AllocateProducerIds(controller_pb2.AllocateProducerIdsRequest(node_id=3), timeout=5),
+        ]
+    for answer in answers:
+        assert answer.error.code == pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED
+        assert "the certificate is that of node 2" in answer.error.message
+    hello = replication_pb2.ReplicaFetchRequest(
+        hello=replication_pb2.ReplicaHello(
+            cluster_id=bytes.fromhex(secured.authority.cluster_id), node_id=3, leader_id=1
+        )
+    )
+    with secured.channel(1, "replication", mine) as channel:
+        fetch = channel.stream_stream("/ottla.internal.v1.ReplicationService/Fetch")
+        first = next(fetch(iter([hello.SerializeToString()]), timeout=5))
+    refusal = replication_pb2.ReplicaFetchResponse.FromString(first).error
+    assert refusal.code == pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED
+    frame = raft_pb2.RaftFrame(
+        hello=raft_pb2.RaftHello(sender=raft_pb2.RaftPeer(node_id=3, directory_id=b"x" * 16), to_node_id=1)
+    )
+    assert secured.says(1, "control", mine, "/ottla.internal.v1.RaftService/Connect", frame.SerializeToString()) == (
+        "PERMISSION_DENIED"
+    )
+    for event in ("quorum_wrong_certificate", "replica_stream_refused"):
+        eventually(lambda event=event: event in secured.cluster[1].log(), True)  # type: ignore[misc]
+
+
+def _leads(secured: Secured, node_id: int) -> bool:
+    return "ottla_active_controller 1" in secured.cluster[node_id].http("/metrics")[1]
+
+
+def test_new_certificates_are_taken_while_it_runs_and_bad_ones_are_not(secured: Secured) -> None:
+    node, home = secured.cluster[3], secured.directory / "node-3"
+    before = {path: path.read_bytes() for path in home.iterdir()}
+    (home / "tls.crt").write_bytes((secured.directory / "node-2" / "tls.crt").read_bytes())
+    eventually(lambda: "certificate_not_taken" in node.log(), True)
+    assert secured.says(3, "public", "admin") == "OK"
+    for path, data in before.items():
+        path.write_bytes(data)
+    eventually(lambda: node.log().count("certificate_taken"), 2)
+    secured.authority.issue(asked_node(3, ["new.example"]), 60, replace=True)
+    eventually(lambda: node.log().count("certificate_taken") >= 3, True)
+    served = judge.describe(_served(secured, 3))
+    assert "new.example" in served.names
+    left = node.http("/metrics")[1].split("\nottla_certificate_expiry_seconds ")[1].split("\n")[0]
+    assert 59 * 86_400 < float(left) < 60 * 86_400
+    # Who dials has taken them, too: node 3 starts anew, and the others reach it.
+    node.stop()
+    node.start()
+    secured.cluster.wait_ready()
+
+
+def _served(secured: Secured, node_id: int):  # type: ignore[no-untyped-def]
+    import ssl
+
+    from cryptography.x509 import load_pem_x509_certificate
+
+    host, port = secured.cluster[node_id].address().split(":")
+    return load_pem_x509_certificate(ssl.get_server_certificate((host, int(port))).encode())
+
+
+def test_a_wrong_certificate_ends_the_start_with_a_word(secured: Secured, tmp_path: Path) -> None:
+    node = secured.cluster.add_broker(4)
+    node.settings = {**node.settings, "tls.dir": secured.directory / "node-2"}
+    node.start()
+    assert node.process is not None
+    assert node.process.wait(20) == 1
+    assert "is node 2's certificate, and this is node 4" in node.log()
+    # One of the right name and another CA starts, reaches nobody, and says why.
+    other = Authority.make(tmp_path, secured.authority.cluster_id, replace=False)
+    other.issue(asked_node(4, []), 30, replace=False)
+    node.settings = {**node.settings, "tls.dir": tmp_path / "node-4"}
+    node.start()
+    eventually(lambda: "peer_not_trusted" in node.log(), True, 20)
+    assert "was not signed by" in node.log()
+    node.kill()
+    del secured.cluster.nodes[4]
