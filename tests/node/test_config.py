@@ -128,9 +128,9 @@ def test_keys_are_unique_and_dotted() -> None:
 
 def test_security_needs_files() -> None:
     flags = ["node.id=1", "data.dir=/x", "security=on"]
-    with pytest.raises(ConfigError, match="set tls.dir"):
+    with pytest.raises(ConfigError, match=r"set tls\.dir"):
         load(None, flags, {})
-    with pytest.raises(ConfigError, match="set tls.dir"):
+    with pytest.raises(ConfigError, match=r"set tls\.dir"):
         load(None, [*flags, "tls.ca=/a", "tls.cert=/b"], {})
     assert load(None, flags, {"OTTLA_TLS_DIR": "/t"}).tls_files == (
         Path("/t/ca.crt"),
