@@ -48,6 +48,7 @@ from node.services.fetch_stream import FetchStreams
 from node.services.group_lag import GroupLags, LagSample
 from node.services.groups import SERVICE as GROUPS
 from node.services.groups import GroupServices
+from node.services.health import HEALTH, REFLECTION, Health, Reflection
 from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.positions import Positions
@@ -172,7 +173,7 @@ class DataPlane:
         self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
         self._servers: list[grpc.aio.Server] = []
         self._kafka: KafkaService | None = None
-        self._health: Any = None
+        self._health = Health(PUBLIC)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def _open(self) -> None:
@@ -189,8 +190,6 @@ class DataPlane:
             connections_max=self._capacity.connections // (2 if self._settings.listeners_kafka else 1),
         )
         self._add_services(public, forwarded=False)
-        self._health = listener.add_public_extras(public, PUBLIC)
-        await listener.set_serving(self._health, PUBLIC, False)
         between = listener.make_server(
             2 * self._settings.socket_request_max_bytes, self._hooks, connections_max=self._capacity.peers
         )
@@ -304,6 +303,10 @@ class DataPlane:
             },
             responses={"GetMetadata": listener.passes, "WatchMetadata": listener.passes},
         )
+        if not forwarded:
+            health = self._health
+            add(HEALTH, {"Check": health.check, "List": health.list, "Watch": health.watch})
+            add(REFLECTION, {"ServerReflectionInfo": Reflection(PUBLIC).serve})
 
     async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:
         return data_pb2.InitProducerIdResponse(producer_id=await self.broker.allocate_producer_id())
@@ -430,7 +433,7 @@ class DataPlane:
 
     async def set_serving(self, serving: bool) -> None:
         """What grpc.health.v1 answers."""
-        await listener.set_serving(self._health, PUBLIC, serving)
+        self._health.set_serving(serving)
 
     async def stop(self) -> bool:
         """Ends the listeners, then the broker. Returns whether all logs were closed cleanly."""

@@ -10,11 +10,9 @@ from functools import partial
 from typing import Any, Final
 
 import grpc
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from node import limits
 from node.hooks import Hooks
@@ -220,19 +218,3 @@ def _parsed(
 
 def _class_of(descriptor: Any) -> Any:
     return message_factory.GetMessageClass(descriptor)
-
-
-def add_public_extras(server: grpc.aio.Server, services: list[str]) -> health.aio.HealthServicer:
-    """Reflection and grpc.health.v1. Everything is NOT_SERVING until the node says otherwise."""
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    reflection.enable_server_reflection(names, server, pool=descriptor_pool.Default())
-    return servicer
-
-
-async def set_serving(servicer: health.aio.HealthServicer, services: list[str], serving: bool) -> None:
-    """What grpc.health.v1 says of the server as a whole and of each service."""
-    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for name in ("", *services):
-        await servicer.set(name, status)

@@ -285,9 +285,6 @@ async def _forever(*_: Any) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def _set_serving(*_: Any) -> None: ...
-
-
 def _here() -> Node:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SimLoop)
@@ -387,8 +384,6 @@ def installed(
         (node.control, "HttpServer", _NoHttp),
         (node.control, "secrets", secrets),
         (node.data, "trim_when_idle", _forever),
-        (node.services.listener, "add_public_extras", lambda server, services: None),
-        (node.services.listener, "set_serving", _set_serving),
         (node.broker.housekeeping, "os", _Os),
         (Coordinator, "commit", commit),
         (Membership, "assigned", assigned),
