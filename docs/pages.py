@@ -54,7 +54,8 @@ environment, and that over the file. `broker.session.timeout.ms` is `OTTLA_BROKE
 environment. Names are Kafka's where Kafka has the setting. A wrong key or value stops the node at its start with the
 key, where it came from, and what is allowed.
 
-Clients and the `ottla` command read `OTTLA_BOOTSTRAP`, host:port of some nodes; without it 127.0.0.1:9092.
+Clients and the `ottla` command read `OTTLA_BOOTSTRAP`, host:port of some nodes; without it 127.0.0.1:9092. For a
+cluster with TLS they read `OTTLA_TLS_DIR`, or `OTTLA_TLS_CA`, `OTTLA_TLS_CERT` and `OTTLA_TLS_KEY` (docs/security.md).
 
 ## Of a node, at its start
 """

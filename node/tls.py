@@ -19,7 +19,7 @@ from node.config import ConfigError, Settings
 from node.transport import PLAIN, Context, Options, Transport
 from ottla.protocol.errors import ApiError
 from ottla.secure import judge
-from ottla.secure.diagnosis import diagnose
+from ottla.secure.diagnosis import Shown, diagnose
 from ottla.secure.names import CertificateError, Files, NodeName, node_name
 from ottla.v1 import error_pb2 as pb
 
@@ -163,7 +163,7 @@ class Tls:
         threading.Thread(target=self._explain, args=(address, node_id), name="tls-explain", daemon=True).start()
 
     def _explain(self, address: str, node_id: int) -> None:
-        cause = diagnose(address, self._files, str(NodeName(node_id, self._cluster_id)))
+        cause = diagnose(address, Shown(*self._files), str(NodeName(node_id, self._cluster_id)))
         if cause is not None:
             log.warning("peer_not_trusted", node_id=node_id, address=address, reason=str(cause))
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ottla.client.records import ConsumerRecord as ConsumerRecord
     from ottla.client.records import RecordMetadata as RecordMetadata
     from ottla.client.records import TopicPartition as TopicPartition
+    from ottla.client.tls import Tls as Tls
 
 _WHERE = {
     "admin": ("Admin",),
@@ -50,6 +51,7 @@ _WHERE = {
     "producer_batch": ("Delivery",),
     "rebalance": ("RebalanceListener",),
     "records": ("ConsumerRecord", "RecordMetadata", "TopicPartition"),
+    "tls": ("Tls",),
 }
 _MODULES = {name: f"ottla.client.{module}" for module, names in _WHERE.items() for name in names}
 

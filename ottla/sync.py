@@ -22,6 +22,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 from ottla.client import admin, arguments, connection, consumer, life, producer, producer_batch, rebalance
 from ottla.client.errors import Closed, ConfigError
 from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
+from ottla.client.tls import PathText, Tls
 
 log = logging.getLogger("ottla.client")
 
@@ -311,9 +312,11 @@ class Producer(_Blocking):
         retry_backoff_ms: int = 20,
         retry_backoff_max_ms: int = 1_000,
         client_id: str = "ottla-python",
+        tls: Tls | PathText | None = None,
     ) -> None:
         self._inner: producer.Producer = producer.Producer(
             _own(bootstrap),
+            tls=tls,
             acks=acks,
             linger_ms=linger_ms,
             batch_size=batch_size,
@@ -412,11 +415,13 @@ class Consumer(_Blocking):
         topic_regex: str = "",
         assignor: Literal["uniform", "range"] = "uniform",
         rebalance_listener: RebalanceListener | None = None,
+        tls: Tls | PathText | None = None,
     ) -> None:
         self._inner: consumer.Consumer = consumer.Consumer(
             *topics,
             group=group,
             bootstrap=_own(bootstrap),
+            tls=tls,
             auto_offset_reset=auto_offset_reset,
             fetch_min_bytes=fetch_min_bytes,
             fetch_max_wait_ms=fetch_max_wait_ms,
@@ -472,8 +477,14 @@ class Consumer(_Blocking):
 class Admin(_Blocking):
     """Administers a cluster; see `ottla.Admin`."""
 
-    def __init__(self, bootstrap: str | Sequence[str] | None = None, *, request_timeout_ms: int = 30_000) -> None:
-        self._inner: admin.Admin = admin.Admin(_own(bootstrap), request_timeout_ms=request_timeout_ms)
+    def __init__(
+        self,
+        bootstrap: str | Sequence[str] | None = None,
+        *,
+        request_timeout_ms: int = 30_000,
+        tls: Tls | PathText | None = None,
+    ) -> None:
+        self._inner: admin.Admin = admin.Admin(_own(bootstrap), request_timeout_ms=request_timeout_ms, tls=tls)
 
     create_topic = _waits_for(admin.Admin.create_topic)
     delete_topic = _waits_for(admin.Admin.delete_topic)

@@ -110,9 +110,10 @@ class LocalCluster:
         flags: Sequence[str] = (),
         environment: Callable[[int], Mapping[str, str]] = lambda _: {},
         orphaned: signal.Signals = signal.SIGTERM,
+        certificates: Path | None = None,
     ) -> None:
-        """`flags` and `environment` (by node id) are a node's besides its config file; `orphaned` is the signal it gets
-        when this program is killed."""
+        """`certificates`: with TLS, from a directory of `ottla secure`. `flags` and `environment` (by node id) are a
+        node's besides its config file; `orphaned` is the signal it gets when this program is killed."""
         if not 1 <= nodes <= NODES_MAX:
             raise Failure("INVALID_CONFIG", f"{nodes} nodes were asked for", f"ask for 1 to {NODES_MAX}")
         if not 1 <= base_port <= BASE_PORT_MAX:
@@ -123,12 +124,17 @@ class LocalCluster:
         self._flags = flags
         self._environment = environment
         self._orphaned = orphaned
+        self._certificates = certificates
 
     def __enter__(self) -> "LocalCluster":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def is_secure(self) -> bool:
+        return self._certificates is not None
 
     @property
     def bootstrap(self) -> str:
@@ -227,6 +233,11 @@ class LocalCluster:
             "controller.quorum.auto.join.enable": True,
             **self._settings,
         }
+        if self._certificates is not None:
+            settings |= {
+                "security": "on",
+                "tls.dir": str((self._certificates / f"node-{node.node_id}").resolve()),
+            }
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         return "\n".join(["# Written by `ottla dev`, which writes it again at its next start.", *lines, ""])
 

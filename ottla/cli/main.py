@@ -124,7 +124,7 @@ def root(
     if profile is not None:
         from ottla.cli.profiles import Profiles
 
-        bootstrap = Profiles().bootstrap(profile)
+        bootstrap = Profiles().enter(profile)
     if bootstrap is not None:
         ctx.meta[BOOTSTRAP] = bootstrap
 

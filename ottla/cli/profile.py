@@ -1,5 +1,6 @@
 """`ottla profile`: names for clusters, and which one the commands of this user talk to."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, autocom
 def create(
     name: New,
     bootstrap: Annotated[str, typer.Option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster's nodes.")],
+    tls: Annotated[
+        Path | None,
+        typer.Option("--tls", metavar="DIR", help="Directory with ca.crt, tls.crt and tls.key, for a secure cluster."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Name a cluster; the first one is in use at once.
@@ -31,15 +36,19 @@ def create(
     \b
     Examples:
       ottla profile create prod --bootstrap kafka-1:9092,kafka-2:9092
+      ottla profile create prod --bootstrap node-1.example.com:9092 --tls ottla-secure/admin
       ottla --profile prod topic list
     """
-    from ottla.cli.profiles import Profiles
+    from ottla.cli.profiles import Profiles, files_in
     from ottla.client.connection import bootstrap_addresses
 
     if not name.isprintable() or not name.strip():
         raise Failure("INVALID_REQUEST", f"{name!r} is no name for a profile", "take letters and digits")
     profiles = Profiles()
     profiles.bootstraps[name] = ",".join(bootstrap_addresses(bootstrap))
+    profiles.tls.pop(name, None)
+    if tls is not None:
+        profiles.tls[name] = files_in(tls)
     profiles.in_use = profiles.in_use or name
     profiles.save()
     _answer(name, f"{name} is {profiles.bootstraps[name]}.", as_json)
@@ -62,7 +71,12 @@ def list_profiles(as_json: Json = False) -> None:
     in_use = os.environ.get(VARIABLE) or profiles.in_use
     rows = [(name, bootstrap, name == in_use) for name, bootstrap in sorted(profiles.bootstraps.items())]
     if as_json:
-        print_json([{"profile": name, "bootstrap": bootstrap, "in_use": used} for name, bootstrap, used in rows])
+        print_json(
+            [
+                {"profile": name, "bootstrap": bootstrap, "in_use": used, **_with_tls(profiles.tls.get(name))}
+                for name, bootstrap, used in rows
+            ]
+        )
     else:
         print_table(("", "PROFILE", "BOOTSTRAP"), [("*" if used else "", *row) for *row, used in rows])
 
@@ -100,10 +114,15 @@ def delete(name: Name, as_json: Json = False) -> None:
     profiles = Profiles()
     profiles.bootstrap(name)
     del profiles.bootstraps[name]
+    profiles.tls.pop(name, None)
     if profiles.in_use == name:
         profiles.in_use = None
     profiles.save()
     _answer(name, f"{name} is forgotten.", as_json)
+
+
+def _with_tls(files: dict[str, str] | None) -> dict[str, object]:
+    return {} if files is None else {"tls": files}
 
 
 def _answer(name: str, words: str, as_json: bool) -> None:

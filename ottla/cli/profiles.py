@@ -23,6 +23,8 @@ class Profiles:
     def __init__(self) -> None:
         self.in_use: str | None = None
         self.bootstraps: dict[str, str] = {}
+        self.tls: dict[str, dict[str, str]] = {}
+        """The files of those with TLS: `ca`, and perhaps `cert` and `key`."""
         try:
             text = path().read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
@@ -31,6 +33,11 @@ class Profiles:
             content: dict[str, Any] = json.loads(text)
             self.in_use = content["in_use"]
             self.bootstraps = {str(name): str(each["bootstrap"]) for name, each in content["profiles"].items()}
+            self.tls = {
+                str(name): {str(key): str(path) for key, path in each["tls"].items()}
+                for name, each in content["profiles"].items()
+                if each.get("tls")
+            }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Failure("INVALID_CONFIG", f"{path()} is no file of profiles", "mend it, or remove it") from None
 
@@ -38,7 +45,10 @@ class Profiles:
         """Writes the file in one step: a command that runs at the same time reads the old one or the new one."""
         content = {
             "in_use": self.in_use,
-            "profiles": {name: {"bootstrap": bootstrap} for name, bootstrap in sorted(self.bootstraps.items())},
+            "profiles": {
+                name: {"bootstrap": bootstrap, **({"tls": self.tls[name]} if name in self.tls else {})}
+                for name, bootstrap in sorted(self.bootstraps.items())
+            },
         }
         path().parent.mkdir(parents=True, exist_ok=True)
         beside = path().with_suffix(f".{os.getpid()}")
@@ -54,15 +64,41 @@ class Profiles:
             raise Failure("INVALID_REQUEST", f"there is no profile {name!r}{close}", "`ottla profile list` shows them")
         return self.bootstraps[name]
 
+    def enter(self, name: str) -> str:
+        """The profile's nodes; its certificates are left in the environment, where every client of this process and
+        of those that it starts looks. Raises Failure."""
+        bootstrap = self.bootstrap(name)
+        if name in self.tls:
+            for key in ("ca", "cert", "key"):
+                os.environ.pop(f"OTTLA_TLS_{key.upper()}", None)
+            os.environ.pop("OTTLA_TLS_DIR", None)
+            os.environ.update({f"OTTLA_TLS_{key.upper()}": path for key, path in self.tls[name].items()})
+        return bootstrap
+
+
+def files_in(directory: Path) -> dict[str, str]:
+    """A client's files by their absolute paths: profiles are used anywhere."""
+    from ottla.secure.names import Files
+
+    files = Files.within(directory.resolve())
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise Failure(
+            "INVALID_REQUEST",
+            f"there is no {missing[0]}",
+            "name the directory of a client that `ottla secure init` or `ottla secure add --client` made",
+        )
+    return {"ca": str(files.ca), "cert": str(files.cert), "key": str(files.key)}
+
 
 def bootstrap_in_use() -> str | None:
-    """The nodes of the profile that OTTLA_PROFILE names, or else of the one in use."""
+    """The nodes of the profile that OTTLA_PROFILE names, or else of the one in use, which is entered."""
     name = os.environ.get(VARIABLE)
     if not name and not path().exists():
         return None
     profiles = Profiles()
     name = name or profiles.in_use
-    return profiles.bootstrap(name) if name else None
+    return profiles.enter(name) if name else None
 
 
 def who_wins() -> str | None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 from grpc import aio
 
 from ottla.client import arguments
-from ottla.client.connection import Client
+from ottla.client.connection import Client, client_for
 from ottla.client.errors import OttlaError, from_server
 from ottla.client.feature_admin import FeatureAdmin
 from ottla.client.group_admin import GroupAdmin
 from ottla.client.offsets import list_offsets
 from ottla.client.quorum_admin import QuorumAdmin
 from ottla.client.records import TopicPartition
+from ottla.client.tls import PathText, Tls
 from ottla.client.view import ClusterView, TopicInfo, view_of
 from ottla.v1 import admin_pb2 as admin_messages
 from ottla.v1 import cluster_pb2, data_pb2
@@ -61,10 +62,14 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
     """
 
     def __init__(
-        self, bootstrap: str | Sequence[str] | Client | None = None, *, request_timeout_ms: int = 30_000
+        self,
+        bootstrap: str | Sequence[str] | Client | None = None,
+        *,
+        request_timeout_ms: int = 30_000,
+        tls: Tls | PathText | None = None,
     ) -> None:
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap)
+        self._client = client_for(bootstrap, tls)
         self._timeout_ms = arguments.whole("request_timeout_ms", request_timeout_ms, 1, arguments.INT32_MAX)
 
     async def start(self) -> None:

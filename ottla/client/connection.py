@@ -22,6 +22,7 @@ from ottla.client import arguments, life
 from ottla.client.channel import CLUSTER_ID_KEY, ClusterChannel
 from ottla.client.errors import (
     Closed,
+    ConfigError,
     ConnectionFailed,
     OttlaError,
     UnknownTopic,
@@ -31,8 +32,10 @@ from ottla.client.errors import (
 )
 from ottla.client.streams import at_rest, listen
 from ottla.client.tasks import Ending, Tasks
+from ottla.client.tls import PathText, Tls, tls_of
 from ottla.client.view import ClusterView, TopicInfo, updated, view_of
 from ottla.protocol.proxy import PROXY_OPTION
+from ottla.secure.diagnosis import Cause, diagnose
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.cluster_pb2 import GetMetadataRequest, Metadata, MetadataEvent
 from ottla.v1.cluster_pb2_grpc import ClusterServiceStub
@@ -89,13 +92,17 @@ class Client:
         *,
         client_id: str = "ottla-python",
         connect_timeout_ms: int = 10_000,
+        tls: Tls | PathText | None = None,
     ) -> None:
+        """`tls`: the directory with this client's certificate, or its files; by default what OTTLA_TLS_DIR or
+        OTTLA_TLS_CA, OTTLA_TLS_CERT and OTTLA_TLS_KEY name. Without any there is no TLS."""
         self.client_id = arguments.label("client_id", client_id)
         self.view = ClusterView()
         self._bootstrap = bootstrap_addresses(bootstrap)
         self._connect_timeout_s = (
             arguments.whole("connect_timeout_ms", connect_timeout_ms, 1, arguments.INT32_MAX) / 1000
         )
+        self._tls = tls_of(tls)
         self._channels: dict[str, aio.Channel] = {}
         self._call_metadata: list[tuple[str, str]] = []
         self._home: str | None = None
@@ -322,9 +329,18 @@ class Client:
         if self._state in ("closed", "inherited"):
             raise life.refusal("client", self._state)
         channel = self._channels.get(address)
+        if channel is not None and self._tls is not None and self._tls.is_stale(channel):
+            self._tasks.start(channel.close(), "ottla-former-channel")
+            channel = None
         if channel is None:
-            made = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            made = (
+                aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+                if self._tls is None
+                else self._tls.channel(address, CHANNEL_OPTIONS)
+            )
             channel = self._channels[address] = cast(aio.Channel, ClusterChannel(made, self._call_metadata))
+            if self._tls is not None:
+                self._tls.keep(channel)
         return channel
 
     async def home(self, timeout_s: float = SILENCE_MAX_S * 2) -> str:
@@ -341,14 +357,24 @@ class Client:
                 )
             left = give_up - time.monotonic()
             if left <= 0:
-                tried = "; ".join(f"{a}: {self._last_errors.get(a, 'no answer yet')}" for a in self._candidates())
+                causes = await self._causes()
+                said = {a: self._last_errors.get(a, "no answer yet") for a in self._candidates()}
+                tried = "; ".join(causes[a].message if a in causes else f"{a}: {text}" for a, text in said.items())
+                steps = dict.fromkeys(cause.next_step for cause in causes.values())
                 raise ConnectionFailed(
                     f"no node answered within {timeout_s:g} s ({tried}). "
-                    "Next: check the addresses, and that a node runs"
+                    f"Next: {'; '.join(steps) or 'check the addresses, and that a node runs'}"
                 )
             await self._wait_for_change(left)
             self.check()
         return self._home
+
+    async def _causes(self) -> dict[str, Cause]:
+        """What is wrong with certificates, by address, where that is why a node does not answer."""
+        suspects = [a for a in self._candidates() if _may_be_tls(self._last_errors.get(a, ""), self._tls is not None)]
+        shown = None if self._tls is None else self._tls.shown
+        found = await asyncio.gather(*(asyncio.to_thread(diagnose, address, shown) for address in suspects))
+        return {address: cause for address, cause in zip(suspects, found, strict=True) if cause is not None}
 
     def check(self) -> None:
         """Raises Closed if nothing would happen here: it was closed, or it belongs to another process or loop."""
@@ -399,6 +425,26 @@ class Client:
 
 
 _started: "WeakSet[Client]" = WeakSet()
+
+
+def client_for(
+    bootstrap: "str | Sequence[str] | Client | None",
+    tls: Tls | PathText | None,
+    *,
+    client_id: str = "ottla-python",
+) -> Client:
+    """The client that was given to share, or a new one. Raises ConfigError."""
+    if not isinstance(bootstrap, Client):
+        return Client(bootstrap, client_id=client_id, tls=tls)
+    if tls is not None:
+        raise ConfigError("tls is given beside a client that has its own. Next: give it to the client")
+    return bootstrap
+
+
+def _may_be_tls(error: str, has_tls: bool) -> bool:
+    """A port where nobody listens is no question of certificates, nor is one without TLS that takes no connection."""
+    refused = "refused" in error.lower()
+    return not refused and (has_tls or "Socket closed" in error or "reset" in error)
 
 
 def _pause_before_repeating(error: aio.AioRpcError, repeatable: bool) -> float | None:

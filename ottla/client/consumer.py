@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
 from ottla.client import arguments, life
-from ottla.client.connection import Client
+from ottla.client.connection import Client, client_for
 from ottla.client.errors import Closed, ConfigError, OttlaError
 from ottla.client.fetch_state import PartitionState
 from ottla.client.group import Membership
@@ -21,6 +21,7 @@ from ottla.client.rebalance import RebalanceListener
 from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.client.settings import ConsumerSettings
 from ottla.client.tasks import Ending, Tasks
+from ottla.client.tls import PathText, Tls
 from ottla.client.view import ClusterView, TopicInfo
 
 log = logging.getLogger("ottla.consumer")
@@ -60,6 +61,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         topic_regex: str = "",
         assignor: Literal["uniform", "range"] = "uniform",
         rebalance_listener: RebalanceListener | None = None,
+        tls: Tls | PathText | None = None,
     ) -> None:
         self.settings = ConsumerSettings(
             auto_offset_reset,
@@ -86,7 +88,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         if group is not None and not topics and not topic_regex:
             raise ConfigError(f"group {group!r} needs topics or a topic_regex to share out")
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
+        self._client = client_for(bootstrap, tls, client_id=client_id)
         self._tasks = Tasks(self._failed)
         self._reader = Reader(self._client, self.settings, self._tasks)
         self._work = GroupWork(self._reader, self.settings, self._tasks, rebalance_listener)

@@ -12,7 +12,7 @@ from typing import Final, Literal, Self
 from grpc import aio
 
 from ottla.client import arguments, life
-from ottla.client.connection import Client
+from ottla.client.connection import Client, client_for
 from ottla.client.encode import BATCH_OVERHEAD_BYTES, as_bytes, encode_headers, record_size_max
 from ottla.client.errors import (
     BufferFull,
@@ -28,6 +28,7 @@ from ottla.client.producer_state import ProducerState
 from ottla.client.records import Headers, RecordMetadata
 from ottla.client.settings import ProducerSettings
 from ottla.client.tasks import Ending, Tasks
+from ottla.client.tls import PathText, Tls
 from ottla.client.view import ClusterView, TopicInfo
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -69,6 +70,7 @@ class Producer:
         retry_backoff_ms: int = 20,
         retry_backoff_max_ms: int = 1_000,
         client_id: str = "ottla-python",
+        tls: Tls | PathText | None = None,
     ) -> None:
         self.settings = ProducerSettings(
             -1 if acks == "all" else acks,
@@ -85,7 +87,7 @@ class Producer:
             client_id,
         )
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = bootstrap if isinstance(bootstrap, Client) else Client(bootstrap, client_id=client_id)
+        self._client = client_for(bootstrap, tls, client_id=client_id)
         self._state = ProducerState(self.settings, Random())
         self._streams: dict[int, ProduceStream] = {}
         self._stream_tasks: dict[int, asyncio.Task[None]] = {}

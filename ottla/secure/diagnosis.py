@@ -8,14 +8,21 @@ import contextlib
 import errno
 import socket
 import ssl
+from pathlib import Path
 from typing import Final, NamedTuple
-
-from ottla.secure.names import Files
 
 TIMEOUT_S: Final = 2.0
 _EXPIRED: Final = 10
 _NOT_YET: Final = 9
 _NAMES: Final = {62, 64}
+
+
+class Shown(NamedTuple):
+    """PEM files: whom to trust, and what is shown to the other side, if anything is."""
+
+    ca: Path
+    cert: Path | None = None
+    key: Path | None = None
 
 
 class Cause(NamedTuple):
@@ -29,9 +36,9 @@ class Cause(NamedTuple):
         return f"{self.message}. Next: {self.next_step}"
 
 
-def diagnose(address: str, files: Files | None, name: str | None = None) -> Cause | None:
-    """Tries it; blocks for a few seconds at most. `files` None: without TLS; a `cert` that is not there: without one.
-    `name`: whom the other side must be, by default the host of the address. None: it is not the certificates."""
+def diagnose(address: str, files: Shown | None, name: str | None = None) -> Cause | None:
+    """Tries it; blocks for a few seconds at most. `files` None: without TLS. `name`: whom the other side must be, by
+    default the host of the address. None: it is not the certificates."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if files is None:
@@ -56,9 +63,9 @@ def _speaks_tls(host: str, port: str, address: str) -> Cause | None:
     )
 
 
-def _own(files: Files) -> Cause | None:
+def _own(files: Shown) -> Cause | None:
     """What the other side will say of our certificate, if it trusts whom we trust: found in memory."""
-    if not files.cert.exists():
+    if files.cert is None:
         return None
     try:
         accepts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -89,12 +96,11 @@ def _own(files: Files) -> Cause | None:
     return None
 
 
-def _others(host: str, port: str, address: str, files: Files, name: str) -> Cause | None:
+def _others(host: str, port: str, address: str, files: Shown, name: str) -> Cause | None:
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(files.ca)
-        has_own = files.cert.exists()
-        if has_own:
+        if files.cert is not None:
             context.load_cert_chain(files.cert, files.key)
     except (OSError, ValueError) as error:
         return Cause("unusable_files", f"{files.ca}: {error}", "`ottla secure status` says more")
@@ -117,17 +123,17 @@ def _others(host: str, port: str, address: str, files: Files, name: str) -> Caus
             "UNEXPECTED_EOF_WHILE_READING",
         ):
             return _plaintext(address)
-        return _refused_by_them(address, files, has_own)
+        return _refused_by_them(address, files)
     except TimeoutError:
         return None
     except OSError as error:
-        return _refused_by_them(address, files, has_own) if error.errno == errno.ECONNRESET else None
+        return _refused_by_them(address, files) if error.errno == errno.ECONNRESET else None
     except ValueError:
         return None
-    return None if spoke else _refused_by_them(address, files, has_own)
+    return None if spoke else _refused_by_them(address, files)
 
 
-def _refused_by_us(address: str, files: Files, name: str, error: ssl.SSLCertVerificationError) -> Cause:
+def _refused_by_us(address: str, files: Shown, name: str, error: ssl.SSLCertVerificationError) -> Cause:
     if error.verify_code in (_EXPIRED, _NOT_YET):
         return _dates(f"the certificate of {address}", error)
     if error.verify_code in _NAMES:
@@ -143,8 +149,8 @@ def _refused_by_us(address: str, files: Files, name: str, error: ssl.SSLCertVeri
     )
 
 
-def _refused_by_them(address: str, files: Files, has_own: bool) -> Cause:
-    if not has_own:
+def _refused_by_them(address: str, files: Shown) -> Cause:
+    if files.cert is None:
         return Cause(
             "missing_certificate",
             f"{address} wants a certificate, and this client has none",

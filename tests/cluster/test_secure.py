@@ -1,5 +1,10 @@
 """Three nodes with certificates: who gets an answer where, from the descriptors of every service; and new files."""
 
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +13,7 @@ import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
+import ottla
 from ottla.internal.v1 import controller_pb2, controller_pb2_grpc, raft_pb2, replication_pb2
 from ottla.secure import judge
 from ottla.secure.issue import Authority, asked_client, asked_node
@@ -30,7 +36,7 @@ class Secured:
         self.authority = Authority.make(self.directory, None, replace=False)
         for asked in (asked_node(1, []), asked_node(2, []), asked_node(3, []), asked_client("admin")):
             self.authority.issue(asked, 30, replace=False)
-        self.cluster = LocalCluster(directory)
+        self.cluster = LocalCluster(directory, kafka=True)
         for i, node in self.cluster.nodes.items():
             node.settings = {**node.settings, "security": "on", "tls.dir": self.directory / f"node-{i}"}
 
@@ -153,6 +159,50 @@ def test_a_node_cannot_act_as_another_node(secured: Secured) -> None:
         eventually(lambda event=event: event in secured.cluster[1].log(), True)  # type: ignore[misc]
 
 
+async def test_the_client_writes_and_reads_over_the_death_of_a_leader(secured: Secured) -> None:
+    cluster, tls = secured.cluster, secured.directory / "admin"
+    async with ottla.Admin(cluster.bootstrap, tls=tls) as admin:
+        await admin.create_topic("orders", partitions=3, replication_factor=3)
+        described = await admin.describe_topic("orders")
+        leader = described.partitions[0].leader_id
+    async with ottla.Producer(cluster.bootstrap, tls=tls) as producer:
+        for i in range(300):
+            await producer.send("orders", value=b"%d" % i)
+            if i == 100:
+                await producer.flush()
+                cluster[leader].kill()
+        await producer.flush()
+    cluster[leader].start()
+    cluster.wait_ready()
+    async with ottla.Consumer("orders", bootstrap=cluster.bootstrap, tls=tls) as consumer:
+        async with asyncio.timeout(20):
+            read = [int((await anext(consumer)).value or b"") for _ in range(300)]
+    assert sorted(read) == list(range(300))
+
+
+def test_the_listener_for_clients_of_kafka(secured: Secured) -> None:
+    host, port = secured.cluster[1].address("kafka").split(":")
+    files = Files.within(secured.directory / "admin")
+    asks = struct.pack(">ihhih", 10, 18, 0, 7, -1)  # ApiVersions, version 0, correlation id 7, no client id
+    for shows in (True, False):
+        context = ssl.create_default_context(cafile=str(files.ca))
+        if shows:
+            context.load_cert_chain(files.cert, files.key)
+        answer = b""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((host, int(port)), 5) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as wrapped,
+        ):
+            wrapped.sendall(asks)
+            answer = wrapped.recv(8)
+        assert (answer[4:] == struct.pack(">i", 7)) is shows
+    with socket.create_connection((host, int(port)), 5) as raw:
+        raw.sendall(asks)
+        with contextlib.suppress(ConnectionResetError):
+            assert raw.recv(100)[4:8] != struct.pack(">i", 7), "a plain client gets no answer of Kafka's"
+
+
 def _leads(secured: Secured, node_id: int) -> bool:
     return "ottla_active_controller 1" in secured.cluster[node_id].http("/metrics")[1]
 
@@ -179,8 +229,6 @@ def test_new_certificates_are_taken_while_it_runs_and_bad_ones_are_not(secured: 
 
 
 def _served(secured: Secured, node_id: int):  # type: ignore[no-untyped-def]
-    import ssl
-
     from cryptography.x509 import load_pem_x509_certificate
 
     host, port = secured.cluster[node_id].address().split(":")

@@ -123,3 +123,23 @@ def test_names_of_the_cluster_are_offered_and_silence_where_there_is_none(monkey
         [sys.executable, "-m", "ottla.cli"], env={**os.environ, **words}, capture_output=True, text=True, check=False
     )
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_a_profile_with_certificates(tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DIR", "CA", "CERT", "KEY"):
+        monkeypatch.setenv(f"OTTLA_TLS_{name}", "another's")
+    refused = ottla("profile", "create", "prod", "--bootstrap", PROD, "--tls", str(tmp_path))
+    assert refused.exit_code == 1
+    files = {"ca": "ca.crt", "cert": "tls.crt", "key": "tls.key"}
+    for name in files.values():
+        (tmp_path / name).write_text("x")
+    assert ottla("profile", "create", "prod", "--bootstrap", PROD, "--tls", str(tmp_path)).exit_code == 0
+    (listed,) = json.loads(ottla("profile", "list", "--json").stdout)
+    assert listed["tls"] == {key: str(tmp_path / name) for key, name in files.items()}
+    ottla("topic", "list")
+    assert asked == [PROD]
+    assert {key: os.environ[f"OTTLA_TLS_{key.upper()}"] for key in files} == listed["tls"]
+    assert "OTTLA_TLS_DIR" not in os.environ
+    # Made again without certificates it has none.
+    ottla("profile", "create", "prod", "--bootstrap", PROD)
+    assert "tls" not in json.loads(ottla("profile", "list", "--json").stdout)[0]

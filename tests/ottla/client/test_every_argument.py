@@ -123,6 +123,10 @@ WRONG: Mapping[str, Given] = {
     # settings
     "bootstrap": Given(NOWHERE, NO_ADDRESS),
     "client_id": Given("c", NO_LABEL),
+    "tls": Given(
+        None,
+        (*NO_TEXT, "", "no/such/directory", "\x00", ottla.Tls, ottla.Tls("no.crt"), ottla.Tls(7), ottla.Tls("a", "b")),
+    ),
     "connect_timeout_ms": Given(1, whole(1)),
     "acks": Given("all", (*ANYTHING, "1", "All", b"all", 2, -2, 1.0, True, False, [], None, HUGE)),
     "linger_ms": Given(0, whole(0)),
