@@ -273,21 +273,25 @@ class UnaryProduce:
         self._in_flight = in_flight
         self._forwarded = forwarded
 
-    def parse(self, data: bytes) -> SizedRequest:
-        """As `parse_request`. Raises THROTTLING_QUOTA_EXCEEDED, before there is a second copy, for what has no room."""
+    def parse(self, data: bytes) -> tuple[ProduceRequestView, bytes]:
+        """A request, and as it came. Raises THROTTLING_QUOTA_EXCEEDED, before there is a second copy, for what has no
+        room."""
         self._in_flight.check(COPIES * len(data))
-        return parse_request(data)
+        return ProduceRequestView.FromString(data), data
 
-    async def produce(self, request: SizedRequest, context: Context) -> data_pb2.ProduceResponse:
+    async def produce(self, request: tuple[ProduceRequestView, bytes], context: Context) -> data_pb2.ProduceResponse:
         """Answers when every batch's acknowledgement holds or has failed."""
-        held = COPIES * request[1]
+        held = COPIES * len(request[1])
         self._in_flight.take(held)
         try:
-            return (await self._run(*request, context)).response()
+            return (await self._run(request[0], len(request[1]), context, request[1])).response()
         finally:
             self._in_flight.give(held)
 
-    async def _run(self, request: ProduceRequestView, size_bytes: int, context: Context) -> Producing:
+    async def _run(
+        self, request: ProduceRequestView, size_bytes: int, context: Context, data: bytes = b""
+    ) -> Producing:
+        """`data`: the request as it came, if it did; who leads all of it gets that."""
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         hops: dict[int, list[int]] = {}
         running = Producing(request, size_bytes, lambda _: None if finished.done() else finished.set_result(None))
@@ -301,24 +305,19 @@ class UnaryProduce:
             return running
         async with asyncio.TaskGroup() as group:
             for leader, indexes in hops.items():
-                group.create_task(self._pass_on(running, leader, indexes, context))
+                whole = data and len(indexes) == len(request.partitions)
+                message = data if whole else part_of(running, indexes).SerializeToString()
+                group.create_task(self._pass_on(running, leader, indexes, message, context))
             await finished
         return running
 
-    async def _pass_on(self, running: Producing, leader: int, indexes: list[int], context: Context) -> None:
-        request = running.request
-        part = ProduceRequestView(
-            acks=running.acks,
-            timeout_ms=running.timeout_ms,
-            client_id=request.client_id,
-            partitions=[request.partitions[index] for index in indexes],
-        )
+    async def _pass_on(
+        self, running: Producing, leader: int, indexes: list[int], message: bytes, context: Context
+    ) -> None:
         timeout_s = running.timeout_ms / 1000
         remaining = context.time_remaining()
         if remaining is not None:
             timeout_s = min(timeout_s, remaining)
-        message = part.SerializeToString()
-        del part
         held = len(message)
         self._in_flight.take(held)
         try:
@@ -373,6 +372,18 @@ class UnaryProduce:
                     results[index].offset = outcome.base_offset + place_in_batch
         await _turn(many)
         return data_pb2.SendResponse(results=results)
+
+
+def part_of(running: Producing, indexes: list[int], request_id: int = 0) -> ProduceRequestView:
+    """What the leader of these slots is to be asked."""
+    request = running.request
+    return ProduceRequestView(
+        request_id=request_id,
+        acks=running.acks,
+        timeout_ms=running.timeout_ms,
+        client_id=request.client_id,
+        partitions=[request.partitions[index] for index in indexes],
+    )
 
 
 async def _turn(many: bool) -> None:

@@ -16,7 +16,7 @@ from node.api.in_flight import InFlight
 from node.services import receive
 from node.services.faults import Context, unexpected
 from node.services.peers import MARGIN_S, Peers, fault_of, forwarded
-from node.services.produce import Producer, Producing, fill
+from node.services.produce import Producer, Producing, fill, part_of
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2
@@ -220,14 +220,7 @@ class _Hop:
         self._task = asyncio.create_task(self._run())
 
     def send(self, running: Producing, indexes: list[int]) -> None:
-        request = running.request
-        message = ProduceRequestView(
-            request_id=self._next_id,
-            acks=running.acks,
-            timeout_ms=running.timeout_ms,
-            client_id=request.client_id,
-            partitions=[request.partitions[index] for index in indexes],
-        )
+        message = part_of(running, indexes, self._next_id)
         limit_s = time.monotonic() + running.timeout_ms / 1000 + MARGIN_S
         self._waiting[self._next_id] = (running, indexes, limit_s)
         self._next_id += 1
