@@ -5,8 +5,10 @@ import contextlib
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -251,3 +253,32 @@ def test_a_wrong_certificate_ends_the_start_with_a_word(secured: Secured, tmp_pa
     assert "was not signed by" in node.log()
     node.kill()
     del secured.cluster.nodes[4]
+
+
+def test_a_cluster_whose_certificates_expired_comes_back_with_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process is started again for it: channels whose connections broke are made anew with the new files."""
+    made = Secured(tmp_path)
+    real = judge.utc_now
+    nodes = [asked_node(i, []) for i in (1, 2, 3)]
+    with made.cluster as cluster:
+        cluster.start().wait_ready()
+        monkeypatch.setattr(judge, "utc_now", lambda: real() - timedelta(days=1) + timedelta(seconds=3))
+        for asked in nodes:
+            made.authority.issue(asked, 1, replace=True)
+        monkeypatch.setattr(judge, "utc_now", real)
+        for node in cluster.nodes.values():
+            eventually(lambda node=node: node.log().count("certificate_taken"), 2)  # type: ignore[misc]
+        time.sleep(3)
+        # Connections that stand go on; whoever starts finds nobody.
+        cluster[3].kill()
+        cluster[3].start()
+        eventually(lambda: "certificate_not_valid" in cluster[3].log(), True)
+        eventually(lambda: "peer_not_trusted" in cluster[3].log(), True)
+        assert "has expired" in cluster[3].log()
+        assert not cluster[3].ready
+        for asked in nodes:
+            made.authority.issue(asked, 30, replace=True)
+        assert cluster.wait_ready() < 15
+        assert [cluster[i].starts for i in (1, 2, 3)] == [1, 1, 2]
