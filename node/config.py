@@ -7,6 +7,7 @@ its value came from, the value and what is allowed. What can also be changed at 
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -247,6 +248,14 @@ class Settings(BaseModel):
         return f"{host}:{port}"
 
     @property
+    def open_listeners(self) -> tuple[str, ...]:
+        """Those that whoever reaches them may use for whatever they are for: not on loopback, and without TLS."""
+        if self.security == "on":
+            return ()
+        names = ("public", "control", "replication", *(("kafka",) if self.listeners_kafka else ()))
+        return tuple(name for name in names if not _is_loopback(split_address(self.listener(name))[0]))
+
+    @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What this node tells the cluster of its other listeners."""
         return (Endpoint("kafka", *split_address(self.advertised("kafka"))),) if self.listeners_kafka else ()
@@ -255,6 +264,13 @@ class Settings(BaseModel):
     def voters(self) -> tuple[Voter, ...]:
         """The configured voters; without any, this node alone."""
         return self.controller_quorum_voters or (Voter(self.node_id, self.advertised("control")),)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 _PORT_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300}

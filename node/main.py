@@ -54,6 +54,8 @@ def run(settings: Settings, *, test_hooks: bool = False) -> int:
         faulthandler.register(signal.SIGUSR1)
     for name in unknown_in_environment():
         log.warning("unknown_setting_in_environment", name=name)
+    if settings.open_listeners:
+        log.warning("listeners_without_tls", listeners=list(settings.open_listeners), next_step="docs/security.md")
     carries = capacity.of_process()
     if carries.descriptors < capacity.DESCRIPTORS_MIN:
         log.critical(

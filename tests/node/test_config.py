@@ -140,3 +140,21 @@ def test_security_needs_files() -> None:
     mixed = load(None, [*flags, "tls.dir=/t", "tls.ca=/a"], {}).tls_files
     assert mixed == (Path("/a"), Path("/t/tls.crt"), Path("/t/tls.key"))
     assert load(None, flags[:2], {}).security == "off"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), ()),
+        (("listen.host=localhost",), ()),
+        (("listen.host=::1", "listeners.public=[::1]:9092"), ()),
+        (("listen.host=0.0.0.0", "advertised.host=a"), ("public", "control", "replication")),
+        (("listeners.kafka=10.0.0.1:9192",), ("kafka",)),
+        (("listeners.control=node-1:9192",), ("control",)),
+        (("listen.host=0.0.0.0", "advertised.host=a", "security=on", "tls.dir=/t"), ()),
+    ],
+)
+def test_listeners_that_are_open_to_others_without_tls(
+    tmp_path: Path, flags: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert settings(tmp_path, *flags).open_listeners == expected
