@@ -6,6 +6,8 @@ from typing import Final, TypeVar
 
 from node import limits
 from node.groups.classic import Join, JoinAnswer, SyncAnswer
+from node.groups.classics import Shown
+from node.groups.coordinator import Coordinator
 from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Committer, Position, Where
 from node.groups.shell import GroupShell, Shard
@@ -29,6 +31,32 @@ class GroupsApi:
 
     def __init__(self, shell: GroupShell) -> None:
         self._shell = shell
+
+    # --- looking at groups, and deleting them ---------------------------------------------------------------------
+
+    async def listed(self) -> list[Shown]:
+        """The groups that this node coordinates."""
+        found: list[Shown] = []
+        for shard in self._shell.shards():
+            coordinator, groups = await self._shell.look(shard, lambda c: (c, c.groups()))
+            for start in range(0, len(groups), limits.AT_ONCE):
+                found += [coordinator.shown(group) for group in groups[start : start + limits.AT_ONCE]]
+                await asyncio.sleep(0)
+        return found
+
+    async def described(self, group_id: str) -> Shown | None:
+        """None where there is no such group."""
+        check_group_id(group_id)
+
+        def look(coordinator: Coordinator) -> Shown | None:
+            group = coordinator.group(group_id)
+            return None if group is None else coordinator.shown(group, with_members=True)
+
+        return await self._shell.look(self._shell.shard(group_id), look)
+
+    async def delete(self, group_id: str) -> None:
+        """Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
+        await self._shell.decide(group_id, lambda c: (c.delete(group_id), None))
 
     # --- members of Kafka's classic protocol: some answers come later, by the callable -----------------------------
 

@@ -594,15 +594,20 @@ class ClassicGroup:
 
     def _store(self) -> Store:
         self._store_number += 1
-        members = tuple(
+        generation = StoredGeneration(
+            self.generation, self.protocol_type, self.protocol, self.leader, self.stored_members()
+        )
+        return Store(self._store_number, generation)
+
+    def stored_members(self) -> tuple[StoredMember, ...]:
+        protocol = self.protocol
+        return tuple(
             StoredMember(
                 each.member_id, each.instance_id, each.client_id, each.client_host, each.session_timeout_ms,
-                each.rebalance_timeout_ms, each.metadata(self.protocol), each.assignment,
+                each.rebalance_timeout_ms, each.metadata(protocol), each.assignment,
             )
             for each in self.members.values()
         )  # fmt: skip
-        generation = StoredGeneration(self.generation, self.protocol_type, self.protocol, self.leader, members)
-        return Store(self._store_number, generation)
 
 
 def join_error(request: Join, limits: Limits) -> int:

@@ -4,10 +4,11 @@ A group id is one group of one type: who joins by the other protocol is refused 
 changes its type, and keeps its positions.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from node import limits
-from node.groups.classic import ClassicGroup, Limits, StoredGeneration
+from node.groups.classic import ClassicGroup, Limits, StoredGeneration, StoredMember
+from node.groups.embedded import subscribed
 from node.groups.membership import check_not_forgotten, check_room
 from node.groups.model import (
     ClassicGroupChange,
@@ -22,6 +23,8 @@ from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
 from ottla.v1 import error_pb2 as e
 
+CLASSIC: Final = "classic"
+CONSUMER: Final = "consumer"
 LIMITS: Final = Limits(members_max=limits.CLASSIC_MEMBERS_MAX, bytes_max=limits.GROUP_BYTES_MAX)
 
 
@@ -71,3 +74,50 @@ def load(group: Group, now_ms: int) -> ClassicGroup:
     assert group.classic is not None, "it is of this type"
     begun = [each.generation for each in group.classic_members.values()]
     return ClassicGroup.lost(max(begun, default=group.classic.generation), LIMITS, now_ms)
+
+
+class Shown(NamedTuple):
+    """A group of either protocol, or of none yet, for those who look at it. States are Kafka's."""
+
+    group_id: str
+    type: str
+    """classic, consumer (whose partitions the server assigns), or nothing: it has never had members."""
+    state: str
+    protocol_type: str = ""
+    protocol: str = ""
+    generation: int = 0
+    member_count: int = 0
+    members: tuple[StoredMember, ...] = ()
+    """Those of a classic group."""
+
+
+def shown(group: Group, classic: ClassicGroup | None, *, with_members: bool) -> Shown:
+    if group.classic is None:
+        used = CONSUMER if group.group_epoch else ""
+        return Shown(group.group_id, used, group.state.capitalize(), CONSUMER if used else "", "", group.group_epoch,
+                     len(group.members))  # fmt: skip
+    if classic is None:
+        classic = load(group, 0)
+    return Shown(
+        group.group_id,
+        CLASSIC,
+        classic.state.value,
+        classic.protocol_type or "",
+        classic.protocol or "",
+        classic.generation,
+        len(classic.members),
+        classic.stored_members() if with_members else (),
+    )
+
+
+def consumed(group: Group, classic: ClassicGroup | None) -> frozenset[str] | None:
+    """The topics that members of a classic group consume; None where that cannot be told."""
+    if classic is None:
+        classic = load(group, 0)
+    if not classic.members:
+        return frozenset()
+    said = [subscribed(each.metadata) for each in classic.stored_members()]
+    readable = [topics for topics in said if topics is not None]
+    if classic.protocol_type != CONSUMER or len(readable) < len(said):
+        return None
+    return frozenset(topic for topics in readable for topic in topics)

@@ -14,6 +14,7 @@ from node import limits
 from node.groups import classics, membership, offsets
 from node.groups.assign import TopicPartition
 from node.groups.classic import ClassicGroup, StoredGeneration
+from node.groups.classics import Shown
 from node.groups.membership import TICK_MEMBERS_MAX
 from node.groups.model import CommittedOffset, Group, Groups, TopicView
 from node.groups.offsets import ClassicCommitter, Committer, Position, Where
@@ -241,6 +242,10 @@ class Coordinator:
     def group(self, group_id: str) -> Group | None:
         group = self._state.groups.by_id.get(group_id)
         return None if group is None or group.own.forgotten else group
+
+    def shown(self, group: Group, *, with_members: bool = False) -> Shown:
+        """What is to be told of a group of this coordinator."""
+        return classics.shown(group, self._state.classic.get(group.group_id), with_members=with_members)
 
     def groups(self) -> list[Group]:
         return [group for _, group in sorted(self._state.groups.by_id.items()) if not group.own.forgotten]

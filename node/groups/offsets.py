@@ -176,13 +176,18 @@ def _position(group: Group | None, topics: TopicView, where: Where) -> Committed
 
 def delete(stage: Stage, group_id: str, wanted: Iterable[Where]) -> list[ApiError | None]:
     """Forgets positions, but in topics that the group's members consume; what is wrong with each. Raises
-    GROUP_ID_NOT_FOUND."""
+    GROUP_ID_NOT_FOUND, and NON_EMPTY_GROUP where it cannot be told what they consume."""
     check_group_id(group_id)
     group = stage.group(group_id)
     if group is None:
         raise ApiError(e.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
     check_not_forgotten(group)
-    consumed = frozenset[bytes]().union(*map(stage.subscriptions.topic_ids, group.subscriptions))
+    consumed = set[bytes]().union(*map(stage.subscriptions.topic_ids, group.subscriptions))
+    if group.classic is not None:
+        names = classics.consumed(group, stage.classic.get(group_id))
+        if names is None:
+            raise ApiError(e.ERROR_CODE_NON_EMPTY_GROUP, f"nobody knows what the members of group {group_id!r} consume")
+        consumed |= {stage.topics.topics[name][0] for name in names if name in stage.topics.topics}
     errors: list[ApiError | None] = []
     for where in wanted:
         try:

@@ -17,7 +17,7 @@ from node.api.view import ClusterView
 from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
-from node.kafka.handlers import cluster, fetch, members, offsets, positions, produce, topics
+from node.kafka.handlers import cluster, fetch, groups, members, offsets, positions, produce, topics
 from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 3, 8, 9, 10
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
+DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS, OFFSET_DELETE = 19, 20, 22, 32, 47
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
@@ -98,6 +99,10 @@ class KafkaService:
         self.add(HEARTBEAT, members.HEARTBEAT_LOW, members.HEARTBEAT_HIGH, handlers.heartbeat)
         self.add(LEAVE_GROUP, members.LEAVE_LOW, members.LEAVE_HIGH, handlers.leave)
         self.add(SYNC_GROUP, members.SYNC_LOW, members.SYNC_HIGH, handlers.sync)
+        of_groups = groups.GroupHandlers(api)
+        self.add_later(DESCRIBE_GROUPS, groups.DESCRIBE_LOW, groups.DESCRIBE_HIGH, of_groups.describe)
+        self.add_later(LIST_GROUPS, groups.LIST_LOW, groups.LIST_HIGH, of_groups.list)
+        self.add_later(DELETE_GROUPS, groups.DELETE_LOW, groups.DELETE_HIGH, of_groups.delete)
         commits = positions.OffsetCommitHandler(api, metrics)
         self.add_later(OFFSET_COMMIT, positions.COMMIT_LOW, positions.COMMIT_HIGH, commits)
         fetches = positions.OffsetFetchHandler(api, metrics)

@@ -16,7 +16,9 @@ from node import limits
 from node.api.coordination import Coordination
 from node.api.groups import POSITIONS_AT_ONCE, GroupsApi
 from node.api.view import ClusterView
-from node.groups.coordinator import Coordinator
+from node.groups.assign import TopicPartition
+from node.groups.classics import CONSUMER, Shown
+from node.groups.embedded import assigned, subscribed
 from node.groups.model import CommittedOffset, Group
 from node.groups.offsets import Committer, Position, Where
 from node.groups.shell import OFFSETS_TOPIC, GroupShell, Session, Shard
@@ -43,6 +45,7 @@ LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
 BROKEN_S: Final = 0.02
 JOINS_AT_ONCE: Final = 20
+CLASSIC_STATES: Final = {"PreparingRebalance": "reconciling", "CompletingRebalance": "assigning"}
 GROUPS_AT_ONCE: Final = 200
 
 Response = TypeVar("Response")
@@ -424,19 +427,21 @@ class GroupServices:
             response.error.CopyFrom(self._view.no_leader(topic, orphan).to_proto())
         for shard in self._shell.shards():
             try:
-                groups = await self._shell.look(shard, Coordinator.groups)
+                coordinator, groups = await self._shell.look(shard, lambda c: (c, c.groups()))
             except ApiError as error:
                 response.error.CopyFrom(error.to_proto())
                 continue
             for number, group in enumerate(groups):
                 if number % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1:
                     await asyncio.sleep(0)
-                if not request.state or group.state == request.state:
+                shown = coordinator.shown(group)
+                if not request.state or _state(shown) == request.state:
                     response.groups.add(
                         group_id=group.group_id,
-                        state=group.state,
-                        member_count=len(group.members),
+                        state=_state(shown),
+                        member_count=shown.member_count,
                         coordinator_id=self._view.node_id,
+                        type=shown.type,
                     )
         if not self._forwarded:
             answers = await asyncio.gather(
@@ -468,9 +473,10 @@ class GroupServices:
             async def local() -> group_pb2.DescribeGroupsResponse:
                 shard = self._shell.shard(group_id)
                 group = await self._shell.look(shard, lambda c: c.group(group_id))
-                if group is None:
+                shown = await self._api.described(group_id)
+                if group is None or shown is None:
                     raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, f"there is no group {group_id!r}")
-                return group_pb2.DescribeGroupsResponse(groups=[await self._describe(group)])
+                return group_pb2.DescribeGroupsResponse(groups=[await self._describe(group, shown)])
 
             part = group_pb2.DescribeGroupsRequest(group_ids=[group_id])
             try:
@@ -489,14 +495,16 @@ class GroupServices:
             response.groups.append(description)
         return response
 
-    async def _describe(self, group: Group) -> group_pb2.GroupDescription:
+    async def _describe(self, group: Group, shown: Shown) -> group_pb2.GroupDescription:
         description = group_pb2.GroupDescription(
             group_id=group.group_id,
-            state=group.state,
-            group_epoch=group.group_epoch,
-            assignor=next((m.assignor for m in group.members.values()), ""),
+            state=_state(shown),
+            group_epoch=shown.generation,
+            assignor=next((m.assignor for m in group.members.values()), shown.protocol),
             coordinator_id=self._view.node_id,
+            type=shown.type,
         )
+        owners = {**group.owners, **self._add_classic(description, shown)}
         for member_id, member in sorted(group.members.items()):
             description.members.add(
                 member_id=member_id,
@@ -509,14 +517,39 @@ class GroupServices:
                 target=[self._name(at) for at in sorted(group.targets.get(member_id, frozenset()))],
             )
         lags = (await self._lags.of([group], LAG_WAIT_S)).get(group.group_id, {})
-        for at in sorted(group.offsets.keys() | group.owners.keys()):
-            entry = description.partitions.add(partition=self._name(at), member_id=group.owners.get(at, ""))
+        for at in sorted(group.offsets.keys() | owners.keys()):
+            entry = description.partitions.add(partition=self._name(at), member_id=owners.get(at, ""))
             if (committed := group.offsets.get(at)) is not None:
                 entry.committed_offset = committed.offset
             if (lag := lags.get(at)) is not None:
                 entry.high_watermark, entry.lag_records, entry.lag_ms = lag
                 entry.beyond_end = entry.HasField("committed_offset") and entry.committed_offset > lag.high_watermark
         return description
+
+    def _add_classic(self, description: group_pb2.GroupDescription, shown: Shown) -> dict[TopicPartition, str]:
+        """Members of a classic group, and who has what as far as their client's assignments can be read."""
+        owners: dict[TopicPartition, str] = {}
+        for member in shown.members if shown.protocol_type == CONSUMER else ():
+            for name, number in assigned(member.assignment):
+                topic = self._view.image.topic_named(name)
+                if topic is not None and 0 <= number < len(topic.partitions):
+                    owners[topic.topic_id, number] = member.member_id
+        of_member: dict[str, list[TopicPartition]] = {}
+        for at, member_id in sorted(owners.items()):
+            of_member.setdefault(member_id, []).append(at)
+        for member in shown.members:
+            owned = [self._name(at) for at in of_member.get(member.member_id, ())]
+            description.members.add(
+                member_id=member.member_id,
+                instance_id=member.instance_id or "",
+                client_id=member.client_id,
+                client_host=member.client_host,
+                member_epoch=shown.generation,
+                topics=(subscribed(member.metadata) if shown.protocol_type == CONSUMER else None) or (),
+                owned=owned,
+                target=owned,
+            )
+        return owners
 
     async def delete_groups(
         self, request: group_pb2.DeleteGroupsRequest, context: Context
@@ -560,6 +593,11 @@ class GroupServices:
         )
         answers = await self._offsets.list_offsets(questions, context)
         return dict(zip(wanted, answers.partitions, strict=True))
+
+
+def _state(shown: Shown) -> str:
+    """Classic groups have two names for what is one here."""
+    return CLASSIC_STATES.get(shown.state, shown.state.lower())
 
 
 def _position(item: group_pb2.OffsetCommit) -> Position:

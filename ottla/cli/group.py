@@ -34,6 +34,7 @@ def list_groups(watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, a
         rows = [
             (
                 group.group_id,
+                group.type,
                 group.state,
                 group.member_count,
                 group.coordinator_id,
@@ -43,11 +44,14 @@ def list_groups(watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, a
             for group, lags in groups
         ]
         if as_json:
-            names = ("group", "state", "members", "coordinator", "lag_records", "partitions_of_unknown_lag")
+            names = ("group", "type", "state", "members", "coordinator", "lag_records", "partitions_of_unknown_lag")
             print_json([dict(zip(names, row, strict=True)) for row in rows], in_a_line=watch is not None)
             return
-        shown = [(*row, f"{lag}{' at least' if unknown else ''}") for *row, lag, unknown in rows]
-        print_table(("GROUP", "STATE", "MEMBERS", "COORDINATOR", "LAG"), shown)
+        shown = [
+            (name, kind or "-", *row, f"{lag}{' at least' if unknown else ''}")
+            for name, kind, *row, lag, unknown in rows
+        ]
+        print_table(("GROUP", "TYPE", "STATE", "MEMBERS", "COORDINATOR", "LAG"), shown)
 
     with_admin(bootstrap, lambda admin: watched(watch, lambda: show(admin)))
 
@@ -99,8 +103,10 @@ def _print_group(group: "GroupDescription") -> None:
     from ottla.cli.units import shown_ms
 
     shown = printable(group.group_id)
-    assignor = f", {group.assignor}" if group.assignor else ""
-    print(f"{shown}: {group.state}, {counted(len(group.members), 'member')}, epoch {group.group_epoch}{assignor}")
+    assignor = f", {printable(group.assignor)}" if group.assignor else ""
+    epoch = f"generation {group.group_epoch} of Kafka's classic protocol" if group.type == "classic" else ""
+    epoch = epoch or f"epoch {group.group_epoch}"
+    print(f"{shown}: {group.state}, {counted(len(group.members), 'member')}, {epoch}{assignor}")
     print(f"coordinator: node {group.coordinator_id}")
     rows = [
         (
@@ -149,6 +155,7 @@ def delete(name: Group, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json 
 def _group_as_json(group: "GroupDescription") -> dict[str, object]:
     return {
         "group": group.group_id,
+        "type": group.type,
         "state": group.state,
         "group_epoch": group.group_epoch,
         "assignor": group.assignor,

@@ -18,12 +18,14 @@ from ottla.v1.group_pb2_grpc import GroupServiceStub
 
 @dataclass(frozen=True, slots=True)
 class GroupSummary:
-    """A group in a list; `state` is empty, assigning, reconciling or stable."""
+    """A group in a list; `state` is empty, assigning, reconciling or stable; `type` is consumer, classic (clients of
+    Kafka that assign among themselves), or empty where it has never had members."""
 
     group_id: str
     state: str
     member_count: int
     coordinator_id: int
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class GroupDescription:
     coordinator_id: int
     members: tuple[GroupMember, ...]
     partitions: dict[TopicPartition, GroupLag]
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class GroupAdmin:
         answer = await self._client.on_any_node(partial(_list, request, self._timeout_ms), self._timeout_ms)
         if answer.error.code:
             raise from_server(answer.error)
-        return [GroupSummary(g.group_id, g.state, g.member_count, g.coordinator_id) for g in answer.groups]
+        return [GroupSummary(g.group_id, g.state, g.member_count, g.coordinator_id, g.type) for g in answer.groups]
 
     async def describe_group(self, group_id: str) -> GroupDescription:
         """Members, positions and lag. Raises OttlaError with GROUP_ID_NOT_FOUND for an unknown one."""
@@ -107,6 +110,7 @@ class GroupAdmin:
             group.coordinator_id,
             tuple(map(_member, group.members)),
             {_where(lag.partition): _lag(lag) for lag in group.partitions},
+            group.type,
         )
 
     async def delete_group(self, group_id: str, *, validate_only: bool = False) -> None:

@@ -648,6 +648,7 @@ class GroupSummary(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     COORDINATOR_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """Its id."""
     state: _builtins.str
@@ -656,6 +657,10 @@ class GroupSummary(_message.Message):
     """How many members it has."""
     coordinator_id: _builtins.int
     """The node that coordinates it."""
+    type: _builtins.str
+    """consumer (the server assigns), classic (clients of Kafka that assign among themselves), or empty: it has never had
+    members.
+    """
     def __init__(
         self,
         *,
@@ -663,10 +668,11 @@ class GroupSummary(_message.Message):
         state: _builtins.str = ...,
         member_count: _builtins.int = ...,
         coordinator_id: _builtins.int = ...,
+        type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator_id", b"coordinator_id", "group_id", b"group_id", "member_count", b"member_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator_id", b"coordinator_id", "group_id", b"group_id", "member_count", b"member_count", "state", b"state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -734,6 +740,7 @@ class GroupDescription(_message.Message):
     COORDINATOR_ID_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """Its id."""
     state: _builtins.str
@@ -744,6 +751,10 @@ class GroupDescription(_message.Message):
     """How partitions are shared out."""
     coordinator_id: _builtins.int
     """The node that coordinates it."""
+    type: _builtins.str
+    """consumer (the server assigns), classic (clients of Kafka that assign among themselves; its epoch is its generation),
+    or empty: it has never had members.
+    """
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """Absent on success."""
@@ -767,10 +778,11 @@ class GroupDescription(_message.Message):
         coordinator_id: _builtins.int = ...,
         members: _abc.Iterable[Global___MemberDescription] | None = ...,
         partitions: _abc.Iterable[Global___PartitionLag] | None = ...,
+        type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "coordinator_id", b"coordinator_id", "error", b"error", "group_epoch", b"group_epoch", "group_id", b"group_id", "members", b"members", "partitions", b"partitions", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "coordinator_id", b"coordinator_id", "error", b"error", "group_epoch", b"group_epoch", "group_id", b"group_id", "members", b"members", "partitions", b"partitions", "state", b"state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
