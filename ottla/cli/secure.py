@@ -82,7 +82,7 @@ def add(
     days: Days = 365,
     as_json: Json = False,
 ) -> None:
-    """Make certificates for more nodes or clients of a CA that is there.
+    """Make certificates for more nodes or clients.
 
     \b
     Examples:
@@ -112,8 +112,9 @@ def renew(
     days: Days = 365,
     as_json: Json = False,
 ) -> None:
-    """Replace the certificates and keys of nodes and clients; the CA stays. Nodes and clients take new files by
-    themselves, without a restart.
+    """Replace certificates and keys; the CA stays.
+
+    Nodes and clients take new files by themselves, without a restart.
 
     \b
     Examples:
@@ -139,9 +140,9 @@ def renew(
 
 @app.command()
 def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
-    """Show whose certificates there are, when they expire, and what is wrong. Exit code 1 if anything is.
+    """Show when certificates expire and what is wrong.
 
-    DIR may also be that of one node or client.
+    Exit code 1 if anything is wrong. DIR may also be that of one node or client.
 
     \b
     Examples:

@@ -62,7 +62,7 @@ def test_the_line_in_the_list_is_whole(command: tuple[str, ...]) -> None:
 def test_every_command_shows_how_it_is_used(command: tuple[str, ...]) -> None:
     output = CliRunner().invoke(app, [*command, "--help"]).output
     assert f"  ottla {' '.join(command)}" in output.partition("\n  Example")[2]
-    if not " ".join(command).startswith((*WITHOUT_CLUSTER, "profile")):
+    if not " ".join(command).startswith((*WITHOUT_CLUSTER, "profile", "secure")):
         assert "--bootstrap" in output
         assert "OTTLA_BOOTSTRAP" in output
         assert "127.0.0.1:9092" in output
