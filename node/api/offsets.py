@@ -17,6 +17,13 @@ class Found(NamedTuple):
     leader_epoch: int
 
 
+class EpochEnd(NamedTuple):
+    """Where an epoch ends; -1 and -1: none that is as old is known."""
+
+    leader_epoch: int
+    end_offset: int
+
+
 class OffsetsApi:
     """Answers for the partitions that this node leads."""
 
@@ -34,3 +41,7 @@ class OffsetsApi:
             offset, epoch = self._broker.list_offset(topic_id, number, timestamp_ms, current_leader_epoch)
             return Found(offset, None, epoch)
         return Found(*await self._broker.offset_for_time(topic_id, number, timestamp_ms, current_leader_epoch))
+
+    def epoch_end(self, topic_id: bytes, number: int, leader_epoch: int, current_leader_epoch: int | None) -> EpochEnd:
+        """The largest epoch at or below the asked-for one, and where it ends (KIP-320). Raises ApiError."""
+        return EpochEnd(*self._broker.epoch_end(topic_id, number, leader_epoch, current_leader_epoch))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import ssl
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 3, 8, 9, 10
+OFFSET_FOR_LEADER_EPOCH = 23
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS, OFFSET_DELETE = 19, 20, 22, 32, 47
@@ -81,6 +82,8 @@ class KafkaService:
         self.add(FETCH, fetch.LOW, fetch.HIGH, fetches)
         lists = offsets.ListOffsetsHandler(rooms.offsets, facts, metrics)
         self.add_later(LIST_OFFSETS, offsets.LIST_LOW, offsets.LIST_HIGH, lists)
+        epochs = offsets.OffsetForLeaderEpochHandler(rooms.offsets, facts, metrics)
+        self.add_later(OFFSET_FOR_LEADER_EPOCH, offsets.EPOCH_LOW, offsets.EPOCH_HIGH, epochs)
         self.add_later(METADATA, cluster.METADATA_LOW, cluster.METADATA_HIGH, cluster.MetadataHandler(facts))
         finds = cluster.FindCoordinatorHandler(rooms.coordination, facts)
         self.add_later(FIND_COORDINATOR, cluster.COORDINATOR_LOW, cluster.COORDINATOR_HIGH, finds)

@@ -15,13 +15,22 @@ from node.kafka.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
+from node.kafka.messages.offset_for_leader_epoch import (
+    EpochEndOffset,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+    OffsetForLeaderPartition,
+    OffsetForLeaderTopicResult,
+)
 from node.kafka.wire import Message
 from node.metrics import Metrics
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 LIST_OFFSETS: Final = "ListOffsets"
+OFFSET_FOR_LEADER_EPOCH: Final = "OffsetForLeaderEpoch"
 LIST_LOW, LIST_HIGH = 1, 8
+EPOCH_LOW, EPOCH_HIGH = 2, 4
 INIT_LOW, INIT_HIGH = 0, 4
 EARLIEST: Final = -2
 EARLIEST_LOCAL: Final = -4
@@ -85,6 +94,42 @@ class ListOffsetsHandler:
         if code == pb.ERROR_CODE_OFFSET_NOT_AVAILABLE and version < 5:
             code = pb.ERROR_CODE_LEADER_NOT_AVAILABLE
         return ListOffsetsPartitionResponse(partition_index=part.partition_index, error_code=code)
+
+
+class OffsetForLeaderEpochHandler:
+    """Where an epoch ends: consumers ask after each change of a leader, and read on when they know."""
+
+    def __init__(self, api: OffsetsApi, facts: ClusterFacts, metrics: Metrics) -> None:
+        self._api = api
+        self._facts = facts
+        self._metrics = metrics
+
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, OffsetForLeaderEpochRequest)
+        topics = []
+        count = 0
+        for topic in request.topics:
+            partitions = []
+            for part in topic.partitions:
+                count += 1
+                if count % limits.AT_ONCE == 0:
+                    await turns.give_way()
+                partitions.append(self._one(topic.topic, part))
+            topics.append(OffsetForLeaderTopicResult(topic=topic.topic, partitions=partitions))
+        return OffsetForLeaderEpochResponse(topics=topics)
+
+    def _one(self, name: str, part: OffsetForLeaderPartition) -> EpochEndOffset:
+        view = self._facts.view
+        try:
+            topic, state = view.partition(name, b"", part.partition)
+            if state.leader != view.node_id:
+                raise view.not_leader(topic, state)
+            current = part.current_leader_epoch if part.current_leader_epoch >= 0 else None
+            found = self._api.epoch_end(topic.topic_id, part.partition, part.leader_epoch, current)
+        except ApiError as error:
+            self._metrics.refused(f"Kafka{OFFSET_FOR_LEADER_EPOCH}", error.code)
+            return EpochEndOffset(error_code=error.code, partition=part.partition)
+        return EpochEndOffset(partition=part.partition, leader_epoch=found.leader_epoch, end_offset=found.end_offset)
 
 
 class InitProducerIdHandler:

@@ -21,6 +21,11 @@ from node.kafka.messages.find_coordinator import FindCoordinatorRequest
 from node.kafka.messages.init_producer_id import InitProducerIdRequest
 from node.kafka.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from node.kafka.messages.metadata import MetadataRequest, MetadataRequestTopic
+from node.kafka.messages.offset_for_leader_epoch import (
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderPartition,
+    OffsetForLeaderTopic,
+)
 from node.kafka.produce import Produced, ProduceRequest, ProduceResponse, TopicBatches
 from node.kafka.records import to_kafka, to_ottla
 from node.kafka.wire import NO_ID, Message
@@ -31,6 +36,7 @@ from ottla.v1.record_pb2 import Header, Record, Records
 from tests.node.services.planes import Planes
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR, INIT_PRODUCER_ID = 0, 1, 2, 3, 10, 22
+OFFSET_FOR_LEADER_EPOCH = 23
 NOW = 1_700_000_000_000
 RECORDS = Records(
     records=[
@@ -366,6 +372,27 @@ async def test_offsets_of_ends_and_times(world: World) -> None:
     assert await at(-5, 8) == (35, -1, -1)
     assert await at(NOW + 1) == (0, 1, NOW + 7)
     assert await at(NOW + 8) == (0, -1, -1)
+
+
+async def test_where_an_epoch_ends(world: World) -> None:
+    topic_id = world.planes.create_topic("t", [1])
+    await world.produce(kafka_batch())
+
+    async def end(epoch: int, current: int = -1, number: int = 0) -> tuple[int, int, int]:
+        part = OffsetForLeaderPartition(number, current, epoch)
+        request = OffsetForLeaderEpochRequest(topics=[OffsetForLeaderTopic("t", [part])])
+        [found] = (await world.ask(OFFSET_FOR_LEADER_EPOCH, 4, request)).topics[0].partitions
+        assert found.partition == number
+        return found.error_code, found.leader_epoch, found.end_offset
+
+    assert await end(0) == (0, 0, 3)
+    world.planes.lead(topic_id, 0, 1)
+    await world.produce(kafka_batch())
+    assert await end(0) == (0, 0, 3)
+    assert await end(1, current=1) == (0, 1, 6)
+    assert (await end(0, current=0))[0] == 74
+    assert (await end(0, current=9))[0] == 75
+    assert (await end(0, number=7))[0] == 3
 
 
 async def test_metadata_names_nodes_topics_and_what_is_wrong(world: World) -> None:
