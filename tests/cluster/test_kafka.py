@@ -1,13 +1,18 @@
 """An unchanged client of Apache Kafka against three nodes, and what strangers send to its port."""
 
+import asyncio
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
+from ottla import Admin
+from ottla.client.group_admin import GroupDescription
 from tests.cluster.harness import LocalCluster, eventually
 
 pytestmark = pytest.mark.cluster
@@ -37,6 +42,113 @@ def test_nothing_is_lost_twice_or_out_of_order_across_a_leaders_death(tmp_path: 
             read[record.partition].append(int(record.value))
         consumer.close()
         assert read == {number: list(range(number, 300, 3)) for number in range(3)}
+
+
+MEMBER = """
+import sys
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+consumer = KafkaConsumer(
+    "t", bootstrap_servers=sys.argv[1].split(","), group_id="g", auto_offset_reset="earliest", client_id=sys.argv[2],
+    enable_auto_commit=False, session_timeout_ms=6000, heartbeat_interval_ms=500, max_poll_records=20,
+)
+while True:
+    for records in consumer.poll(100).values():
+        for record in records:
+            print(int(record.value), flush=True)
+    try:
+        consumer.commit()
+    except KafkaError as error:
+        print("#", error, flush=True)
+"""
+
+
+class Members:
+    """Consumers of one group, each a process that says what it has read."""
+
+    def __init__(self, directory: Path, bootstrap: list[str]) -> None:
+        self._directory = directory
+        self._bootstrap = ",".join(bootstrap)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        with (self._directory / name).open("wb") as out:
+            command = [sys.executable, "-c", MEMBER, self._bootstrap, name]
+            self._processes[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
+
+    def kill(self, name: str) -> None:
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def read(self, name: str) -> list[int]:
+        lines = (self._directory / name).read_text().splitlines()
+        return [int(line) for line in lines if not line.startswith("#")]
+
+    def all_read(self) -> list[int]:
+        return sorted({number for name in self._processes for number in self.read(name)})
+
+    def stop(self) -> None:
+        for name in self._processes:
+            self.kill(name)
+
+
+def listed(cluster: LocalCluster) -> list[tuple[str, str, str, int]]:
+    async def ask() -> list[tuple[str, str, str, int]]:
+        async with Admin(cluster.bootstrap) as admin:
+            return [(each.group_id, each.type, each.state, each.member_count) for each in await admin.list_groups()]
+
+    return asyncio.run(ask())
+
+
+def described(cluster: LocalCluster) -> GroupDescription:
+    """The group as the new coordinator has it."""
+
+    async def ask() -> GroupDescription:
+        async with Admin(cluster.bootstrap) as admin:
+            return await admin.describe_group("g")
+
+    return asyncio.run(ask())
+
+
+def test_a_group_reads_everything_though_its_coordinator_and_a_member_are_killed(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path, kafka=True) as cluster:
+        cluster.start().wait_ready()
+        admin = KafkaAdminClient(bootstrap_servers=cluster.kafka_bootstrap)
+        admin.create_topics([NewTopic("t", 4, 3)])
+        admin.close()
+        producer = KafkaProducer(bootstrap_servers=cluster.kafka_bootstrap, acks="all")
+        members = Members(tmp_path, cluster.kafka_bootstrap)
+        sent = 0
+
+        def send_and_see() -> None:
+            nonlocal sent
+            for number in range(sent, sent + 100):
+                producer.send("t", b"%d" % number, partition=number % 4)
+            producer.flush(30)
+            sent += 100
+            eventually(members.all_read, list(range(sent)), 40)
+
+        try:
+            members.start("one")
+            members.start("two")
+            eventually(lambda: listed(cluster), [("g", "classic", "stable", 2)], 30)
+            send_and_see()
+            before = described(cluster)
+            cluster[before.coordinator_id].kill()
+            send_and_see()
+            after = described(cluster)
+            assert (after.group_epoch, after.members) == (before.group_epoch, before.members), "nobody was moved"
+            assert after.coordinator_id != before.coordinator_id
+            members.kill("one")
+            send_and_see()
+            eventually(lambda: {lag.lag_records for lag in described(cluster).partitions.values()}, {0})
+            members.kill("two")
+            members.start("three")
+            send_and_see()
+            assert sorted(members.read("three")) == list(range(300, 400)), "it goes on where the others stopped"
+        finally:
+            members.stop()
+            producer.close()
 
 
 def test_strangers_are_shown_out_with_one_line_each(tmp_path: Path) -> None:
