@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 NO_ID: Final = bytes(16)
-ELEMENTS_MAX: Final = 30_000
+ELEMENTS_MAX: Final = 20_000
 """Of all arrays of a request together: reading one costs some microseconds, and nobody else has a turn meanwhile."""
 TAGS_MAX: Final = 5
 """Of one element, and all unknown: Kafka's own requests have two at most."""

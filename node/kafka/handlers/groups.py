@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from node import limits
+from node import limits, turns
 from node.api.groups import GroupsApi
 from node.groups.classics import CLASSIC, CONSUMER, Shown
 from node.kafka.connection import Call
@@ -23,6 +23,7 @@ from ottla.v1 import error_pb2 as pb
 LIST_LOW, LIST_HIGH = 0, 5
 DESCRIBE_LOW, DESCRIBE_HIGH = 0, 6
 DELETE_LOW, DELETE_HIGH = 0, 2
+GROUPS_AT_ONCE: Final = 20
 SAYS_NOT_FOUND: Final = 6
 """From here on a description of what is not there has an error."""
 GROUP_OPERATIONS: Final = 0x0D48
@@ -55,7 +56,9 @@ class GroupHandlers:
         assert isinstance(request, DescribeGroupsRequest)
         operations = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
         described, size = [], 0
-        for group_id in request.groups:
+        for count, group_id in enumerate(request.groups, 1):
+            if count % GROUPS_AT_ONCE == 0:
+                await turns.give_way()
             one = await self._described(group_id, call.version, size)
             one.authorized_operations = operations
             size += 100 + sum(len(each.member_metadata) + len(each.member_assignment) + 200 for each in one.members)
@@ -79,7 +82,9 @@ class GroupHandlers:
     async def delete(self, request: Message, call: Call) -> Message:
         assert isinstance(request, DeleteGroupsRequest)
         results = []
-        for group_id in dict.fromkeys(request.groups_names):
+        for count, group_id in enumerate(dict.fromkeys(request.groups_names), 1):
+            if count % GROUPS_AT_ONCE == 0:
+                await turns.give_way()
             code = 0
             try:
                 await self._api.delete(group_id)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from node import turns
 from node.api.groups import GroupsApi, Stored
 from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Position, Where
@@ -131,12 +132,11 @@ class OffsetFetchHandler:
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, OffsetFetchRequest)
         if call.version >= BATCHED:
-            return OffsetFetchResponse(
-                groups=[
-                    _group(each.group_id, *await self._found(each.group_id, _wanted(each.topics)))
-                    for each in request.groups
-                ]
-            )
+            groups = []
+            for each in request.groups:
+                groups.append(_group(each.group_id, *await self._found(each.group_id, _wanted(each.topics))))
+                await turns.give_way()
+            return OffsetFetchResponse(groups=groups)
         wanted = _wanted(request.topics)
         found, code = await self._found(request.group_id, wanted)
         if code and call.version < GROUP_ERRORS:
