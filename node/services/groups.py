@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import grpc
 import structlog
 
-from node import limits
+from node import limits, turns
 from node.api.coordination import Coordination
 from node.api.groups import POSITIONS_AT_ONCE, GroupsApi
 from node.api.view import ClusterView
@@ -45,6 +45,11 @@ LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
 BROKEN_S: Final = 0.02
 JOINS_AT_ONCE: Final = 20
+HOPS_AT_ONCE: Final = 8
+"""Sessions on their way to coordinators that have not taken them yet. gRPC takes one call after the other, whatever it
+is: a fetch that is passed on to the same node waits behind all that came before it."""
+TAKEN_S: Final = 0.25
+"""How long is waited for a coordinator to say so: one of an earlier version says nothing."""
 CLASSIC_STATES: Final = {"PreparingRebalance": "reconciling", "CompletingRebalance": "assigning"}
 GROUPS_AT_ONCE: Final = 200
 
@@ -87,6 +92,7 @@ class GroupServices:
         self._forwarded = forwarded
         self._closing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Semaphore(JOINS_AT_ONCE)
+        self._hops = turns.Places(HOPS_AT_ONCE)
 
     def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         return {
@@ -144,6 +150,8 @@ class GroupServices:
 
     async def session(self, context: Context) -> None:
         """A member's stream: here, or passed on to the coordinator."""
+        if self._forwarded:
+            await context.send_initial_metadata(())  # it is taken
         first = await context.read()
         if first is grpc.aio.EOF:
             return
@@ -235,7 +243,7 @@ class GroupServices:
             request_serializer=group_pb2.SessionRequest.SerializeToString,
             response_deserializer=group_pb2.SessionResponse.FromString,
         )
-        upstream = rpc(metadata=forwarded())
+        upstream = await self._taken(rpc)
         answers = asyncio.create_task(self._carry_answers(node_id, upstream, context))
         try:
             await upstream.write(first)
@@ -257,6 +265,24 @@ class GroupServices:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         await asyncio.shield(closing)
+
+    async def _taken(self, rpc: Any) -> Any:
+        """The call to the coordinator, once that has taken it, or did not say so."""
+        await self._hops.take()
+        try:
+            upstream = rpc(metadata=forwarded())
+            taken = asyncio.ensure_future(upstream.initial_metadata())
+            taken.add_done_callback(lambda _: taken.cancelled() or taken.exception())  # who reads will see it, too
+            try:
+                await asyncio.wait((taken,), timeout=TAKEN_S)
+            except asyncio.CancelledError:
+                upstream.cancel()
+                raise
+            finally:
+                taken.cancel()
+        finally:
+            self._hops.give()
+        return upstream
 
     async def _carry_answers(self, node_id: int, upstream: Any, context: Context) -> None:
         """To the client while it listens; read to the end in any case, for a cancelled read would break the stream."""

@@ -319,6 +319,10 @@ class StreamCall(Call):
                 waiter.set_result(None)
         self._begun.clear()
 
+    async def initial_metadata(self) -> tuple[()]:
+        await self._wait_begun()
+        return ()
+
     async def _wait_begun(self) -> None:
         while self.connection is None and self.status is None:
             future = self.loop.create_future()
@@ -463,6 +467,8 @@ class ServerCall:
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         self._when_done.append(callback)
+
+    async def send_initial_metadata(self, _metadata: Any) -> None: ...
 
     def start(self, request: bytes | None) -> None:
         if self._over:

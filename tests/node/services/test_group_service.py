@@ -4,12 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from node.groups.model import CommittedOffset, Group, Member
+from node.services import groups
 from node.services.group_lag import listed
+from node.services.groups import GroupServices
 from ottla.v1 import data_pb2, data_pb2_grpc, group_pb2, group_pb2_grpc, record_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.node.loop_watch import LoopWatch
@@ -283,3 +286,35 @@ async def test_positions_are_moved_part_by_part(planes: Planes, monkeypatch: pyt
         assert [(moved.old_offset, moved.new_offset) for moved in answer.partitions] == [(7, 0), (7, 0)], answer
         stored = await stub.FetchOffsets(group_pb2.FetchOffsetsRequest(group_id="g"), timeout=10)
     assert [entry.offset for entry in stored.offsets] == [0, 0]
+
+
+async def test_few_sessions_are_on_their_way_to_a_coordinator_that_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is passed on to that node would wait behind all of them."""
+    monkeypatch.setattr(groups, "TAKEN_S", 0.1)
+    services = GroupServices(*[None] * 7, forwarded=False)  # type: ignore[arg-type]
+
+    class Upstream:
+        cancelled = False
+
+        def __init__(self, **_: Any) -> None:
+            calls.append(self)
+            self.taken = asyncio.get_running_loop().create_future()
+
+        async def initial_metadata(self) -> None:
+            await self.taken
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    calls: list[Upstream] = []
+    waiting = [asyncio.create_task(services._taken(Upstream)) for _ in range(3 * groups.HOPS_AT_ONCE)]
+    await asyncio.sleep(0.02)
+    assert len(calls) == groups.HOPS_AT_ONCE
+    calls[0].taken.set_result(None)
+    calls[1].taken.set_exception(RuntimeError("gone"))
+    waiting[2].cancel()
+    await asyncio.sleep(0.02)
+    assert len(calls) == groups.HOPS_AT_ONCE + 3, "each that is taken, lost or given up makes room"
+    assert [call.cancelled for call in calls[:3]] == [False, False, True]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert len([answer for answer in answers if isinstance(answer, Upstream)]) == 3 * groups.HOPS_AT_ONCE - 1
