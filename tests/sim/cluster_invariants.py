@@ -3,7 +3,8 @@
 One `Truth` per partition says what was ever committed, as the first replica to call it committed had it. Every
 replica's log is shadowed, batch by batch, so that a check costs what changed and not what there is. What a run of
 `flush=replica` may lose to power (the careful election after `last_known_elr`) is cut out of the truth, counted, and
-allowed only where power was lost.
+allowed only where power was lost. A replica that was down meanwhile may still have it: where such an election finds the
+most complete log there, what was committed once is committed again.
 """
 
 from bisect import bisect_right
@@ -90,6 +91,10 @@ class Truth:
     trimmed: int = 0
     cuts: int = 0
     """How often committed records were lost in an allowed way."""
+    lost: dict[Entry, list[tuple[bytes | None, bytes | None]]] = field(default_factory=dict)
+    """Those records, with what is in them."""
+    lost_end: int = 0
+    """The highest end that the truth had before a cut."""
     groups: Groups = field(default_factory=Groups)
     group_epochs: dict[str, int] = field(default_factory=dict)
     member_epochs: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -367,9 +372,13 @@ class Invariants:
         self._count_new_leader(node, key, truth, partition)
         truth.leader = (epoch, node.node_id)
         lost_from = self._lacks(node, truth, shadow)
-        if lost_from is None:
-            return
-        state = partition.state
+        if lost_from is not None:
+            self._lose(node, truth, shadow, partition, lost_from)
+        if truth.cuts and partition.state.recovering:
+            self._bring_back(truth, shadow, partition.high_watermark)
+
+    def _lose(self, node: Node, truth: Truth, shadow: Shadow, partition: Any, lost_from: int) -> None:
+        epoch, state = partition.leader.leader_epoch, partition.state
         excuse = (self.lost_power and not truth.flush_ack) or self.lost_disk
         if not state.recovering or not excuse:
             raise Violation(
@@ -378,13 +387,33 @@ class Invariants:
             )
         self.counts["committed records lost where that is allowed"] += truth.end - lost_from
         self.world.note(f"{truth.label}: records {lost_from} to {truth.end} were lost, which is allowed here")
+        truth.lost_end = max(truth.lost_end, truth.end)
         while truth.entries and truth.entries[-1].next > lost_from:
-            truth.entries.pop()
-            truth.payloads.pop()
+            truth.lost[truth.entries.pop()] = truth.payloads.pop()
         truth.end = truth.entries[-1].next if truth.entries else truth.trimmed
         truth.cuts += 1
         truth.marks = (epoch, 0)
         self._recount_producers(truth)
+
+    def _bring_back(self, truth: Truth, shadow: Shadow, mark: int) -> None:
+        """The careful way has elected a log with records that an earlier such election took back. Its mark is from when
+        they were committed, and it alone may have them now. Only those very batches: compacted logs are judged by
+        their end."""
+        start = truth.end
+        for entry in shadow.entries[shadow.at(start) :]:
+            if truth.compacted:
+                known = truth.end <= entry.base and entry.next <= truth.lost_end
+            else:
+                known = truth.end == entry.base and entry in truth.lost
+            if entry.next > mark or not known:
+                break
+            truth.entries.append(entry)
+            truth.payloads.append(truth.lost.get(entry, []))
+            truth.end = entry.next
+        if truth.end > start:
+            self.counts["committed records brought back by a more complete log"] += truth.end - start
+            self.world.note(f"{truth.label}: records {start} to {truth.end} are back")
+            self._recount_producers(truth)
 
     def _count_new_leader(self, node: Node, key: Key, truth: Truth, partition: Any) -> None:
         counts = self.counts
