@@ -6,7 +6,7 @@ with power losses where the flush mode may lose what was not synced (then the ve
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from storage.durable import read_durable
 from storage.errors import CorruptFile
@@ -122,6 +122,8 @@ class Faults:
         """The one node whose disk may be damaged in this run."""
         self.fast: Node | None = None
         """The one node whose clock may be set forward."""
+        self.deleted: list[Any] = []
+        """Logs whose directories were deleted while they were open: what opens no file there does not notice."""
         self._plots = Plots(self)
         self._quiet_until_ms = 0.0
         self._looping: dict[str, int] = {}
@@ -405,14 +407,22 @@ class Faults:
         keys = [key for key in node.partitions if key in self.sim.invariants.truths]
         if not node.up or not keys:
             return False
-        directory = node.partitions[self.rng.choice(sorted(keys))].log.directory
-        if not _is_there(node, directory):
+        log = node.partitions[self.rng.choice(sorted(keys))].log
+        if not _is_there(node, log.directory):
             return False
         self.sim.invariants.disk_lost(node)
         gone = self.rng.random() < 0.5
-        self.sim.world.note(f"{directory} of {node.name} {'is deleted' if gone else 'fails'}")
-        (node.disk.remove if gone else node.disk.lose)(directory)
+        self.sim.world.note(f"{log.directory} of {node.name} {'is deleted' if gone else 'fails'}")
+        if gone:
+            node.disk.remove(log.directory)
+            self.deleted.append(log)
+        else:
+            node.disk.lose(log.directory)
         return True
+
+    def log_deleted(self, node: Node) -> bool:
+        """Whether the node, in this start, has a log open that was deleted. Of an earlier start it is another log."""
+        return any(partition.log in self.deleted for partition in node.partitions.values())
 
     def _syncs_of_a_log_hang(self) -> bool:
         node = self._any()

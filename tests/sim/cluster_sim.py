@@ -181,8 +181,9 @@ class ClusterSim:
             each.disk.heal()
             if not each.up:
                 self.restart(each)
-            elif each.broker is not None and each.broker.offline:
-                # A log that failed stays offline until somebody looks at the disk and starts the node again.
+            elif each.broker is not None and (each.broker.offline or self.faults.log_deleted(each)):
+                # A log that failed stays offline until somebody looks at the disk and starts the node again. One whose
+                # directory was deleted may go on until it next opens a file there: left so, it would fail in peace.
                 self.counts["restarted for an offline log"] += 1
                 self.faults.crash(each, down_ms=50)
 

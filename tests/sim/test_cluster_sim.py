@@ -20,6 +20,16 @@ def test_no_promise_is_broken(seed: int) -> None:
     assert run_seed(seed).counts["acknowledged"] > 0
 
 
+def test_a_log_that_was_deleted_unnoticed_before_peace_is_made_anew() -> None:
+    """Its node goes on with the open files, and fails only when it next opens one: once offline for long."""
+    quiet()
+    sim = cluster_sim.ClusterSim(13, chaos_ms=1500, kinds=["log lost", "freeze"])
+    sim.run()
+    assert sim.faults.deleted
+    assert sim.counts["said by nodes: log_gone"] == 1
+    assert sim.counts["said by nodes: partition_offline"] == 0
+
+
 @pytest.mark.timeout(600)
 def test_one_seed_gives_one_history() -> None:
     """Byte for byte, in processes that hash in different ways."""
