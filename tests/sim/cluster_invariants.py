@@ -133,6 +133,7 @@ class Invariants:
 
     def on_image(self, image: Image, delta: Delta) -> None:
         """Every committed metadata entry, once. The drafts check themselves; here is what outlives a draft."""
+        live = {b.node_id for b in image.live_brokers()} & {b.node_id for b in self.image.live_brokers()}
         for topic_id in delta.deleted_topics:
             self.deleted.add(topic_id)
         for topic_id in delta.created_topics:
@@ -156,7 +157,8 @@ class Invariants:
                 self._joined(key, before, after)
                 self._count_change(key, before, after)
                 logs = {n: shadow for n, of in self.shadows.items() if (shadow := of.get(key)) is not None}
-                elected_of_last_known(f"{image.topics[key[0]].name}-{key[1]}", before, after, logs, self.lost_disk)
+                name = f"{image.topics[key[0]].name}-{key[1]}"
+                elected_of_last_known(name, before, after, logs, self.lost_disk, live)
         for node_id in delta.changed_brokers:
             self._registered(image, self.image.brokers.get(node_id), image.brokers.get(node_id))
         self.image = image
@@ -479,7 +481,9 @@ class Invariants:
             # It led, committed and lost its leadership again, all in the one event in which it heard of it.
             self._extend(node, key, truth, shadow, partition, led, mark)
             return
-        if mark > truth.end:
+        # What an allowed loss took back, a leader that was replaced goes on showing until it hears of it: no new commit.
+        replaced = mark == before and truth.cuts > 0 and leader.leader_epoch < truth.leader[0]
+        if mark > truth.end and not replaced:
             self._extend(node, key, truth, shadow, partition, leader, mark)
         if partition.leader is leader and leader.high_watermark_known and node.active:
             epoch, seen = truth.marks

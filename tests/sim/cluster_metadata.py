@@ -23,14 +23,18 @@ def came_back(image: Any, before: Any, after: Any, lost_power: bool) -> None:
                 raise Violation(f"15: node {after.node_id} came back {how} and counts in {topic.name}: {state}")
 
 
-def elected_of_last_known(name: str, before: Any, after: Any, shadows: dict[int, Any], damaged: set[int]) -> None:
+def elected_of_last_known(
+    name: str, before: Any, after: Any, shadows: dict[int, Any], damaged: set[int], live: set[int]
+) -> None:
     """15: where nobody is eligible any more, the most complete log of all leads, once everybody who was eligible last
-    is back. (Nothing is written without a leader, so what each has is what it has said to have.)"""
-    if before.leader != NO_LEADER or after.leader == NO_LEADER or not after.recovering or damaged:
+    is back: of those and of every live replica. (Nothing is written without a leader, so what each has is what it has
+    said to have.) Of a damaged disk it is not known here what it still has; a leader's own is as it was opened."""
+    if before.leader != NO_LEADER or after.leader == NO_LEADER or not after.recovering:
         return
-    ends = {n: (s.epoch, s.end) for n in (after.leader, *before.last_known_elr) if (s := shadows.get(n)) is not None}
-    best = max(ends.values(), default=(0, 0))
-    if not ends.get(after.leader, (0, 0)) >= best:
+    others = live & {n for n in after.replicas if (s := shadows.get(n)) is not None and not s.damaged}
+    judged = {after.leader, *({*before.last_known_elr, *others} - damaged)}
+    ends = {n: (s.epoch, s.end) for n in sorted(judged) if (s := shadows.get(n)) is not None}
+    if ends.get(after.leader, (0, 0)) < max(ends.values(), default=(0, 0)):
         raise Violation(f"15: {after.leader} is elected in {name}, the logs end at (epoch, offset) {ends}: {before}")
 
 

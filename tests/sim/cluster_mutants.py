@@ -313,8 +313,8 @@ BUGS: Final = [
     Bug(
         "an election before all log ends are known",
         ELECTIONS,
-        "        if all(draft.log_end(n, partition) is not None for n in last_known):\n",
-        "        if any(draft.log_end(n, partition) is not None for n in last_known):\n",
+        "        if all(draft.log_end(n, partition) is not None for n in live):\n",
+        "        if any(draft.log_end(n, partition) is not None for n in live):\n",
         faults="power of all",
     ),
     Bug(

@@ -5,7 +5,8 @@ The rules (KIP-966, KIP-841):
   watermark does not move then; who may have lost data is only *last known*;
 - ELR and last known ELR are empty while the ISR has min ISR members;
 - a leader comes from the ISR, else from the ELR. With both empty: when every last known eligible replica is back, the
-  most complete log, without an operator. Any other replica only where the topic's config or an operator says so;
+  most complete log of all live replicas, without an operator: who was eligible last may have lost what others have. Any
+  other replica only where the topic's config or an operator says so;
 - nobody leads in an epoch that was led before;
 - who has no room for producers is in no ISR of clients' records that is large enough without it: what is acknowledged
   from then on is on as many as min ISR asks for, as ever, and a full leader hands over by leaving.
@@ -141,12 +142,13 @@ def _choose(
     if eligible:
         return _Choice(eligible[0], f"{eligible[0]} elected from the eligible leader replicas")
     if not elr and last_known and all(n in live for n in last_known):
-        if len(last_known) == 1:
-            return _Choice(last_known[0], f"{last_known[0]} elected: it alone was eligible last", clean=False)
-        if all(draft.log_end(n, partition) is not None for n in last_known):
-            # Any replica that reported may win: in one epoch a longer log contains every shorter one.
-            best = best_log(draft, partition, [n for n in live if draft.log_end(n, partition) is not None])
-            return _Choice(best, f"all of {_list(last_known)} are back, {best} has the most complete log", clean=False)
+        if len(live) == 1:
+            return _Choice(live[0], f"{live[0]} elected: it alone was eligible last, and is alone", clean=False)
+        if all(draft.log_end(n, partition) is not None for n in live):
+            # Any live replica may win: in one epoch a longer log contains every shorter one.
+            best = best_log(draft, partition, live)
+            back = f"{last_known[0]} is" if len(last_known) == 1 else f"all of {_list(last_known)} are"
+            return _Choice(best, f"{back} back, {best} has the most complete log", clean=False)
     if allow_unclean and live:
         best = best_log(draft, partition, live)
         return _Choice(best, f"UNCLEAN election of {best}, acknowledged records may be lost", clean=False)

@@ -115,9 +115,50 @@ def test_a_larger_last_epoch_beats_a_longer_log() -> None:
         cluster.register(node_id, unclean_stop=True)
     for node_id in (1, 2, 3):
         cluster.beat(node_id)
+    cluster.log_end(1, 3, 1001)
     cluster.log_end(2, 3, 1000)
     cluster.log_end(3, 4, 10)
     assert cluster.partition().leader == 3
+
+
+def test_who_is_back_with_an_empty_disk_does_not_lead_where_a_live_replica_has_records() -> None:
+    """With min ISR 1 the last leader alone was eligible. It has nothing now; 3, which was in sync before, has."""
+    cluster = Cluster()
+    cluster.assign("t", [1, 2, 3], min_insync_replicas="1")
+    for node_id in (2, 3, 1):
+        cluster.dead(node_id)
+    cluster.start(3)
+    cluster.start(1, directory_id=directory(1, disk=1))
+    assert state(cluster.partition()) == (NO_LEADER, (), (), (1,)), "3 has not said what it has"
+    cluster.log_end(1, -1, 0)
+    assert cluster.partition().leader == NO_LEADER, "3 has not said what it has"
+    cluster.log_end(3, 0, 123)
+    after = cluster.partition()
+    assert (after.leader, after.isr, after.recovering) == (3, (3,), True)
+    assert "1 is back, 3 has the most complete log" in cluster.last_records()[-1].partition_change.cause
+
+
+@pytest.mark.parametrize("gone", [(), (3,)])
+def test_after_a_power_loss_every_live_replica_speaks_before_one_leads(gone: tuple[int, ...]) -> None:
+    """Who was out of the ISR had less than who was in it, until those lost what they had not synced."""
+    cluster = three()
+    cluster.alter([2])
+    cluster.alter([2, 3])
+    for node_id in (1, 2, 3):
+        cluster.register(node_id, unclean_stop=True)
+    for node_id in (1, 2, 3):
+        cluster.beat(node_id)
+    last_known = cluster.partition().last_known_elr
+    assert 1 not in last_known
+    for node_id in last_known:
+        cluster.log_end(node_id, 0, 10)
+    assert cluster.partition().leader == NO_LEADER, "1 is live and has not said what it has"
+    if gone:
+        cluster.dead(1)
+        assert cluster.partition().leader == last_known[0], "nobody waits for a replica that is gone"
+    else:
+        cluster.log_end(1, 0, 20)
+        assert cluster.partition().leader == 1
 
 
 def test_a_log_end_of_another_leader_epoch_counts_for_nothing() -> None:
@@ -131,6 +172,7 @@ def test_a_log_end_of_another_leader_epoch_counts_for_nothing() -> None:
         topic_id=p.topic_id, partition=0, last_epoch=9, log_end_offset=999, leader_epoch=p.leader_epoch - 1
     )
     cluster.beat(2, log_ends=[stale])
+    cluster.log_end(1, 0, 4)
     cluster.log_end(3, 0, 5)
     assert cluster.partition().leader == NO_LEADER
 
@@ -141,6 +183,7 @@ def test_a_log_end_of_an_earlier_start_counts_for_nothing() -> None:
         cluster.register(node_id, unclean_stop=True)
     for node_id in (1, 2, 3):
         cluster.beat(node_id)
+    cluster.log_end(1, 4, 10)
     cluster.log_end(2, 4, 100)
     cluster.start(2, unclean_stop=True)
     cluster.log_end(3, 4, 50)

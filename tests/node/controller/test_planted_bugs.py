@@ -93,8 +93,8 @@ BUGS = [
     Bug(
         "election-before-all-log-ends-are-known",
         f"{STATE}/elections.py",
-        "        if all(draft.log_end(n, partition) is not None for n in last_known):\n",
-        "        if any(draft.log_end(n, partition) is not None for n in last_known):\n",
+        "        if all(draft.log_end(n, partition) is not None for n in live):\n",
+        "        if any(draft.log_end(n, partition) is not None for n in live):\n",
     ),
     Bug(
         "log-end-of-an-earlier-epoch-counts",
