@@ -481,7 +481,7 @@ class Invariants:
             # It led, committed and lost its leadership again, all in the one event in which it heard of it.
             self._extend(node, key, truth, shadow, partition, led, mark)
             return
-        # What an allowed loss took back, a leader that was replaced goes on showing until it hears of it: no new commit.
+        # What an allowed loss took back, a replaced leader goes on showing until it hears of it: no new commit.
         replaced = mark == before and truth.cuts > 0 and leader.leader_epoch < truth.leader[0]
         if mark > truth.end and not replaced:
             self._extend(node, key, truth, shadow, partition, leader, mark)
