@@ -70,6 +70,7 @@ class Partition:
         """While this node leads: up to where records were deleted on request, or before it led. A clock has no part in
         it, so followers do the same; what retention took since, each decides for itself."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_ms = 0
 
     @property
     def name(self) -> str:
@@ -172,7 +173,6 @@ class Partition:
     def reconfigure(self, settings: TopicSettings, brokers: Mapping[int, int], lag_time_max_ms: int) -> None:
         """Topic configs or the brokers' states changed."""
         to_flush_ack = settings.flush_ack and not self.settings.flush_ack
-        self._disarm()  # a time may have become shorter
         if settings is not self.settings:
             self.settings = settings
             self.log.update_config(settings.log)
@@ -423,11 +423,14 @@ class Partition:
         return None
 
     def _arm(self, leader: LeaderReplica) -> None:
-        """What only time changes is looked at when its time has come, though nothing else happens."""
-        if self._deadline is None and self.offline is None:
+        """What only time changes is looked at when its time has come, though nothing else happens. An event may bring
+        the next look forward, never put it off: who is late would stay for as long as something happens."""
+        if self.offline is None:
             now_ms = self._host.clock_ms()
             deadline_ms = leader.deadline_ms(now_ms)
-            if deadline_ms is not None:
+            if deadline_ms is not None and (self._deadline is None or deadline_ms < self._deadline_ms):
+                self._disarm()
+                self._deadline_ms = deadline_ms
                 self._deadline = self._host.call_in(max(deadline_ms - now_ms, 0), self._time_has_come)
 
     def _disarm(self) -> None:
@@ -478,7 +481,6 @@ class Partition:
         if refusal is Refusal.REVERTED:
             if self.leader.recheck(now_ms):
                 self.committed()
-            self._disarm()
             self._arm(self.leader)
         return refusal
 

@@ -25,8 +25,9 @@ class Host:
         return self.now_ms
 
     def call_in(self, delay_ms: int, call: Callable[[], None]) -> asyncio.TimerHandle:
-        self.deadlines.append((self.now_ms + delay_ms, call))
-        return Mock()
+        armed = (self.now_ms + delay_ms, call)
+        self.deadlines.append(armed)
+        return Mock(cancel=lambda: self.deadlines.remove(armed))
 
     def until(self, now_ms: int) -> None:
         """Time passes, and nothing else happens."""

@@ -685,6 +685,47 @@ class TestJoining:
         partition.isr_altered(host.changes[0], [1, 2], 0, 1)
         assert partition.high_watermark == 1
 
+    def test_who_falls_behind_leaves_in_time_though_another_joins_meanwhile(
+        self, host: Host, partition: Partition
+    ) -> None:
+        three, brokers = PartitionState(TOPIC, 0, (1, 2, 3), (), (1, 2), leader=1, leader_epoch=0), BROKERS | {3: 13}
+        partition.lead(three, brokers, 1000)
+        append(partition, b"x")
+        host.now_ms = 500
+        partition.follower_fetched(3, ReplicaFetchPartition(fetch_offset=1, last_fetched_epoch=0), 13)
+        partition.reconfigure(partition.settings, brokers, 1000)
+        partition.isr_altered(host.changes[0], [1, 2, 3], 0, 1)
+        host.until(1000)
+        assert [change.nodes for change in host.changes] == [{1, 2, 3}]
+        host.until(1001)
+        assert [change.nodes for change in host.changes] == [{1, 2, 3}, {1, 3}]
+
+    def test_who_became_late_while_another_joined_leaves_though_the_metadata_changes_all_the_time(
+        self, host: Host, partition: Partition
+    ) -> None:
+        three, brokers = PartitionState(TOPIC, 0, (1, 2, 3), (), (1, 2), leader=1, leader_epoch=0), BROKERS | {3: 13}
+        partition.lead(three, brokers, 1000)
+        append(partition, b"x")
+        host.now_ms = 500
+        partition.follower_fetched(3, ReplicaFetchPartition(fetch_offset=1, last_fetched_epoch=0), 13)
+        host.until(1100)
+        partition.isr_altered(host.changes[0], [1, 2, 3], 0, 1)
+        for now_ms in range(1200, 2101, 100):
+            host.until(now_ms)
+            partition.reconfigure(partition.settings, brokers, 1000)
+        assert [change.nodes for change in host.changes] == [{1, 2, 3}, {1, 3}]
+
+    def test_a_refusal_puts_off_nobody_else_who_is_late(self, host: Host, partition: Partition) -> None:
+        three, brokers = PartitionState(TOPIC, 0, (1, 2, 3), (), (1, 2), leader=1, leader_epoch=0), BROKERS | {3: 13}
+        partition.lead(three, brokers, 1000)
+        append(partition, b"x")
+        for now_ms in range(480, 2101, 130):
+            host.until(now_ms)
+            partition.follower_fetched(3, ReplicaFetchPartition(fetch_offset=1, last_fetched_epoch=0), 13)
+            host.until(now_ms + 10)
+            partition.isr_refused(host.changes[-1], pb.ERROR_CODE_INELIGIBLE_REPLICA)
+        assert {1} in [change.nodes for change in host.changes]
+
     def test_not_whose_stream_has_ended(self, host: Host, partition: Partition) -> None:
         self.waiting(partition, {2: 12, 3: 13})
         del partition.watchers[2]

@@ -163,8 +163,8 @@ BUGS = [
     Bug(
         "the mark waits for who was refused",
         PARTITION,
-        "            if self.leader.recheck(now_ms):\n                self.committed()\n            self._disarm",
-        "            self._disarm",
+        "            if self.leader.recheck(now_ms):\n                self.committed()\n            self._arm",
+        "            self._arm",
         ONE,
     ),
     Bug(
@@ -342,6 +342,20 @@ BUGS = [
         PARTITION,
         "                self._deadline = self._host.call_in(",
         "                (lambda *_: None)(",
+        ONE,
+    ),
+    Bug(
+        "an event does not bring the next look forward",
+        PARTITION,
+        "(self._deadline is None or deadline_ms < self._deadline_ms)",
+        "self._deadline is None",
+        ONE,
+    ),
+    Bug(
+        "an event puts the next look off",
+        PARTITION,
+        "(self._deadline is None or deadline_ms < self._deadline_ms)",
+        "True",
         ONE,
     ),
     Bug(
