@@ -35,6 +35,7 @@ class Bug(NamedTuple):
 RANDOM = "test_replica_random.py"
 RULES = "test_replica.py"
 ONE = "test_partition.py"
+ISR = "test_isr.py"
 SEQUENCES = "test_producers.py"
 HAZARDS = "test_hazards.py"
 DOORS = "test_door.py"
@@ -158,14 +159,14 @@ BUGS = [
         PARTITION,
         "self._propose(self.leader.propose_join(self.watchers, self._host.clock_ms()))",
         "pass",
-        ONE,
+        ISR,
     ),
     Bug(
         "the mark waits for who was refused",
         PARTITION,
         "            if self.leader.recheck(now_ms):\n                self.committed()\n            self._arm",
         "            self._arm",
-        ONE,
+        ISR,
     ),
     Bug(
         "a new leader shows its mark at once",
@@ -342,21 +343,21 @@ BUGS = [
         PARTITION,
         "                self._deadline = self._host.call_in(",
         "                (lambda *_: None)(",
-        ONE,
+        ISR,
     ),
     Bug(
         "an event does not bring the next look forward",
         PARTITION,
         "(self._deadline is None or deadline_ms < self._deadline_ms)",
         "self._deadline is None",
-        ONE,
+        ISR,
     ),
     Bug(
         "an event puts the next look off",
         PARTITION,
         "(self._deadline is None or deadline_ms < self._deadline_ms)",
         "True",
-        ONE,
+        ISR,
     ),
     Bug(
         "a log whose directory is gone counts as whole",
