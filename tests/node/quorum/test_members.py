@@ -90,6 +90,8 @@ async def test_a_report_counts_while_the_own_loss_is_not_certain_yet():
     links._attach(link)
     links._detach(link)
     judge.on_frame(TWO, gone(THREE), dialled=True)
+    judge.on_frame(TWO, gone(FOUR), dialled=True)
+    assert set(judge._lost_by) == {THREE}, "a member that never was here fills nothing"
     assert listener.heard == [("connected", 3)]
     await asyncio.sleep(2 * LOST_AFTER_S)
     assert listener.heard == [("connected", 3), ("dead", 3)]

@@ -72,6 +72,8 @@ async def test_who_does_not_read_keeps_nobody_waiting() -> None:
     await asyncio.sleep(0)
     health.set_serving(True)
     await asyncio.sleep(0.01)
+    health.set_serving(True)
+    await asyncio.sleep(0.01)
     assert watchers[1].heard == [NOT_SERVING, SERVING]
     for task in watching:
         task.cancel()
