@@ -139,7 +139,13 @@ class Tls:
         if wrong:
             log.error("certificate_not_taken", problems=wrong, goes_on_until=f"{self.expires:%Y-%m-%dT%H:%M:%SZ}")
             return
-        self._take(holder)
+        try:
+            self._take(holder)
+        except OSError as error:  # replaced between two looks at them; what does not fit together is of this kind, too
+            self._stamps = ()
+            log.error(
+                "certificate_not_taken", problems=[str(error)], goes_on_until=f"{self.expires:%Y-%m-%dT%H:%M:%SZ}"
+            )
 
     # --- dialling
 

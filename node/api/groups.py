@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from node import limits
@@ -38,9 +39,10 @@ class GroupsApi:
         """The groups that this node coordinates."""
         found: list[Shown] = []
         for shard in self._shell.shards():
-            coordinator, groups = await self._shell.look(shard, lambda c: (c, c.groups()))
-            for start in range(0, len(groups), limits.AT_ONCE):
-                found += [coordinator.shown(group) for group in groups[start : start + limits.AT_ONCE]]
+            ids = await self._shell.look(shard, lambda c: [group.group_id for group in c.groups()])
+            for start in range(0, len(ids), limits.AT_ONCE):
+                some = ids[start : start + limits.AT_ONCE]
+                found += await self._shell.look(shard, partial(_shown, some))
                 await asyncio.sleep(0)
         return found
 
@@ -147,6 +149,11 @@ class GroupsApi:
             return await self._shell.decide(group_id, lambda c: c.delete_positions(group_id, some))
 
         return await _in_parts(wanted, part)
+
+
+def _shown(group_ids: Sequence[str], coordinator: Coordinator) -> list[Shown]:
+    groups = [coordinator.group(group_id) for group_id in group_ids]
+    return [coordinator.shown(group) for group in groups if group is not None]
 
 
 def _check_bytes(what: str, size: int) -> None:

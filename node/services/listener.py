@@ -135,11 +135,11 @@ def add_service(
                 _parsed(handler, deserialize, method.input_type.full_name), receiver or receive.Receiver()
             )
         if check_cluster is not None:
-            handler = _admitted(handler, check_cluster)
+            handler = _checked(handler, partial(_check_named_cluster, check_cluster))
         if turns is not None:
             handler = for_client(handler, turns, forwarded=forwarded)
         if caller is not None:
-            handler = _of_nodes(handler, caller)
+            handler = _checked(handler, caller)
         metrics.served(method.name)
         serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString
         table[method.name] = _bind(method, handler, metrics, deserialize, serialize)
@@ -165,29 +165,22 @@ def _bind(
     )
 
 
-def _admitted(
-    handler: Callable[..., Awaitable[Any]], check_cluster: Callable[[str], None]
+def _checked(
+    handler: Callable[..., Awaitable[Any]], check: Callable[[faults.Context], object]
 ) -> Callable[..., Awaitable[Any]]:
+    """`check` raises ApiError before anything of a call is read."""
+
     def call(*arguments: Any) -> Awaitable[Any]:
-        context: faults.Context = arguments[-1]
-        for key, value in context.invocation_metadata() or ():
-            if key == CLUSTER_ID_KEY:
-                check_cluster(str(value))
+        check(arguments[-1])
         return handler(*arguments)
 
     return call
 
 
-def _of_nodes(
-    handler: Callable[..., Awaitable[Any]], caller: Callable[[faults.Context], int]
-) -> Callable[..., Awaitable[Any]]:
-    """Before anything of a call is read."""
-
-    async def call(*arguments: Any) -> Any:
-        caller(arguments[-1])
-        return await handler(*arguments)
-
-    return call
+def _check_named_cluster(check_cluster: Callable[[str], None], context: faults.Context) -> None:
+    for key, value in context.invocation_metadata() or ():
+        if key == CLUSTER_ID_KEY:
+            check_cluster(str(value))
 
 
 def _received(handler: Callable[..., Awaitable[Any]], receiver: receive.Receiver) -> Callable[..., Awaitable[Any]]:
