@@ -74,11 +74,13 @@ def _elections(
 ) -> "list[admin_pb2.ElectLeadersResult]":
     """The elections that change something. Raises what a node said about one that is needed and cannot be held."""
     from ottla.cli.connect import connection, run
-    from ottla.protocol.errors import ApiError
     from ottla.v1 import admin_pb2, data_pb2
     from ottla.v1 import error_pb2 as pb
 
-    async def work() -> admin_pb2.ElectLeadersResponse:
+    def needed(answer: admin_pb2.ElectLeadersResponse) -> list[admin_pb2.ElectLeadersResult]:
+        return [r for r in answer.partitions if r.error.code != pb.ERROR_CODE_ELECTION_NOT_NEEDED]
+
+    async def work() -> list[admin_pb2.ElectLeadersResult]:
         from ottla import Admin
         from ottla.v1.admin_pb2_grpc import AdminServiceStub
 
@@ -92,14 +94,12 @@ def _elections(
                 ],
                 validate_only=validate_only,
             )
-            return await client.on_any_node(
+            answer = await client.until_done(
                 lambda channel: AdminServiceStub(channel).ElectLeaders(request, timeout=_TIMEOUT_MS / 1000),
                 _TIMEOUT_MS,
+                lambda answer: [r.error for r in needed(answer)],
                 repeatable=False,
             )
+            return needed(answer)
 
-    needed = [r for r in run(work()).partitions if r.error.code != pb.ERROR_CODE_ELECTION_NOT_NEEDED]
-    for result in needed:
-        if result.error.code:
-            raise ApiError.from_proto(result.error)
-    return needed
+    return run(work())

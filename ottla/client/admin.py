@@ -1,6 +1,6 @@
 """Changing and describing the cluster. Any node takes these calls; the active controller carries them out."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
@@ -115,8 +115,9 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             validate_only=arguments.flag("validate_only", validate_only),
             timeout_ms=self._timeout_ms,
         )
-        answer = await self._change(lambda stub, timeout: stub.CreateTopics(request, timeout=timeout))
-        result = _one(answer.topics)
+        result: admin_messages.CreateTopicResult = await self._change(
+            lambda stub, timeout: stub.CreateTopics(request, timeout=timeout), lambda answer: answer.topics
+        )
         return CreatedTopic(result.name, result.topic_id, result.num_partitions, result.replication_factor)
 
     async def delete_topic(self, name: str, *, validate_only: bool = False) -> None:
@@ -126,8 +127,9 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             validate_only=arguments.flag("validate_only", validate_only),
             timeout_ms=self._timeout_ms,
         )
-        answer = await self._change(lambda stub, timeout: stub.DeleteTopics(request, timeout=timeout))
-        _one(answer.topics)
+        await self._change(
+            lambda stub, timeout: stub.DeleteTopics(request, timeout=timeout), lambda answer: answer.topics
+        )
 
     async def create_partitions(
         self,
@@ -148,8 +150,9 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             validate_only=arguments.flag("validate_only", validate_only),
             timeout_ms=self._timeout_ms,
         )
-        answer = await self._change(lambda stub, timeout: stub.CreatePartitions(request, timeout=timeout))
-        _one(answer.topics)
+        await self._change(
+            lambda stub, timeout: stub.CreatePartitions(request, timeout=timeout), lambda answer: answer.topics
+        )
 
     async def list_topics(self, *, internal: bool = False) -> list[str]:
         """Names of the topics; the cluster's own only if asked for."""
@@ -208,8 +211,9 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             resources=[admin_messages.ResourceConfigChanges(resource=resource, changes=items)],
             validate_only=arguments.flag("validate_only", validate_only),
         )
-        answer = await self._change(lambda stub, timeout: stub.AlterConfigs(request, timeout=timeout))
-        _one(answer.resources)
+        await self._change(
+            lambda stub, timeout: stub.AlterConfigs(request, timeout=timeout), lambda answer: answer.resources
+        )
 
     async def _describe_configs(
         self, resource: admin_messages.ConfigResource, keys: Sequence[str]
@@ -261,8 +265,10 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             timeout_ms=self._timeout_ms,
             validate_only=arguments.flag("validate_only", validate_only),
         )
-        answer = await self._change(lambda stub, timeout: stub.DeleteRecords(request, timeout=timeout))
-        return _one(answer.partitions).low_watermark
+        done: admin_messages.DeleteRecordsResult = await self._change(
+            lambda stub, timeout: stub.DeleteRecords(request, timeout=timeout), lambda answer: answer.partitions
+        )
+        return done.low_watermark
 
     async def elect_leader(
         self, topic: str, partition: int, *, unclean: bool = False, validate_only: bool = False
@@ -276,23 +282,32 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
             partitions=[_where(topic, partition)],
             validate_only=arguments.flag("validate_only", validate_only),
         )
-        answer = await self._change(lambda stub, timeout: stub.ElectLeaders(request, timeout=timeout))
-        for result in answer.partitions:
-            if result.error.code not in (pb.ERROR_CODE_NONE, pb.ERROR_CODE_ELECTION_NOT_NEEDED):
-                raise from_server(result.error)
-            return result.leader_id if result.HasField("leader_id") else None
-        return None
+        done: admin_messages.ElectLeadersResult = await self._change(
+            lambda stub, timeout: stub.ElectLeaders(request, timeout=timeout),
+            lambda answer: answer.partitions,
+            no_errors=(pb.ERROR_CODE_ELECTION_NOT_NEEDED,),
+        )
+        return done.leader_id if done.HasField("leader_id") else None
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    async def _change(self, call: Callable[["AdminServiceAsyncStub", float], Awaitable[T]]) -> T:
-        """A call that must not be repeated when its answer is lost."""
+    async def _change(
+        self,
+        call: Callable[["AdminServiceAsyncStub", float], Awaitable[T]],
+        results: Callable[[T], Sequence[R]],
+        no_errors: Collection[int] = (),
+    ) -> R:
+        """The one result of a change of one item, which must not be repeated when its answer is lost. Raises what the
+        server said about it."""
         timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
 
         async def run(channel: aio.Channel) -> T:
             return await call(AdminServiceStub(channel), timeout_s)
 
-        return await self._client.on_any_node(run, self._timeout_ms, repeatable=False)
+        def errors(answer: T) -> list[pb.Error]:
+            return [result.error for result in results(answer) if result.error.code not in no_errors]
+
+        return _one(results(await self._client.until_done(run, self._timeout_ms, errors, repeatable=False)), no_errors)
 
     async def _metadata(self, request: cluster_pb2.GetMetadataRequest) -> cluster_pb2.Metadata:
         return await self._client.on_any_node(partial(_get_metadata, request, self._timeout_ms), self._timeout_ms)
@@ -305,11 +320,11 @@ class _Result(Protocol):
     def error(self) -> pb.Error: ...
 
 
-def _one(results: Sequence[R]) -> R:
+def _one(results: Sequence[R], no_errors: Collection[int] = ()) -> R:
     """The one result of a request with one item. Raises what the server said about it."""
     if not results:
         raise OttlaError("the server's answer has no result. Next: check that client and server have the same version")
-    if results[0].error.code:
+    if results[0].error.code and results[0].error.code not in no_errors:
         raise from_server(results[0].error)
     return results[0]
 

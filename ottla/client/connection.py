@@ -69,6 +69,19 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
+_NOT_BEGUN: Final = frozenset(
+    {
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+        pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+        pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
+        pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE,
+        pb.ERROR_CODE_NOT_COORDINATOR,
+        pb.ERROR_CODE_NOT_CONTROLLER,
+        pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,
+    }
+)
+"""Said before anything was done: by a node that has not what it takes, or no room."""
+
 T = TypeVar("T")
 
 
@@ -415,6 +428,30 @@ class Client:
                 pause_s = _pause_before_repeating(error, repeatable)
                 if pause_s is None or time.monotonic() + pause_s >= give_up:
                     raise self._failure_of(error, address, repeatable) from None
+            await asyncio.sleep(pause_s)
+
+    async def until_done(
+        self,
+        call: Callable[[aio.Channel], Awaitable[T]],
+        timeout_ms: int,
+        errors: Callable[[T], Sequence[pb.Error]],
+        *,
+        repeatable: bool = True,
+    ) -> T:
+        """Like `on_any_node`, and asks again while one of an answer's `errors` passes by itself: who leads or
+        coordinates may be changing. A call that must not be repeated is only where each of them says that its item was
+        not begun. Raises OttlaError with the first that is left."""
+        give_up = time.monotonic() + timeout_ms / 1000
+        while True:
+            answer = await self.on_any_node(call, timeout_ms, repeatable=repeatable)
+            found = errors(answer)
+            error = next((error for error in found if error.code), None)
+            if error is None:
+                return answer
+            pause_s = max(error.retry_after_ms / 1000, _REPEAT_S)
+            may_repeat = error.retriable and (repeatable or all(each.code in _NOT_BEGUN for each in found))
+            if not may_repeat or time.monotonic() + pause_s >= give_up:
+                raise from_server(error)
             await asyncio.sleep(pause_s)
 
     def _failure_of(self, error: aio.AioRpcError, address: str, repeatable: bool) -> OttlaError:

@@ -8,7 +8,6 @@ from grpc import aio
 
 from ottla.client import arguments
 from ottla.client.connection import Client
-from ottla.client.errors import from_server
 from ottla.v1 import admin_pb2
 from ottla.v1.admin_pb2_grpc import AdminServiceStub
 
@@ -74,13 +73,12 @@ class FeatureAdmin:
             validate_only=arguments.flag("validate_only", validate_only),
         )
         timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
-        answer = await self._client.on_any_node(
+        answer = await self._client.until_done(
             lambda channel: AdminServiceStub(channel).FinalizeFeature(request, timeout=timeout_s),
             self._timeout_ms,
+            lambda answer: [answer.error],
             repeatable=False,
         )
-        if answer.error.code:
-            raise from_server(answer.error)
         return FinalizedFeature(name, answer.previous_level, answer.level)
 
 

@@ -1,19 +1,21 @@
 """Looking at groups and moving their positions."""
 
-import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from grpc import aio
 
 from ottla.client import arguments
 from ottla.client.connection import Client
-from ottla.client.errors import ConfigError, OttlaError, from_server
+from ottla.client.errors import ConfigError, OttlaError
 from ottla.client.records import TopicPartition
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1.group_pb2_grpc import GroupServiceStub
+
+_PATIENCE_MS: Final = 5_000
+"""For coordinators that are moving when somebody wants to look; a failover takes well below a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +90,24 @@ class GroupAdmin:
         """All groups, or those in a state. Raises OttlaError where a coordinator did not answer: a list with gaps would
         look complete."""
         request = group_pb2.ListGroupsRequest(state=arguments.text("state", state))
-        answer = await self._client.on_any_node(partial(_list, request, self._timeout_ms), self._timeout_ms)
-        if answer.error.code:
-            raise from_server(answer.error)
+        answer = await self._client.until_done(
+            partial(_list, request, self._timeout_ms),
+            min(self._timeout_ms, _PATIENCE_MS),
+            lambda answer: [answer.error],
+        )
         return [GroupSummary(g.group_id, g.state, g.member_count, g.coordinator_id, g.type) for g in answer.groups]
 
     async def describe_group(self, group_id: str) -> GroupDescription:
         """Members, positions and lag. Raises OttlaError with GROUP_ID_NOT_FOUND for an unknown one."""
         request = group_pb2.DescribeGroupsRequest(group_ids=[arguments.name("group_id", group_id)])
-        answer = await self._client.on_any_node(partial(_describe, request, self._timeout_ms), self._timeout_ms)
+        answer = await self._client.until_done(
+            partial(_describe, request, self._timeout_ms),
+            min(self._timeout_ms, _PATIENCE_MS),
+            lambda answer: [group.error for group in answer.groups],
+        )
         if not answer.groups:
             raise OttlaError("the server's answer has no group. Next: check that client and server have one version")
         group = answer.groups[0]
-        if group.error.code:
-            raise from_server(group.error)
         return GroupDescription(
             group.group_id,
             group.state,
@@ -119,12 +125,12 @@ class GroupAdmin:
             group_ids=[arguments.name("group_id", group_id)],
             validate_only=arguments.flag("validate_only", validate_only),
         )
-        answer = await self._client.on_any_node(
-            partial(_delete, request, self._timeout_ms), self._timeout_ms, repeatable=False
+        await self._client.until_done(
+            partial(_delete, request, self._timeout_ms),
+            self._timeout_ms,
+            lambda answer: [group.error for group in answer.groups],
+            repeatable=False,
         )
-        for group in answer.groups:
-            if group.error.code:
-                raise from_server(group.error)
 
     async def commit_offsets(self, group_id: str, positions: Mapping[tuple[str, int], int]) -> None:
         """Stores positions of a group without members, which may be a new one. Raises OttlaError, with the code of the
@@ -139,16 +145,11 @@ class GroupAdmin:
                 for where, offset in arguments.mapping("positions", positions)
             ],
         )
-        give_up = time.monotonic() + self._timeout_ms / 1000
-        while True:
-            answer = await self._client.on_any_node(partial(_commit, request, self._timeout_ms), self._timeout_ms)
-            errors = [answer.error, *(result.error for result in answer.offsets)]
-            error = next((error for error in errors if error.code), None)
-            if error is None:
-                return
-            if not (error.retriable and time.monotonic() < give_up):
-                raise from_server(error)
-            await asyncio.sleep(0.05)
+        await self._client.until_done(
+            partial(_commit, request, self._timeout_ms),
+            self._timeout_ms,
+            lambda answer: [answer.error, *(result.error for result in answer.offsets)],
+        )
 
     async def reset_offsets(
         self,
@@ -178,20 +179,13 @@ class GroupAdmin:
             request.offset = arguments.whole("offset", offset, 0, arguments.INT64_MAX)
         elif shift_by is not None:
             request.shift_by = arguments.whole("shift_by", shift_by, -arguments.INT64_MAX, arguments.INT64_MAX)
-        give_up = time.monotonic() + self._timeout_ms / 1000
-        while True:
-            answer = await self._client.on_any_node(
-                partial(_reset, request, self._timeout_ms), self._timeout_ms, repeatable=False
-            )
-            errors = [answer.error, *(result.error for result in answer.partitions)]
-            error = next((error for error in errors if error.code), None)
-            if error is None:
-                break
+        answer = await self._client.until_done(
+            partial(_reset, request, self._timeout_ms),
+            self._timeout_ms,
+            lambda answer: [answer.error] if answer.error.code else [result.error for result in answer.partitions],
             # A shift that was made in part must not be made again; where a position is absolute, it may.
-            may_repeat = validate_only or shift_by is None
-            if not (may_repeat and error.retriable and time.monotonic() < give_up):
-                raise from_server(error)
-            await asyncio.sleep(0.05)
+            repeatable=validate_only or shift_by is None,
+        )
         moved = {}
         for result in answer.partitions:
             moved[_where(result.partition)] = MovedPosition(

@@ -14,7 +14,6 @@ from ottla.client.errors import OttlaError, from_server
 from ottla.client.group import REJOIN_CODES, Gained, Membership
 from ottla.client.records import Position, TopicPartition
 from ottla.client.streams import converse
-from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.data_pb2 import TopicPartition as WirePartition
 from ottla.v1.group_pb2 import (
@@ -286,17 +285,11 @@ class GroupSession:
     async def committed(self, where: TopicPartition) -> int | None:
         """The group's stored position; None if there is none. Raises OttlaError."""
         request = FetchOffsetsRequest(group_id=self.membership.group_id, partitions=[_wire(where, b"")])
-        give_up = time.monotonic() + self._commit_timeout_ms / 1000
-        while True:
-            answer = await self._client.on_any_node(
-                partial(_fetch, request, self._commit_timeout_ms), self._commit_timeout_ms
-            )
-            if not answer.error.code:
-                found = next(iter(answer.offsets), None)
-                return found.offset if found is not None and found.HasField("offset") else None
-            if not ApiError.from_proto(answer.error).retriable or time.monotonic() >= give_up:
-                raise from_server(answer.error)
-            await asyncio.sleep(max(answer.error.retry_after_ms, 20) / 1000)
+        answer = await self._client.until_done(
+            partial(_fetch, request, self._commit_timeout_ms), self._commit_timeout_ms, lambda answer: [answer.error]
+        )
+        found = next(iter(answer.offsets), None)
+        return found.offset if found is not None and found.HasField("offset") else None
 
 
 def _wire(where: TopicPartition, topic_id: bytes) -> WirePartition:

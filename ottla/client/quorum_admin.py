@@ -111,11 +111,9 @@ class QuorumAdmin:
     async def _vote(self, call: Callable[[aio.Channel, float], Awaitable[A]]) -> None:
         """A change that must not be repeated when its answer is lost."""
         timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
-        answer = await self._client.on_any_node(
-            lambda channel: call(channel, timeout_s), self._timeout_ms, repeatable=False
+        await self._client.until_done(
+            lambda channel: call(channel, timeout_s), self._timeout_ms, lambda answer: [answer.error], repeatable=False
         )
-        if answer.error.code:
-            raise from_server(answer.error)
 
 
 def _member(replica: cluster_pb2.QuorumReplica) -> QuorumMember:

@@ -11,6 +11,7 @@ from grpc import aio
 from node.api.view import QuorumView
 from ottla import Admin, Client, Closed, ConfigError, ConnectionFailed, OttlaError, Producer
 from ottla.client.connection import bootstrap_addresses
+from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2, cluster_pb2_grpc
 from ottla.v1 import error_pb2 as pb
 from tests.cluster.harness import free_base_port
@@ -212,3 +213,57 @@ async def test_what_a_node_has_no_room_for_is_asked_again(client: Client, repeat
 
     assert await client.on_any_node(call, 5_000, repeatable=repeatable) == "done"
     assert asked == 3
+
+
+def _said(*codes: int) -> list[pb.Error]:
+    return [ApiError(code, "said the node").to_proto() if code else pb.Error() for code in codes]
+
+
+@pytest.mark.parametrize(
+    ("answers", "repeatable"),
+    [
+        ([(pb.ERROR_CODE_NOT_COORDINATOR,), (pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,), (0,)], False),
+        ([(pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, pb.ERROR_CODE_LEADER_NOT_AVAILABLE), (0, 0)], False),
+        ([(0, pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER), (0, 0)], True),
+        ([(pb.ERROR_CODE_REQUEST_TIMED_OUT,), (0,)], True),
+    ],
+)
+async def test_an_answer_that_passes_by_itself_is_asked_for_again(client: Client, answers, repeatable: bool) -> None:
+    left = [_said(*codes) for codes in answers]
+
+    async def call(channel: aio.Channel) -> list[pb.Error]:
+        return left.pop(0)
+
+    assert not any(e.code for e in await client.until_done(call, 5_000, lambda said: said, repeatable=repeatable))
+    assert not left
+
+
+@pytest.mark.parametrize(
+    ("codes", "repeatable", "raised"),
+    [
+        ((pb.ERROR_CODE_GROUP_ID_NOT_FOUND,), True, "GROUP_ID_NOT_FOUND"),
+        # Whether it was done is unknown, or a part of it was.
+        ((pb.ERROR_CODE_REQUEST_TIMED_OUT,), False, "REQUEST_TIMED_OUT"),
+        ((0, pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER), False, "NOT_LEADER_OR_FOLLOWER"),
+        ((pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, pb.ERROR_CODE_REQUEST_TIMED_OUT), False, "NOT_LEADER_OR_FOLLOWER"),
+    ],
+)
+async def test_an_answer_that_does_not_pass_is_raised_at_once(client: Client, codes, repeatable, raised) -> None:
+    asked = 0
+
+    async def call(channel: aio.Channel) -> list[pb.Error]:
+        nonlocal asked
+        asked += 1
+        return _said(*codes)
+
+    with pytest.raises(OttlaError, match=f"{raised}: said the node"):
+        await client.until_done(call, 5_000, lambda said: said, repeatable=repeatable)
+    assert asked == 1
+
+
+async def test_an_answer_that_does_not_pass_in_time_is_raised(client: Client) -> None:
+    async def call(channel: aio.Channel) -> list[pb.Error]:
+        return _said(pb.ERROR_CODE_NOT_COORDINATOR)
+
+    with pytest.raises(OttlaError, match="NOT_COORDINATOR"):
+        await client.until_done(call, 300, lambda said: said)

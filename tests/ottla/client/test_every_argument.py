@@ -209,7 +209,7 @@ LEFT_OUT = frozenset({"reset_offsets.offset", "reset_offsets.shift_by", "reset_o
 """One of them at a time."""
 SETTINGS_WITH_GROUP = frozenset({"group_instance_id", "topic_regex", "rebalance_listener"})
 LIFE = frozenset({"start", "close", "inherited"})
-INSIDE = frozenset({"check", "on_view", "channel", "home", "address_for", "on_any_node"})
+INSIDE = frozenset({"check", "on_view", "channel", "home", "address_for", "on_any_node", "until_done"})
 """Of Client, for producers, consumers and admins."""
 
 CLASSES = [
