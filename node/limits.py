@@ -73,6 +73,9 @@ GROUP_ANSWER_MAX_BYTES: Final = 16 * MIB
 GROUP_LAGS_MAX: Final = 2_000
 """Partitions of groups in the metrics of a node."""
 
+# Users.
+USERS_MAX: Final = 10_000
+
 # Calls.
 ADMIN_IN_FLIGHT_MAX: Final = 16
 ADMIN_RETRY_MS: Final = 100
@@ -206,6 +209,7 @@ BOUNDS: Final = (
         "none",
         "`ottla group describe`",
     ),
+    Bound("users", f"{USERS_MAX}", "POLICY_VIOLATION", "remove some"),
     Bound(
         "calls of AdminService under way at once, per node",
         f"{ADMIN_IN_FLIGHT_MAX}",

@@ -35,6 +35,8 @@ _ADMIN: Final = (
     "DescribeConfigs",
     "ElectLeaders",
     "DescribeFeatures",
+    "DescribeUserScramCredentials",
+    "AlterUserScramCredentials",
 )
 
 

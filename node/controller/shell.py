@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 import structlog
 
 from node import limits
-from node.controller.slices import joined, slices_of, weight_of
-from node.controller.state import brokers, features, leaders, partitions, repair, resource_configs, topics
+from node.controller.slices import joined, result_field, slices_of, weight_of
+from node.controller.state import brokers, features, leaders, partitions, repair, resource_configs, topics, users
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
 from node.fail_stop import stop_if_broken
@@ -115,6 +115,8 @@ _DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
     admin.ElectLeadersRequest: leaders.elect_leaders,
     admin.DescribeFeaturesRequest: features.describe_features,
     admin.FinalizeFeatureRequest: features.finalize_feature,
+    admin.DescribeUserScramCredentialsRequest: users.describe_users,
+    admin.AlterUserScramCredentialsRequest: users.alter_users,
 }
 
 _KNOWN_BY_ALL: Final = (
@@ -124,11 +126,16 @@ _KNOWN_BY_ALL: Final = (
     admin.CreatePartitionsRequest,
     admin.AlterConfigsRequest,
     admin.FinalizeFeatureRequest,
+    admin.AlterUserScramCredentialsRequest,
 )
 """These return when every live broker that the controller reaches has applied the change, so that the next call at any
 of them sees it."""
 
-_READS: Final = (admin.DescribeConfigsRequest, admin.DescribeFeaturesRequest)
+_READS: Final = (
+    admin.DescribeConfigsRequest,
+    admin.DescribeFeaturesRequest,
+    admin.DescribeUserScramCredentialsRequest,
+)
 _OF_BROKERS: Final = (
     rpc.RegisterBrokerRequest,
     rpc.HeartbeatRequest,
@@ -576,13 +583,16 @@ def _timeout_ms(request: Any) -> int:
     return limits.wait_ms(getattr(request, "timeout_ms", 0), WAIT_DEFAULT_MS)
 
 
-def _left_out(request: admin.DescribeConfigsRequest) -> admin.DescribeConfigsResponse:
-    """What is said of resources for which an answer has no room."""
+def _left_out(request: Any) -> Any:
+    """What is said of resources or users for which an answer has no room."""
     error = ApiError(
         pb.ERROR_CODE_MESSAGE_TOO_LARGE,
         f"the answer has {ANSWER_MAX_BYTES} bytes without this one: ask for it again, with fewer at once or for some "
         "keys only",
     ).to_proto()
+    if isinstance(request, admin.DescribeUserScramCredentialsRequest):
+        left_out = [admin.UserScramCredentials(name=name[:300], error=error) for name in request.users]
+        return admin.DescribeUserScramCredentialsResponse(users=left_out)
     response = admin.DescribeConfigsResponse()
     for resource in request.resources:
         result = response.resources.add(error=error)
@@ -596,8 +606,7 @@ def _mark_unfinished(response: Any, error: ApiError) -> None:
     if isinstance(response, rpc.EnsureInternalTopicResponse | admin.FinalizeFeatureResponse):
         response.error.CopyFrom(error.to_proto())
         return
-    items = response.resources if isinstance(response, admin.AlterConfigsResponse) else response.topics
-    for item in items:
+    for item in getattr(response, result_field(response)):
         if not item.HasField("error"):
             item.error.CopyFrom(error.to_proto())
 
@@ -610,6 +619,10 @@ def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
             log.info("broker_changed", node=change.broker_change.node_id, cause=change.broker_change.cause, index=index)
         elif change.HasField("feature_level"):
             log.info("feature_finalized", name=change.feature_level.name, level=change.feature_level.level, index=index)
+        elif change.HasField("user_scram_credential"):
+            log.info("user_changed", user=change.user_scram_credential.user, index=index)
+        elif change.HasField("remove_user_scram_credential"):
+            log.info("user_credential_removed", user=change.remove_user_scram_credential.user, index=index)
         elif change.HasField("register_broker"):
             node = change.register_broker
             log.info("broker_registered", node=node.node_id, broker_epoch=node.broker_epoch, at=node.client_address)

@@ -42,6 +42,8 @@ _MANY: Final[dict[type, _Many]] = {
     ),
     admin.AlterConfigsRequest: _Many("resources", "resources", _resource, lambda change: max(1, len(change.changes))),
     admin.DescribeConfigsRequest: _Many("resources", "resources", None, _one),
+    admin.AlterUserScramCredentialsRequest: _Many("users", "users", lambda changes: changes.name, _one),
+    admin.DescribeUserScramCredentialsRequest: _Many("users", "users", None, _one),
     admin.ElectLeadersRequest: _Many("partitions", "partitions", None, _one),
 }
 
@@ -88,6 +90,12 @@ def joined(request: Any, answers: Sequence[tuple[Any, Sequence[int]]]) -> Any:
         key=lambda pair: pair[0],
     )
     return type(answers[0][0])(**{field: [result for _, result in ordered]})
+
+
+def result_field(response: Any) -> str:
+    """Where the results of a response of many items are: its one field."""
+    (field,) = response.DESCRIPTOR.fields
+    return str(field.name)
 
 
 def _slice(request: Any, many: _Many, places: Sequence[int]) -> Any:

@@ -20,9 +20,11 @@ from node.metadata.image import (
     Partition,
     Topic,
     UnsupportedFeature,
+    Users,
 )
 from ottla.internal.v1 import metadata_pb2 as pb
 from ottla.protocol.invariant import InvariantError
+from ottla.protocol.scram import Credential
 
 TOPIC_CONFIG: Final = 2
 BROKER_CONFIG: Final = 4
@@ -40,6 +42,10 @@ class Builder:
         self._broker_configs = dict(base.broker_configs)
         self._features = dict(base.features)
         self._next_producer_id = base.next_producer_id
+        # Thousands perhaps, that change seldom: copied with the first change.
+        self._users: Users = base.users
+        self._changed_users: dict[str, Mapping[int, Credential]] | None = None
+        self._secret = base.secret
         # Partitions of topics that are being changed, as lists: one change must not copy the whole topic.
         self._open: dict[bytes, list[Partition]] = {}
         self._created: set[bytes] = set()
@@ -68,6 +74,14 @@ class Builder:
     @property
     def next_producer_id(self) -> int:
         return self._next_producer_id
+
+    @property
+    def users(self) -> Users:
+        return self._users
+
+    @property
+    def secret(self) -> bytes:
+        return self._secret
 
     @property
     def changed_partitions(self) -> frozenset[tuple[bytes, int]]:
@@ -125,6 +139,8 @@ class Builder:
             broker_configs=MappingProxyType(self._broker_configs),
             features=MappingProxyType(self._features),
             next_producer_id=self._next_producer_id,
+            users=self._users if self._changed_users is None else MappingProxyType(self._changed_users),
+            secret=self._secret,
         )
         delta = Delta(
             created_topics=frozenset(self._created),
@@ -133,6 +149,7 @@ class Builder:
             changed_brokers=frozenset(self._changed_brokers),
             changed_config_topics=frozenset(self._changed_config_topics),
             broker_configs_changed=self._broker_configs_changed,
+            users_changed=self._changed_users is not None,
         )
         return image, delta
 
@@ -301,6 +318,31 @@ class Builder:
             )
         self._features[record.name] = record.level
 
+    def _set_credential(self, record: pb.UserScramCredentialRecord) -> None:
+        users = self._own_users()
+        kept = Credential(record.iterations, record.salt, record.stored_key, record.server_key)
+        users[record.user] = MappingProxyType({**users.get(record.user, {}), record.mechanism: kept})
+
+    def _remove_credential(self, record: pb.RemoveUserScramCredentialRecord) -> None:
+        users = self._own_users()
+        left = dict(users.get(record.user, {}))
+        if left.pop(record.mechanism, None) is None:
+            raise InvariantError(f"credential {record.mechanism} of user {record.user!r} was removed, and is not there")
+        if left:
+            users[record.user] = MappingProxyType(left)
+        else:
+            del users[record.user]
+
+    def _own_users(self) -> dict[str, Mapping[int, Credential]]:
+        if self._changed_users is None:
+            self._users = self._changed_users = dict(self._users)
+        return self._changed_users
+
+    def _set_secret(self, record: pb.ClusterSecretRecord) -> None:
+        if self._secret:
+            raise InvariantError("the cluster's secret was drawn twice")
+        self._secret = record.secret
+
 
 _APPLY: Final[dict[str, Callable[..., None]]] = {
     "register_broker": Builder._register_broker,
@@ -313,6 +355,9 @@ _APPLY: Final[dict[str, Callable[..., None]]] = {
     "config": Builder._set_config,
     "producer_ids": Builder._take_producer_ids,
     "feature_level": Builder._set_feature,
+    "user_scram_credential": Builder._set_credential,
+    "remove_user_scram_credential": Builder._remove_credential,
+    "cluster_secret": Builder._set_secret,
 }
 
 
@@ -375,6 +420,11 @@ def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:
     for name, configs in sorted(image.broker_configs.items()):
         yield from (_config_record(BROKER_CONFIG, name, *item) for item in sorted(configs.items()))
     yield pb.MetadataRecord(producer_ids=pb.ProducerIdsRecord(next_producer_id=image.next_producer_id))
+    if image.secret:
+        yield pb.MetadataRecord(cluster_secret=pb.ClusterSecretRecord(secret=image.secret))
+    for user, credentials in sorted(image.users.items()):
+        for mechanism, kept in sorted(credentials.items()):
+            yield pb.MetadataRecord(user_scram_credential=credential_record(user, mechanism, kept))
 
 
 def snapshot_bytes(image: Image) -> bytes:
@@ -410,6 +460,7 @@ def snapshot_delta(before: Image, after: Image) -> Delta:
             if topic_id not in before.topics or before.topics[topic_id].configs != topic.configs
         ),
         broker_configs_changed=before.broker_configs != after.broker_configs,
+        users_changed=before.users != after.users,
         snapshot=True,
     )
 
@@ -429,6 +480,18 @@ def partition_record(partition: Partition) -> pb.PartitionRecord:
         partition_epoch=partition.partition_epoch,
         recovering=partition.recovering,
         last_known_leader=partition.last_known_leader,
+    )
+
+
+def credential_record(user: str, mechanism: int, kept: Credential) -> pb.UserScramCredentialRecord:
+    """A user's credential as a record."""
+    return pb.UserScramCredentialRecord(
+        user=user,
+        mechanism=mechanism,
+        iterations=kept.iterations,
+        salt=kept.salt,
+        stored_key=kept.stored_key,
+        server_key=kept.server_key,
     )
 
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple, Protocol
 
+from ottla.protocol.scram import Credential
+
 NO_LEADER: Final = -1
 METADATA_VERSION: Final = "metadata.version"
 FIRST_METADATA_VERSION: Final = 1
 """Of a new cluster, whatever its build supports: what comes later is used from `FinalizeFeature` on."""
-FEATURES: Final = {METADATA_VERSION: (1, 1)}
+USERS_METADATA_VERSION: Final = 2
+"""From which level on there may be users in the log."""
+FEATURES: Final = {METADATA_VERSION: (1, 2)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
@@ -93,6 +97,10 @@ class Topic:
         return len(self.partitions[0].replicas)
 
 
+Users = Mapping[str, Mapping[int, Credential]]
+"""By name, the credentials of each mechanism (Kafka's numbers)."""
+
+
 class MetadataView(Protocol):
     """What both an `Image` and an image in the making can be asked."""
 
@@ -106,6 +114,10 @@ class MetadataView(Protocol):
     def features(self) -> Mapping[str, int]: ...
     @property
     def next_producer_id(self) -> int: ...
+    @property
+    def users(self) -> Users: ...
+    @property
+    def secret(self) -> bytes: ...
     def topic(self, topic_id: bytes) -> Topic | None: ...
     def topic_named(self, name: str) -> Topic | None: ...
     def partition(self, topic_id: bytes, partition: int) -> Partition | None: ...
@@ -116,7 +128,8 @@ class MetadataView(Protocol):
 class Image:
     """Everything the metadata log says up to and including `index`, whose term is `term`.
 
-    `broker_configs` maps a broker id in decimal, or "" for all brokers, to its dynamic configs.
+    `broker_configs` maps a broker id in decimal, or "" for all brokers, to its dynamic configs. `secret` is what all
+    nodes know and nobody else, empty as long as there never was a user.
     """
 
     index: int = 0
@@ -127,6 +140,8 @@ class Image:
     broker_configs: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     features: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     next_producer_id: int = FIRST_PRODUCER_ID
+    users: Users = field(default_factory=lambda: MappingProxyType({}))
+    secret: bytes = field(default=b"", repr=False)
 
     EMPTY: ClassVar["Image"]
 
@@ -165,6 +180,7 @@ class Delta:
     changed_brokers: frozenset[int] = frozenset()
     changed_config_topics: frozenset[bytes] = frozenset()
     broker_configs_changed: bool = False
+    users_changed: bool = False
     snapshot: bool = False
 
     @property
@@ -176,5 +192,6 @@ class Delta:
             or self.changed_brokers
             or self.changed_config_topics
             or self.broker_configs_changed
+            or self.users_changed
             or self.snapshot
         )

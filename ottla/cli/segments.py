@@ -209,9 +209,12 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _fields(message: Message) -> dict[str, Any]:
-    """The fields that are set, with ids in hexadecimal."""
+    """The fields that are set, with ids in hexadecimal. What the schema marks as secret is only said to be there."""
     found: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
+        if descriptor.GetOptions().debug_redact:
+            found[descriptor.name] = "(secret)"
+            continue
         many = not isinstance(value, str | bytes | int | bool | float | Message)
         found[descriptor.name] = [_value(item) for item in value] if many else _value(value)
     return found

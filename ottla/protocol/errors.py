@@ -68,6 +68,8 @@ RULES: Final[dict[int, Rule]] = {
     ),
     pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED: Rule(False, False, "PERMISSION_DENIED", "ask for the right to do this"),
     pb.ERROR_CODE_INVALID_TIMESTAMP: Rule(False, False, _FINAL, "check the producer's clock"),
+    pb.ERROR_CODE_UNSUPPORTED_SASL_MECHANISM: Rule(False, False, _FINAL, "use one of the mechanisms that are named"),
+    pb.ERROR_CODE_ILLEGAL_SASL_STATE: Rule(False, False, _STATE, "connect again, and log in first"),
     pb.ERROR_CODE_UNSUPPORTED_VERSION: Rule(False, False, "UNIMPLEMENTED", "update the older side"),
     pb.ERROR_CODE_TOPIC_ALREADY_EXISTS: Rule(False, False, "ALREADY_EXISTS", "use it, or choose another name"),
     pb.ERROR_CODE_INVALID_PARTITIONS: Rule(False, False, _FINAL, "choose a number in the allowed range"),
@@ -86,6 +88,9 @@ RULES: Final[dict[int, Rule]] = {
     pb.ERROR_CODE_INVALID_PRODUCER_EPOCH: Rule(False, False, _ABORT, "ask for a new producer id"),
     pb.ERROR_CODE_CONCURRENT_TRANSACTIONS: Rule(True, False, _ABORT, "wait a moment"),
     pb.ERROR_CODE_KAFKA_STORAGE_ERROR: Rule(True, True, _GONE, "wait until another replica leads; look into the disk"),
+    pb.ERROR_CODE_SASL_AUTHENTICATION_FAILED: Rule(
+        False, False, "UNAUTHENTICATED", "check user and password; `ottla user list` shows which users there are"
+    ),
     pb.ERROR_CODE_UNKNOWN_PRODUCER_ID: Rule(False, False, _ABORT, "ask for a new producer id"),
     pb.ERROR_CODE_REASSIGNMENT_IN_PROGRESS: Rule(False, False, _STATE, "wait for it, or cancel it"),
     pb.ERROR_CODE_NON_EMPTY_GROUP: Rule(False, False, _STATE, "stop the group's members first"),
@@ -105,6 +110,13 @@ RULES: Final[dict[int, Rule]] = {
     pb.ERROR_CODE_UNSTABLE_OFFSET_COMMIT: Rule(True, False, _GONE, "wait until the transaction ends"),
     pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED: Rule(True, False, "RESOURCE_EXHAUSTED", "wait as long as the answer says"),
     pb.ERROR_CODE_PRODUCER_FENCED: Rule(False, False, _ABORT, "stop: a newer producer took over"),
+    pb.ERROR_CODE_RESOURCE_NOT_FOUND: Rule(
+        False, False, "NOT_FOUND", "check the name; `ottla user list` shows which users there are"
+    ),
+    pb.ERROR_CODE_DUPLICATE_RESOURCE: Rule(
+        False, False, "ALREADY_EXISTS", "`ottla user passwd` changes the password of a user that is there"
+    ),
+    pb.ERROR_CODE_UNACCEPTABLE_CREDENTIAL: Rule(False, False, _FINAL, "correct what is named"),
     pb.ERROR_CODE_INVALID_UPDATE_VERSION: Rule(False, False, _STATE, "take the newer state, then decide again"),
     pb.ERROR_CODE_UNKNOWN_TOPIC_ID: Rule(
         True, True, "NOT_FOUND", "refresh metadata: the topic was deleted or created again"
@@ -153,6 +165,8 @@ class ApiError(Exception):
     address: str = ""
     retry_after_ms: int = 0
     retriable_override: bool | None = None
+    next_step: str = ""
+    """In place of the code's own."""
 
     @property
     def name(self) -> str:
@@ -177,7 +191,7 @@ class ApiError(Exception):
         rule = RULES.get(self.code)
         text = self.message.rstrip(".")
         if rule is not None:
-            text += f". Next: {rule.next_step}."
+            text += f". Next: {self.next_step or rule.next_step}."
         return pb.Error(
             code=self.code,  # type: ignore[arg-type]
             message=text,

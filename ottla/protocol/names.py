@@ -9,6 +9,7 @@ from ottla.v1 import error_pb2 as pb
 TOPIC_NAME_MAX: Final = 249
 GROUP_ID_MAX: Final = 255
 ID_MAX: Final = 255
+USER_NAME_MAX_BYTES: Final = 255
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
 OWN_TOPICS: Final = frozenset(
     {"__consumer_offsets", "__transaction_state", "__cluster_metadata", "__share_group_state", "__remote_log_metadata"}
@@ -51,6 +52,17 @@ def check_group_id(group_id: str) -> None:
         raise ApiError(
             pb.ERROR_CODE_INVALID_GROUP_ID,
             f"group id {_shown(group_id)}: 1 to {GROUP_ID_MAX} printable characters are allowed",
+        )
+
+
+def check_user_name(name: str) -> None:
+    """1 to 255 bytes of printable characters, none of them a space at an end. Raises UNACCEPTABLE_CREDENTIAL."""
+    size = len(name.encode("utf-8", "replace"))
+    if not 0 < size <= USER_NAME_MAX_BYTES or not name.isprintable() or name != name.strip():
+        raise ApiError(
+            pb.ERROR_CODE_UNACCEPTABLE_CREDENTIAL,
+            f"user name {_shown(name)}: 1 to {USER_NAME_MAX_BYTES} bytes of printable characters are allowed, without "
+            "a space at either end",
         )
 
 

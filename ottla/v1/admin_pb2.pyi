@@ -137,6 +137,30 @@ ELECTION_TYPE_UNCLEAN: ElectionType.ValueType  # 2
 """Any live replica: may lose records."""
 Global___ElectionType: _TypeAlias = ElectionType  # noqa: Y015
 
+class _ScramMechanism:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScramMechanismEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScramMechanism.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCRAM_MECHANISM_NONE: _ScramMechanism.ValueType  # 0
+    """Not given."""
+    SCRAM_MECHANISM_SHA_256: _ScramMechanism.ValueType  # 1
+    """SCRAM-SHA-256."""
+    SCRAM_MECHANISM_SHA_512: _ScramMechanism.ValueType  # 2
+    """SCRAM-SHA-512."""
+
+class ScramMechanism(_ScramMechanism, metaclass=_ScramMechanismEnumTypeWrapper):
+    """How a password is salted and proven (RFC 5802, RFC 7677), with Kafka's numbers."""
+
+SCRAM_MECHANISM_NONE: ScramMechanism.ValueType  # 0
+"""Not given."""
+SCRAM_MECHANISM_SHA_256: ScramMechanism.ValueType  # 1
+"""SCRAM-SHA-256."""
+SCRAM_MECHANISM_SHA_512: ScramMechanism.ValueType  # 2
+"""SCRAM-SHA-512."""
+Global___ScramMechanism: _TypeAlias = ScramMechanism  # noqa: Y015
+
 @_typing.final
 class CreateTopicsRequest(_message.Message):
     """Topics to create."""
@@ -1434,3 +1458,273 @@ class FinalizeFeatureResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FinalizeFeatureResponse: _TypeAlias = FinalizeFeatureResponse  # noqa: Y015
+
+@_typing.final
+class DescribeUserScramCredentialsRequest(_message.Message):
+    """Asks for users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their names; empty = all of them."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeUserScramCredentialsRequest: _TypeAlias = DescribeUserScramCredentialsRequest  # noqa: Y015
+
+@_typing.final
+class DescribeUserScramCredentialsResponse(_message.Message):
+    """The users that were named, in the order of the request; else all by name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserScramCredentials]:
+        """One for each."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___UserScramCredentials] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeUserScramCredentialsResponse: _TypeAlias = DescribeUserScramCredentialsResponse  # noqa: Y015
+
+@_typing.final
+class UserScramCredentials(_message.Message):
+    """A user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success; RESOURCE_NOT_FOUND where there is no such user."""
+
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScramCredentialInfo]:
+        """By mechanism."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        error: _error_pb2.Error | None = ...,
+        credentials: _abc.Iterable[Global___ScramCredentialInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "error", b"error", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserScramCredentials: _TypeAlias = UserScramCredentials  # noqa: Y015
+
+@_typing.final
+class ScramCredentialInfo(_message.Message):
+    """What may be known of a credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MECHANISM_FIELD_NUMBER: _builtins.int
+    ITERATIONS_FIELD_NUMBER: _builtins.int
+    mechanism: Global___ScramMechanism.ValueType
+    """The mechanism."""
+    iterations: _builtins.int
+    """Of PBKDF2."""
+    def __init__(
+        self,
+        *,
+        mechanism: Global___ScramMechanism.ValueType = ...,
+        iterations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["iterations", b"iterations", "mechanism", b"mechanism"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScramCredentialInfo: _TypeAlias = ScramCredentialInfo  # noqa: Y015
+
+@_typing.final
+class AlterUserScramCredentialsRequest(_message.Message):
+    """Changes of users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    timeout_ms: _builtins.int
+    """How long to wait for the brokers to know, in milliseconds; 0 = 30 000."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserScramChanges]:
+        """Each user's changes are made all or none, and each user is named once."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___UserScramChanges] | None = ...,
+        validate_only: _builtins.bool = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timeout_ms", b"timeout_ms", "users", b"users", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlterUserScramCredentialsRequest: _TypeAlias = AlterUserScramCredentialsRequest  # noqa: Y015
+
+@_typing.final
+class UserScramChanges(_message.Message):
+    """What becomes of one user. Removals come first; a user that has no credential left is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXISTS_FIELD_NUMBER: _builtins.int
+    REMOVE_ALL_FIELD_NUMBER: _builtins.int
+    REMOVALS_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 255 printable characters."""
+    exists: _builtins.bool
+    """Whether the user must be there already (RESOURCE_NOT_FOUND), or must not (DUPLICATE_RESOURCE); absent = either."""
+    remove_all: _builtins.bool
+    """Remove every credential that the user has."""
+    @_builtins.property
+    def removals(self) -> _containers.RepeatedScalarFieldContainer[Global___ScramMechanism.ValueType]:
+        """Remove these; RESOURCE_NOT_FOUND where one is not there."""
+
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewScramCredential]:
+        """Set these."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        exists: _builtins.bool | None = ...,
+        remove_all: _builtins.bool = ...,
+        removals: _abc.Iterable[Global___ScramMechanism.ValueType] | None = ...,
+        credentials: _abc.Iterable[Global___NewScramCredential] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exists", b"_exists", "exists", b"exists"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exists", b"_exists", "credentials", b"credentials", "exists", b"exists", "name", b"name", "removals", b"removals", "remove_all", b"remove_all"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exists: _TypeAlias = _typing.Literal["exists"]  # noqa: Y015
+    _WhichOneofArgType__exists: _TypeAlias = _typing.Literal["_exists", b"_exists"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exists) -> _WhichOneofReturnType__exists | None: ...
+
+Global___UserScramChanges: _TypeAlias = UserScramChanges  # noqa: Y015
+
+@_typing.final
+class NewScramCredential(_message.Message):
+    """A credential to set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MECHANISM_FIELD_NUMBER: _builtins.int
+    ITERATIONS_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    SALTED_PASSWORD_FIELD_NUMBER: _builtins.int
+    mechanism: Global___ScramMechanism.ValueType
+    """The mechanism."""
+    iterations: _builtins.int
+    """Of PBKDF2, 4 096 to 16 384."""
+    salt: _builtins.bytes
+    """Random bytes, 8 to 128."""
+    salted_password: _builtins.bytes
+    """PBKDF2 of the password's UTF-8: 32 bytes of SHA-256, 64 of SHA-512."""
+    def __init__(
+        self,
+        *,
+        mechanism: Global___ScramMechanism.ValueType = ...,
+        iterations: _builtins.int = ...,
+        salt: _builtins.bytes = ...,
+        salted_password: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["iterations", b"iterations", "mechanism", b"mechanism", "salt", b"salt", "salted_password", b"salted_password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewScramCredential: _TypeAlias = NewScramCredential  # noqa: Y015
+
+@_typing.final
+class AlterUserScramCredentialsResponse(_message.Message):
+    """Results in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserScramResult]:
+        """One for each user."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___UserScramResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlterUserScramCredentialsResponse: _TypeAlias = AlterUserScramCredentialsResponse  # noqa: Y015
+
+@_typing.final
+class UserScramResult(_message.Message):
+    """What became of one user's changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The user."""
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        error: _error_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserScramResult: _TypeAlias = UserScramResult  # noqa: Y015

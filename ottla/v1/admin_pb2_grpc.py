@@ -95,6 +95,16 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureResponse.FromString,
                 _registered_method=True)
+        self.DescribeUserScramCredentials = channel.unary_unary(
+                '/ottla.v1.AdminService/DescribeUserScramCredentials',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.DescribeUserScramCredentialsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeUserScramCredentialsResponse.FromString,
+                _registered_method=True)
+        self.AlterUserScramCredentials = channel.unary_unary(
+                '/ottla.v1.AdminService/AlterUserScramCredentials',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -185,6 +195,21 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeUserScramCredentials(self, request, context):
+        """Lists users and the mechanisms that they have credentials for; never the credentials.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AlterUserScramCredentials(self, request, context):
+        """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
+        knows it; sessions of a credential that is gone end then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +272,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.FinalizeFeature,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.FinalizeFeatureResponse.SerializeToString,
+            ),
+            'DescribeUserScramCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeUserScramCredentials,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeUserScramCredentialsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.DescribeUserScramCredentialsResponse.SerializeToString,
+            ),
+            'AlterUserScramCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.AlterUserScramCredentials,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +609,60 @@ class AdminService:
             '/ottla.v1.AdminService/FinalizeFeature',
             ottla_dot_v1_dot_admin__pb2.FinalizeFeatureRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.FinalizeFeatureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeUserScramCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/DescribeUserScramCredentials',
+            ottla_dot_v1_dot_admin__pb2.DescribeUserScramCredentialsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.DescribeUserScramCredentialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AlterUserScramCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/AlterUserScramCredentials',
+            ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,12 @@ class AdminServiceStub:
     """Shows at which level of each feature the cluster is, and which levels its nodes support."""
     FinalizeFeature: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FinalizeFeatureRequest, _admin_pb2.FinalizeFeatureResponse]
     """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on."""
+    DescribeUserScramCredentials: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeUserScramCredentialsRequest, _admin_pb2.DescribeUserScramCredentialsResponse]
+    """Lists users and the mechanisms that they have credentials for; never the credentials."""
+    AlterUserScramCredentials: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AlterUserScramCredentialsRequest, _admin_pb2.AlterUserScramCredentialsResponse]
+    """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
+    knows it; sessions of a credential that is gone end then.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -87,6 +93,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Shows at which level of each feature the cluster is, and which levels its nodes support."""
     FinalizeFeature: _aio.UnaryUnaryMultiCallable[_admin_pb2.FinalizeFeatureRequest, _admin_pb2.FinalizeFeatureResponse]  # type: ignore[assignment]
     """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on."""
+    DescribeUserScramCredentials: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeUserScramCredentialsRequest, _admin_pb2.DescribeUserScramCredentialsResponse]  # type: ignore[assignment]
+    """Lists users and the mechanisms that they have credentials for; never the credentials."""
+    AlterUserScramCredentials: _aio.UnaryUnaryMultiCallable[_admin_pb2.AlterUserScramCredentialsRequest, _admin_pb2.AlterUserScramCredentialsResponse]  # type: ignore[assignment]
+    """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
+    knows it; sessions of a credential that is gone end then.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changing the cluster. Any node takes these; the active controller carries them out."""
@@ -186,5 +198,23 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.FinalizeFeatureResponse, _abc.Awaitable[_admin_pb2.FinalizeFeatureResponse]]:
         """Lets the cluster use what a newer build brought. There is no way back: builds without it are refused from then on."""
+
+    @_abc_1.abstractmethod
+    def DescribeUserScramCredentials(
+        self,
+        request: _admin_pb2.DescribeUserScramCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DescribeUserScramCredentialsResponse, _abc.Awaitable[_admin_pb2.DescribeUserScramCredentialsResponse]]:
+        """Lists users and the mechanisms that they have credentials for; never the credentials."""
+
+    @_abc_1.abstractmethod
+    def AlterUserScramCredentials(
+        self,
+        request: _admin_pb2.AlterUserScramCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AlterUserScramCredentialsResponse, _abc.Awaitable[_admin_pb2.AlterUserScramCredentialsResponse]]:
+        """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
+        knows it; sessions of a credential that is gone end then.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

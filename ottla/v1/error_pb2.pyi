@@ -81,6 +81,10 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The principal may not do this to the cluster."""
     ERROR_CODE_INVALID_TIMESTAMP: _ErrorCode.ValueType  # 32
     """A record's timestamp is out of bounds."""
+    ERROR_CODE_UNSUPPORTED_SASL_MECHANISM: _ErrorCode.ValueType  # 33
+    """The node does not offer this SASL or SCRAM mechanism."""
+    ERROR_CODE_ILLEGAL_SASL_STATE: _ErrorCode.ValueType  # 34
+    """A message of a login that has no place there."""
     ERROR_CODE_UNSUPPORTED_VERSION: _ErrorCode.ValueType  # 35
     """The request or feature is not supported by this version."""
     ERROR_CODE_TOPIC_ALREADY_EXISTS: _ErrorCode.ValueType  # 36
@@ -109,6 +113,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """Another operation on the same transaction is under way."""
     ERROR_CODE_KAFKA_STORAGE_ERROR: _ErrorCode.ValueType  # 56
     """A read or write of the log directory failed."""
+    ERROR_CODE_SASL_AUTHENTICATION_FAILED: _ErrorCode.ValueType  # 58
+    """There is no such user, or the password is another one; or the credential was withdrawn during the session."""
     ERROR_CODE_UNKNOWN_PRODUCER_ID: _ErrorCode.ValueType  # 59
     """The producer id has expired or was never given out."""
     ERROR_CODE_REASSIGNMENT_IN_PROGRESS: _ErrorCode.ValueType  # 60
@@ -147,6 +153,12 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """A quota was exceeded; wait retry_after_ms."""
     ERROR_CODE_PRODUCER_FENCED: _ErrorCode.ValueType  # 90
     """A newer producer with the same transactional id exists."""
+    ERROR_CODE_RESOURCE_NOT_FOUND: _ErrorCode.ValueType  # 91
+    """There is no such user, or it has no credential for that mechanism."""
+    ERROR_CODE_DUPLICATE_RESOURCE: _ErrorCode.ValueType  # 92
+    """The user is there already, or the request names something twice."""
+    ERROR_CODE_UNACCEPTABLE_CREDENTIAL: _ErrorCode.ValueType  # 93
+    """A user's name, salt, salted password or number of iterations is not allowed."""
     ERROR_CODE_INVALID_UPDATE_VERSION: _ErrorCode.ValueType  # 95
     """The partition epoch of an ISR change is not the current one."""
     ERROR_CODE_UNKNOWN_TOPIC_ID: _ErrorCode.ValueType  # 100
@@ -245,6 +257,10 @@ ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED: ErrorCode.ValueType  # 31
 """The principal may not do this to the cluster."""
 ERROR_CODE_INVALID_TIMESTAMP: ErrorCode.ValueType  # 32
 """A record's timestamp is out of bounds."""
+ERROR_CODE_UNSUPPORTED_SASL_MECHANISM: ErrorCode.ValueType  # 33
+"""The node does not offer this SASL or SCRAM mechanism."""
+ERROR_CODE_ILLEGAL_SASL_STATE: ErrorCode.ValueType  # 34
+"""A message of a login that has no place there."""
 ERROR_CODE_UNSUPPORTED_VERSION: ErrorCode.ValueType  # 35
 """The request or feature is not supported by this version."""
 ERROR_CODE_TOPIC_ALREADY_EXISTS: ErrorCode.ValueType  # 36
@@ -273,6 +289,8 @@ ERROR_CODE_CONCURRENT_TRANSACTIONS: ErrorCode.ValueType  # 51
 """Another operation on the same transaction is under way."""
 ERROR_CODE_KAFKA_STORAGE_ERROR: ErrorCode.ValueType  # 56
 """A read or write of the log directory failed."""
+ERROR_CODE_SASL_AUTHENTICATION_FAILED: ErrorCode.ValueType  # 58
+"""There is no such user, or the password is another one; or the credential was withdrawn during the session."""
 ERROR_CODE_UNKNOWN_PRODUCER_ID: ErrorCode.ValueType  # 59
 """The producer id has expired or was never given out."""
 ERROR_CODE_REASSIGNMENT_IN_PROGRESS: ErrorCode.ValueType  # 60
@@ -311,6 +329,12 @@ ERROR_CODE_THROTTLING_QUOTA_EXCEEDED: ErrorCode.ValueType  # 89
 """A quota was exceeded; wait retry_after_ms."""
 ERROR_CODE_PRODUCER_FENCED: ErrorCode.ValueType  # 90
 """A newer producer with the same transactional id exists."""
+ERROR_CODE_RESOURCE_NOT_FOUND: ErrorCode.ValueType  # 91
+"""There is no such user, or it has no credential for that mechanism."""
+ERROR_CODE_DUPLICATE_RESOURCE: ErrorCode.ValueType  # 92
+"""The user is there already, or the request names something twice."""
+ERROR_CODE_UNACCEPTABLE_CREDENTIAL: ErrorCode.ValueType  # 93
+"""A user's name, salt, salted password or number of iterations is not allowed."""
 ERROR_CODE_INVALID_UPDATE_VERSION: ErrorCode.ValueType  # 95
 """The partition epoch of an ISR change is not the current one."""
 ERROR_CODE_UNKNOWN_TOPIC_ID: ErrorCode.ValueType  # 100

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ottla/internal/v1/metadata.proto\x12\x11ottla.internal.v1\"E\n\x0fMetadataRecords\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32!.ottla.internal.v1.MetadataRecord\"\x85\x05\n\x0eMetadataRecord\x12\x42\n\x0fregister_broker\x18\x01 \x01(\x0b\x32\'.ottla.internal.v1.RegisterBrokerRecordH\x00\x12>\n\rbroker_change\x18\x02 \x01(\x0b\x32%.ottla.internal.v1.BrokerChangeRecordH\x00\x12\x46\n\x11unregister_broker\x18\x03 \x01(\x0b\x32).ottla.internal.v1.UnregisterBrokerRecordH\x00\x12/\n\x05topic\x18\x04 \x01(\x0b\x32\x1e.ottla.internal.v1.TopicRecordH\x00\x12<\n\x0cremove_topic\x18\x05 \x01(\x0b\x32$.ottla.internal.v1.RemoveTopicRecordH\x00\x12\x37\n\tpartition\x18\x06 \x01(\x0b\x32\".ottla.internal.v1.PartitionRecordH\x00\x12\x44\n\x10partition_change\x18\x07 \x01(\x0b\x32(.ottla.internal.v1.PartitionChangeRecordH\x00\x12\x31\n\x06\x63onfig\x18\x08 \x01(\x0b\x32\x1f.ottla.internal.v1.ConfigRecordH\x00\x12<\n\x0cproducer_ids\x18\t \x01(\x0b\x32$.ottla.internal.v1.ProducerIdsRecordH\x00\x12>\n\rfeature_level\x18\n \x01(\x0b\x32%.ottla.internal.v1.FeatureLevelRecordH\x00\x42\x08\n\x06record\"\xf2\x02\n\x14RegisterBrokerRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x02 \x01(\x0c\x12\x16\n\x0eincarnation_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x62roker_epoch\x18\x04 \x01(\x03\x12\x16\n\x0e\x63lient_address\x18\x05 \x01(\t\x12\x1b\n\x13replication_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63ontrol_address\x18\x07 \x01(\t\x12\x0c\n\x04rack\x18\x08 \x01(\t\x12\x14\n\x0cunclean_stop\x18\t \x01(\x08\x12\x0f\n\x07version\x18\n \x01(\t\x12\x1c\n\x14min_metadata_version\x18\x0b \x01(\x05\x12\x1c\n\x14max_metadata_version\x18\x0c \x01(\x05\x12\x16\n\x0emax_partitions\x18\r \x01(\x05\x12.\n\tendpoints\x18\x0e \x03(\x0b\x32\x1b.ottla.internal.v1.Endpoint\"4\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\"\xaa\x01\n\x12\x42rokerChangeRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x13\n\x06\x66\x65nced\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12#\n\x16in_controlled_shutdown\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\r\n\x05\x63\x61use\x18\x05 \x01(\tB\t\n\x07_fencedB\x19\n\x17_in_controlled_shutdown\"?\n\x16UnregisterBrokerRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"?\n\x0bTopicRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08internal\x18\x03 \x01(\x08\"%\n\x11RemoveTopicRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\"\xfd\x01\n\x0fPartitionRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x10\n\x08replicas\x18\x03 \x03(\x05\x12\x13\n\x0b\x64irectories\x18\x04 \x03(\x0c\x12\x0b\n\x03isr\x18\x05 \x03(\x05\x12\x0b\n\x03\x65lr\x18\x06 \x03(\x05\x12\x16\n\x0elast_known_elr\x18\x07 \x03(\x05\x12\x0e\n\x06leader\x18\x08 \x01(\x11\x12\x14\n\x0cleader_epoch\x18\t \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\n \x01(\x05\x12\x12\n\nrecovering\x18\x0b \x01(\x08\x12\x19\n\x11last_known_leader\x18\x0c \x01(\x11\"\xc5\x03\n\x15PartitionChangeRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12-\n\x03isr\x18\x03 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x00\x88\x01\x01\x12\x13\n\x06leader\x18\x04 \x01(\x11H\x01\x88\x01\x01\x12\x32\n\x08replicas\x18\x05 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x02\x88\x01\x01\x12-\n\x03\x65lr\x18\x06 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x03\x88\x01\x01\x12\x38\n\x0elast_known_elr\x18\x07 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x04\x88\x01\x01\x12\x17\n\nrecovering\x18\x08 \x01(\x08H\x05\x88\x01\x01\x12\x1e\n\x11last_known_leader\x18\t \x01(\x11H\x06\x88\x01\x01\x12\r\n\x05\x63\x61use\x18\n \x01(\tB\x06\n\x04_isrB\t\n\x07_leaderB\x0b\n\t_replicasB\x06\n\x04_elrB\x11\n\x0f_last_known_elrB\r\n\x0b_recoveringB\x14\n\x12_last_known_leader\"\x17\n\x08NodeList\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"g\n\x0c\x43onfigRecord\x12\x15\n\rresource_type\x18\x01 \x01(\x05\x12\x15\n\rresource_name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\x05value\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"T\n\x11ProducerIdsRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x18\n\x10next_producer_id\x18\x03 \x01(\x03\"1\n\x12\x46\x65\x61tureLevelRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\x42U\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ottla/internal/v1/metadata.proto\x12\x11ottla.internal.v1\"E\n\x0fMetadataRecords\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32!.ottla.internal.v1.MetadataRecord\"\xf2\x06\n\x0eMetadataRecord\x12\x42\n\x0fregister_broker\x18\x01 \x01(\x0b\x32\'.ottla.internal.v1.RegisterBrokerRecordH\x00\x12>\n\rbroker_change\x18\x02 \x01(\x0b\x32%.ottla.internal.v1.BrokerChangeRecordH\x00\x12\x46\n\x11unregister_broker\x18\x03 \x01(\x0b\x32).ottla.internal.v1.UnregisterBrokerRecordH\x00\x12/\n\x05topic\x18\x04 \x01(\x0b\x32\x1e.ottla.internal.v1.TopicRecordH\x00\x12<\n\x0cremove_topic\x18\x05 \x01(\x0b\x32$.ottla.internal.v1.RemoveTopicRecordH\x00\x12\x37\n\tpartition\x18\x06 \x01(\x0b\x32\".ottla.internal.v1.PartitionRecordH\x00\x12\x44\n\x10partition_change\x18\x07 \x01(\x0b\x32(.ottla.internal.v1.PartitionChangeRecordH\x00\x12\x31\n\x06\x63onfig\x18\x08 \x01(\x0b\x32\x1f.ottla.internal.v1.ConfigRecordH\x00\x12<\n\x0cproducer_ids\x18\t \x01(\x0b\x32$.ottla.internal.v1.ProducerIdsRecordH\x00\x12>\n\rfeature_level\x18\n \x01(\x0b\x32%.ottla.internal.v1.FeatureLevelRecordH\x00\x12M\n\x15user_scram_credential\x18\x0b \x01(\x0b\x32,.ottla.internal.v1.UserScramCredentialRecordH\x00\x12Z\n\x1cremove_user_scram_credential\x18\x0c \x01(\x0b\x32\x32.ottla.internal.v1.RemoveUserScramCredentialRecordH\x00\x12@\n\x0e\x63luster_secret\x18\r \x01(\x0b\x32&.ottla.internal.v1.ClusterSecretRecordH\x00\x42\x08\n\x06record\"\xf2\x02\n\x14RegisterBrokerRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x02 \x01(\x0c\x12\x16\n\x0eincarnation_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x62roker_epoch\x18\x04 \x01(\x03\x12\x16\n\x0e\x63lient_address\x18\x05 \x01(\t\x12\x1b\n\x13replication_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63ontrol_address\x18\x07 \x01(\t\x12\x0c\n\x04rack\x18\x08 \x01(\t\x12\x14\n\x0cunclean_stop\x18\t \x01(\x08\x12\x0f\n\x07version\x18\n \x01(\t\x12\x1c\n\x14min_metadata_version\x18\x0b \x01(\x05\x12\x1c\n\x14max_metadata_version\x18\x0c \x01(\x05\x12\x16\n\x0emax_partitions\x18\r \x01(\x05\x12.\n\tendpoints\x18\x0e \x03(\x0b\x32\x1b.ottla.internal.v1.Endpoint\"4\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\"\xaa\x01\n\x12\x42rokerChangeRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x13\n\x06\x66\x65nced\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12#\n\x16in_controlled_shutdown\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\r\n\x05\x63\x61use\x18\x05 \x01(\tB\t\n\x07_fencedB\x19\n\x17_in_controlled_shutdown\"?\n\x16UnregisterBrokerRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"?\n\x0bTopicRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08internal\x18\x03 \x01(\x08\"%\n\x11RemoveTopicRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\"\xfd\x01\n\x0fPartitionRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x10\n\x08replicas\x18\x03 \x03(\x05\x12\x13\n\x0b\x64irectories\x18\x04 \x03(\x0c\x12\x0b\n\x03isr\x18\x05 \x03(\x05\x12\x0b\n\x03\x65lr\x18\x06 \x03(\x05\x12\x16\n\x0elast_known_elr\x18\x07 \x03(\x05\x12\x0e\n\x06leader\x18\x08 \x01(\x11\x12\x14\n\x0cleader_epoch\x18\t \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\n \x01(\x05\x12\x12\n\nrecovering\x18\x0b \x01(\x08\x12\x19\n\x11last_known_leader\x18\x0c \x01(\x11\"\xc5\x03\n\x15PartitionChangeRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12-\n\x03isr\x18\x03 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x00\x88\x01\x01\x12\x13\n\x06leader\x18\x04 \x01(\x11H\x01\x88\x01\x01\x12\x32\n\x08replicas\x18\x05 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x02\x88\x01\x01\x12-\n\x03\x65lr\x18\x06 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x03\x88\x01\x01\x12\x38\n\x0elast_known_elr\x18\x07 \x01(\x0b\x32\x1b.ottla.internal.v1.NodeListH\x04\x88\x01\x01\x12\x17\n\nrecovering\x18\x08 \x01(\x08H\x05\x88\x01\x01\x12\x1e\n\x11last_known_leader\x18\t \x01(\x11H\x06\x88\x01\x01\x12\r\n\x05\x63\x61use\x18\n \x01(\tB\x06\n\x04_isrB\t\n\x07_leaderB\x0b\n\t_replicasB\x06\n\x04_elrB\x11\n\x0f_last_known_elrB\r\n\x0b_recoveringB\x14\n\x12_last_known_leader\"\x17\n\x08NodeList\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"g\n\x0c\x43onfigRecord\x12\x15\n\rresource_type\x18\x01 \x01(\x05\x12\x15\n\rresource_name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\x05value\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"T\n\x11ProducerIdsRecord\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x18\n\x10next_producer_id\x18\x03 \x01(\x03\"1\n\x12\x46\x65\x61tureLevelRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\"\x95\x01\n\x19UserScramCredentialRecord\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x11\n\tmechanism\x18\x02 \x01(\x05\x12\x12\n\niterations\x18\x03 \x01(\x05\x12\x11\n\x04salt\x18\x04 \x01(\x0c\x42\x03\x80\x01\x01\x12\x17\n\nstored_key\x18\x05 \x01(\x0c\x42\x03\x80\x01\x01\x12\x17\n\nserver_key\x18\x06 \x01(\x0c\x42\x03\x80\x01\x01\"B\n\x1fRemoveUserScramCredentialRecord\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x11\n\tmechanism\x18\x02 \x01(\x05\"*\n\x13\x43lusterSecretRecord\x12\x13\n\x06secret\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x42U\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,32 +32,46 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.internal.v1.metadata_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.ottla.internal.v1P\001Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1'
+  _globals['_USERSCRAMCREDENTIALRECORD'].fields_by_name['salt']._loaded_options = None
+  _globals['_USERSCRAMCREDENTIALRECORD'].fields_by_name['salt']._serialized_options = b'\200\001\001'
+  _globals['_USERSCRAMCREDENTIALRECORD'].fields_by_name['stored_key']._loaded_options = None
+  _globals['_USERSCRAMCREDENTIALRECORD'].fields_by_name['stored_key']._serialized_options = b'\200\001\001'
+  _globals['_USERSCRAMCREDENTIALRECORD'].fields_by_name['server_key']._loaded_options = None
+  _globals['_USERSCRAMCREDENTIALRECORD'].fields_by_name['server_key']._serialized_options = b'\200\001\001'
+  _globals['_CLUSTERSECRETRECORD'].fields_by_name['secret']._loaded_options = None
+  _globals['_CLUSTERSECRETRECORD'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_METADATARECORDS']._serialized_start=55
   _globals['_METADATARECORDS']._serialized_end=124
   _globals['_METADATARECORD']._serialized_start=127
-  _globals['_METADATARECORD']._serialized_end=772
-  _globals['_REGISTERBROKERRECORD']._serialized_start=775
-  _globals['_REGISTERBROKERRECORD']._serialized_end=1145
-  _globals['_ENDPOINT']._serialized_start=1147
-  _globals['_ENDPOINT']._serialized_end=1199
-  _globals['_BROKERCHANGERECORD']._serialized_start=1202
-  _globals['_BROKERCHANGERECORD']._serialized_end=1372
-  _globals['_UNREGISTERBROKERRECORD']._serialized_start=1374
-  _globals['_UNREGISTERBROKERRECORD']._serialized_end=1437
-  _globals['_TOPICRECORD']._serialized_start=1439
-  _globals['_TOPICRECORD']._serialized_end=1502
-  _globals['_REMOVETOPICRECORD']._serialized_start=1504
-  _globals['_REMOVETOPICRECORD']._serialized_end=1541
-  _globals['_PARTITIONRECORD']._serialized_start=1544
-  _globals['_PARTITIONRECORD']._serialized_end=1797
-  _globals['_PARTITIONCHANGERECORD']._serialized_start=1800
-  _globals['_PARTITIONCHANGERECORD']._serialized_end=2253
-  _globals['_NODELIST']._serialized_start=2255
-  _globals['_NODELIST']._serialized_end=2278
-  _globals['_CONFIGRECORD']._serialized_start=2280
-  _globals['_CONFIGRECORD']._serialized_end=2383
-  _globals['_PRODUCERIDSRECORD']._serialized_start=2385
-  _globals['_PRODUCERIDSRECORD']._serialized_end=2469
-  _globals['_FEATURELEVELRECORD']._serialized_start=2471
-  _globals['_FEATURELEVELRECORD']._serialized_end=2520
+  _globals['_METADATARECORD']._serialized_end=1009
+  _globals['_REGISTERBROKERRECORD']._serialized_start=1012
+  _globals['_REGISTERBROKERRECORD']._serialized_end=1382
+  _globals['_ENDPOINT']._serialized_start=1384
+  _globals['_ENDPOINT']._serialized_end=1436
+  _globals['_BROKERCHANGERECORD']._serialized_start=1439
+  _globals['_BROKERCHANGERECORD']._serialized_end=1609
+  _globals['_UNREGISTERBROKERRECORD']._serialized_start=1611
+  _globals['_UNREGISTERBROKERRECORD']._serialized_end=1674
+  _globals['_TOPICRECORD']._serialized_start=1676
+  _globals['_TOPICRECORD']._serialized_end=1739
+  _globals['_REMOVETOPICRECORD']._serialized_start=1741
+  _globals['_REMOVETOPICRECORD']._serialized_end=1778
+  _globals['_PARTITIONRECORD']._serialized_start=1781
+  _globals['_PARTITIONRECORD']._serialized_end=2034
+  _globals['_PARTITIONCHANGERECORD']._serialized_start=2037
+  _globals['_PARTITIONCHANGERECORD']._serialized_end=2490
+  _globals['_NODELIST']._serialized_start=2492
+  _globals['_NODELIST']._serialized_end=2515
+  _globals['_CONFIGRECORD']._serialized_start=2517
+  _globals['_CONFIGRECORD']._serialized_end=2620
+  _globals['_PRODUCERIDSRECORD']._serialized_start=2622
+  _globals['_PRODUCERIDSRECORD']._serialized_end=2706
+  _globals['_FEATURELEVELRECORD']._serialized_start=2708
+  _globals['_FEATURELEVELRECORD']._serialized_end=2757
+  _globals['_USERSCRAMCREDENTIALRECORD']._serialized_start=2760
+  _globals['_USERSCRAMCREDENTIALRECORD']._serialized_end=2909
+  _globals['_REMOVEUSERSCRAMCREDENTIALRECORD']._serialized_start=2911
+  _globals['_REMOVEUSERSCRAMCREDENTIALRECORD']._serialized_end=2977
+  _globals['_CLUSTERSECRETRECORD']._serialized_start=2979
+  _globals['_CLUSTERSECRETRECORD']._serialized_end=3021
 # @@protoc_insertion_point(module_scope)

@@ -167,7 +167,7 @@ async def test_lost_leadership_makes_what_was_appended_unknown_and_drops_the_sta
     await settle()
     assert rig.publisher.image.topic_named("lost") is None
     again = rig.create("lost")
-    await settle()
+    await until(lambda: rig.publisher.image.topic_named("lost") is not None)
     await rig.beat_all()
     assert not (await again).topics[0].HasField("error")
 
@@ -446,6 +446,30 @@ async def test_a_description_stops_at_its_size(rig: Rig, monkeypatch: pytest.Mon
     assert len(shown.resources) == 2 * AT_ONCE
     assert not shown.resources[AT_ONCE - 1].HasField("error")
     assert shown.resources[AT_ONCE].error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
+
+
+async def test_a_description_of_users_stops_at_its_size(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.controller.shell.ANSWER_MAX_BYTES", 1000)
+    request = admin.DescribeUserScramCredentialsRequest(users=["nobody"] * 2 * AT_ONCE)
+    shown: admin.DescribeUserScramCredentialsResponse = await rig.shell.handle(request)
+    assert [each.error.code for each in shown.users] == [
+        *[pb.ERROR_CODE_RESOURCE_NOT_FOUND] * AT_ONCE,
+        *[pb.ERROR_CODE_MESSAGE_TOO_LARGE] * AT_ONCE,
+    ]
+
+
+async def test_a_user_is_there_when_every_broker_knows_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.controller.state.users.USERS_METADATA_VERSION", 1)
+    new = admin.NewScramCredential(mechanism=1, iterations=4096, salt=bytes(8), salted_password=bytes(32))  # type: ignore[arg-type]
+    users = [admin.UserScramChanges(name=name, credentials=[new]) for name in ("alice", "\n")]
+    task = asyncio.ensure_future(rig.shell.handle(admin.AlterUserScramCredentialsRequest(users=users, timeout_ms=30)))
+    await settle()
+    assert not task.done()
+    waited, wrong = (await task).users
+    assert waited.error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
+    assert "did not apply it within 30 ms" in waited.error.message
+    assert wrong.error.code == pb.ERROR_CODE_UNACCEPTABLE_CREDENTIAL
+    assert set(rig.publisher.image.users) == {"alice"}
 
 
 async def test_a_broker_out_of_reach_is_not_waited_for(rig: Rig) -> None:

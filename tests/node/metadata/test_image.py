@@ -32,6 +32,9 @@ def entry(*records: object) -> pb.MetadataRecords:
         pb.ConfigRecord: "config",
         pb.ProducerIdsRecord: "producer_ids",
         pb.FeatureLevelRecord: "feature_level",
+        pb.UserScramCredentialRecord: "user_scram_credential",
+        pb.RemoveUserScramCredentialRecord: "remove_user_scram_credential",
+        pb.ClusterSecretRecord: "cluster_secret",
     }
     return pb.MetadataRecords(records=[pb.MetadataRecord(**{kinds[type(r)]: r}) for r in records])  # type: ignore[index, arg-type]
 
@@ -48,6 +51,12 @@ def register(node_id: int, epoch: int, disk: bytes = b"") -> pb.RegisterBrokerRe
         rack="r",
         version="0.1",
         endpoints=[pb.Endpoint(name="kafka", host="h", port=4)],
+    )
+
+
+def scram(user: str = "alice", mechanism: int = 1, salt: bytes = b"salt") -> pb.UserScramCredentialRecord:
+    return pb.UserScramCredentialRecord(
+        user=user, mechanism=mechanism, iterations=4096, salt=salt, stored_key=b"stored", server_key=b"server"
     )
 
 
@@ -78,6 +87,9 @@ def image() -> Image:
             pb.ConfigRecord(resource_type=TOPIC_CONFIG, resource_name=TOPIC.hex(), key="flush", value="ack"),
             pb.ConfigRecord(resource_type=BROKER_CONFIG, resource_name="", key="log.retention.ms", value="5"),
             pb.ProducerIdsRecord(node_id=1, broker_epoch=5, next_producer_id=1001),
+            pb.ClusterSecretRecord(secret=b"s" * 32),
+            scram(),
+            scram(mechanism=2),
         ),
         5,
         2,
@@ -209,6 +221,9 @@ def test_a_broker_with_another_disk_takes_its_replicas_there(image: Image) -> No
         pb.ConfigRecord(resource_type=TOPIC_CONFIG, resource_name=OTHER.hex(), key="flush", value="ack"),
         pb.ConfigRecord(resource_type=7, resource_name="x", key="k", value="v"),
         pb.ProducerIdsRecord(next_producer_id=1000),
+        pb.ClusterSecretRecord(secret=b"t" * 32),
+        pb.RemoveUserScramCredentialRecord(user="bob", mechanism=1),
+        pb.RemoveUserScramCredentialRecord(user="alice", mechanism=3),
     ],
 )
 def test_a_record_that_contradicts_the_image_is_a_bug_and_is_not_guessed_over(image: Image, record: object) -> None:
@@ -271,7 +286,7 @@ def test_the_publisher_applies_then_tells_in_order(image: Image) -> None:
     assert from_snapshot(publisher.snapshot(), 6, 3) == publisher.image
 
 
-@pytest.mark.parametrize(("name", "level"), [("metadata.version", 2), ("share.version", 1)])
+@pytest.mark.parametrize(("name", "level"), [("metadata.version", 3), ("share.version", 1)])
 def test_a_level_that_this_build_does_not_support_stops_it_with_the_feature_s_name(
     image: Image, name: str, level: int
 ) -> None:
@@ -308,3 +323,21 @@ def test_a_snapshot_is_tried_out_before_it_counts(records, why):
 
 def test_bytes_that_are_no_snapshot_are_none():
     assert unloadable(b"\xff\xff\xff")
+
+
+def test_credentials_are_set_one_by_one_and_a_user_without_any_is_none(image: Image) -> None:
+    after, delta = step(image, scram(mechanism=2, salt=b"other"), scram("bob"))
+    assert delta.users_changed
+    assert not delta.empty
+    assert after.users["alice"][1] == image.users["alice"][1]
+    assert (after.users["alice"][2].salt, image.users["alice"][2].salt) == (b"other", b"salt")
+    last, _ = step(after, *(pb.RemoveUserScramCredentialRecord(user="alice", mechanism=n) for n in (1, 2)))
+    assert (set(last.users), set(after.users)) == ({"bob"}, {"alice", "bob"})
+    assert from_snapshot(snapshot_bytes(last), last.index, last.term) == last
+    assert snapshot_delta(image, last).users_changed
+    assert not snapshot_delta(last, last).users_changed
+    assert step(last, register(3, 6))[0].users is last.users, "what does not change is not copied"
+
+
+def test_what_is_kept_of_a_password_is_not_shown(image: Image) -> None:
+    assert not any(secret in repr(image) for secret in ("salt", "stored", "server'", "ssss"))

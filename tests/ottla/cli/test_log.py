@@ -131,6 +131,12 @@ def quorum(tmp_path: Path) -> Path:
             pb.MetadataRecord(
                 partition_change=pb.PartitionChangeRecord(topic_id=TOPIC, partition=1, isr=pb.NodeList(), leader=-1)
             ),
+            pb.MetadataRecord(
+                user_scram_credential=pb.UserScramCredentialRecord(
+                    user="alice", mechanism=1, iterations=4096, salt=b"SALT", stored_key=b"KEY1", server_key=b"KEY2"
+                )
+            ),
+            pb.MetadataRecord(cluster_secret=pb.ClusterSecretRecord(secret=b"KEY3")),
         ]
     )
     effects = Effects(
@@ -162,8 +168,9 @@ def test_the_metadata_log_for_people(quorum: Path) -> None:
     assert lines[first + 2].startswith("index 2, term 1, ")
     assert lines[first + 3] == f"  topic topic_id={TOPIC.hex()} name=orders"
     assert lines[first + 4] == f"  partition_change topic_id={TOPIC.hex()} partition=1 isr=[] leader=-1"
-    assert lines[first + 5].startswith("index 3, term 2, ")
-    assert lines[first + 6] == f"  voters [1@{(b'a' * 16).hex()}]"
+    assert [line.split()[0] for line in lines[first + 5 : first + 7]] == ["user_scram_credential", "cluster_secret"]
+    assert lines[first + 7].startswith("index 3, term 2, ")
+    assert lines[first + 8] == f"  voters [1@{(b'a' * 16).hex()}]"
     assert dump(quorum / "log")[1] in out
 
 
@@ -178,3 +185,25 @@ def test_a_snapshot_for_people(quorum: Path) -> None:
     code, _, err = dump(path)
     assert code == 1
     assert "CORRUPT_FILE" in err
+
+
+@pytest.mark.parametrize("how", [(), ("--json",), ("--records",)])
+def test_what_is_secret_is_only_said_to_be_there(quorum: Path, how: tuple[str, ...]) -> None:
+    (snapshot,) = quorum.glob("*.snapshot")
+    for path in (quorum, snapshot):
+        code, out, _ = dump(path, *how)
+        assert code == 0
+        assert "alice" in out
+        assert "(secret)" in out
+        for secret in (b"SALT", b"KEY1", b"KEY2", b"KEY3"):
+            assert secret.hex() not in out
+            assert secret.decode() not in out
+
+
+def test_every_key_of_the_metadata_log_is_marked_as_secret() -> None:
+    """Bytes that are no id of something: who adds some says whether they may be shown."""
+    shown = {"topic_id", "directory_id", "incarnation_id", "directories"}
+    for message in pb.DESCRIPTOR.message_types_by_name.values():
+        for field in message.fields:
+            if field.type == field.TYPE_BYTES:
+                assert field.GetOptions().debug_redact is (field.name not in shown), field.full_name
