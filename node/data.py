@@ -23,6 +23,7 @@ from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
+from node.api.replicas import ReplicasApi
 from node.api.view import ClusterView, QuorumView
 from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
@@ -224,11 +225,13 @@ class DataPlane:
                 FetchApi(broker),
                 OffsetsApi(broker),
                 ControllerTopics(self._admin),
+                ReplicasApi(broker, view),
                 self._coordination,
                 self._groups_api,
                 self._in_flight,
                 metrics,
                 broker.allocate_producer_id,
+                _shown_to_kafka(self._settings),
             ),
             grpc_address=self._settings.advertised("public"),
             request_max_bytes=self._settings.socket_request_max_bytes,
@@ -449,6 +452,20 @@ class DataPlane:
         await self._auto_create.stop()
         await self._admin.stop()
         return await self.broker.stop()
+
+
+def _shown_to_kafka(settings: Settings) -> dict[str, str]:
+    """Settings by the names under which clients of Kafka look for them among the configs of a broker."""
+    return {
+        "auto.create.topics.enable": str(settings.auto_create_topics_enable).lower(),
+        "broker.id": str(settings.node_id),
+        "broker.rack": settings.broker_rack,
+        "log.dirs": str(settings.data_dir),
+        "node.id": str(settings.node_id),
+        "offsets.retention.minutes": str(settings.offsets_retention_minutes),
+        "replica.lag.time.max.ms": str(settings.replica_lag_time_max_ms),
+        "socket.request.max.bytes": str(settings.socket_request_max_bytes),
+    }
 
 
 def _now_ms() -> int:

@@ -53,6 +53,38 @@ class Described(NamedTuple):
     configs: Sequence[Config] = ()
 
 
+class GrownTopic(NamedTuple):
+    """`total_count`: partitions it should have in all. `assignments`: the replicas of each new one, or none."""
+
+    name: str
+    total_count: int
+    assignments: Sequence[tuple[int, Sequence[int]]] = ()
+
+
+SET, DELETE, APPEND, SUBTRACT = 1, 2, 3, 4
+"""What to do with a config; the last two are of lists."""
+
+
+class ConfigChange(NamedTuple):
+    key: str
+    value: str
+    operation: int
+
+
+class Changes(NamedTuple):
+    """Of one resource, made all or none. `kind` has Kafka's numbers of types."""
+
+    kind: int
+    name: str
+    changes: Sequence[ConfigChange]
+
+
+class Elected(NamedTuple):
+    topic: str
+    partition: int
+    error: ApiError | None
+
+
 class TopicsApi(Protocol):
     """Results in the order of the questions. Raises ApiError where no controller could be asked."""
 
@@ -64,4 +96,18 @@ class TopicsApi(Protocol):
 
     async def describe(self, resources: Sequence[tuple[int, str]]) -> Sequence[Described]:
         """Configs of (type, name), with Kafka's numbers of types."""
+        ...
+
+    async def alter(self, resources: Sequence[Changes], *, validate_only: bool) -> Sequence[ApiError | None]:
+        """Changes configs, key by key."""
+        ...
+
+    async def grow(
+        self, topics: Sequence[GrownTopic], timeout_ms: int, *, validate_only: bool
+    ) -> Sequence[ApiError | None]: ...
+
+    async def elect(
+        self, partitions: Sequence[tuple[str, int]], timeout_ms: int, *, unclean: bool
+    ) -> Sequence[Elected]:
+        """Has leaders elected; without partitions everywhere, and then what needed no election is left out."""
         ...

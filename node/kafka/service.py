@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from node import limits
@@ -12,12 +12,13 @@ from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
+from node.api.replicas import ReplicasApi
 from node.api.topics import TopicsApi
 from node.api.view import ClusterView
 from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
-from node.kafka.handlers import cluster, fetch, groups, members, offsets, positions, produce, topics
+from node.kafka.handlers import cluster, configs, fetch, groups, members, offsets, positions, produce, replicas, topics
 from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
@@ -31,7 +32,9 @@ PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDI
 OFFSET_FOR_LEADER_EPOCH = 23
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
-CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS, OFFSET_DELETE = 19, 20, 22, 32, 47
+CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
+DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS, DESCRIBE_CLUSTER = 21, 35, 37, 43, 60
+DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
@@ -47,11 +50,14 @@ class Rooms(NamedTuple):
     fetch: FetchApi
     offsets: OffsetsApi
     topics: TopicsApi
+    replicas: ReplicasApi
     coordination: Coordination
     groups: GroupsApi
     in_flight: InFlight
     metrics: Metrics
     allocate_producer_id: Callable[[], Awaitable[int]]
+    settings: Mapping[str, str]
+    """Of this node, those that clients look for among the configs of a broker."""
 
 
 class KafkaService:
@@ -87,13 +93,27 @@ class KafkaService:
         self.add_later(METADATA, cluster.METADATA_LOW, cluster.METADATA_HIGH, cluster.MetadataHandler(facts))
         finds = cluster.FindCoordinatorHandler(rooms.coordination, facts)
         self.add_later(FIND_COORDINATOR, cluster.COORDINATOR_LOW, cluster.COORDINATOR_HIGH, finds)
-        self.add_later(CREATE_TOPICS, topics.CREATE_LOW, topics.CREATE_HIGH, topics.CreateTopicsHandler(rooms.topics))
-        self.add_later(DELETE_TOPICS, topics.DELETE_LOW, topics.DELETE_HIGH, topics.DeleteTopicsHandler(rooms.topics))
-        describes = topics.DescribeConfigsHandler(rooms.topics)
-        self.add_later(DESCRIBE_CONFIGS, topics.DESCRIBE_LOW, topics.DESCRIBE_HIGH, describes)
         inits = offsets.InitProducerIdHandler(rooms.allocate_producer_id)
         self.add_later(INIT_PRODUCER_ID, offsets.INIT_LOW, offsets.INIT_HIGH, inits)
+        self._add_admin(rooms)
         self._add_groups(rooms)
+
+    def _add_admin(self, rooms: Rooms) -> None:
+        facts, api = self.facts, rooms.topics
+        self.add(DESCRIBE_CLUSTER, cluster.CLUSTER_LOW, cluster.CLUSTER_HIGH, cluster.DescribeClusterHandler(facts))
+        self.add_later(CREATE_TOPICS, topics.CREATE_LOW, topics.CREATE_HIGH, topics.CreateTopicsHandler(api))
+        self.add_later(DELETE_TOPICS, topics.DELETE_LOW, topics.DELETE_HIGH, topics.DeleteTopicsHandler(api))
+        self.add_later(CREATE_PARTITIONS, topics.GROW_LOW, topics.GROW_HIGH, topics.CreatePartitionsHandler(api))
+        describes = configs.DescribeConfigsHandler(api, rooms.view.node_id, rooms.settings)
+        self.add_later(DESCRIBE_CONFIGS, configs.DESCRIBE_LOW, configs.DESCRIBE_HIGH, describes)
+        alters = configs.AlterConfigsHandler(api)
+        self.add_later(ALTER_CONFIGS, configs.ALTER_LOW, configs.ALTER_HIGH, alters.replacing)
+        self.add_later(INCREMENTAL_ALTER_CONFIGS, configs.INCREMENTAL_LOW, configs.INCREMENTAL_HIGH, alters.incremental)
+        deletes = replicas.DeleteRecordsHandler(rooms.offsets, facts, rooms.metrics)
+        self.add_later(DELETE_RECORDS, replicas.DELETE_LOW, replicas.DELETE_HIGH, deletes)
+        self.add_later(ELECT_LEADERS, replicas.ELECT_LOW, replicas.ELECT_HIGH, replicas.ElectLeadersHandler(api))
+        dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
+        self.add_later(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
 
     def _add_groups(self, rooms: Rooms) -> None:
         api, metrics = rooms.groups, rooms.metrics

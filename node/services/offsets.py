@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol, TypeVar
 from node import limits, turns
 from node.api.offsets import OffsetsApi
 from node.api.view import ClusterView
-from node.broker import refusals
 from node.broker.broker import Broker
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
@@ -120,12 +119,7 @@ class Offsets:
 
         async def answer(index: int, topic: Topic, number: int) -> admin_pb2.DeleteRecordsResult:
             before = request.partitions[index].before_offset
-            self._check_may_delete(topic, number)
-            if request.validate_only:
-                low = self._checked_start(topic, number, before)
-            else:
-                async with asyncio.timeout_at(deadline):
-                    low = await self._broker.delete_records(topic.topic_id, number, before)
+            low = await self._api.delete_records(topic, number, before, deadline, validate_only=request.validate_only)
             return admin_pb2.DeleteRecordsResult(
                 partition=data_pb2.TopicPartition(topic=topic.name, topic_id=topic.topic_id, partition=number),
                 low_watermark=low,
@@ -154,29 +148,6 @@ class Offsets:
             0.0,
         )
         return admin_pb2.DeleteRecordsResponse(partitions=results)
-
-    def _check_may_delete(self, topic: Topic, number: int) -> None:
-        """Raises INVALID_TOPIC_EXCEPTION or POLICY_VIOLATION."""
-        if topic.internal:
-            raise ApiError(
-                pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{topic.name} is internal: only the cluster trims it"
-            )
-        partition = self._broker.partition(topic.topic_id, number)
-        if partition is not None and "delete" not in partition.settings.log.cleanup_policy:
-            raise ApiError(
-                pb.ERROR_CODE_POLICY_VIOLATION,
-                f"{topic.name} has cleanup.policy=compact, where the last record of each key is kept: delete keys by "
-                "records without a value, or set cleanup.policy=compact,delete first",
-            )
-
-    def _checked_start(self, topic: Topic, number: int, before: int) -> int:
-        """Where the log would start after the deletion. Raises as that would."""
-        end, _ = self._broker.list_offset(topic.topic_id, number, -1, None)
-        start, _ = self._broker.list_offset(topic.topic_id, number, -2, None)
-        wanted = end if before == -1 else before
-        if not 0 <= wanted <= end:
-            raise refusals.out_of_range(f"{topic.name}-{number}", before, start, end)
-        return max(start, wanted)
 
     async def _spread(
         self,
@@ -210,8 +181,6 @@ class Offsets:
                         remote.setdefault(partition.leader, []).append(index)
                 except ApiError as error:
                     refusals[index] = error
-                except TimeoutError:
-                    refusals[index] = ApiError(pb.ERROR_CODE_REQUEST_TIMED_OUT, f"{rpc} did not finish in time")
                 except Exception as error:
                     refusals[index] = unexpected(rpc, error)
             for leader, indexes in remote.items():

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 import grpc
 
-from node.api.topics import Config, ConfigLevel, Created, Deleted, Described, NewTopic
+from node import limits
+from node.api.topics import Changes, Config, ConfigLevel, Created, Deleted, Described, Elected, GrownTopic, NewTopic
 from node.services.admin import AdminForwarder
 from node.services.faults import refusal_in
+from node.turns import Places
 from ottla.protocol.errors import ApiError
-from ottla.v1 import admin_pb2
+from ottla.v1 import admin_pb2, data_pb2
 from ottla.v1 import error_pb2 as pb
 
 TIMEOUT_MS: Final = 30_000
@@ -17,8 +19,11 @@ MARGIN_S: Final = 0.5
 
 
 class ControllerTopics:
+    """A few calls are under way at once, as of AdminService; the others wait."""
+
     def __init__(self, admin: AdminForwarder) -> None:
         self._admin = admin
+        self._places = Places(limits.ADMIN_IN_FLIGHT_MAX)
 
     async def create(self, topics: Sequence[NewTopic], timeout_ms: int, *, validate_only: bool) -> Sequence[Created]:
         request = admin_pb2.CreateTopicsRequest(validate_only=validate_only, timeout_ms=timeout_ms)
@@ -27,7 +32,7 @@ class ControllerTopics:
                 name=topic.name,
                 num_partitions=topic.partitions,
                 replication_factor=topic.replication_factor,
-                assignments=[admin_pb2.ReplicaAssignment(partition=n, replicas=r) for n, r in topic.assignments],
+                assignments=_assignments(topic.assignments),
                 configs=topic.configs,
             )
         answer = admin_pb2.CreateTopicsResponse.FromString(await self._ask("CreateTopics", request, timeout_ms))
@@ -45,13 +50,48 @@ class ControllerTopics:
         answer = admin_pb2.DescribeConfigsResponse.FromString(await self._ask("DescribeConfigs", request, TIMEOUT_MS))
         return [Described(_error(r), [_config(entry) for entry in r.entries]) for r in answer.resources]
 
+    async def alter(self, resources: Sequence[Changes], *, validate_only: bool) -> Sequence[ApiError | None]:
+        request = admin_pb2.AlterConfigsRequest(validate_only=validate_only)
+        for kind, name, changes in resources:
+            request.resources.add(
+                resource=admin_pb2.ConfigResource(type=kind, name=name),  # type: ignore[arg-type]
+                changes=[admin_pb2.ConfigChange(key=k, value=v, operation=o) for k, v, o in changes],  # type: ignore[arg-type]
+            )
+        answer = admin_pb2.AlterConfigsResponse.FromString(await self._ask("AlterConfigs", request, TIMEOUT_MS))
+        return [_error(r) for r in answer.resources]
+
+    async def grow(
+        self, topics: Sequence[GrownTopic], timeout_ms: int, *, validate_only: bool
+    ) -> Sequence[ApiError | None]:
+        request = admin_pb2.CreatePartitionsRequest(validate_only=validate_only, timeout_ms=timeout_ms)
+        for name, total_count, assignments in topics:
+            request.topics.add(name=name, total_count=total_count, assignments=_assignments(assignments))
+        answer = admin_pb2.CreatePartitionsResponse.FromString(await self._ask("CreatePartitions", request, timeout_ms))
+        return [_error(r) for r in answer.topics]
+
+    async def elect(
+        self, partitions: Sequence[tuple[str, int]], timeout_ms: int, *, unclean: bool
+    ) -> Sequence[Elected]:
+        kind = admin_pb2.ELECTION_TYPE_UNCLEAN if unclean else admin_pb2.ELECTION_TYPE_PREFERRED
+        wanted = [data_pb2.TopicPartition(topic=name, partition=number) for name, number in partitions]
+        request = admin_pb2.ElectLeadersRequest(type=kind, partitions=wanted)
+        answer = admin_pb2.ElectLeadersResponse.FromString(await self._ask("ElectLeaders", request, timeout_ms))
+        return [Elected(r.partition.topic, r.partition.partition, _error(r)) for r in answer.partitions]
+
     async def _ask(self, method: str, request: Any, timeout_ms: int) -> bytes:
+        await self._places.take()
         try:
             return await self._admin.call(method, request.SerializeToString(), timeout_ms / 1000 + MARGIN_S)
         except grpc.aio.AioRpcError as error:
             raise refusal_in(error) or ApiError(
                 pb.ERROR_CODE_NETWORK_EXCEPTION, f"the controller refused {method}: {error.code().name}"
             ) from None
+        finally:
+            self._places.give()
+
+
+def _assignments(wanted: Sequence[tuple[int, Sequence[int]]]) -> list[admin_pb2.ReplicaAssignment]:
+    return [admin_pb2.ReplicaAssignment(partition=number, replicas=replicas) for number, replicas in wanted]
 
 
 def _error(result: Any) -> ApiError | None:

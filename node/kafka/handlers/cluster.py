@@ -1,4 +1,4 @@
-"""Metadata and FindCoordinator: who is where."""
+"""Metadata, DescribeCluster and FindCoordinator: who is where."""
 
 import asyncio
 from typing import Final
@@ -10,6 +10,11 @@ from node.kafka.codec import Encoded
 from node.kafka.connection import Call
 from node.kafka.handlers.cluster_facts import NOT_ASKED, ClusterFacts
 from node.kafka.handlers.offsets import TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+from node.kafka.messages.describe_cluster import (
+    DescribeClusterBroker,
+    DescribeClusterRequest,
+    DescribeClusterResponse,
+)
 from node.kafka.messages.find_coordinator import Coordinator, FindCoordinatorRequest, FindCoordinatorResponse
 from node.kafka.messages.metadata import (
     MetadataRequest,
@@ -25,6 +30,9 @@ from ottla.protocol.names import check_topic_name
 from ottla.v1 import error_pb2 as pb
 
 METADATA_LOW, METADATA_HIGH = 0, 12
+CLUSTER_LOW, CLUSTER_HIGH = 0, 2
+OF_BROKERS, OF_CONTROLLERS = 1, 2
+MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE = 114, 115
 COORDINATOR_LOW, COORDINATOR_HIGH = 0, 4
 CREATED_S: Final = 1.0
 """How long an answer waits for a topic that it made by naming it."""
@@ -99,17 +107,13 @@ class MetadataHandler:
         )
 
     def _head(self, request: MetadataRequest) -> MetadataResponse:
-        nodes = self._facts.nodes()
-        ids = [broker.node_id for broker, _ in nodes]
-        leader = self._facts.view.quorum.leader_id
-        # Whatever is asked of a controller, each node passes on to it.
-        controller = leader if leader in ids else next(iter(ids), NO_LEADER)
         return MetadataResponse(
             brokers=[
-                MetadataResponseBroker(node_id=at.node_id, host=at.host, port=at.port, rack=at.rack) for _, at in nodes
+                MetadataResponseBroker(node_id=at.node_id, host=at.host, port=at.port, rack=at.rack)
+                for _, at in self._facts.nodes()
             ],
-            cluster_id=self._facts.view.quorum.cluster_id.hex() or None,
-            controller_id=-1 if controller is None else controller,
+            cluster_id=self._facts.cluster_id or None,
+            controller_id=self._facts.controller(),
             cluster_authorized_operations=(
                 CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED
             ),
@@ -134,6 +138,33 @@ def _unknown(name: str | None, topic_id: bytes, version: int) -> MetadataRespons
     known = _is_name(name or "")
     code = pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION if known else pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
     return MetadataResponseTopic(error_code=code, name=name or "", topic_id=topic_id)
+
+
+class DescribeClusterHandler:
+    def __init__(self, facts: ClusterFacts) -> None:
+        self._facts = facts
+
+    def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, DescribeClusterRequest)
+        if request.endpoint_type != OF_BROKERS:
+            known = request.endpoint_type == OF_CONTROLLERS
+            return DescribeClusterResponse(
+                error_code=MISMATCHED_ENDPOINT_TYPE if known else UNSUPPORTED_ENDPOINT_TYPE,
+                error_message=f"brokers ({OF_BROKERS}) are told of here, not endpoints of type {request.endpoint_type}",
+                endpoint_type=request.endpoint_type,
+            )
+        nodes = self._facts.nodes() + (self._facts.fenced() if request.include_fenced_brokers else [])
+        return DescribeClusterResponse(
+            cluster_id=self._facts.cluster_id,
+            controller_id=self._facts.controller(),
+            brokers=[
+                DescribeClusterBroker(at.node_id, at.host, at.port, at.rack, is_fenced=broker.fenced)
+                for broker, at in nodes
+            ],
+            cluster_authorized_operations=(
+                CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED
+            ),
+        )
 
 
 class FindCoordinatorHandler:

@@ -12,7 +12,7 @@ from node.fail_stop import stop_if_broken
 from node.kafka.connection import Call
 from node.kafka.produce import Endpoint, Leader
 from node.kafka.wire import Message
-from node.metadata.image import Broker
+from node.metadata.image import NO_LEADER, Broker
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -38,6 +38,21 @@ class ClusterFacts:
     def nodes(self) -> list[tuple[Broker, Endpoint]]:
         """Nodes that live and listen for clients of Kafka, by id."""
         return [(broker, at) for broker in self.view.image.live_brokers() if (at := _endpoint(broker)) is not None]
+
+    def fenced(self) -> list[tuple[Broker, Endpoint]]:
+        """Nodes that would listen for clients of Kafka, and are down or were not heard from."""
+        brokers = sorted(self.view.image.brokers.items())
+        return [(broker, at) for _, broker in brokers if broker.fenced and (at := _endpoint(broker)) is not None]
+
+    def controller(self) -> int:
+        """The node to tell clients of: what is asked of a controller, each node passes on to it. -1: none is there."""
+        ids = [broker.node_id for broker, _ in self.nodes()]
+        leader = self.view.quorum.leader_id
+        return leader if leader in ids else next(iter(ids), NO_LEADER)
+
+    @property
+    def cluster_id(self) -> str:
+        return self.view.quorum.cluster_id.hex()
 
     def endpoint(self, node_id: int) -> Endpoint | None:
         broker = self.view.image.brokers.get(node_id)

@@ -1,12 +1,20 @@
-"""CreateTopics, DeleteTopics and DescribeConfigs, which any node passes on to the controller."""
+"""CreateTopics, DeleteTopics and CreatePartitions, which any node passes on to the controller."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from node import limits
-from node.api.topics import Config, Created, Described, NewTopic, TopicsApi
+from node.api.topics import Config, Created, GrownTopic, NewTopic, TopicsApi
+from node.kafka import topic_configs
 from node.kafka.connection import Call
+from node.kafka.handlers.configs import TOPIC
+from node.kafka.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+)
 from node.kafka.messages.create_topics import (
     CreatableTopic,
     CreatableTopicConfigs,
@@ -15,47 +23,14 @@ from node.kafka.messages.create_topics import (
     CreateTopicsResponse,
 )
 from node.kafka.messages.delete_topics import DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse
-from node.kafka.messages.describe_configs import (
-    DescribeConfigsRequest,
-    DescribeConfigsResource,
-    DescribeConfigsResourceResult,
-    DescribeConfigsResponse,
-    DescribeConfigsResult,
-    DescribeConfigsSynonym,
-)
 from node.kafka.wire import NO_ID, Message
-from ottla.protocol.configs import BROKER_KEYS, TOPIC_KEYS
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 CREATE_LOW, CREATE_HIGH = 0, 7
 DELETE_LOW, DELETE_HIGH = 0, 6
-DESCRIBE_LOW, DESCRIBE_HIGH = 0, 4
-TOPIC: Final = 2
-BROKER: Final = 4
-_DEFAULT_SOURCE: Final = 5
-_TYPES: Final = {"boolean": 1, "string": 2, "int": 3, "long": 5, "double": 6, "list": 7}
-PASSED_OVER: Final = frozenset(
-    {
-        "flush.messages",
-        "flush.ms",
-        "follower.replication.throttled.replicas",
-        "leader.replication.throttled.replicas",
-        "local.retention.bytes",
-        "local.retention.ms",
-        "message.downconversion.enable",
-        "message.format.version",
-        "message.timestamp.difference.max.ms",
-        "preallocate",
-        "remote.copy.disable",
-        "remote.log.delete.on.disable",
-        "segment.index.bytes",
-        "segment.jitter.ms",
-        "unclean.leader.election.enable",
-    }
-    - TOPIC_KEYS.keys()
-)
-"""Configs of Kafka's that programs set and that mean nothing here: taken, and not kept."""
+GROW_LOW, GROW_HIGH = 0, 3
+_TWICE: Final = ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the request names the topic more than once")
 
 
 def _wait_ms(timeout_ms: int) -> int:
@@ -71,17 +46,23 @@ class CreateTopicsHandler:
         named = Counter(topic.name for topic in request.topics)
         topics = {topic.name: topic for topic in request.topics if named[topic.name] == 1}
         results: dict[str, Created] = {}
-        if topics:
-            new = [_new(topic) for topic in topics.values()]
+        new: list[NewTopic] = []
+        for name, topic in topics.items():
+            try:
+                new.append(_new(topic))
+            except ApiError as error:
+                results[name] = Created(error)
+        if new:
             try:
                 created = await self._api.create(new, _wait_ms(request.timeout_ms), validate_only=request.validate_only)
-                results = dict(zip(topics, created, strict=True))
             except ApiError as error:
-                results = dict.fromkeys(topics, Created(error))
+                created = [Created(error)] * len(new)
+            results.update(zip([topic.name for topic in new], created, strict=True))
         configs = await self._configs(results, request, call.version)
-        twice = Created(ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the request names the topic more than once"))
         return CreateTopicsResponse(
-            topics=[_created(name, results.get(name, twice), configs.get(name), call.version) for name in named]
+            topics=[
+                _created(name, results.get(name, Created(_TWICE)), configs.get(name), call.version) for name in named
+            ]
         )
 
     async def _configs(
@@ -103,8 +84,21 @@ def _new(topic: CreatableTopic) -> NewTopic:
         None if topic.num_partitions == -1 else topic.num_partitions,
         None if topic.replication_factor == -1 else topic.replication_factor,
         [(each.partition_index, each.broker_ids) for each in topic.assignments],
-        {each.name: each.value or "" for each in topic.configs if each.name not in PASSED_OVER},
+        _configs(topic),
     )
+
+
+def _configs(topic: CreatableTopic) -> dict[str, str]:
+    """Raises INVALID_CONFIG."""
+    kept = {}
+    for name, value in ((each.name, each.value) for each in topic.configs):
+        if value is None:
+            raise ApiError(pb.ERROR_CODE_INVALID_CONFIG, f"config {name[:100]!r} has no value")
+        if name in topic_configs.PASSED_OVER:
+            topic_configs.check(name, value)
+        else:
+            kept[name] = value
+    return kept
 
 
 def _created(name: str, result: Created, configs: Sequence[Config] | None, version: int) -> CreatableTopicResult:
@@ -159,49 +153,36 @@ def _deleted(name: str, topic_id: bytes, error: ApiError | None) -> DeletableTop
     )
 
 
-class DescribeConfigsHandler:
+class CreatePartitionsHandler:
     def __init__(self, api: TopicsApi) -> None:
         self._api = api
 
     async def __call__(self, request: Message, call: Call) -> Message:
-        assert isinstance(request, DescribeConfigsRequest)
-        known = [each for each in request.resources if each.resource_type in (TOPIC, BROKER)]
-        found: dict[int, Described] = {}
-        if known:
+        assert isinstance(request, CreatePartitionsRequest)
+        named = Counter(topic.name for topic in request.topics)
+        topics = [topic for topic in request.topics if named[topic.name] == 1]
+        errors: dict[str, ApiError | None] = dict.fromkeys(named, _TWICE)
+        if topics:
+            wanted = [_grown(topic) for topic in topics]
             try:
-                described = await self._api.describe([(each.resource_type, each.resource_name) for each in known])
-                found = {id(each): one for each, one in zip(known, described, strict=True)}
+                found = await self._api.grow(wanted, _wait_ms(request.timeout_ms), validate_only=request.validate_only)
             except ApiError as error:
-                found = {id(each): Described(error) for each in known}
-        other = Described(ApiError(pb.ERROR_CODE_INVALID_REQUEST, "only topics (2) and brokers (4) have configs here"))
-        return DescribeConfigsResponse(
-            results=[_described(each, found.get(id(each), other), request) for each in request.resources]
+                found = [error] * len(wanted)
+            errors.update(zip([topic.name for topic in topics], found, strict=True))
+        return CreatePartitionsResponse(
+            results=[
+                CreatePartitionsTopicResult(name, 0, None)
+                if error is None
+                else CreatePartitionsTopicResult(name, error.code, error.message)
+                for name, error in errors.items()
+            ]
         )
 
 
-def _described(
-    resource: DescribeConfigsResource, found: Described, request: DescribeConfigsRequest
-) -> DescribeConfigsResult:
-    wanted = resource.configuration_keys
-    return DescribeConfigsResult(
-        error_code=0 if found.error is None else found.error.code,
-        error_message=None if found.error is None else found.error.message,
-        resource_type=resource.resource_type,
-        resource_name=resource.resource_name,
-        configs=[_config(each, request) for each in found.configs if wanted is None or each.name in wanted],
-    )
-
-
-def _config(config: Config, request: DescribeConfigsRequest) -> DescribeConfigsResourceResult:
-    levels = config.levels if request.include_synonyms else ()
-    key = TOPIC_KEYS.get(config.name) or BROKER_KEYS.get(config.name)
-    return DescribeConfigsResourceResult(
-        name=config.name,
-        value=config.value,
-        read_only=config.read_only,
-        config_source=config.source,
-        is_default=config.source == _DEFAULT_SOURCE,
-        synonyms=[DescribeConfigsSynonym(name=n, value=v, source=s) for n, v, s in levels],
-        config_type=0 if key is None else _TYPES[key.kind],
-        documentation=config.documentation if request.include_documentation else None,
+def _grown(topic: CreatePartitionsTopic) -> GrownTopic:
+    """Replicas come in the order of the new partitions, which are the last ones."""
+    assignments = topic.assignments or ()
+    first = max(0, topic.count - len(assignments))
+    return GrownTopic(
+        topic.name, topic.count, [(first + index, each.broker_ids) for index, each in enumerate(assignments)]
     )
