@@ -510,3 +510,7 @@ class Admin(_Blocking):
     transfer_leadership = _waits_for(admin.Admin.transfer_leadership)
     describe_features = _waits_for(admin.Admin.describe_features)
     finalize_feature = _waits_for(admin.Admin.finalize_feature)
+    list_users = _waits_for(admin.Admin.list_users)
+    create_user = _waits_for(admin.Admin.create_user)
+    change_password = _waits_for(admin.Admin.change_password)
+    remove_user = _waits_for(admin.Admin.remove_user)

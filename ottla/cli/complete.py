@@ -26,6 +26,15 @@ def groups(ctx: Any, incomplete: str) -> list[str]:
     return _names(ctx, incomplete, ask)
 
 
+def users(ctx: Any, incomplete: str) -> list[str]:
+    """Names of users."""
+
+    async def ask(admin: "Admin") -> list[str]:
+        return list(await admin.list_users())
+
+    return _names(ctx, incomplete, ask)
+
+
 def topic_configs(incomplete: str) -> list[str]:
     """`retention.ms=` and the like."""
     from ottla.protocol.configs import TOPIC_KEYS

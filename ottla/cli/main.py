@@ -22,6 +22,7 @@ VERBS: Final = {
     "config": "Show and change settings of topics and nodes.",
     "profile": "Name clusters, and choose one.",
     "secure": "Make, renew and check the cluster's certificates.",
+    "user": "List, add and remove users, and change passwords.",
     "verify": "Break a cluster under load, and check that nothing was lost.",
     "log": "Read the files of a node.",
     "node": "Run one node in this process, until SIGTERM or Ctrl-C.",

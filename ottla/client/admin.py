@@ -16,6 +16,7 @@ from ottla.client.offsets import list_offsets
 from ottla.client.quorum_admin import QuorumAdmin
 from ottla.client.records import TopicPartition
 from ottla.client.tls import PathText, Tls
+from ottla.client.user_admin import UserAdmin
 from ottla.client.view import ClusterView, TopicInfo, view_of
 from ottla.v1 import admin_pb2 as admin_messages
 from ottla.v1 import cluster_pb2, data_pb2
@@ -54,7 +55,7 @@ class ConfigValue:
     documentation: str
 
 
-class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin):
+class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 

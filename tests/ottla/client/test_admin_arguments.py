@@ -52,6 +52,11 @@ WRONG: list[tuple[str, Call]] = [
     ("directory_id", lambda a: a.remove_voter(4, "id")),
     ("node_id", lambda a: a.transfer_leadership(1.0)),
     ("level", lambda a: a.finalize_feature(level="1")),
+    ("name", lambda a: a.create_user("", "secret")),
+    ("password", lambda a: a.create_user("alice", None)),
+    ("password", lambda a: a.change_password("alice", "")),
+    ("iterations", lambda a: a.change_password("alice", "secret", iterations=1000)),
+    ("name", lambda a: a.remove_user("a\nb")),
 ]
 
 
@@ -74,3 +79,10 @@ async def test_offsets_of_a_topic_that_is_not_there_are_told_within_seconds(clie
     answers = await list_offsets(client, {TopicPartition("nope", 3): -2}, 30_000)
     assert isinstance(answers[TopicPartition("nope", 3)], UnknownTopic)
     assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("password", ["secret\0", "secret" * 200, "secret\ud800", b"secret"])
+async def test_a_password_is_not_in_the_error_about_it(password: Any) -> None:
+    with pytest.raises(ConfigError, match="password") as raised:
+        await Admin("127.0.0.1:1").create_user("alice", password)
+    assert "secret" not in str(raised.value)

@@ -37,6 +37,7 @@ NO_TEXT = (*ANYTHING, 7, 0, 1.5, b"text", True, [], ["text"], ("a",), None, "\ud
 NO_LABEL = (*NO_TEXT, "a\nb", "\x1b[31m", "a\x00", "\u202e", "x" * 256, "x" * 1_000_000)
 NO_NAME = (*NO_LABEL, "")
 NO_TOPIC = (*NO_TEXT, "", ".", "..", "a b", "a/b", "a\n", "é", "x" * 250, "x" * 1_000_000)
+NO_USER = (*NO_TEXT, "", "a\nb", " alice", "x" * 256, "\u00e4" * 128)
 NO_FLAG = (*ANYTHING, 0, 1, "yes", "", b"", [], None)
 NO_LIST = (*ANYTHING, 7, 1.5, True, "text", b"text", None)
 NO_PLACE = (
@@ -195,10 +196,15 @@ WRONG: Mapping[str, Given] = {
     "shift_by": Given(1, whole(-(2**63) + 1, 2**63 - 1)),
     "directory_id": Given(b"d", (*ANYTHING, "d", 7, 1.5, True, [], None, bytearray(b"d"))),
     "level": Given(1, whole(1)),
+    "password": Given("secret", (*NO_TEXT, "", "a\0b", "x" * 1025)),
+    "iterations": Given(4096, whole(4096, 16_384)),
 }
 ELSEWHERE: Mapping[str, Given] = {
     "Admin.create_topic.partitions": Given(1, whole(0)),
     "Admin.finalize_feature.name": Given("metadata.version", NO_NAME),
+    "Admin.create_user.name": Given("alice", NO_USER),
+    "Admin.change_password.name": Given("alice", NO_USER),
+    "Admin.remove_user.name": Given("alice", NO_USER),
     "Admin.reset_offsets.timestamp_ms": Given(0, whole(-2, 2**63 - 1)),
     "Admin.delete_records.partition": Given(0, whole(0)),
     "Admin.elect_leader.partition": Given(0, whole(0)),
