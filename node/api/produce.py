@@ -96,9 +96,9 @@ class ProduceApi:
         """Looks at a batch that was too heavy for the loop. Raises ApiError."""
         return await self._broker.admit(topic_id, number, batch, admit, self.wall_ms())
 
-    def log_start(self, name: str, number: int) -> int:
-        """Where the partition's log starts; -1 where it is not here."""
-        topic = self._view.image.topic_named(name)
+    def log_start(self, name: str, topic_id: bytes, number: int) -> int:
+        """Where the log of a partition of that name, or that id, starts; -1 where it is not here."""
+        topic = self._view.image.topic(topic_id) if topic_id else self._view.image.topic_named(name)
         partition = None if topic is None else self._broker.partition(topic.topic_id, number)
         return -1 if partition is None else partition.log.log_start_offset
 

@@ -29,11 +29,11 @@ from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_topic_name
 from ottla.v1 import error_pb2 as pb
 
-METADATA_LOW, METADATA_HIGH = 0, 12
+METADATA_LOW, METADATA_HIGH = 0, 13
 CLUSTER_LOW, CLUSTER_HIGH = 0, 2
 OF_BROKERS, OF_CONTROLLERS = 1, 2
 MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE = 114, 115
-COORDINATOR_LOW, COORDINATOR_HIGH = 0, 4
+COORDINATOR_LOW, COORDINATOR_HIGH = 0, 6
 CREATED_S: Final = 1.0
 """How long an answer waits for a topic that it made by naming it."""
 CLUSTER_OPERATIONS: Final = 0x1FA0

@@ -54,6 +54,10 @@ class ClusterFacts:
     def cluster_id(self) -> str:
         return self.view.quorum.cluster_id.hex()
 
+    def is_unknown(self, topic_id: bytes) -> bool:
+        """Whether it is an id, and no topic's."""
+        return bool(topic_id) and self.view.image.topic(topic_id) is None
+
     def endpoint(self, node_id: int) -> Endpoint | None:
         broker = self.view.image.brokers.get(node_id)
         return None if broker is None or broker.fenced else _endpoint(broker)

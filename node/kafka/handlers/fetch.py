@@ -30,7 +30,7 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 API: Final = "Fetch"
-LOW, HIGH = 4, 16
+LOW, HIGH = 4, 18
 NO_SESSION: Final = 70
 """FETCH_SESSION_ID_NOT_FOUND"""
 MAX_BYTES: Final = 4 * limits.MIB

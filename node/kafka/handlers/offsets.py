@@ -29,12 +29,12 @@ from ottla.v1 import error_pb2 as pb
 
 LIST_OFFSETS: Final = "ListOffsets"
 OFFSET_FOR_LEADER_EPOCH: Final = "OffsetForLeaderEpoch"
-LIST_LOW, LIST_HIGH = 1, 8
+LIST_LOW, LIST_HIGH = 1, 11
 EPOCH_LOW, EPOCH_HIGH = 2, 4
 INIT_LOW, INIT_HIGH = 0, 4
 EARLIEST: Final = -2
-EARLIEST_LOCAL: Final = -4
-_SINCE: Final = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8}
+EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_TO_TIER = -4, -5, -6
+_SINCE: Final = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_TO_TIER: 11}
 """Special timestamps, and the version that brought them."""
 TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Final = 53
 """What ends a client's attempt to begin transactions at once."""
@@ -75,6 +75,8 @@ class ListOffsetsHandler:
             raise ApiError(
                 pb.ERROR_CODE_UNSUPPORTED_VERSION, f"timestamp {timestamp} is not known in version {version}"
             )
+        if timestamp in (LATEST_TIERED, EARLIEST_TO_TIER):
+            return ListOffsetsPartitionResponse(partition_index=part.partition_index)  # there are no tiers
         if timestamp == EARLIEST_LOCAL:
             timestamp = EARLIEST
         epoch = part.current_leader_epoch if part.current_leader_epoch >= 0 else None

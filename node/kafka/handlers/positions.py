@@ -9,7 +9,7 @@ from node.api.groups import GroupsApi, Stored
 from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Position, Where
 from node.kafka.connection import Call
-from node.kafka.handlers.cluster_facts import unexpected
+from node.kafka.handlers.cluster_facts import ClusterFacts, unexpected
 from node.kafka.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -25,8 +25,8 @@ from node.kafka.messages.offset_delete import (
 )
 from node.kafka.messages.offset_fetch import (
     OffsetFetchRequest,
+    OffsetFetchRequestGroup,
     OffsetFetchRequestTopic,
-    OffsetFetchRequestTopics,
     OffsetFetchResponse,
     OffsetFetchResponseGroup,
     OffsetFetchResponsePartition,
@@ -34,14 +34,16 @@ from node.kafka.messages.offset_fetch import (
     OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 )
-from node.kafka.wire import Message
+from node.kafka.wire import NO_ID, Message
 from node.metrics import Metrics
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
-COMMIT_LOW, COMMIT_HIGH = 1, 9
-FETCH_LOW, FETCH_HIGH = 1, 9
+COMMIT_LOW, COMMIT_HIGH = 1, 10
+FETCH_LOW, FETCH_HIGH = 1, 10
 DELETE_LOW, DELETE_HIGH = 0, 0
+IDS: Final = 10
+"""From here on topics are named by their ids."""
 BATCHED: Final = 8
 """From here on an OffsetFetch names several groups."""
 GROUPS_NOT_FOUND: Final = 9
@@ -79,16 +81,24 @@ def code_of(error: ApiError) -> int:
 
 
 class OffsetCommitHandler:
-    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+    def __init__(self, api: GroupsApi, facts: ClusterFacts, metrics: Metrics) -> None:
         self._api = api
+        self._facts = facts
         self._metrics = metrics
 
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, OffsetCommitRequest)
-        positions = [_position(topic.name, part) for topic in request.topics for part in topic.partitions]
+        positions = [
+            _position(_where(topic.name, topic.topic_id, part.partition_index, call.version), part)
+            for topic in request.topics
+            for part in topic.partitions
+        ]
         try:
-            errors = iter(await self._api.commit(request.group_id, _committer(request), positions))
-            codes = [0 if error is None else code_of(error) for error in errors]
+            errors = await self._api.commit(request.group_id, _committer(request), positions)
+            codes = [
+                0 if error is None else self._code(position.where, error)
+                for position, error in zip(positions, errors, strict=True)
+            ]
         except ApiError as error:
             code = code_of(error)
             if code == pb.ERROR_CODE_GROUP_ID_NOT_FOUND and call.version < GROUPS_NOT_FOUND:
@@ -101,6 +111,7 @@ class OffsetCommitHandler:
             topics=[
                 OffsetCommitResponseTopic(
                     name=topic.name,
+                    topic_id=topic.topic_id,
                     partitions=[
                         OffsetCommitResponsePartition(partition_index=part.partition_index, error_code=next(told))
                         for part in topic.partitions
@@ -110,23 +121,31 @@ class OffsetCommitHandler:
             ]
         )
 
+    def _code(self, where: Where, error: ApiError) -> int:
+        unknown = error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION and self._facts.is_unknown(where.topic_id)
+        return pb.ERROR_CODE_UNKNOWN_TOPIC_ID if unknown else code_of(error)
+
+
+def _where(name: str, topic_id: bytes, number: int, version: int) -> Where:
+    return Where("", topic_id, number) if version >= IDS else Where(name, b"", number)
+
 
 def _committer(request: OffsetCommitRequest) -> ClassicCommitter:
     return ClassicCommitter(request.member_id, request.group_instance_id, request.generation_id_or_member_epoch)
 
 
-def _position(topic: str, part: OffsetCommitRequestPartition) -> Position:
+def _position(where: Where, part: OffsetCommitRequestPartition) -> Position:
     epoch = part.committed_leader_epoch if part.committed_leader_epoch >= 0 else None
-    return Position(
-        Where(topic, b"", part.partition_index), part.committed_offset, epoch, part.committed_metadata or ""
-    )
+    return Position(where, part.committed_offset, epoch, part.committed_metadata or "")
 
 
 class OffsetFetchHandler:
-    """What was never committed is -1 and no error, whatever it is: the group, the topic, the partition."""
+    """What was never committed is -1 and no error, whatever it is: the group, the topic, the partition; but an id that
+    no topic has is told."""
 
-    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+    def __init__(self, api: GroupsApi, facts: ClusterFacts, metrics: Metrics) -> None:
         self._api = api
+        self._facts = facts
         self._metrics = metrics
 
     async def __call__(self, request: Message, call: Call) -> Message:
@@ -134,7 +153,8 @@ class OffsetFetchHandler:
         if call.version >= BATCHED:
             groups = []
             for each in request.groups:
-                groups.append(_group(each.group_id, *await self._found(each.group_id, _wanted(each.topics))))
+                found, code = await self._found(each.group_id, _wanted_in(each, call.version))
+                groups.append(self._group(each.group_id, found, code, call.version))
                 await turns.give_way()
             return OffsetFetchResponse(groups=groups)
         wanted = _wanted(request.topics)
@@ -142,6 +162,23 @@ class OffsetFetchHandler:
         if code and call.version < GROUP_ERRORS:
             found = [(where, None) for where in wanted or ()]
         return OffsetFetchResponse(topics=_topics(found, 0 if call.version >= GROUP_ERRORS else code), error_code=code)
+
+    def _group(self, group_id: str, found: list[Stored], code: int, version: int) -> OffsetFetchResponseGroup:
+        topics = [
+            OffsetFetchResponseTopics(
+                name=name,
+                topic_id=topic_id or NO_ID,
+                partitions=[
+                    OffsetFetchResponsePartitions(*_told(where, position), self._unknown(topic_id, version))
+                    for where, position in some
+                ],
+            )
+            for (name, topic_id), some in _by_topic(found)
+        ]
+        return OffsetFetchResponseGroup(group_id=group_id, topics=topics, error_code=code)
+
+    def _unknown(self, topic_id: bytes, version: int) -> int:
+        return pb.ERROR_CODE_UNKNOWN_TOPIC_ID if version >= IDS and self._facts.is_unknown(topic_id) else 0
 
     async def _found(self, group_id: str, wanted: Sequence[Where] | None) -> tuple[list[Stored], int]:
         try:
@@ -154,20 +191,20 @@ class OffsetFetchHandler:
         return [], code
 
 
-def _wanted(topics: Sequence[OffsetFetchRequestTopic | OffsetFetchRequestTopics] | None) -> list[Where] | None:
+def _wanted_in(group: OffsetFetchRequestGroup, version: int) -> list[Where] | None:
+    if group.topics is None:
+        return None
+    return [
+        _where(topic.name, topic.topic_id, number, version)
+        for topic in group.topics
+        for number in topic.partition_indexes
+    ]
+
+
+def _wanted(topics: Sequence[OffsetFetchRequestTopic] | None) -> list[Where] | None:
     if topics is None:
         return None
     return [Where(topic.name, b"", number) for topic in topics for number in topic.partition_indexes]
-
-
-def _group(group_id: str, found: list[Stored], code: int) -> OffsetFetchResponseGroup:
-    topics = [
-        OffsetFetchResponseTopics(
-            name=name, partitions=[OffsetFetchResponsePartitions(*_told(where, position)) for where, position in some]
-        )
-        for name, some in _by_topic(found)
-    ]
-    return OffsetFetchResponseGroup(group_id=group_id, topics=topics, error_code=code)
 
 
 def _topics(found: list[Stored], code: int) -> list[OffsetFetchResponseTopic]:
@@ -176,12 +213,13 @@ def _topics(found: list[Stored], code: int) -> list[OffsetFetchResponseTopic]:
             name=name,
             partitions=[OffsetFetchResponsePartition(*_told(where, position), code) for where, position in some],
         )
-        for name, some in _by_topic(found)
+        for (name, _), some in _by_topic(found)
     ]
 
 
-def _by_topic(found: list[Stored]) -> Iterator[tuple[str, Iterator[Stored]]]:
-    return groupby(found, key=lambda stored: stored[0].topic)
+def _by_topic(found: list[Stored]) -> Iterator[tuple[tuple[str, bytes], Iterator[Stored]]]:
+    """By name and id, as far as they were given."""
+    return groupby(found, key=lambda stored: stored[0][:2])
 
 
 def _told(where: Where, position: CommittedOffset | None) -> tuple[int, int, int, str]:

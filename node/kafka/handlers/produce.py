@@ -14,15 +14,17 @@ from node.kafka.convert import Sent
 from node.kafka.handlers.cluster_facts import ClusterFacts, run, unexpected
 from node.kafka.handlers.offsets import TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 from node.kafka.produce import Leader, Produced, ProduceRequest, ProduceResponse, TopicProduced
-from node.kafka.wire import NO_ID, Buffer, Message
+from node.kafka.wire import Buffer, Message
 from node.metrics import Metrics
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 API: Final = "Produce"
-LOW, HIGH = 0, 11
+LOW, HIGH = 0, 13
 """0 to 2 are advertised because older clients stop compressing without version 0; batches of theirs are refused."""
 FIRST_SERVED: Final = 3
+IDS: Final = 13
+"""From here on topics are named by their ids."""
 _RETRIED: Final = frozenset(
     {
         pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
@@ -38,6 +40,7 @@ class _Part(NamedTuple):
 
     slot: int
     topic: str
+    topic_id: bytes
     partition: int
     data: Buffer | None
 
@@ -50,12 +53,12 @@ class _Producing:
         self.acks = request.acks
         self.timeout_ms = request.timeout_ms
         self.parts = [
-            _Part(slot, topic, partition, data)
-            for slot, (topic, partition, data) in enumerate(
-                (topic.name, partition, data) for topic in request.topics for partition, data in topic.partitions
+            _Part(slot, topic.name, topic.topic_id if call.version >= IDS else b"", partition, data)
+            for slot, (topic, (partition, data)) in enumerate(
+                (topic, batch) for topic in request.topics for batch in topic.partitions
             )
         ]
-        self._topics = [(topic.name, len(topic.partitions)) for topic in request.topics]
+        self._topics = [((topic.name, topic.topic_id), len(topic.partitions)) for topic in request.topics]
         self._facts = facts
         self._results: list[Produced | None] = [None] * len(self.parts)
         self._left = len(self.parts)
@@ -83,7 +86,7 @@ class _Producing:
                 self.call.no_answer()
             return
         results = iter(result for result in self._results if result is not None)
-        topics = [TopicProduced(name, NO_ID, [next(results) for _ in range(count)]) for name, count in self._topics]
+        topics = [TopicProduced(*at, [next(results) for _ in range(count)]) for at, count in self._topics]
         leaders = {r.current_leader.leader_id for r in self._results if r is not None and r.current_leader is not None}
         self.call.answer(ProduceResponse(topics, node_endpoints=self._facts.endpoints_of(leaders)))
 
@@ -116,7 +119,7 @@ class ProduceHandler:
         """Appends one batch. Raises Heavy."""
         api = self._api
         try:
-            topic, partition = api.writable(part.topic, b"", part.partition)
+            topic, partition = api.writable(part.topic, part.topic_id, part.partition)
             if part.data is None:
                 raise ApiError(pb.ERROR_CODE_INVALID_RECORD, f"no batch is given for {topic.name}-{part.partition}")
             if api.leader_of(topic, partition) != self._facts.view.node_id:
@@ -174,7 +177,7 @@ class ProduceHandler:
             except Heavy:
                 assert part.data is not None
             try:
-                topic, _ = self._api.writable(part.topic, b"", part.partition)
+                topic, _ = self._api.writable(part.topic, part.topic_id, part.partition)
                 sent = Sent(part.data, producing.call.version)
                 admitted = await self._api.admit(topic.topic_id, part.partition, sent, convert.admit)
             except ApiError as error:
@@ -203,7 +206,7 @@ class ProduceHandler:
             Produced(
                 part.partition,
                 pb.ERROR_CODE_LEADER_NOT_AVAILABLE if error.code in _RETRIED else error.code,
-                log_start_offset=self._api.log_start(part.topic, part.partition),
+                log_start_offset=self._api.log_start(part.topic, part.topic_id, part.partition),
                 record_errors=error.record_errors if isinstance(error, InvalidRecords) else (),
                 error_message=error.message,
                 current_leader=leader,

@@ -13,7 +13,7 @@ from node.broker.door import Heavy
 from node.broker.lookup import EVERY_CODEC, Reader
 from node.kafka import batch as kafka
 from node.kafka import convert
-from node.kafka.codec import Encoded
+from node.kafka.codec import Encoded, write_parts
 from node.kafka.compression import fold, unfold
 from node.kafka.convert import Converted
 from node.kafka.fetch import Fetched, FetchRequest, FetchResponse, PartitionToFetch, TopicToFetch
@@ -270,6 +270,32 @@ async def test_records_that_are_none_are_refused(world: World, codec: int) -> No
         assert (await world.produce(kafka.build(head, b"no such frame at all"))).error_code == 87
 
 
+@pytest.mark.parametrize("version", [12, 13])
+async def test_newer_versions_and_topics_by_their_ids(world: World, version: int) -> None:
+    topic_id = world.planes.create_topic("t", [1])
+    inside = world.planes.create_topic("inside", [1], internal=True)
+
+    async def produce(wanted: bytes, number: int = 0) -> Produced:
+        named = TopicBatches("", wanted, [(number, memoryview(kafka_batch()))])
+        if version < 13:
+            named = named._replace(name={topic_id: "t", inside: "inside"}.get(wanted, "missing"), topic_id=NO_ID)
+        answer = await world.ask(PRODUCE, version, ProduceRequest(None, -1, 5000, [named]))
+        assert answer.topics[0][:2] == named[:2]
+        assert write_parts(PRODUCE, version, answer)
+        found: Produced = answer.topics[0].partitions[0]
+        return found
+
+    assert (await produce(topic_id))[:3] == (0, 0, 0)
+    assert (await produce(topic_id))[:3] == (0, 0, 3)
+    unknown = 100 if version == 13 else 3
+    assert (await produce(b"?" * 16))[:3] == (0, unknown, -1)
+    assert (await produce(NO_ID))[:3] == (0, unknown, -1)
+    assert (await produce(topic_id, 7)).error_code == 3
+    assert (await produce(inside)).error_code == 17
+    read = await world.fetch(version=18, topic="", topic_id=topic_id)
+    assert len(records_in(read)) == 2
+
+
 async def test_a_compacted_topic_names_the_records_without_a_key(world: World) -> None:
     world.planes.create_topic("t", [1], cleanup_policy="compact")
     produced = await world.produce(kafka_batch())
@@ -370,6 +396,11 @@ async def test_offsets_of_ends_and_times(world: World) -> None:
     assert await at(-3, 6) == (35, -1, -1)
     assert await at(-4, 8) == (0, 0, -1)
     assert await at(-5, 8) == (35, -1, -1)
+    assert await at(-5, 9) == (0, -1, -1)
+    assert await at(-6, 10) == (35, -1, -1)
+    assert await at(-6, 11) == (0, -1, -1)
+    assert await at(-7, 11) == (35, -1, -1)
+    assert await at(-1, 11) == (0, 3, -1)
     assert await at(NOW + 1) == (0, 1, NOW + 7)
     assert await at(NOW + 8) == (0, -1, -1)
 
@@ -412,6 +443,7 @@ async def test_metadata_names_nodes_topics_and_what_is_wrong(world: World) -> No
     assert str(int(world.planes.kafka_address(1).rpartition(":")[2])).encode() not in everything
     assert int(world.planes.kafka_address(1).rpartition(":")[2]).to_bytes(4, "big") in everything
     assert topic_id not in await ask([])
+    assert await ask(["t"], 13) == (await ask(["t"], 12))[:-1] + b"\0\0\0", "version 13 has an error of the whole"
     assert b"\x00\x03\x08missing" in await ask(["missing"])
     assert b"\x00\x11\x05a/ b" in await ask(["a/ b"])
 
@@ -421,14 +453,16 @@ async def test_transactions_are_refused_at_once(world: World) -> None:
     assert answer.error_code == 53
     answer = await world.ask(FIND_COORDINATOR, 4, FindCoordinatorRequest(coordinator_keys=["x", ""], key_type=1))
     assert [each.error_code for each in answer.coordinators] == [53, 53]
+    answer = await world.ask(FIND_COORDINATOR, 6, FindCoordinatorRequest(coordinator_keys=["g:t:0"], key_type=2))
+    assert [each.error_code for each in answer.coordinators] == [42], "of shares there are none"
     answer = await world.ask(INIT_PRODUCER_ID, 4, InitProducerIdRequest(transactional_id="x"))
     assert (answer.error_code, answer.producer_id) == (53, -1)
 
 
 def test_only_what_is_served_is_advertised(world: World) -> None:
     served = {each.api_key: (each.min_version, each.max_version) for each in world.service.registry.advertised()}
-    assert served[PRODUCE] == (0, 11)
-    assert served[FETCH] == (4, 16)
+    assert served[PRODUCE] == (0, 13)
+    assert served[FETCH] == (4, 18)
     assert not served.keys() & {24, 25, 26, 28, 71, 72}
 
 

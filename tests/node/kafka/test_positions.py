@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from node.kafka.codec import write_body
 from node.kafka.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -22,6 +23,7 @@ from node.kafka.messages.offset_fetch import (
     OffsetFetchRequestTopic,
     OffsetFetchRequestTopics,
 )
+from node.kafka.wire import NO_ID
 from ottla.v1 import data_pb2, group_pb2, group_pb2_grpc
 from tests.node.kafka.test_handlers import World
 from tests.node.services.planes import Planes
@@ -102,6 +104,35 @@ async def test_nothing_committed_is_no_error(world: World) -> None:
         assert await fetched(world, 0, topic="missing", version=version) == [NOTHING]
     answer = await world.ask(OFFSET_FETCH, 7, OffsetFetchRequest(group_id="g", topics=None))
     assert (answer.error_code, answer.topics) == (0, [])
+
+
+async def test_topics_are_named_by_their_ids(world: World) -> None:
+    known, unknown = b"t".ljust(16, b"_"), b"?" * 16
+    inside = b"__consumer_offsets"[:16]
+    parts = [part(0, 5, 4, "é"), part(9, 1)]
+    topics = [OffsetCommitRequestTopic(topic_id=each, partitions=parts) for each in (known, unknown, NO_ID, inside)]
+    answer = await until_there(world, OFFSET_COMMIT, 10, OffsetCommitRequest(group_id="g", topics=topics))
+    told = [(each.topic_id, [p.error_code for p in each.partitions]) for each in answer.topics]
+    assert told == [(known, [0, 3]), (unknown, [100, 100]), (NO_ID, [100, 100]), (inside, [3, 3])]
+    assert await fetched(world, 0) == [(5, 4, "é")]
+    asked = [
+        OffsetFetchRequestTopics(topic_id=each, partition_indexes=[0, 9]) for each in (known, unknown, NO_ID, inside)
+    ]
+    groups = [OffsetFetchRequestGroup(group_id="g", topics=asked), OffsetFetchRequestGroup(group_id="g", topics=None)]
+    answer = await world.ask(OFFSET_FETCH, 10, OffsetFetchRequest(groups=groups))
+    assert write_body(OFFSET_FETCH, 10, answer)
+    some, everything = (
+        [
+            (t.topic_id, [(p.partition_index, p.committed_offset, p.error_code) for p in t.partitions])
+            for t in each.topics
+        ]
+        for each in answer.groups
+    )
+    none = [(0, -1, 100), (9, -1, 100)]
+    assert some == [
+        (known, [(0, 5, 0), (9, -1, 0)]), (unknown, none), (NO_ID, none), (inside, [(0, -1, 0), (9, -1, 0)]),
+    ]  # fmt: skip
+    assert everything == [(known, [(0, 5, 0)])]
 
 
 @pytest.mark.parametrize("version", [8, 9])
