@@ -5,8 +5,9 @@ The rules (KIP-966, KIP-841):
   watermark does not move then; who may have lost data is only *last known*;
 - ELR and last known ELR are empty while the ISR has min ISR members;
 - a leader comes from the ISR, else from the ELR. With both empty: when every last known eligible replica is back, the
-  most complete log of all live replicas, without an operator: who was eligible last may have lost what others have. Any
-  other replica only where the topic's config or an operator says so;
+  most complete log of all live replicas, without an operator: who was eligible last may have lost what others have. Who
+  came back with another disk is not waited for, and where nobody else was eligible last, all replicas are. Any other
+  replica only where the topic's config or an operator says so;
 - nobody leads in an epoch that was led before;
 - who has no room for producers is in no ISR of clients' records that is large enough without it: what is acknowledged
   from then on is on as many as min ISR asks for, as ever, and a full leader hands over by leaving.
@@ -34,14 +35,16 @@ def reconsider(
     *,
     isr: Collection[int] | None = None,
     lost: Collection[int] = (),
+    wiped: Collection[int] = (),
     prefer_first: bool = False,
     allow_unclean: bool = False,
     recovered: bool = False,
 ) -> Partition:
     """Brings a partition in line with who is live now; adds a record if that changes anything.
 
-    `isr` is a leader's wish for the ISR; `lost` are replicas whose log may lack what it had. `prefer_first` moves
-    leadership to the first replica where it is in sync; `allow_unclean` elects any live replica where nobody else is.
+    `isr` is a leader's wish for the ISR; `lost` are replicas whose log may lack what it had, `wiped` those of them that
+    have nothing: where nobody else was eligible last, any replica may have the most. `prefer_first` moves leadership
+    to the first replica where it is in sync; `allow_unclean` elects any live replica where nobody else is.
     Returns the partition as it is then.
     """
     topic = draft.view.topic(partition.topic_id)
@@ -59,7 +62,9 @@ def reconsider(
     were_eligible = {*partition.isr, *partition.elr}
     elr = tuple(n for n in replicas if n in were_eligible and n not in new_isr and n not in lost)
     known = {*were_eligible, *partition.last_known_elr}
-    last_known = tuple(n for n in replicas if n in known and n not in new_isr and n not in elr)
+    last_known = tuple(n for n in replicas if n in known and n not in (*new_isr, *elr, *wiped))
+    if not (new_isr or elr or last_known):
+        last_known = replicas
 
     choice = _choose(draft, partition, new_isr, elr, last_known, prefer_first, allow_unclean or rules.unclean_election)
     if choice.leader != NO_LEADER and choice.leader not in new_isr:
@@ -109,7 +114,13 @@ def reconsider_all(draft: Draft, node_id: int, cause: str, lost_by_flush: bool =
                 continue
             may_have_lost = wiped or (lost_by_flush and not draft.rules(topic).flush_ack)
             if node_id in partition.isr or partition.leader in (node_id, NO_LEADER) or may_have_lost:
-                reconsider(draft, partition, cause, lost=(node_id,) if may_have_lost else ())
+                reconsider(
+                    draft,
+                    partition,
+                    cause,
+                    lost=(node_id,) if may_have_lost else (),
+                    wiped=(node_id,) if wiped else (),
+                )
 
 
 def best_log(draft: Draft, partition: Partition, candidates: Collection[int]) -> int:

@@ -121,23 +121,6 @@ def test_a_larger_last_epoch_beats_a_longer_log() -> None:
     assert cluster.partition().leader == 3
 
 
-def test_who_is_back_with_an_empty_disk_does_not_lead_where_a_live_replica_has_records() -> None:
-    """With min ISR 1 the last leader alone was eligible. It has nothing now; 3, which was in sync before, has."""
-    cluster = Cluster()
-    cluster.assign("t", [1, 2, 3], min_insync_replicas="1")
-    for node_id in (2, 3, 1):
-        cluster.dead(node_id)
-    cluster.start(3)
-    cluster.start(1, directory_id=directory(1, disk=1))
-    assert state(cluster.partition()) == (NO_LEADER, (), (), (1,)), "3 has not said what it has"
-    cluster.log_end(1, -1, 0)
-    assert cluster.partition().leader == NO_LEADER, "3 has not said what it has"
-    cluster.log_end(3, 0, 123)
-    after = cluster.partition()
-    assert (after.leader, after.isr, after.recovering) == (3, (3,), True)
-    assert "1 is back, 3 has the most complete log" in cluster.last_records()[-1].partition_change.cause
-
-
 @pytest.mark.parametrize("gone", [(), (3,)])
 def test_after_a_power_loss_every_live_replica_speaks_before_one_leads(gone: tuple[int, ...]) -> None:
     """Who was out of the ISR had less than who was in it, until those lost what they had not synced."""
@@ -209,7 +192,50 @@ def test_a_wiped_disk_disqualifies_under_flush_ack_too() -> None:
     for node_id in (1, 2, 3):
         cluster.dead(node_id)
     cluster.start(3, directory_id=directory(3, disk=1))
-    assert state(cluster.partition()) == (NO_LEADER, (), (2,), (3,))
+    assert state(cluster.partition()) == (NO_LEADER, (), (2,), ())
+
+
+@pytest.mark.parametrize("flush", ["ack", "replica"])
+def test_a_wiped_disk_leads_nothing_before_all_other_replicas_are_back(flush: str) -> None:
+    """With min ISR 1 the last leader alone was eligible. Its log is empty now: who had left the ISR would cut theirs
+    down to it. Of those nobody knows who has the most."""
+    cluster = Cluster()
+    cluster.assign("t", [1, 2, 3], flush=flush, min_insync_replicas="1")
+    for node_id in (2, 3, 1):
+        cluster.dead(node_id)
+    assert state(cluster.partition()) == (NO_LEADER, (), (1,), ())
+    cluster.start(1, directory_id=directory(1, disk=1))
+    assert state(cluster.partition()) == (NO_LEADER, (), (), (1, 2, 3))
+    cluster.log_end(1, -1, 0)
+    cluster.start(2)
+    cluster.log_end(2, 0, 50)
+    assert cluster.partition().leader == NO_LEADER, "3 may have more"
+    cluster.start(3)
+    assert cluster.partition().leader == NO_LEADER, "3 has not said what it has"
+    cluster.log_end(3, 0, 40)
+    after = cluster.partition()
+    assert (after.leader, after.isr, after.recovering) == (2, (2,), True)
+    assert "all of 1, 2, 3 are back, 2 has the most complete log" in cluster.last_records()[-1].partition_change.cause
+
+
+def test_who_is_wiped_is_not_waited_for_where_another_was_eligible_last() -> None:
+    cluster = three()
+    cluster.dead(1)
+    for node_id in (2, 3):
+        cluster.register(node_id, unclean_stop=True)
+    assert set(cluster.partition().last_known_elr) == {2, 3}
+    cluster.dead(3)
+    cluster.start(3, directory_id=directory(3, disk=1))
+    assert cluster.partition().last_known_elr == (2,)
+
+
+def test_a_sole_replica_with_another_disk_starts_again() -> None:
+    cluster = Cluster(nodes=1)
+    cluster.create(factor=1)
+    cluster.dead(1)
+    cluster.start(1, directory_id=directory(1, disk=1))
+    cluster.log_end(1, -1, 0)
+    assert state(cluster.partition()) == (1, (1,), (), ())
 
 
 def test_an_unclean_restart_of_one_replica_takes_it_out_of_isr_and_elr() -> None:

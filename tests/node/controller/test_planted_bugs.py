@@ -79,6 +79,18 @@ BUGS = [
         "lost_by_flush=request.unclean_stop, wiped=False)",
     ),
     Bug(
+        "a-wiped-replica-is-waited-for",
+        f"{STATE}/elections.py",
+        "n not in (*new_isr, *elr, *wiped))",
+        "n not in (*new_isr, *elr))",
+    ),
+    Bug(
+        "a-wiped-replica-leads-before-others-are-back",
+        f"{STATE}/elections.py",
+        "        last_known = replicas\n",
+        "        last_known = tuple(wiped)\n",
+    ),
+    Bug(
         "unclean-stop-forgotten",
         f"{STATE}/brokers.py",
         "lost_by_flush=request.unclean_stop, wiped=wiped)",
