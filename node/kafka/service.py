@@ -19,7 +19,7 @@ from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
 from node.kafka.handlers import cluster, configs, fetch, groups, members, offsets, positions, produce, replicas, topics
-from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later
+from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later, one_by_one
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
 from node.kafka.wire import Message
@@ -101,19 +101,19 @@ class KafkaService:
     def _add_admin(self, rooms: Rooms) -> None:
         facts, api = self.facts, rooms.topics
         self.add(DESCRIBE_CLUSTER, cluster.CLUSTER_LOW, cluster.CLUSTER_HIGH, cluster.DescribeClusterHandler(facts))
-        self.add_later(CREATE_TOPICS, topics.CREATE_LOW, topics.CREATE_HIGH, topics.CreateTopicsHandler(api))
-        self.add_later(DELETE_TOPICS, topics.DELETE_LOW, topics.DELETE_HIGH, topics.DeleteTopicsHandler(api))
-        self.add_later(CREATE_PARTITIONS, topics.GROW_LOW, topics.GROW_HIGH, topics.CreatePartitionsHandler(api))
-        describes = configs.DescribeConfigsHandler(api, rooms.view.node_id, rooms.settings)
-        self.add_later(DESCRIBE_CONFIGS, configs.DESCRIBE_LOW, configs.DESCRIBE_HIGH, describes)
+        self.add_admin(CREATE_TOPICS, topics.CREATE_LOW, topics.CREATE_HIGH, topics.CreateTopicsHandler(api))
+        self.add_admin(DELETE_TOPICS, topics.DELETE_LOW, topics.DELETE_HIGH, topics.DeleteTopicsHandler(api))
+        self.add_admin(CREATE_PARTITIONS, topics.GROW_LOW, topics.GROW_HIGH, topics.CreatePartitionsHandler(api))
+        describes = configs.DescribeConfigsHandler(api, rooms.in_flight, rooms.view.node_id, rooms.settings)
+        self.add_admin(DESCRIBE_CONFIGS, configs.DESCRIBE_LOW, configs.DESCRIBE_HIGH, describes)
         alters = configs.AlterConfigsHandler(api)
-        self.add_later(ALTER_CONFIGS, configs.ALTER_LOW, configs.ALTER_HIGH, alters.replacing)
-        self.add_later(INCREMENTAL_ALTER_CONFIGS, configs.INCREMENTAL_LOW, configs.INCREMENTAL_HIGH, alters.incremental)
+        self.add_admin(ALTER_CONFIGS, configs.ALTER_LOW, configs.ALTER_HIGH, alters.replacing)
+        self.add_admin(INCREMENTAL_ALTER_CONFIGS, configs.INCREMENTAL_LOW, configs.INCREMENTAL_HIGH, alters.incremental)
         deletes = replicas.DeleteRecordsHandler(rooms.offsets, facts, rooms.metrics)
-        self.add_later(DELETE_RECORDS, replicas.DELETE_LOW, replicas.DELETE_HIGH, deletes)
-        self.add_later(ELECT_LEADERS, replicas.ELECT_LOW, replicas.ELECT_HIGH, replicas.ElectLeadersHandler(api))
+        self.add_admin(DELETE_RECORDS, replicas.DELETE_LOW, replicas.DELETE_HIGH, deletes)
+        self.add_admin(ELECT_LEADERS, replicas.ELECT_LOW, replicas.ELECT_HIGH, replicas.ElectLeadersHandler(api))
         dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
-        self.add_later(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
+        self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
 
     def _add_groups(self, rooms: Rooms) -> None:
         api, metrics = rooms.groups, rooms.metrics
@@ -147,6 +147,9 @@ class KafkaService:
 
     def add_later(self, key: int, low: int, high: int, handler: Later) -> None:
         self.add(key, low, high, later(APIS[key].name, handler))
+
+    def add_admin(self, key: int, low: int, high: int, handler: Later) -> None:
+        self.add(key, low, high, one_by_one(APIS[key].name, handler))
 
     async def start(self, host: str, port: int, tls: "ssl.SSLContext | None" = None) -> None:
         """Raises OSError where the address cannot be had. `tls`: clients use it, and show certificates."""

@@ -89,6 +89,16 @@ def later(api: str, handler: Later) -> Callable[[Message, Call], None]:
     return begin
 
 
+def one_by_one(api: str, handler: Later) -> Callable[[Message, Call], None]:
+    """As `later`, but of one connection one at a time: it begins when the answers before it have left. What takes
+    much is no more for who sends much at once."""
+
+    def begin(message: Message, call: Call) -> None:
+        call.when_first(lambda: run(api, call, handler(message, call)))
+
+    return begin
+
+
 def run(api: str, call: Call, work: Coroutine[Any, Any, Message | None]) -> None:
     """Answers with what `work` returns; a bug ends the connection."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from node import limits, turns
+from node.api.in_flight import InFlight
 from node.api.topics import APPEND, DELETE, SET, SUBTRACT, Changes, Config, ConfigChange, Described, TopicsApi
 from node.kafka import topic_configs
 from node.kafka.codec import Encoded, write_body
@@ -34,7 +35,9 @@ _SET, _DELETE = 0, 1
 _OPERATIONS: Final = {_SET: SET, _DELETE: DELETE, 2: APPEND, 3: SUBTRACT}
 AT_ONCE: Final = 10
 """Resources whose configs are asked for, and written, in one turn of the loop."""
-ANSWER_MAX_BYTES: Final = 32 * limits.MIB
+ANSWER_MAX_BYTES: Final = 8 * limits.MIB
+LITTLE_BYTES: Final = limits.MIB // 4
+"""Of an answer while there is no room for a large one."""
 
 At = tuple[int, str]
 """Type and name of a resource."""
@@ -50,21 +53,28 @@ def _no_configs(kind: int) -> ApiError:
 class DescribeConfigsHandler:
     """`own`: settings of this node that clients look for among those of a broker."""
 
-    def __init__(self, api: TopicsApi, node_id: int, own: Mapping[str, str]) -> None:
+    def __init__(self, api: TopicsApi, in_flight: InFlight, node_id: int, own: Mapping[str, str]) -> None:
         self._api = api
+        self._in_flight = in_flight
         self._own = {(BROKER, str(node_id)): [_setting(name, value) for name, value in own.items()]}
 
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, DescribeConfigsRequest)
+        most = ANSWER_MAX_BYTES if self._in_flight.fits(ANSWER_MAX_BYTES) else LITTLE_BYTES
         elements: list[bytes] = []
         size = 0
+        call.on_sent = lambda: self._in_flight.give(size)
         for start in range(0, len(request.resources), AT_ONCE):
             some = request.resources[start : start + AT_ONCE]
-            found = await self._found(some, full=size > ANSWER_MAX_BYTES)
-            for each in some:
-                described = found[each.resource_type, each.resource_name]
-                elements.append(_element(call.version, _described(each, described, request)))
-                size += len(elements[-1])
+            found = await self._found(some, full=size > most)
+            new = [
+                _element(call.version, _described(each, found[each.resource_type, each.resource_name], request))
+                for each in some
+            ]
+            added = sum(map(len, new))
+            self._in_flight.take(added)
+            size += added
+            elements += new
             await turns.give_way()
         return Encoded(_body(call.version, elements))
 
@@ -72,7 +82,7 @@ class DescribeConfigsHandler:
         if full:
             error = ApiError(
                 pb.ERROR_CODE_INVALID_REQUEST,
-                f"the configs before have more than {ANSWER_MAX_BYTES} bytes, the limit of an answer: ask for fewer",
+                "the configs before are as many bytes as an answer may have now: ask for fewer at once",
             )
             return {(each.resource_type, each.resource_name): Described(error) for each in resources}
         found = await _described_by(self._api, [(each.resource_type, each.resource_name) for each in resources])

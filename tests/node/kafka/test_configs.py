@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from node.api.in_flight import InFlight
 from node.api.topics import Config, ConfigLevel, Described
 from node.kafka import topic_configs
 from node.kafka.codec import codec, write_body
@@ -22,9 +23,11 @@ from ottla.v1 import error_pb2 as pb
 from tests.node.controller.support import Cluster
 from tests.node.kafka.controlled import Controlled, ask
 from tests.node.kafka.peers import from_kio, kio_class, kio_parse
+from tests.node.kafka.test_handlers import Asked
 from tests.node.kafka.test_schema import APIS
 
 DESCRIBE = 32
+IN_FLIGHT = InFlight(64 << 20)
 TOPIC, BROKER, LOGGER = 2, 4, 8
 SET, DELETE, APPEND, SUBTRACT = range(4)
 OF_KAFKA_4 = {
@@ -75,8 +78,17 @@ async def described(
     controlled: Controlled, *resources: DescribeConfigsResource, version: int = 4, **fields: Any
 ) -> Any:
     """The results as another implementation reads them."""
-    handler = DescribeConfigsHandler(controlled.api, 1, {"auto.create.topics.enable": "false", "broker.id": "1"})
-    answer = await ask(handler, DescribeConfigsRequest(resources=resources, **fields), version)
+    before = IN_FLIGHT.used_bytes
+    handler = DescribeConfigsHandler(
+        controlled.api, IN_FLIGHT, 1, {"auto.create.topics.enable": "false", "broker.id": "1"}
+    )
+    call = Asked(version)
+    answer: Any = await handler(DescribeConfigsRequest(resources=resources, **fields), call)  # type: ignore[arg-type]
+    size = sum(map(len, answer.body))
+    assert size - 16 <= IN_FLIGHT.used_bytes - before <= size
+    assert call.on_sent is not None
+    call.on_sent()
+    assert IN_FLIGHT.used_bytes == before
     [api] = [each for each in APIS if each.key == DESCRIBE]
     found = from_kio(kio_parse(kio_class(api, version, "response"), write_body(DESCRIBE, version, answer)))
     assert list(found) in (["throttle_time", "results"], ["results", "throttle_time"])
@@ -183,8 +195,20 @@ async def test_an_answer_has_a_bound(controlled: Controlled, monkeypatch: pytest
     good = [each for each in found if not each["error_code"]]
     assert 40 <= len(good) <= 200
     assert {each["error_code"] for each in found} == {0, 42}
-    assert "100000 bytes" in found[-1]["error_message"]
+    assert "ask for fewer" in found[-1]["error_message"]
     assert len(controlled.calls) * configs.AT_ONCE == len(good), "what is not told is not asked for"
+
+
+async def test_there_is_little_while_much_is_in_flight(controlled: Controlled) -> None:
+    asked = [DescribeConfigsResource(TOPIC, "t", None)] * 500
+    assert {each["error_code"] for each in await described(controlled, *asked)} == {0}
+    IN_FLIGHT.take(40 << 20)
+    try:
+        codes = [each["error_code"] for each in await described(controlled, *asked)]
+    finally:
+        IN_FLIGHT.give(40 << 20)
+    assert set(codes) == {0, 42}
+    assert codes[0] == 0, "never nothing"
 
 
 async def test_a_controller_that_cannot_be_asked_is_told_of(controlled: Controlled) -> None:

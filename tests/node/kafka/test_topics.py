@@ -1,10 +1,14 @@
 """Topics made and grown for clients of Kafka."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from node import limits
 from node.kafka.codec import write_body
+from node.kafka.handlers.cluster_facts import one_by_one
 from node.kafka.handlers.topics import CreatePartitionsHandler, CreateTopicsHandler
 from node.kafka.messages.create_partitions import (
     CreatePartitionsAssignment,
@@ -16,6 +20,7 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.node.controller.support import Cluster
 from tests.node.kafka.controlled import Controlled, ask
+from tests.node.kafka.test_handlers import Asked
 
 CREATE_PARTITIONS = 37
 INT_MAX = 2**31 - 1
@@ -131,11 +136,20 @@ async def test_configs_of_new_topics(controlled: Controlled, configs: dict[str, 
     assert topic is None or topic.configs.keys() <= {"retention.ms"}
 
 
+async def test_of_one_connection_they_are_made_one_by_one(controlled: Controlled) -> None:
+    begin = one_by_one("CreatePartitions", CreatePartitionsHandler(controlled.api))
+    call, firsts = Asked(3), list[Callable[[], None]]()
+    call.when_first = firsts.append  # type: ignore[method-assign]
+    begin(CreatePartitionsRequest([grown("t", 3)], 5000), call)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert controlled.calls == []
+    [first] = firsts
+    first()
+    answer: Any = await call.answered
+    assert answer.results[0].error_code == 0
+
+
 async def test_few_calls_are_under_way_at_once(controlled: Controlled) -> None:
-    import asyncio
-
-    from node import limits
-
     gate, inside, most = asyncio.Event(), 0, 0
     call = controlled.call
 
