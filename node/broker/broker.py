@@ -366,6 +366,10 @@ class Broker:
         log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
         logs.delete(partition.log, partition.name)
 
+    def max_message_bytes(self, topic: Topic) -> int:
+        """The largest batch that a topic takes, whoever leads it."""
+        return self._settings_of(topic).door.max_message_bytes
+
     def _settings_of(self, topic: Topic) -> TopicSettings:
         settings = self._topic_settings.get(topic.topic_id)
         if settings is None:

@@ -20,6 +20,7 @@ from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import Peers
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
+from ottla.protocol.batch import STORED_OVERHEAD_MAX
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_id
 from ottla.protocol.partitioner import partition_for_key
@@ -29,6 +30,8 @@ from ottla.v1.record_pb2 import Record, Records
 
 PRODUCE: Final = "/ottla.v1.DataService/Produce"
 BATCH_BYTES: Final = 512 * 1024
+RECORD_AROUND_MAX: Final = 1 + 5 + 1 + 10
+"""What a record in a batch may have in bytes beyond what it had in a SendRequest: tag, length, time."""
 
 
 SizedRequest = tuple[ProduceRequestView, int]
@@ -109,6 +112,10 @@ class Producer:
     def wall_ms(self) -> int:
         """The node's wall clock: records without a time get it."""
         return self._api.wall_ms()
+
+    def batch_bytes(self, topic: Topic) -> int:
+        """How large the batches are to be that are made here for a topic."""
+        return min(BATCH_BYTES, self._api.max_message_bytes(topic) - STORED_OVERHEAD_MAX)
 
     async def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
         """Appends the request's local batches and passes the others on; without `forward` they are refused. The loop
@@ -345,7 +352,8 @@ class UnaryProduce:
         await _turn(many)
         placed = place(topic, request.records, results, random.randrange(len(topic.partitions)))
         await _turn(many)
-        batches = [(number, chunk) for number, indexes in placed.items() for chunk in split(request.records, indexes)]
+        room = self._producer.batch_bytes(topic)
+        batches = [(number, chunk) for number, some in placed.items() for chunk in split(request.records, some, room)]
         produce = ProduceRequestView(acks=acks, timeout_ms=request.timeout_ms, client_id=request.client_id)
         for number, chunk in batches:
             await _turn(many)
@@ -436,13 +444,14 @@ def place(
     return placed
 
 
-def split(records: "RecordsToSend", indexes: list[int]) -> Iterator[list[int]]:
-    """Cuts one partition's records into batches of about `BATCH_BYTES`: together they may exceed a batch's limit."""
+def split(records: "RecordsToSend", indexes: list[int], room: int) -> Iterator[list[int]]:
+    """Cuts one partition's records into batches of `room` bytes at most: together they may exceed the topic's limit,
+    which is for the client to keep where it makes the batches, and here for us. Who is too large alone is alone."""
     chunk: list[int] = []
     size = 0
     for index in indexes:
-        grown = records[index].ByteSize()
-        if chunk and size + grown > BATCH_BYTES:
+        grown = records[index].ByteSize() + RECORD_AROUND_MAX
+        if chunk and size + grown > room:
             yield chunk
             chunk, size = [], 0
         chunk.append(index)

@@ -361,6 +361,21 @@ async def test_send_splits_what_is_too_large_for_one_batch(planes: Planes) -> No
     assert results[-1].offset == -1
 
 
+async def test_send_makes_batches_that_the_topic_takes(planes: Planes) -> None:
+    planes.create_topic("t", [2], max_message_bytes="1000", message_timestamp_after_max_ms=str(2**63 - 1))
+    sizes = [300, 100, 850, 20, 5000, *[1] * 200, 400, 500, 400]
+    times = [0, 2**62, 0, 2**62, *[0] * 204]
+    records = [
+        data_pb2.SendRecord(key=b"k", value=b"x" * size, timestamp_ms=1 + at if number % 2 else None)
+        for number, (size, at) in enumerate(zip(sizes, times, strict=True))
+    ]
+    async with planes.channel(1) as channel:
+        stub = data_pb2_grpc.DataServiceStub(channel)
+        results = (await stub.Send(data_pb2.SendRequest(topic="t", records=records), timeout=10)).results
+    assert results[4].error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE, "alone it is too large"
+    assert [result.offset for result in [*results[:4], *results[5:]]] == list(range(len(sizes) - 1))
+
+
 async def test_who_never_reads_answers_is_read_no_further(planes: Planes) -> None:
     planes.create_topic("t", [1])
     async with planes.channel(1) as channel:
