@@ -140,11 +140,16 @@ class Consumer(AsyncIterator[ConsumerRecord]):
     async def close(self) -> None:
         """Stops reading; whoever iterates gets the end. In a group: commits every record that was handed out, if
         auto commit is on, and leaves. Whoever calls it again waits for that, too."""
-        self._work.note_processed()
-        await self._close()
+        if self._can_close():
+            self._work.note_processed()
+            await self._close()
+
+    def _can_close(self) -> bool:
+        """Raises Closed where another loop runs than the consumer's own."""
+        return self._life != "inherited" and life.can_close(self._loop, "consumer")
 
     async def _close(self) -> None:
-        if self._life == "inherited" or not life.can_close(self._loop, "consumer"):
+        if not self._can_close():
             return
         was_open = self._life == "open"
         if self._life != "closed":
@@ -295,6 +300,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 state = self._reader.add(tp, topic.topic_id)
                 if not first_time:
                     state.begin(0)  # a partition that was added later loses nothing, whatever the policy (KIP-1327)
+                    state.is_new = True
 
     def _on_view(self, view: ClusterView) -> None:
         if self._session is None:
@@ -362,14 +368,14 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Stores positions of the group; returns when they are replicated. By default behind every record that was
         handed out, the last one too: call it when that one is done. Raises OttlaError with STALE_MEMBER_EPOCH or
         FENCED_MEMBER_EPOCH where the partitions are another member's by now."""
+        session = self._group_session()
         if positions is not None:
             wanted = {
                 arguments.place(where): Position(arguments.offset(offset), None)
                 for where, offset in arguments.mapping("positions", positions)
             }
-            await self._work.commit_these(self._group_session(), wanted)
+            await self._work.commit_these(session, wanted)
             return
-        session = self._group_session()
         self._work.note_processed()
         await self._work.commit(session)
 
@@ -394,4 +400,6 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             raise ConfigError("this consumer has no group. Next: name one with group=")
         if self._life in ("new", "closed", "inherited"):
             raise life.refusal("consumer", self._life)
+        if self._loop is not None:
+            life.is_running(self._loop, "consumer")
         return self._session

@@ -57,7 +57,7 @@ class PartitionState:
     work_began: Position | None = None
     """The position before the first record that is at work."""
     stored: Position | None = None
-    """What needs no commit: the group has it, or it is where the reset policy began."""
+    """What needs no commit: the group has it."""
     fetch_offset: int = 0
     fetched_epoch: int | None = None
     leader_epoch: int = -1
@@ -70,6 +70,8 @@ class PartitionState:
     paused: bool = False
     held: bool = False
     """As paused, but not the user's to end: the partition is about to move, or its listener has not been told yet."""
+    is_new: bool = False
+    """It was made after its reader or the group began: it starts with its first record, whatever the policy says."""
     error: OttlaError | None = None
     retry_at_ms: int = 0
     failures: int = 0
@@ -81,13 +83,14 @@ class PartitionState:
     # -- where to read ---------------------------------------------------------------------------------------------
 
     def seek(self, offset: int) -> None:
-        """The user moves to an offset: records at work count as if they had not been handed out."""
+        """The user or the reset policy moves to an offset, and a group keeps it from now on: what is written behind it
+        is for whoever reads next. Records at work count as if they had not been handed out."""
         self.begin(offset)
         self.stored = None
 
     def begin(self, offset: int | None, epoch: int | None = None) -> None:
-        """Starts from an offset that the group has stored, or the reset policy found; None = it must find one. What is
-        buffered is of no use any more."""
+        """Starts from an offset that the group has stored; None = the reset policy must find one. What is buffered is
+        of no use any more."""
         self.position = offset
         self.position_epoch = epoch
         self.finished()
@@ -211,7 +214,8 @@ class PartitionState:
             result.high_watermark,
             self.reset_policy,
         )
-        if self.reset_policy == "none":
+        self.is_new = self.is_new and self.position == 0
+        if self.reset_policy == "none" and not self.is_new:
             self.error = OffsetOutOfRange(
                 f"{self.where.topic}-{self.where.partition}: offset {self.fetch_offset} out of range "
                 f"{result.log_start_offset} to {result.high_watermark}, and auto_offset_reset is none ({message}). "

@@ -31,6 +31,7 @@ class GroupWork:
         self._tasks = tasks
         self._listener = listener
         self._asked = asyncio.Event()
+        self._is_closing = False
 
     # -- the user's side -------------------------------------------------------------------------------------------
 
@@ -55,12 +56,14 @@ class GroupWork:
     async def commit_these(self, session: GroupSession, positions: Mapping[TopicPartition, Position]) -> None:
         """Commits what the user says. It holds until the position moves on. Raises OttlaError."""
         states = [self._reader.states[where] for where in positions if where in self._reader.states]
-        dones = [state.done for state in states]
         for state in states:
-            state.stored = None
-        await session.commit(positions)
-        for state, done in zip(states, dones, strict=True):
-            state.stored = done
+            state.stored = state.done  # at once: auto commit must not follow with what is done so far
+        try:
+            await session.commit(positions)
+        except BaseException:
+            for state in states:
+                state.stored = None
+            raise
 
     async def commit_or_log(self, session: GroupSession) -> None:
         """Commits what is processed; a failure is no more than logged, since a repeat is not a loss."""
@@ -102,8 +105,9 @@ class GroupWork:
         return {state.where: position for state in states if (position := state.to_commit()) is not None}
 
     async def take(self, gained: list[Gained]) -> None:
-        """For the session: starts reading."""
+        """For the session: starts reading, unless the consumer is on its way out."""
         states = []
+        gained = [] if self._is_closing else gained
         for gain in gained:
             state = self._reader.add(gain.where, gain.topic_id)
             state.held = self._listener is not None
@@ -111,11 +115,12 @@ class GroupWork:
                 state.begin(gain.offset, gain.leader_epoch)
             elif gain.is_new_partition:
                 state.begin(0)
+                state.is_new = True
             states.append(state)
         if self._listener is not None and states:
             await self._tell(self._listener.on_assigned, [state.where for state in states])
             for state in states:
-                state.held = False
+                state.held = self._is_closing
         self._reader.wake.set()
         self._reader.news.set()
 
@@ -133,6 +138,7 @@ class GroupWork:
 
     async def closing(self) -> None:
         """The user closes the consumer: what it owns goes to others."""
+        self._is_closing = True
         if self._listener is not None and self._reader.states:
             await self._tell(self._listener.on_revoked, sorted(self._reader.states))
 

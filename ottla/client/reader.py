@@ -64,6 +64,7 @@ class Reader:
         state.finished()
         state.rewind()
         self.wake.set()
+        self.news.set()  # who waits for its position learns that there is none
 
     def state(self, topic: str, partition: int) -> PartitionState:
         """A partition that is read. Raises ConfigError for another one."""
@@ -239,7 +240,8 @@ class Reader:
         policy = self._settings.auto_offset_reset
         lost = list(before)
         try:
-            found = await self._find_positions(lost, policy)
+            found = await self._find_positions([tp for tp in lost if not before[tp][0].is_new], policy)
+            found |= await self._find_positions([tp for tp in lost if before[tp][0].is_new], "earliest")
         except OttlaError as error:
             log.info("no positions yet: %s", error)
             found = {}
@@ -251,7 +253,7 @@ class Reader:
                 continue  # dropped, or sought by the user in the meantime
             offset = found.get(tp)
             if isinstance(offset, int):
-                state.begin(offset)
+                state.seek(offset)
             elif isinstance(offset, OttlaError) and not offset.retriable:
                 state.error = offset
             else:

@@ -5,7 +5,7 @@ for where the user's unfinished work began.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ottla.client.consumer import Consumer
-from ottla.client.errors import ConfigError, OttlaError
+from ottla.client.errors import Closed, ConfigError, OttlaError
 from ottla.client.group import Gained
+from ottla.client.offsets import EARLIEST
+from ottla.client.rebalance import RebalanceListener
 from ottla.client.records import Position, TopicPartition
-from tests.ottla.client.batches import TOPIC_ID, data, stored
+from ottla.v1 import error_pb2 as pb
+from tests.ottla.client.batches import TOPIC_ID, data, refusal, stored
 
 WHERE = TopicPartition("t", 0)
 END = 60
@@ -47,8 +50,10 @@ class Session:
 class Member:
     """A consumer of one partition, without a cluster: the test plays the leader, which has offsets 0 to END."""
 
-    def __init__(self) -> None:
-        self.consumer = Consumer("t", group="g", bootstrap="127.0.0.1:1")
+    def __init__(self, policy: str = "earliest", listener: RebalanceListener | None = None) -> None:
+        self.consumer = Consumer(
+            "t", group="g", bootstrap="127.0.0.1:1", auto_offset_reset=policy, rebalance_listener=listener
+        )
         self.session = Session()
         self.consumer._session = self.session  # type: ignore[assignment]
         self.consumer._life = "open"
@@ -62,7 +67,7 @@ class Member:
         offset = self.session.stored
         await self.work.take([Gained(WHERE, TOPIC_ID, offset, EPOCH if offset is not None else None, False)])
         if offset is None:
-            self.state.begin(0)  # as the reset policy says
+            self.state.seek(0)  # as the reset policy says
         self.state.set_leader(1, EPOCH)
 
     def fetch(self, count: int) -> None:
@@ -165,7 +170,7 @@ class Model:
         self.position = 0
         self.began: int | None = None
         self.stored: int | None = None
-        self.agreed: int | None = 0  # the position that needs no commit
+        self.agreed: int | None = None  # the position that needs no commit
 
     @property
     def done(self) -> int:
@@ -186,7 +191,7 @@ class Model:
 
     def regain(self) -> None:
         self.began = None
-        self.position = self.agreed = self.stored if self.stored is not None else 0
+        self.position, self.agreed = self.stored or 0, self.stored
 
 
 async def live(events: list[object]) -> None:
@@ -360,3 +365,131 @@ def test_a_group_that_waits_for_a_topic_says_so_once(caplog: pytest.LogCaptureFi
         "group g: no such topic yet: evnts",
         "group g: no such topic yet: b",
     ]
+
+
+class Leader:
+    """Answers what a reader asks of offsets, and notes it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
+        self.asked: list[int] = []
+
+        async def list_offsets(_: object, wanted: Mapping[TopicPartition, int], __: int) -> dict[TopicPartition, int]:
+            self.asked += wanted.values()
+            return dict.fromkeys(wanted, offset)
+
+        monkeypatch.setattr("ottla.client.reader.list_offsets", list_offsets)
+
+
+async def reset(member: Member) -> None:
+    await member.reader._reset({WHERE: (member.state, member.state.generation)})
+
+
+def test_where_a_group_began_is_kept_for_the_next_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else, by the policy "latest", what is written before that one comes would be skipped without a word."""
+    Leader(monkeypatch, 7)
+
+    async def life() -> None:
+        member = Member("latest")
+        await member.work.take([Gained(WHERE, TOPIC_ID, None, None, False)])
+        await reset(member)
+        assert await member.work.give_back([WHERE]) == {WHERE: Position(7, None)}
+        await member.work.commit_or_log(member.session)  # type: ignore[arg-type]
+        assert member.session.stored == 7
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("policy", ["latest", "none", "by_duration:PT1S"])
+def test_a_new_partition_that_was_trimmed_starts_with_its_first_record(
+    monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    leader = Leader(monkeypatch, 5)
+
+    async def life() -> None:
+        member = Member(policy)
+        await member.work.take([Gained(WHERE, TOPIC_ID, None, None, True)])
+        state = member.state
+        state.take(refusal(pb.ERROR_CODE_OFFSET_OUT_OF_RANGE), 0)
+        assert state.error is None
+        await reset(member)
+        assert (state.position, leader.asked) == (5, [EARLIEST])
+        member.fetch(3)
+        await member.consumer.poll(max_records=3, timeout_ms=0)
+        state.take(refusal(pb.ERROR_CODE_OFFSET_OUT_OF_RANGE), 0)
+        await reset(member)
+        assert (state.error is not None) == (policy == "none"), "from then on the policy decides"
+        assert EARLIEST not in leader.asked[1:]
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_auto_commit_does_not_overtake_what_the_user_commits(refused: bool) -> None:
+    async def life() -> None:
+        member = Member()
+        await member.gain()
+        await member.poll(6)
+        member.work.note_processed()
+        member.session.refuses = refused
+        committing = asyncio.create_task(member.consumer.commit({WHERE: 2}))
+        await asyncio.sleep(0)
+        await member.work.commit_or_log(member.session)  # type: ignore[arg-type]
+        await asyncio.wait([committing])
+        member.session.refuses = False
+        await member.work.commit_or_log(member.session)  # type: ignore[arg-type]
+        assert (committing.exception() is not None) == refused
+        assert member.session.stored == (6 if refused else 2)
+
+    asyncio.run(life())
+
+
+def test_who_may_not_close_or_commit_ends_no_record() -> None:
+    """A thread with a loop of its own is refused; the record at work stays at work."""
+
+    async def life() -> None:
+        member = Member()
+        member.consumer._loop = asyncio.get_running_loop()
+        await member.gain()
+        await member.ask()
+        for call in (member.consumer.close, member.consumer.commit):
+            with pytest.raises(Closed, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, call())
+        assert member.state.done.offset == 0
+
+    asyncio.run(life())
+
+
+def test_what_is_assigned_while_the_consumer_closes_is_not_read() -> None:
+    async def life() -> None:
+        let_go = asyncio.Event()
+
+        class Listener(RebalanceListener):
+            async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+                await let_go.wait()
+
+        member = Member(listener=Listener())
+        taking = asyncio.create_task(member.gain())
+        await asyncio.sleep(0)
+        member.reader.stop()
+        await member.work.closing()
+        let_go.set()
+        await taking
+        assert not member.state.wants_fetch(10**9)
+        await member.work.take([Gained(TopicPartition("t", 1), TOPIC_ID, 0, None, False)])
+        assert list(member.reader.states) == [WHERE]
+
+    asyncio.run(life())
+
+
+def test_who_waits_for_a_position_hears_that_the_partition_has_gone() -> None:
+    async def life() -> None:
+        member = Member()
+        await member.work.take([Gained(WHERE, TOPIC_ID, None, None, False)])
+        waiting = asyncio.create_task(member.consumer.position(*WHERE))
+        await asyncio.sleep(0)
+        member.work.lose([WHERE])
+        async with asyncio.timeout(1):
+            with pytest.raises(ConfigError, match="not read"):
+                await waiting
+
+    asyncio.run(life())
