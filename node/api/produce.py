@@ -46,8 +46,8 @@ class ProduceApi:
         self._metrics = metrics
         self.wall_ms = broker.wall_ms
         """The node's wall clock: records without a time get it."""
-        self.max_message_bytes = broker.max_message_bytes
-        """The largest batch that a topic takes."""
+        self.settings_of = broker.settings_of
+        """The configs of a topic."""
         self.copies = broker.copies
         """Who has an appended batch now."""
 

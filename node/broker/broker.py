@@ -230,7 +230,7 @@ class Broker:
         return wanted[: max(0, self.settings.partitions_max - len(self.partitions))]
 
     def make_log(self, key: Key, topic: Topic) -> Log:
-        path, config = self.directory.log_path(*key), self._settings_of(topic).log
+        path, config = self.directory.log_path(*key), self.settings_of(topic).log
         return Log.open(self.fs, path, *key, config, now_ms=self.wall_ms())
 
     def _is_registered_in(self, image: Image) -> bool:
@@ -274,7 +274,7 @@ class Broker:
             if partition is None:
                 return
         partition.topic = topic.name
-        if partition.settings is not self._settings_of(topic):
+        if partition.settings is not self.settings_of(topic):
             self._reconfigure_one(partition, topic)
         before = partition.state
         if state.leader == self.node_id:
@@ -308,7 +308,7 @@ class Broker:
             log.error("log_not_created", topic=topic.name, partition=key[1], error=str(error))
             self.offline[key] = str(error)
             return None
-        return self._take(key, Partition(self, *key, topic.name, records, self._settings_of(topic)))
+        return self._take(key, Partition(self, *key, topic.name, records, self.settings_of(topic)))
 
     def _take(self, key: Key, partition: Partition) -> Partition:
         partition.log.share_open_segments(self._open_segments)
@@ -366,11 +366,8 @@ class Broker:
         log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
         logs.delete(partition.log, partition.name)
 
-    def max_message_bytes(self, topic: Topic) -> int:
-        """The largest batch that a topic takes, whoever leads it."""
-        return self._settings_of(topic).door.max_message_bytes
-
-    def _settings_of(self, topic: Topic) -> TopicSettings:
+    def settings_of(self, topic: Topic) -> TopicSettings:
+        """The configs in force for a topic, also for one that has no replica here."""
         settings = self._topic_settings.get(topic.topic_id)
         if settings is None:
             defaults = broker_defaults(self.image.broker_configs, self._defaults, self.node_id)
@@ -384,7 +381,7 @@ class Broker:
                 self._reconfigure_one(partition, topic)
 
     def _reconfigure_one(self, partition: Partition, topic: Topic) -> None:
-        partition.reconfigure(self._settings_of(topic), self._isr_brokers, self.settings.replica_lag_time_max_ms)
+        partition.reconfigure(self.settings_of(topic), self._isr_brokers, self.settings.replica_lag_time_max_ms)
 
     # --- records
 

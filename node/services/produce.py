@@ -115,7 +115,7 @@ class Producer:
 
     def batch_bytes(self, topic: Topic) -> int:
         """How large the batches are to be that are made here for a topic."""
-        return min(BATCH_BYTES, self._api.max_message_bytes(topic) - STORED_OVERHEAD_MAX)
+        return min(BATCH_BYTES, self._api.settings_of(topic).door.max_message_bytes - STORED_OVERHEAD_MAX)
 
     async def start(self, request: Producing, forward: Forward | None, order: Order | None = None) -> None:
         """Appends the request's local batches and passes the others on; without `forward` they are refused. The loop
