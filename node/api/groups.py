@@ -11,6 +11,7 @@ from node.groups.classics import Shown
 from node.groups.coordinator import Coordinator
 from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Committer, Position, Where
+from node.groups.polling import JOINS, Heartbeat, Told
 from node.groups.shell import GroupShell, Shard
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id, check_id
@@ -20,6 +21,8 @@ POSITIONS_AT_ONCE: Final = 500
 """Positions that one decision is about, so that nobody waits for the whole."""
 POSITION_BYTES: Final = 60
 """Of an answer, beside names and metadata."""
+TARGET_WAIT_S: Final = 5.0
+TARGET_LOOK_S: Final = 0.05
 
 T = TypeVar("T")
 Stored = tuple[Where, CommittedOffset | None]
@@ -101,6 +104,28 @@ class GroupsApi:
         check_group_id(group_id)
         return self._shell.leave_classic(group_id, leaving)
 
+    # --- members without a stream (KIP-848) ------------------------------------------------------------------------
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        return self._shell.heartbeat_interval_ms
+
+    async def poll(self, group_id: str, said: Heartbeat) -> Told:
+        """A heartbeat. Who joins is told when it has an epoch: in a large group its target takes a while. Raises
+        ApiError."""
+        if said.member_epoch == JOINS and not said.member_id:
+            said = said._replace(member_id=self._shell.new_member_id(said.client_id))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + TARGET_WAIT_S
+        while not (told := await self._shell.poll(group_id, said)).member_epoch:
+            if loop.time() > deadline:
+                raise ApiError(
+                    pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
+                    f"group {group_id!r} is so large that its partitions are still being shared out: try again",
+                )
+            await asyncio.sleep(TARGET_LOOK_S)
+        return told
+
     # --- positions ------------------------------------------------------------------------------------------------
 
     async def commit(
@@ -117,9 +142,15 @@ class GroupsApi:
             self._shell.heard_classic(group_id, who.member_id)
         return errors
 
-    async def positions(self, group_id: str, wanted: Sequence[Where] | None) -> list[Stored]:
-        """The positions that are asked for, or all. Raises INVALID_REQUEST where that is too much for an answer."""
+    async def positions(
+        self, group_id: str, wanted: Sequence[Where] | None, reader: tuple[str, int] | None = None
+    ) -> list[Stored]:
+        """The positions that are asked for, or all. `reader`: the member that asks, and its epoch. Raises
+        INVALID_REQUEST where that is too much for an answer, and UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH or
+        FENCED_MEMBER_EPOCH where the reader is no such member."""
         shard = self._shell.shard(group_id)
+        if reader is not None:
+            await self._shell.look(shard, lambda c: c.check_reader(group_id, *reader))
         if wanted is None:
             wanted = await self._shell.look(shard, lambda c: c.stored(group_id))
         found: list[Stored] = []

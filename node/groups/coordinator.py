@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from node import limits
-from node.groups import classics, membership, offsets
+from node.groups import classics, membership, offsets, polling
 from node.groups.assign import TopicPartition
 from node.groups.classic import ClassicGroup, StoredGeneration
 from node.groups.classics import Shown
 from node.groups.membership import TICK_MEMBERS_MAX
 from node.groups.model import CommittedOffset, Group, Groups, TopicView
 from node.groups.offsets import ClassicCommitter, Committer, Position, Where
+from node.groups.polling import Heartbeat, Told
 from node.groups.sessions import Contact
 from node.groups.stage import GroupSettings, Outcome, Stage, State
 from ottla.protocol.errors import ApiError
@@ -82,6 +83,12 @@ class Coordinator:
         stage = self._stage(now_ms)
         membership.leave(stage, session, wall_ms)
         return stage.outcome()
+
+    def poll(self, group_id: str, session: int, said: Heartbeat, now_ms: int, wall_ms: int) -> tuple[Outcome, Told]:
+        """A heartbeat of a member without a stream; what it is told when it is committed. Raises ApiError."""
+        stage = self._stage(now_ms)
+        told = polling.heartbeat(stage, group_id, session, said, wall_ms)
+        return stage.outcome(), told
 
     def heartbeat(self, session: int, now_ms: int) -> None:
         """The member lives. Who has sent one heartbeat must go on: its silence then counts."""
@@ -232,6 +239,11 @@ class Coordinator:
         """The positions that are asked for. Raises INCONSISTENT_TOPIC_ID."""
         check_group_id(group_id)
         return offsets.positions(self.group(group_id), self._state.topics, wanted)
+
+    def check_reader(self, group_id: str, member_id: str, epoch: int) -> None:
+        """Raises UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH or FENCED_MEMBER_EPOCH where that is no member any more."""
+        check_group_id(group_id)
+        offsets.check_reader(self.group(group_id), group_id, member_id, epoch)
 
     def stored(self, group_id: str) -> list[Where]:
         """Where the group has positions."""

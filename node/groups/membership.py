@@ -1,11 +1,12 @@
 """Members come, answer, fall silent and go. Pure: each function is a part of one decision, on its stage."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from node import limits
 from node.groups import targets
-from node.groups.assign import ASSIGNORS
+from node.groups.assign import ASSIGNORS, TopicPartition
 from node.groups.model import ClassicGroupChange, ClassicMemberChange, Group, GroupState, Member, TargetChange
 from node.groups.sessions import MemberKey
 from node.groups.stage import GroupSettings, Stage
@@ -28,7 +29,7 @@ def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new
     """A member joins or resumes over the stream `session`. Raises ApiError."""
     asked = _asked(stage.settings, join, client_host)
     check_not_forgotten(stage.group(join.group_id))
-    _check_type(stage, join.group_id)
+    check_type(stage, join.group_id)
     see_topics(stage, join.group_id)
     group = stage.group(join.group_id)
     known = None if group is None else group.members.get(join.member_id)
@@ -37,11 +38,29 @@ def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new
     elif known is not None:
         member = known  # it joined before, and the answer was lost with its coordinator or its stream (KIP-1082)
     else:
-        member = _admit(stage, group, join.group_id, replace(asked, member_id=join.member_id or new_member_id))
-    group = stage.group(join.group_id)
+        member = admit(stage, group, join.group_id, replace(asked, member_id=join.member_id or new_member_id))
+    # Who comes back and names nothing has not given anything back: that it will say when it confirms.
+    owned = frozenset((tp.topic_id, tp.partition) for tp in join.owned) if join.member_id and join.owned else None
+    enter(stage, join.group_id, member, asked, session, owned)
+    _answer(stage, join.group_id, member.member_id, session)
+
+
+def enter(
+    stage: Stage,
+    group_id: str,
+    member: Member,
+    asked: Member,
+    session: int,
+    owned: frozenset[TopicPartition] | None = None,
+    *,
+    polls: bool = False,
+) -> None:
+    """The member, new or not, is here and asks for what `asked` says. `owned`: all that it still owns; None = it does
+    not say. `polls`: it has no stream."""
+    group = stage.group(group_id)
     before = None if group is None else group.members.get(member.member_id)
     _check_subscription(group, before, asked)
-    _connect(stage, (join.group_id, member.member_id), session)
+    _connect(stage, (group_id, member.member_id), session, polls=polls)
     updated = replace(
         member,
         client_id=asked.client_id,
@@ -50,25 +69,22 @@ def join(stage: Stage, session: int, join: group_pb2.Join, client_host: str, new
         topic_regex=asked.topic_regex,
         assignor=asked.assignor,
         session_timeout_ms=asked.session_timeout_ms,
+        rebalance_timeout_ms=asked.rebalance_timeout_ms,
         away=False,
     )
-    # Who comes back and names nothing has not given anything back: that it will say when it confirms.
-    if join.member_id and join.owned:
-        owned = frozenset((tp.topic_id, tp.partition) for tp in join.owned)
+    if owned is not None:
         updated = replace(updated, revoking=updated.revoking & owned)
     if updated != before:
-        stage.write_member(join.group_id, updated)
-    wanted = stage.subscriptions.topic_ids(updated.subscription)
+        stage.write_member(group_id, updated)
     if before is None:
-        targets.changed(stage, join.group_id, "a member joined", wanted)
+        targets.changed(stage, group_id, "a member joined", stage.subscriptions.topic_ids(updated.subscription))
     elif (before.subscription, before.assignor) != (updated.subscription, updated.assignor):
-        targets.changed(stage, join.group_id, "a subscription changed", wanted)
+        targets.changed(stage, group_id, "a subscription changed", stage.subscriptions.topic_ids(updated.subscription))
     else:
-        targets.make_if_due(stage, join.group_id)
-        targets.reconcile(stage, join.group_id, [member.member_id], "the member came back")
+        targets.make_if_due(stage, group_id)
+        targets.reconcile(stage, group_id, [member.member_id], "the member came back")
     if before is not None:
-        targets.freed(stage, join.group_id, before.revoking - updated.revoking)
-    _answer(stage, join.group_id, member.member_id, session)
+        targets.freed(stage, group_id, before.revoking - updated.revoking)
 
 
 def _answer(stage: Stage, group_id: str, member_id: str, session: int) -> None:
@@ -89,18 +105,10 @@ def _asked(settings: GroupSettings, join: group_pb2.Join, client_host: str) -> M
             e.ERROR_CODE_INVALID_SESSION_TIMEOUT, f"session time-out {timeout_ms} ms is not within {low} to {high} ms"
         )
     assignor = join.assignor or "uniform"
-    if assignor not in ASSIGNORS:
-        raise ApiError(
-            e.ERROR_CODE_UNSUPPORTED_ASSIGNOR, f"no assignor {assignor[:255]!r}; there are {sorted(ASSIGNORS)}"
-        )
+    check_assignor(assignor)
     if not join.topics and not join.topic_regex:
         raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a member must name topics or a topic_regex")
-    if len(join.topics) > limits.GROUP_TOPICS_MAX:
-        raise ApiError(
-            e.ERROR_CODE_INVALID_REQUEST, f"{len(join.topics)} topics named, {limits.GROUP_TOPICS_MAX} are allowed"
-        )
-    for name in join.topics:
-        check_topic_name(name)
+    check_topics(join.topics)
     for what in ("member_id", "instance_id", "client_id", "rack"):
         check_id(what, getattr(join, what))
     compile_topic_regex(join.topic_regex)
@@ -118,6 +126,22 @@ def _asked(settings: GroupSettings, join: group_pb2.Join, client_host: str) -> M
     )
 
 
+def check_assignor(assignor: str) -> None:
+    if assignor not in ASSIGNORS:
+        raise ApiError(
+            e.ERROR_CODE_UNSUPPORTED_ASSIGNOR, f"no assignor {assignor[:255]!r}; there are {sorted(ASSIGNORS)}"
+        )
+
+
+def check_topics(topics: Sequence[str]) -> None:
+    if len(topics) > limits.GROUP_TOPICS_MAX:
+        raise ApiError(
+            e.ERROR_CODE_INVALID_REQUEST, f"{len(topics)} topics named, {limits.GROUP_TOPICS_MAX} are allowed"
+        )
+    for name in topics:
+        check_topic_name(name)
+
+
 def _resume(member: Member | None, join: group_pb2.Join) -> Member:
     if member is None:
         raise ApiError(
@@ -132,7 +156,7 @@ def _resume(member: Member | None, join: group_pb2.Join) -> Member:
     return member
 
 
-def _admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> Member:
+def admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> Member:
     """A new member, within the bounds; a static one takes its old place."""
     check_room(stage, group_id)
     if group is None:
@@ -147,7 +171,7 @@ def _admit(stage: Stage, group: Group | None, group_id: str, member: Member) -> 
     return _take_over_instance(stage, group, member) if member.instance_id else member
 
 
-def _check_type(stage: Stage, group_id: str) -> None:
+def check_type(stage: Stage, group_id: str) -> None:
     if count := stage.classic_member_count(group_id):
         raise ApiError(
             e.ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL,
@@ -222,11 +246,14 @@ def _take_over_instance(stage: Stage, group: Group, member: Member) -> Member:
     return taken_over
 
 
-def _connect(stage: Stage, key: MemberKey, session: int) -> None:
+def _connect(stage: Stage, key: MemberKey, session: int, *, polls: bool) -> None:
     old = stage.sessions.connected(key)
+    if old is not None and polls and stage.sessions.polls(key):
+        stage.sessions.heard(old, stage.now_ms)
+        return
     if old is not None and old != session:
         _end(stage, old, ApiError(e.ERROR_CODE_FENCED_MEMBER_EPOCH, "the member resumed over another stream"))
-    stage.sessions.connect(key, session, stage.now_ms)
+    stage.sessions.connect(key, session, stage.now_ms, polls=polls)
 
 
 def _end(stage: Stage, session: int, error: ApiError) -> None:

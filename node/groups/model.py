@@ -89,6 +89,7 @@ class Member:
     assigned: frozenset[TopicPartition] = frozenset()
     revoking: frozenset[TopicPartition] = frozenset()
     away: bool = False
+    rebalance_timeout_ms: int = 0
 
     @property
     def subscription(self) -> Subscription:
@@ -108,6 +109,7 @@ class Member:
             assigned=pack(self.assigned),
             revoking=pack(self.revoking),
             away=self.away,
+            rebalance_timeout_ms=self.rebalance_timeout_ms,
         )
 
     @staticmethod
@@ -126,6 +128,7 @@ class Member:
             assigned=unpack(v.assigned),
             revoking=unpack(v.revoking),
             away=v.away,
+            rebalance_timeout_ms=v.rebalance_timeout_ms,
         )
 
 

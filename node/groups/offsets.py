@@ -45,7 +45,8 @@ class Committer(NamedTuple):
 
 
 class ClassicCommitter(NamedTuple):
-    """Who commits by Kafka's protocol. Without a generation (-1): somebody outside, while the group has no members."""
+    """Who commits by Kafka's protocol. Without a generation (-1): somebody outside, while the group has no members. Of
+    a group whose partitions the server assigns the generation is the member's epoch."""
 
     member_id: str = ""
     instance_id: str | None = None
@@ -60,6 +61,8 @@ def commit(
     check_group_id(group_id)
     group = stage.group(group_id)
     check_not_forgotten(group)
+    if isinstance(who, ClassicCommitter) and group is not None and group.members:
+        who = Committer(who.member_id, who.generation)
     if isinstance(who, ClassicCommitter):
         member = None
         _check_classic_committer(stage, group_id, who, group)
@@ -111,16 +114,23 @@ def _check_committer(stage: Stage, group_id: str, who: Committer, member: Member
             )
         return
     if member is None:
-        raise ApiError(e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"group {group_id!r} has no member {who.member_id[:255]!r}")
-    if who.epoch > member.member_epoch:
+        raise _unknown_member(group_id, who.member_id)
+    _check_epoch(member, who.epoch)
+
+
+def _unknown_member(group_id: str, member_id: str) -> ApiError:
+    return ApiError(e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"group {group_id!r} has no member {member_id[:255]!r}")
+
+
+def _check_epoch(member: Member, epoch: int) -> None:
+    if epoch > member.member_epoch:
         raise ApiError(
             e.ERROR_CODE_FENCED_MEMBER_EPOCH,
-            f"member epoch {who.epoch} was never given out, the current one is {member.member_epoch}",
+            f"member epoch {epoch} was never given out, the current one is {member.member_epoch}",
         )
-    if who.epoch < member.member_epoch:
+    if epoch < member.member_epoch:
         raise ApiError(
-            e.ERROR_CODE_STALE_MEMBER_EPOCH,
-            f"member epoch {who.epoch} is old, the current one is {member.member_epoch}",
+            e.ERROR_CODE_STALE_MEMBER_EPOCH, f"member epoch {epoch} is old, the current one is {member.member_epoch}"
         )
 
 
@@ -157,6 +167,17 @@ def resolve(topics: TopicView, where: Where) -> TopicPartition:
         name = where.topic[:249] or where.topic_id[:16].hex()
         raise ApiError(e.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {where.partition} of {name!r}")
     return topic_id, where.partition
+
+
+def check_reader(group: Group | None, group_id: str, member_id: str, epoch: int) -> None:
+    """Who reads positions as a member of a group whose partitions the server assigns is one, in its current epoch: what
+    it reads then, nobody commits any more but itself."""
+    if group is None or group.classic is not None or not group.group_epoch:
+        return
+    member = group.members.get(member_id)
+    if member is None:
+        raise _unknown_member(group_id, member_id)
+    _check_epoch(member, epoch)
 
 
 def positions(group: Group | None, topics: TopicView, wanted: Iterable[Where]) -> list[CommittedOffset | None]:

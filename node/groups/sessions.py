@@ -19,7 +19,8 @@ MemberKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A member's. `session` None = not connected."""
+    """A member's. `session` None = not connected. `polls`: it has no stream, and hears what the answers to its own
+    heartbeats say. `revoke_by_ms`: when it must have given back what it is to."""
 
     group_id: str
     member_id: str
@@ -28,6 +29,8 @@ class Contact:
     assignment_id: int = 0
     heartbeats: bool = False
     lost_client: bool = False
+    polls: bool = False
+    revoke_by_ms: int | None = None
 
     @property
     def key(self) -> MemberKey:
@@ -38,7 +41,8 @@ class Contact:
         if self.session is not None and not self.heartbeats:
             return None
         grace = self.session is None and self.lost_client and not member.instance_id
-        return self.last_contact_ms + (LOST_CLIENT_GRACE_MS if grace else member.session_timeout_ms) + 1
+        silent_ms = self.last_contact_ms + (LOST_CLIENT_GRACE_MS if grace else member.session_timeout_ms) + 1
+        return silent_ms if self.revoke_by_ms is None else min(silent_ms, self.revoke_by_ms)
 
 
 @dataclass(slots=True)
@@ -73,11 +77,25 @@ class Sessions:
         contact = self.contacts.get(key)
         return None if contact is None else contact.session
 
-    def connect(self, key: MemberKey, session: int, now_ms: int) -> None:
-        """The member speaks over this stream, and over no other any more."""
+    def polls(self, key: MemberKey) -> bool:
+        """The member is here, and without a stream."""
+        contact = self.contacts.get(key)
+        return contact is not None and contact.session is not None and contact.polls
+
+    def connect(self, key: MemberKey, session: int, now_ms: int, *, polls: bool = False) -> None:
+        """The member speaks over this stream, and over no other any more. Who polls is to go on with it."""
         self._forget_stream(key)
-        self.contacts[key] = Contact(*key, session, now_ms)
+        self.contacts[key] = Contact(*key, session, now_ms, heartbeats=polls, polls=polls)
         self.by_session[session] = key
+
+    def step_out(self, key: MemberKey, now_ms: int) -> None:
+        """The member says that it is away from now on."""
+        self._forget_stream(key)
+        self.contacts[key] = Contact(*key, None, now_ms)
+
+    def revokes(self, key: MemberKey, by_ms: int | None) -> None:
+        """The member has something to give back until then; None = it has not."""
+        self.contacts[key] = replace(self.contacts[key], revoke_by_ms=by_ms)
 
     def forget(self, key: MemberKey) -> None:
         self._forget_stream(key)

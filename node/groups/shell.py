@@ -25,7 +25,9 @@ from node.groups.classics import LIMITS
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
 from node.groups.offsets import ClassicCommitter
+from node.groups.polling import Heartbeat, Told
 from node.groups.stage import GroupSettings, Outcome
+from node.groups.streams import Session
 from node.metadata.image import Delta, Image
 from ottla.internal.v1 import view_pb2
 from ottla.protocol.batch import CorruptBatch, read_batch
@@ -59,38 +61,6 @@ KEEPS_STATE = frozenset(
     }
 )
 """Refusals of an append that say nothing about who leads: this node's state is still the one at the log's end."""
-
-
-class Session:
-    """One member's stream on this node: what it is to be told. An assignment replaces those before it, so of what a
-    slow reader has not taken yet only the newest is kept. Whoever ends the stream says why: some libraries need an end
-    of the client's side, too, before they notice."""
-
-    def __init__(self, session_id: int) -> None:
-        self.id = session_id
-        self.joined: asyncio.Future[None] | None = None
-        """The join is in the log, or the log refused it."""
-        self._next: group_pb2.SessionResponse | None = None
-        self._is_last = False
-        self._news = asyncio.Event()
-
-    def tell(self, response: group_pb2.SessionResponse, *, is_last: bool = False) -> None:
-        """What was told before and not taken yet is replaced; nothing comes after the last word."""
-        if not self._is_last:
-            self._next, self._is_last = response, is_last
-            self._news.set()
-
-    def end(self, error: ApiError) -> None:
-        """The last word."""
-        self.tell(group_pb2.SessionResponse(error=error.to_proto()), is_last=True)
-
-    async def next(self) -> group_pb2.SessionResponse | None:
-        """What is to be told; None when everything was."""
-        while self._next is None and not self._is_last:
-            self._news.clear()
-            await self._news.wait()
-        response, self._next = self._next, None
-        return response
 
 
 class Together:
@@ -523,6 +493,18 @@ class GroupShell:
         if shard.coordinator is not None:
             shard.coordinator.closed(session.id, by_client=by_client, now_ms=self._broker.clock_ms())
             self._look_in_time(shard)
+
+    # --- members without a stream ---------------------------------------------------------------------------------
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        return self._settings.heartbeat_interval_ms
+
+    async def poll(self, group_id: str, said: Heartbeat) -> Told:
+        """A heartbeat; what the member is told is committed. Raises ApiError."""
+        self._session_ids += 1
+        session, now_ms, wall_ms = self._session_ids, self._broker.clock_ms(), self._broker.wall_ms()
+        return await self.decide(group_id, lambda c: c.poll(group_id, session, said, now_ms, wall_ms))
 
     # --- members of the classic protocol --------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ A stage may lie over another one: several decisions, each of which sees those be
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from node.groups.classic import ClassicGroup
 from node.groups.model import (
@@ -32,6 +33,8 @@ from node.groups.timers import Timers
 from ottla.protocol.invariant import InvariantError
 from ottla.v1 import group_pb2
 
+HEARTBEAT_MAX_MS: Final = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
@@ -41,6 +44,11 @@ class GroupSettings:
     session_timeout_min_ms: int = 1_000
     session_timeout_max_ms: int = 1_800_000
     offsets_retention_ms: int = 7 * 24 * 3_600_000
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        """How often a member without a stream is to ask: five times before its silence counts, and each second."""
+        return min(HEARTBEAT_MAX_MS, max(1, self.session_timeout_ms // 5))
 
 
 @dataclass(slots=True)

@@ -4,6 +4,8 @@
         has more than its target   -> told what to keep; `revoking` stays its own until it confirms
         has nothing to give back   -> takes the target's epoch and what of the target nobody owns (any more)
 
+A member that polls is reconciled when it asks, and never between: its epoch is always the one of its last answer.
+
 Whom a target leaves as it was is neither rewritten nor told: its epoch stays, and is as good as before.
 
 In a large group no turn of the loop does all of that. A target that was begun is carried to its end, whatever changes
@@ -162,8 +164,9 @@ def _part(group: Group, member_ids: list[str]) -> list[str]:
 
 
 def _bring_closer(stage: Stage, group: Group, reasons: Mapping[str, str]) -> None:
-    """First those who give back, then those who take what is free."""
-    before = {m: group.members[m] for m in reasons if m in group.members}
+    """First those who give back, then those who take what is free. Who polls comes for it."""
+    polls = stage.sessions.polls
+    before = {m: group.members[m] for m in reasons if m in group.members and not polls((group.group_id, m))}
     for member_id in before:
         _give_back(stage, group, group.members[member_id])
     for member_id in before:
@@ -172,6 +175,37 @@ def _bring_closer(stage: Stage, group: Group, reasons: Mapping[str, str]) -> Non
         member = group.members[member_id]
         if member != was or was.member_epoch == 0:
             push_assignment(stage, group, member, reasons[member_id])
+
+
+def come_closer(
+    stage: Stage, group_id: str, member_id: str, owned: frozenset[TopicPartition] | None
+) -> frozenset[TopicPartition]:
+    """A member that polls asks: it is told what it is to own now. `owned`: all that it still does; None = it does not
+    say. What of that it is not to own any more, others may take when it has said that it does not."""
+    group = stage.groups.by_id[group_id]
+    before = group.members[member_id]
+    if group.plan is None:
+        _give_back(stage, group, before)
+    member = group.members[member_id]
+    if owned is not None and not member.revoking <= owned:
+        stage.write_member(group_id, replace(member, revoking=member.revoking & owned))
+    if group.plan is None:
+        _take(stage, group, group.members[member_id])
+    after = group.members[member_id]
+    freed(stage, group_id, (before.assigned | before.revoking) - (after.assigned | after.revoking))
+    _watch_revocation(stage, group_id, before, after)
+    return after.assigned
+
+
+def _watch_revocation(stage: Stage, group_id: str, before: Member, after: Member) -> None:
+    """Its time to give back begins anew with whatever it is to give back."""
+    key = (group_id, after.member_id)
+    by_ms = stage.sessions.contacts[key].revoke_by_ms
+    if after.revoking and after.rebalance_timeout_ms:
+        if by_ms is None or after.revoking != before.revoking:
+            stage.sessions.revokes(key, stage.now_ms + after.rebalance_timeout_ms + 1)
+    elif by_ms is not None:
+        stage.sessions.revokes(key, None)
 
 
 def _give_back(stage: Stage, group: Group, member: Member) -> None:
@@ -209,10 +243,10 @@ def freed(stage: Stage, group_id: str, partitions: Iterable[TopicPartition], *ot
 
 
 def push_assignment(stage: Stage, group: Group, member: Member, reason: str) -> None:
-    """Tells a member what it should own, if it is connected."""
+    """Tells a member what it should own, over its stream."""
     key = (group.group_id, member.member_id)
     contact = stage.sessions.contacts.get(key)
-    if contact is None or contact.session is None:
+    if contact is None or contact.session is None or contact.polls:
         return
     contact = replace(contact, assignment_id=contact.assignment_id + 1)
     stage.sessions.contacts[key] = contact

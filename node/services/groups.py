@@ -21,7 +21,8 @@ from node.groups.classics import CONSUMER, Shown
 from node.groups.embedded import assigned, subscribed
 from node.groups.model import CommittedOffset, Group
 from node.groups.offsets import Committer, Position, Where
-from node.groups.shell import OFFSETS_TOPIC, GroupShell, Session, Shard
+from node.groups.shell import OFFSETS_TOPIC, GroupShell, Shard
+from node.groups.streams import Session
 from node.metadata.image import NO_LEADER
 from node.services.faults import Context
 from node.services.group_lag import GroupLags

@@ -55,14 +55,13 @@ class MemberHandlers:
         return None
 
     def _join(self, request: JoinGroupRequest, call: Call) -> Join:
-        client_id = (call.client_id or "")[:ID_MAX]
-        client_id = client_id if client_id.isprintable() else ascii(client_id)[:ID_MAX]
+        client_id = client_name(call)
         waits = call.version >= REBALANCE_TIMEOUT and request.rebalance_timeout_ms >= 0
         return Join(
             request.member_id,
             request.group_instance_id,
             client_id,
-            call.connection.peer[0] if call.connection.peer is not None else "",
+            client_host(call),
             request.session_timeout_ms,
             request.rebalance_timeout_ms if waits else request.session_timeout_ms,
             request.protocol_type,
@@ -122,6 +121,16 @@ class MemberHandlers:
                 for (member_id, instance_id), code in zip(leaving, codes, strict=True)
             ]
         )
+
+
+def client_name(call: Call) -> str:
+    """What the client calls itself, as it may be shown."""
+    name = (call.client_id or "")[:ID_MAX]
+    return name if name.isprintable() else ascii(name)[:ID_MAX]
+
+
+def client_host(call: Call) -> str:
+    return call.connection.peer[0] if call.connection.peer is not None else ""
 
 
 def _joined(told: JoinAnswer, version: int) -> JoinGroupResponse:

@@ -48,6 +48,8 @@ BATCHED: Final = 8
 """From here on an OffsetFetch names several groups."""
 GROUPS_NOT_FOUND: Final = 9
 """From here on a commit of a generation to a group that is not there hears that."""
+MEMBER_EPOCHS: Final = 9
+"""From here on a commit's generation may be a member's epoch, and who fetches says which member it is."""
 GROUP_ERRORS: Final = 2
 """From here on an answer has an error of its own, beside those of its partitions."""
 _WAITS: Final = frozenset(
@@ -80,6 +82,13 @@ def code_of(error: ApiError) -> int:
     return error.code
 
 
+def _fence(code: int, version: int) -> int:
+    """That a member has another epoch is one code here, and one of a generation to clients that know no epochs."""
+    if code not in (pb.ERROR_CODE_FENCED_MEMBER_EPOCH, pb.ERROR_CODE_STALE_MEMBER_EPOCH):
+        return code
+    return pb.ERROR_CODE_STALE_MEMBER_EPOCH if version >= MEMBER_EPOCHS else pb.ERROR_CODE_ILLEGAL_GENERATION
+
+
 class OffsetCommitHandler:
     def __init__(self, api: GroupsApi, facts: ClusterFacts, metrics: Metrics) -> None:
         self._api = api
@@ -96,11 +105,11 @@ class OffsetCommitHandler:
         try:
             errors = await self._api.commit(request.group_id, _committer(request), positions)
             codes = [
-                0 if error is None else self._code(position.where, error)
+                0 if error is None else _fence(self._code(position.where, error), call.version)
                 for position, error in zip(positions, errors, strict=True)
             ]
         except ApiError as error:
-            code = code_of(error)
+            code = _fence(code_of(error), call.version)
             if code == pb.ERROR_CODE_GROUP_ID_NOT_FOUND and call.version < GROUPS_NOT_FOUND:
                 code = pb.ERROR_CODE_ILLEGAL_GENERATION
             codes = [code] * len(positions)
@@ -153,7 +162,9 @@ class OffsetFetchHandler:
         if call.version >= BATCHED:
             groups = []
             for each in request.groups:
-                found, code = await self._found(each.group_id, _wanted_in(each, call.version))
+                is_member = each.member_id or each.member_epoch >= 0
+                reader = (each.member_id or "", each.member_epoch) if is_member else None
+                found, code = await self._found(each.group_id, _wanted_in(each, call.version), reader)
                 groups.append(self._group(each.group_id, found, code, call.version))
                 await turns.give_way()
             return OffsetFetchResponse(groups=groups)
@@ -180,11 +191,13 @@ class OffsetFetchHandler:
     def _unknown(self, topic_id: bytes, version: int) -> int:
         return pb.ERROR_CODE_UNKNOWN_TOPIC_ID if version >= IDS and self._facts.is_unknown(topic_id) else 0
 
-    async def _found(self, group_id: str, wanted: Sequence[Where] | None) -> tuple[list[Stored], int]:
+    async def _found(
+        self, group_id: str, wanted: Sequence[Where] | None, reader: tuple[str, int] | None = None
+    ) -> tuple[list[Stored], int]:
         try:
-            return await self._api.positions(group_id, wanted), 0
+            return await self._api.positions(group_id, wanted, reader), 0
         except ApiError as error:
-            code = code_of(error)
+            code = _fence(code_of(error), MEMBER_EPOCHS)
         except Exception as error:
             code = unexpected("OffsetFetch", error).code
         self._metrics.refused("KafkaOffsetFetch", code)

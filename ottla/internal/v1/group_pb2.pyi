@@ -254,6 +254,7 @@ class MemberValue(_message.Message):
     ASSIGNED_FIELD_NUMBER: _builtins.int
     REVOKING_FIELD_NUMBER: _builtins.int
     AWAY_FIELD_NUMBER: _builtins.int
+    REBALANCE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """A name that survives restarts."""
     client_id: _builtins.str
@@ -272,6 +273,8 @@ class MemberValue(_message.Message):
     """The epoch before."""
     away: _builtins.bool
     """A static member that left: its place is kept."""
+    rebalance_timeout_ms: _builtins.int
+    """How long it may take to give back what is revoked, in milliseconds; 0 = as long as it is a member."""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Topics it asked for."""
@@ -299,10 +302,11 @@ class MemberValue(_message.Message):
         assigned: _abc.Iterable[Global___TopicPartitions] | None = ...,
         revoking: _abc.Iterable[Global___TopicPartitions] | None = ...,
         away: _builtins.bool = ...,
+        rebalance_timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "assignor", b"assignor", "away", b"away", "client_host", b"client_host", "client_id", b"client_id", "instance_id", b"instance_id", "member_epoch", b"member_epoch", "previous_epoch", b"previous_epoch", "revoking", b"revoking", "session_timeout_ms", b"session_timeout_ms", "topic_regex", b"topic_regex", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "assignor", b"assignor", "away", b"away", "client_host", b"client_host", "client_id", b"client_id", "instance_id", b"instance_id", "member_epoch", b"member_epoch", "previous_epoch", b"previous_epoch", "rebalance_timeout_ms", b"rebalance_timeout_ms", "revoking", b"revoking", "session_timeout_ms", b"session_timeout_ms", "topic_regex", b"topic_regex", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from node.groups.assign import TopicPartition
 from node.groups.coordinator import Coordinator
 from node.groups.model import TARGET_EVERY_MAX_MS, Groups, Record, TopicView
-from node.groups.offsets import Committer, Position, Where
+from node.groups.offsets import ClassicCommitter, Committer, Position, Where
+from node.groups.polling import Heartbeat, Told
 from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
@@ -92,6 +94,57 @@ class Member:
         """Answers the error code of the call or of the position, 0 = stored."""
         who = {"member_id": self.member_id, "member_epoch": self.epoch}
         return self.world.commit(offset, at, group_id=self.group_id, **{**who, **changes})
+
+
+class Poller:
+    """A member without a stream, as its client sees it. It says what it owns when that has changed."""
+
+    def __init__(self, world: "World", member_id: str, *topics: str, group_id: str = GROUP, **fields: Any) -> None:
+        self.world = world
+        self.member_id = member_id
+        self.group_id = group_id
+        self.fields: dict[str, Any] = {"instance_id": None, "client_id": "c", "client_host": "h"}
+        self.joining: dict[str, Any] = {"topics": topics or ("t",), "rebalance_timeout_ms": 60_000, **fields}
+        if "instance_id" in fields:
+            self.fields["instance_id"] = self.joining.pop("instance_id")
+        self.epoch = 0
+        self.owned: set[At] = set()
+        self._said: frozenset[TopicPartition] | None = None
+
+    def join(self) -> Told:
+        """Or comes back with nothing. Raises ApiError."""
+        self.epoch, self.owned = 0, set()
+        return self.ask(owned=frozenset(), **self.joining)
+
+    def beat(self, **changes: Any) -> Told:
+        """Says what it owns if that is another than last time. Raises ApiError."""
+        if (owned := ids(self.owned)) != self._said and "owned" not in changes:
+            changes["owned"] = owned
+        return self.ask(**changes)
+
+    def ask(self, **said: Any) -> Told:
+        fields = {"member_id": self.member_id, "member_epoch": self.epoch, **self.fields, **said}
+        self.world.sessions += 1
+        world = self.world
+        outcome, told = world.coordinator.poll(
+            self.group_id, world.sessions, Heartbeat(**fields), world.now, world.wall
+        )
+        world.done(outcome)
+        if said.get("owned") is not None:
+            self._said = said["owned"]
+        self.take(told)
+        return told
+
+    def take(self, told: Told) -> None:
+        self.epoch = max(told.member_epoch, 0)
+        if told.assigned is not None:
+            names = self.world.topics.names
+            self.owned = {(names[topic_id], number) for topic_id, number in told.assigned}
+
+    def commit(self, offset: int, at: At = ("t", 0), **changes: Any) -> int:
+        """As a client of Kafka does."""
+        who = ClassicCommitter(self.member_id, None, changes.pop("epoch", self.epoch))
+        return self.world.commit_as(who, offset, at, group_id=self.group_id)
 
 
 class World:
@@ -198,10 +251,14 @@ class World:
         metadata: str = "",
     ) -> int:
         position = Position(Where(at[0], b"", at[1]), offset, leader_epoch, metadata)
+        return self._commit(group_id, Committer(member_id, member_epoch), position)
+
+    def commit_as(self, who: ClassicCommitter, offset: int, at: At = ("t", 0), *, group_id: str = GROUP) -> int:
+        return self._commit(group_id, who, Position(Where(at[0], b"", at[1]), offset))
+
+    def _commit(self, group_id: str, who: Committer | ClassicCommitter, position: Position) -> int:
         try:
-            outcome, errors = self.coordinator.commit(
-                group_id, Committer(member_id, member_epoch), [position], self.wall
-            )
+            outcome, errors = self.coordinator.commit(group_id, who, [position], self.wall)
         except ApiError as error:
             return error.code
         self.done(outcome)
@@ -222,6 +279,10 @@ class World:
         group = self.coordinator.group(GROUP)
         assert group is not None
         return group.group_epoch
+
+
+def ids(owned: Iterable[At]) -> frozenset[TopicPartition]:
+    return frozenset((topic_id(name), number) for name, number in owned)
 
 
 def wire(at: At) -> data_pb2.TopicPartition:

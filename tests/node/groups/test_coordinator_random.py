@@ -6,12 +6,14 @@ one without it, leaves, or learns that it is gone. Messages in both directions a
 
 import random
 from collections import deque
+from contextlib import suppress
 
 import pytest
 
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups, Record, TopicView
 from node.groups.offsets import Committer, Position, Where
+from node.groups.polling import LEAVES, Heartbeat, Told
 from node.groups.sessions import LOST_CLIENT_GRACE_MS
 from node.groups.stage import GroupSettings, Outcome
 from ottla.protocol.errors import ApiError
@@ -50,8 +52,48 @@ class Client:
         )
 
 
+class Asker:
+    """A client without a stream: it asks again and again, answers get lost, and it takes its time to do as told."""
+
+    def __init__(self, member_id: str, topics: list[str]) -> None:
+        self.member_id = member_id
+        self.topics = topics
+        self.epoch = 0
+        self.owned: frozenset[tuple[bytes, int]] = frozenset()
+        self.target: frozenset[tuple[bytes, int]] = frozenset()
+        self.said: frozenset[tuple[bytes, int]] | None = None
+        self.alive = True
+        self.answer_was_lost = True
+
+    def work(self) -> None:
+        self.owned = self.target
+
+    def heartbeat(self) -> Heartbeat:
+        if self.answer_was_lost:
+            self.work()  # or it would begin later what it is said not to own
+            self.said = self.owned
+            return Heartbeat(
+                self.member_id, self.epoch, None, "", "", tuple(self.topics), None, None, 5_000, self.owned
+            )
+        news = self.owned if self.owned != self.said else None
+        self.said = self.owned
+        return Heartbeat(self.member_id, self.epoch, owned=news)
+
+    def take(self, told: Told) -> None:
+        self.answer_was_lost = False
+        self.epoch = told.member_epoch
+        if told.assigned is not None:
+            self.target = told.assigned
+
+    def drop(self) -> None:
+        """It is fenced: it begins anew."""
+        self.epoch, self.owned, self.target = 0, frozenset(), frozenset()
+        self.answer_was_lost = True
+
+
 class World:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, with_askers: bool = False) -> None:
+        self.with_askers = with_askers
         self.rng = random.Random(seed)
         self.now = 0
         self.counts = {"a": self.rng.randint(1, 9), "b": self.rng.randint(1, 5)}
@@ -59,6 +101,7 @@ class World:
         self.groups = Groups()
         self.coordinator = Coordinator(self.groups, GroupSettings(), self.view(), 0)
         self.clients: list[Client] = []
+        self.askers: list[Asker] = []
         self.sessions = 0
         self.accepted: dict[tuple[bytes, int], tuple[int, str]] = {}
 
@@ -76,8 +119,20 @@ class World:
     def step(self) -> None:
         self.now += self.rng.randint(1, 200)
         alive = [c for c in self.clients if c.alive]
-        match self.rng.choice(["join", "read", "read", "read", "send", "send", "send", "lose", "back", "leave", "grow",
-                               "tick", "tick", "restart", "commit"]):  # fmt: skip
+        askers = [a for a in self.askers if a.alive]
+        ours = ["arrive", "ask", "ask", "ask", "work", "work", "quit"] if self.with_askers else []
+        match self.rng.choice([*ours, "join", "read", "read", "read", "send", "send", "send", "lose", "back", "leave",
+                               "grow", "tick", "tick", "restart", "commit"]):  # fmt: skip
+            case "arrive" if len(askers) < 4:
+                self.sessions += 1
+                topics = self.rng.choice([["a"], ["b"], ["a", "b"]])
+                self.askers.append(Asker(f"a{self.sessions}", topics))
+            case "ask" if askers:
+                self.ask(self.rng.choice(askers), lost=self.rng.random() < 0.15)
+            case "work" if askers:
+                self.rng.choice(askers).work()
+            case "quit" if askers:
+                self.quit(self.rng.choice(askers))
             case "join" if len(alive) < 6:
                 self.join()
             case "read" if ready := [c for c in alive if c.inbox]:
@@ -100,7 +155,7 @@ class World:
                 self.done(self.coordinator.tick(self.now, self.now))
             case "restart" if self.rng.random() < 0.3:
                 self.restart()
-            case "commit" if ready := [c for c in alive if c.owned]:
+            case "commit" if ready := [c for c in [*alive, *askers] if c.owned]:
                 self.commit(self.rng.choice(ready))
             case _:
                 pass
@@ -112,6 +167,27 @@ class World:
         self.clients.append(client)
         message = group_pb2.Join(group_id=GROUP, topics=client.topics, assignor=self.rng.choice(["uniform", "range"]))
         self.done(self.coordinator.join(client.session, message, "", f"m{self.sessions}", self.now))
+
+    def ask(self, asker: Asker, *, lost: bool = False) -> None:
+        self.sessions += 1
+        said = asker.heartbeat()
+        try:
+            outcome, told = self.coordinator.poll(GROUP, self.sessions, said, self.now, self.now)
+        except ApiError:
+            asker.drop()
+            return
+        self.done(outcome)
+        asker.answer_was_lost = True
+        if not lost and told.member_epoch:
+            asker.take(told)
+
+    def quit(self, asker: Asker) -> None:
+        """With a word or without."""
+        if self.rng.random() < 0.5:
+            with suppress(ApiError):
+                leaves = Heartbeat(asker.member_id, LEAVES)
+                self.done(self.coordinator.poll(GROUP, 0, leaves, self.now, self.now)[0])
+        asker.alive = False
 
     def send_one(self, client: Client) -> None:
         message = client.outbox.popleft()
@@ -157,7 +233,7 @@ class World:
                 if not client.member_id:
                     client.alive = False
 
-    def commit(self, client: Client) -> None:
+    def commit(self, client: Client | Asker) -> None:
         at = self.rng.choice(sorted(client.owned))
         who, position = Committer(client.member_id, client.epoch), Position(Where("", *at), self.now)
         try:
@@ -179,7 +255,7 @@ class World:
         """At most one living member believes that it owns a partition."""
         members = self.members()
         owners: dict[tuple[bytes, int], str] = {}
-        for client in self.clients:
+        for client in [*self.clients, *self.askers]:
             if client.alive and client.member_id in members:
                 for at in client.owned:
                     other = owners.setdefault(at, client.member_id)
@@ -198,6 +274,10 @@ class World:
                     if client.outbox and client.alive:
                         self.send_one(client)
                     self.check()
+            for asker in [a for a in self.askers if a.alive]:
+                self.ask(asker)
+                asker.work()
+                self.check()
             self.done(self.coordinator.tick(self.now, self.now))
 
 
@@ -214,13 +294,21 @@ def test_one_owner_through_any_schedule_and_full_coverage_after_it(block: int) -
         run_schedule(seed)
 
 
-def run_schedule(seed: int) -> None:
+@pytest.mark.parametrize("block", range(4))
+def test_members_with_and_without_streams_are_members_alike(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if block % 2:
+        short_turns(monkeypatch)
+    for seed in range(block * 30, block * 30 + 30):
+        run_schedule(seed, with_askers=True)
+
+
+def run_schedule(seed: int, *, with_askers: bool = False) -> None:
     """150 random steps, then quiet: everybody who lives owns what is wanted, and nothing twice."""
-    world = World(seed)
+    world = World(seed, with_askers=with_askers)
     for _ in range(150):
         world.step()
     world.settle()
-    alive = [c for c in world.clients if c.alive]
+    alive = [c for c in [*world.clients, *world.askers] if c.alive]
     group = world.coordinator.group(GROUP)
     if not alive:
         assert group is None or group.state == "empty", f"seed {seed}: {group}"

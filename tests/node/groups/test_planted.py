@@ -110,8 +110,8 @@ BUGS = [
     ),
     Bug(
         "a commit of an older epoch is stored",
-        f"{OFFSETS}:_check_committer",
-        "if who.epoch < member.member_epoch:",
+        f"{OFFSETS}:_check_epoch",
+        "if epoch < member.member_epoch:",
         "if False:",
         partial(test_offsets.test_a_bad_commit_stores_nothing, {"member_epoch": 1}, pb.ERROR_CODE_STALE_MEMBER_EPOCH),
     ),
@@ -330,7 +330,7 @@ BUGS = [
     ),
     Bug(
         "a group has members of both protocols",
-        f"{MEMBERSHIP}:_check_type",
+        f"{MEMBERSHIP}:check_type",
         "if count := stage.classic_member_count(group_id):",
         "if False:",
         test_classic_groups.test_who_joins_by_the_other_protocol_is_refused_while_there_are_members,

@@ -11,8 +11,9 @@ import pytest
 from node.groups.coordinator import Coordinator
 from node.groups.model import Groups
 from node.groups.offsets import Committer, Position, Where
-from node.groups.shell import GroupShell, Session, Shard, stored_records
+from node.groups.shell import GroupShell, Shard, stored_records
 from node.groups.stage import GroupSettings, Stage
+from node.groups.streams import Session
 from node.metadata.image import Delta
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb

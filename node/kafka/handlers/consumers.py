@@ -1,0 +1,104 @@
+"""ConsumerGroupHeartbeat: members of groups whose partitions the server assigns (KIP-848), Ottla's own kind."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from node.api.groups import GroupsApi
+from node.groups.assign import TopicPartition
+from node.groups.model import pack
+from node.groups.polling import JOINS, STEPS_OUT, Heartbeat, Told
+from node.kafka.connection import Call
+from node.kafka.handlers.members import client_host, client_name
+from node.kafka.handlers.positions import code_of
+from node.kafka.messages.consumer_group_heartbeat import (
+    Assignment,
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+    TopicPartitions,
+)
+from node.kafka.wire import Message
+from node.metrics import Metrics
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
+
+HEARTBEAT_LOW, HEARTBEAT_HIGH = 0, 1
+CLIENT_CHOOSES_ID: Final = 1
+"""From here on who joins has an id of its own."""
+_TOLD: Final[Mapping[int, int]] = {pb.ERROR_CODE_POLICY_VIOLATION: pb.ERROR_CODE_GROUP_MAX_SIZE_REACHED}
+"""The group, or the partition that keeps it, has as many of something as there may be: clients know it as this."""
+
+
+class ConsumerHandlers:
+    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+        self._api = api
+        self._metrics = metrics
+
+    async def heartbeat(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, ConsumerGroupHeartbeatRequest)
+        try:
+            _check(request, call.version)
+            told = await self._api.poll(request.group_id, _heartbeat(request, call))
+        except ApiError as error:
+            code = _TOLD.get(error.code, code_of(error))
+            self._metrics.refused("KafkaConsumerGroupHeartbeat", code)
+            return ConsumerGroupHeartbeatResponse(error_code=code, error_message=error.message)
+        return self._answer(told)
+
+    def _answer(self, told: Told) -> ConsumerGroupHeartbeatResponse:
+        return ConsumerGroupHeartbeatResponse(
+            member_id=told.member_id,
+            member_epoch=told.member_epoch,
+            heartbeat_interval_ms=0 if told.member_epoch < 0 else self._api.heartbeat_interval_ms,
+            assignment=None if told.assigned is None else Assignment(_partitions(told.assigned)),
+        )
+
+
+def _check(request: ConsumerGroupHeartbeatRequest, version: int) -> None:
+    """What a request of its kind must and must not say. Raises INVALID_REQUEST."""
+    joins = request.member_epoch == JOINS
+    names_member = request.member_id or (joins and version < CLIENT_CHOOSES_ID)
+    wrong = {
+        "the group id is empty": not request.group_id,
+        "the member id is empty": not names_member,
+        "the instance id is empty": request.instance_id == "",
+        "the rack id is empty": request.rack_id == "",
+        "who joins must say its rebalance time-out": joins and request.rebalance_timeout_ms == -1,
+        "who joins owns no partitions, and must say so": joins
+        and (request.topic_partitions is None or _owned(request)),
+        "who joins must subscribe, to nothing maybe": joins
+        and request.subscribed_topic_names is None
+        and request.subscribed_topic_regex is None,
+        "only a member with an instance id can leave for a while": request.member_epoch == STEPS_OUT
+        and request.instance_id is None,
+    }
+    for what, holds in wrong.items():
+        if holds:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, what)
+
+
+def _heartbeat(request: ConsumerGroupHeartbeatRequest, call: Call) -> Heartbeat:
+    names = request.subscribed_topic_names
+    waits_ms = request.rebalance_timeout_ms
+    return Heartbeat(
+        request.member_id,
+        request.member_epoch,
+        request.instance_id,
+        client_name(call),
+        client_host(call),
+        None if names is None else tuple(names),
+        request.subscribed_topic_regex,
+        request.server_assignor,
+        None if waits_ms == -1 else waits_ms,
+        _owned(request),
+    )
+
+
+def _owned(request: ConsumerGroupHeartbeatRequest) -> frozenset[TopicPartition] | None:
+    topics = request.topic_partitions
+    if topics is None:
+        return None
+    return frozenset((topic.topic_id, number) for topic in topics for number in topic.partitions)
+
+
+def _partitions(assigned: Iterable[TopicPartition]) -> list[TopicPartitions]:
+    return [TopicPartitions(topic.topic_id, topic.partitions) for topic in pack(assigned)]
