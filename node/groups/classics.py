@@ -7,6 +7,7 @@ changes its type, and keeps its positions.
 from typing import Final, NamedTuple
 
 from node import limits
+from node.groups.assign import TopicPartition
 from node.groups.classic import ClassicGroup, Limits, StoredGeneration, StoredMember
 from node.groups.embedded import subscribed
 from node.groups.membership import check_not_forgotten, check_room
@@ -17,8 +18,10 @@ from node.groups.model import (
     ClassicState,
     Group,
     GroupState,
+    Member,
 )
 from node.groups.stage import Stage
+from node.groups.targets import majority_assignor
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
 from ottla.v1 import error_pb2 as e
@@ -85,17 +88,19 @@ class Shown(NamedTuple):
     state: str
     protocol_type: str = ""
     protocol: str = ""
+    """That of a classic group's members, or the assignor of the server."""
     generation: int = 0
     member_count: int = 0
     members: tuple[StoredMember, ...] = ()
     """Those of a classic group."""
+    target_epoch: int = 0
+    consumers: tuple[tuple[Member, frozenset[TopicPartition]], ...] = ()
+    """Those that the server assigns to, and what each is to own."""
 
 
 def shown(group: Group, classic: ClassicGroup | None, *, with_members: bool) -> Shown:
     if group.classic is None:
-        used = CONSUMER if group.group_epoch else ""
-        return Shown(group.group_id, used, group.state.capitalize(), CONSUMER if used else "", "", group.group_epoch,
-                     len(group.members))  # fmt: skip
+        return _shown_consumers(group, with_members=with_members)
     if classic is None:
         classic = load(group, 0)
     return Shown(
@@ -107,6 +112,22 @@ def shown(group: Group, classic: ClassicGroup | None, *, with_members: bool) -> 
         classic.generation,
         len(classic.members),
         classic.stored_members() if with_members else (),
+    )
+
+
+def _shown_consumers(group: Group, *, with_members: bool) -> Shown:
+    used = CONSUMER if group.group_epoch else ""
+    members = group.members if with_members else {}
+    return Shown(
+        group.group_id,
+        used,
+        group.state.capitalize(),
+        used,
+        majority_assignor(group) if members else "",
+        group.group_epoch,
+        len(group.members),
+        target_epoch=group.target_epoch,
+        consumers=tuple((member, group.target(member_id)) for member_id, member in sorted(members.items())),
     )
 
 

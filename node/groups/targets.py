@@ -62,7 +62,7 @@ def make_if_due(stage: Stage, group_id: str) -> None:
     wanted = {m: stage.subscriptions.topic_ids(member.subscription) for m, member in group.members.items()}
     counts = {topic_id: stage.topics.count(topic_id) for topic_id in frozenset().union(*wanted.values())}
     now = {m: group.target(m) for m in group.members}
-    shares = Shares(ASSIGNORS[_majority_assignor(group)](wanted, counts, now))
+    shares = Shares(ASSIGNORS[majority_assignor(group)](wanted, counts, now))
     group.plan = Plan(group.group_epoch, frozenset(wanted), shares)
     is_small = len(group.members) + sum(counts.values()) <= WORK_A_TURN
     _plan_on(stage, group)
@@ -128,7 +128,7 @@ def _is_behind(group: Group, member: Member) -> bool:
     return bool(member.revoking) or member.assigned != group.target(member.member_id)
 
 
-def _majority_assignor(group: Group) -> str:
+def majority_assignor(group: Group) -> str:
     """What most members ask for; the first by name where they are even."""
     names = sorted(member.assignor for member in group.members.values())
     return max(dict.fromkeys(names), key=names.count)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 3, 8, 9, 10
 OFFSET_FOR_LEADER_EPOCH = 23
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
-CONSUMER_GROUP_HEARTBEAT = 68
+CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE = 68, 69
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
 DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS, DESCRIBE_CLUSTER = 21, 35, 37, 43, 60
@@ -135,9 +135,11 @@ class KafkaService:
         self.add(HEARTBEAT, members.HEARTBEAT_LOW, members.HEARTBEAT_HIGH, handlers.heartbeat)
         self.add(LEAVE_GROUP, members.LEAVE_LOW, members.LEAVE_HIGH, handlers.leave)
         self.add(SYNC_GROUP, members.SYNC_LOW, members.SYNC_HIGH, handlers.sync)
-        of_consumers = consumers.ConsumerHandlers(api, metrics)
+        of_consumers = consumers.ConsumerHandlers(api, self.facts, metrics)
         low, high = consumers.HEARTBEAT_LOW, consumers.HEARTBEAT_HIGH
         self.add_later(CONSUMER_GROUP_HEARTBEAT, low, high, of_consumers.heartbeat)
+        low, high = consumers.DESCRIBE_LOW, consumers.DESCRIBE_HIGH
+        self.add_later(CONSUMER_GROUP_DESCRIBE, low, high, of_consumers.describe)
         of_groups = groups.GroupHandlers(api)
         self.add_later(DESCRIBE_GROUPS, groups.DESCRIBE_LOW, groups.DESCRIBE_HIGH, of_groups.describe)
         self.add_later(LIST_GROUPS, groups.LIST_LOW, groups.LIST_HIGH, of_groups.list)

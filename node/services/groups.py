@@ -527,7 +527,7 @@ class GroupServices:
             group_id=group.group_id,
             state=_state(shown),
             group_epoch=shown.generation,
-            assignor=next((m.assignor for m in group.members.values()), shown.protocol),
+            assignor=shown.protocol,
             coordinator_id=self._view.node_id,
             type=shown.type,
         )

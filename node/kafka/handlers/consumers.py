@@ -1,15 +1,26 @@
-"""ConsumerGroupHeartbeat: members of groups whose partitions the server assigns (KIP-848), Ottla's own kind."""
+"""ConsumerGroupHeartbeat and ConsumerGroupDescribe: groups whose partitions the server assigns (KIP-848), Ottla's own
+kind."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from node import limits, turns
 from node.api.groups import GroupsApi
 from node.groups.assign import TopicPartition
-from node.groups.model import pack
+from node.groups.classics import CONSUMER, Shown
+from node.groups.model import Member, pack
 from node.groups.polling import JOINS, STEPS_OUT, Heartbeat, Told
 from node.kafka.connection import Call
+from node.kafka.handlers.cluster_facts import NOT_ASKED, ClusterFacts
+from node.kafka.handlers.groups import GROUP_OPERATIONS
 from node.kafka.handlers.members import client_host, client_name
 from node.kafka.handlers.positions import code_of
+from node.kafka.messages import consumer_group_describe as describing
+from node.kafka.messages.consumer_group_describe import (
+    ConsumerGroupDescribeRequest,
+    ConsumerGroupDescribeResponse,
+    DescribedGroup,
+)
 from node.kafka.messages.consumer_group_heartbeat import (
     Assignment,
     ConsumerGroupHeartbeatRequest,
@@ -22,15 +33,22 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 HEARTBEAT_LOW, HEARTBEAT_HIGH = 0, 1
+DESCRIBE_LOW, DESCRIBE_HIGH = 0, 1
 CLIENT_CHOOSES_ID: Final = 1
 """From here on who joins has an id of its own."""
 _TOLD: Final[Mapping[int, int]] = {pb.ERROR_CODE_POLICY_VIOLATION: pb.ERROR_CODE_GROUP_MAX_SIZE_REACHED}
 """The group, or the partition that keeps it, has as many of something as there may be: clients know it as this."""
+DEFAULT_ASSIGNOR: Final = "uniform"
+CONSUMER_MEMBER: Final = 1
+MEMBER_BYTES: Final = 200
+PARTITION_BYTES: Final = 8
+"""Of a description, about."""
 
 
 class ConsumerHandlers:
-    def __init__(self, api: GroupsApi, metrics: Metrics) -> None:
+    def __init__(self, api: GroupsApi, facts: ClusterFacts, metrics: Metrics) -> None:
         self._api = api
+        self._facts = facts
         self._metrics = metrics
 
     async def heartbeat(self, request: Message, call: Call) -> Message:
@@ -51,6 +69,77 @@ class ConsumerHandlers:
             heartbeat_interval_ms=0 if told.member_epoch < 0 else self._api.heartbeat_interval_ms,
             assignment=None if told.assigned is None else Assignment(_partitions(told.assigned)),
         )
+
+    async def describe(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, ConsumerGroupDescribeRequest)
+        operations = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
+        described: list[DescribedGroup] = []
+        size = 0
+        for group_id in request.group_ids:
+            await turns.give_way()
+            try:
+                found = await self._found(group_id, size)
+            except ApiError as error:
+                self._metrics.refused("KafkaConsumerGroupDescribe", error.code)
+                described.append(DescribedGroup(code_of(error), error.message, group_id))
+                continue
+            size += sum(map(_size, found.consumers))
+            described.append(await self._described(found, operations))
+        return ConsumerGroupDescribeResponse(groups=described)
+
+    async def _found(self, group_id: str, size: int) -> Shown:
+        if size > limits.GROUP_ANSWER_MAX_BYTES:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "describe fewer groups at once")
+        found = await self._api.described(group_id)
+        if found is None or found.type != CONSUMER:
+            why = "there is no such group" if found is None else "the server does not assign its partitions"
+            raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, why)
+        return found
+
+    async def _described(self, found: Shown, operations: int) -> DescribedGroup:
+        members = []
+        for count, (member, target) in enumerate(found.consumers, 1):
+            if count % limits.AT_ONCE == 0:
+                await turns.give_way()
+            members.append(self._member(member, target))
+        return DescribedGroup(
+            group_id=found.group_id,
+            group_state=found.state,
+            group_epoch=found.generation,
+            assignment_epoch=found.target_epoch,
+            assignor_name=found.protocol or DEFAULT_ASSIGNOR,
+            members=members,
+            authorized_operations=operations,
+        )
+
+    def _member(self, member: Member, target: frozenset[TopicPartition]) -> describing.Member:
+        return describing.Member(
+            self._named(member.assigned),
+            self._named(target),
+            member_id=member.member_id,
+            instance_id=member.instance_id or None,
+            member_epoch=member.member_epoch,
+            client_id=member.client_id,
+            client_host=f"/{member.client_host}",
+            subscribed_topic_names=member.topics,
+            subscribed_topic_regex=member.topic_regex or None,
+            member_type=CONSUMER_MEMBER,
+        )
+
+    def _named(self, partitions: frozenset[TopicPartition]) -> describing.Assignment:
+        topics = self._facts.view.image.topics
+        return describing.Assignment(
+            [
+                describing.TopicPartitions(each.topic_id, topics[each.topic_id].name, each.partitions)
+                for each in pack(partitions)
+                if each.topic_id in topics
+            ]
+        )
+
+
+def _size(consumer: tuple[Member, frozenset[TopicPartition]]) -> int:
+    member, target = consumer
+    return MEMBER_BYTES + sum(map(len, member.topics)) + PARTITION_BYTES * (len(member.assigned) + len(target))
 
 
 def _check(request: ConsumerGroupHeartbeatRequest, version: int) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from node import limits
+from node.kafka.messages.consumer_group_describe import ConsumerGroupDescribeRequest
 from node.kafka.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest, TopicPartitions
 from node.kafka.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics
 from ottla.v1 import group_pb2, group_pb2_grpc
@@ -14,7 +16,7 @@ from tests.node.kafka.test_members import stable
 from tests.node.kafka.test_members import world as world_of_members
 from tests.node.kafka.test_positions import OFFSET_FETCH, commit, part
 
-HEARTBEAT = 68
+HEARTBEAT, DESCRIBE = 68, 69
 LOADS = 14
 world = world_of_members
 JOINS: dict[str, Any] = {
@@ -192,3 +194,47 @@ async def test_positions_are_committed_and_read_by_member_epoch(world: World) ->
 
     assert await read("one", 1) == await read(None, -1) == await read("", -1) == (0, [5])
     assert [await read("one", 0), await read("one", 2), await read("two", 1)] == [(113, []), (113, []), (25, [])]
+
+
+async def described(world: World, *group_ids: str, version: int = 1, operations: bool = False) -> Any:
+    answer = await world.ask(DESCRIBE, version, ConsumerGroupDescribeRequest(group_ids, operations))
+    assert [each.group_id for each in answer.groups] == list(group_ids)
+    return answer.groups
+
+
+def shown(assignment: Any) -> list[tuple[str, list[int]]]:
+    return [(each.topic_name, list(each.partitions)) for each in assignment.topic_partitions]
+
+
+@pytest.mark.parametrize("version", [0, 1])
+async def test_a_group_is_described_with_what_each_has_and_is_to_have(world: World, version: int) -> None:
+    await join(world, instance_id="i", server_assignor="range")
+    await asyncio.sleep(0.12)
+    await join(world, "two", server_assignor="range", subscribed_topic_regex="t.*")
+    [group] = await described(world, "g", version=version, operations=True)
+    assert (group.error_code, group.error_message, group.group_state) == (0, None, "Reconciling")
+    assert (group.group_epoch, group.assignment_epoch, group.assignor_name) == (2, 2, "range")
+    assert group.authorized_operations == 0x0D48
+    one, two = group.members
+    assert (one.member_id, one.instance_id, one.rack_id, one.member_epoch) == ("one", "i", None, 1)
+    assert (one.client_id, one.client_host, one.member_type) == ("test", "/127.0.0.1", 1)
+    assert (one.subscribed_topic_names, one.subscribed_topic_regex) == (("t",), None)
+    assert (two.member_id, two.instance_id, two.subscribed_topic_regex) == ("two", None, "t.*")
+    assert [shown(each.assignment) for each in (one, two)] == [[("t", [0, 1])], []]
+    assert [shown(each.target_assignment) for each in (one, two)] == [[("t", [0])], [("t", [1])]]
+
+
+async def test_what_is_no_such_group_is_not_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stable(world)
+    await commit(world, part(0, 1), group_id="positions")
+    await join(world, group_id="ours")
+    await beat(world, group_id="ours", member_id="one", member_epoch=-1)
+    asked = await described(world, "ours", "g", "positions", "none", "")
+    assert [each.error_code for each in asked] == [0, 69, 69, 69, 24]
+    assert all(each.error_message for each in asked[1:])
+    ours = asked[0]
+    assert (ours.group_state, ours.assignor_name, ours.members) == ("Empty", "uniform", [])
+    assert ours.authorized_operations == -(2**31)
+    monkeypatch.setattr(limits, "GROUP_ANSWER_MAX_BYTES", 0)
+    await join(world, group_id="ours")
+    assert [each.error_code for each in await described(world, "ours", "ours")] == [0, 42]
