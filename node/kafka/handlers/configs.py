@@ -6,7 +6,18 @@ from typing import Final
 
 from node import limits, turns
 from node.api.in_flight import InFlight
-from node.api.topics import APPEND, DELETE, SET, SUBTRACT, Changes, Config, ConfigChange, Described, TopicsApi
+from node.api.topics import (
+    APPEND,
+    DELETE,
+    SET,
+    SUBTRACT,
+    Changes,
+    Config,
+    ConfigChange,
+    ConfigLevel,
+    Described,
+    TopicsApi,
+)
 from node.kafka import topic_configs
 from node.kafka.codec import Encoded, write_body
 from node.kafka.connection import Call
@@ -85,17 +96,20 @@ class DescribeConfigsHandler:
                 "the configs before are as many bytes as an answer may have now: ask for fewer at once",
             )
             return {(each.resource_type, each.resource_name): Described(error) for each in resources}
-        found = await _described_by(self._api, [(each.resource_type, each.resource_name) for each in resources])
+        found = await described_by(self._api, [(each.resource_type, each.resource_name) for each in resources])
         return {at: self._completed(at, each) for at, each in found.items()}
 
     def _completed(self, at: At, described: Described) -> Described:
         if described.error is not None:
             return described
+        if at == (BROKER, ""):  # what was set for all of them, and no more
+            dynamic = [each for each in described.configs if each.source == ALL_BROKERS_SOURCE]
+            return Described(None, [each._replace(levels=each.levels[:1]) for each in dynamic])
         more = topic_configs.SHOWN if at[0] == TOPIC else self._own.get(at, ())
         return Described(None, [*described.configs, *more])
 
 
-async def _described_by(api: TopicsApi, wanted: Sequence[At]) -> dict[At, Described]:
+async def described_by(api: TopicsApi, wanted: Sequence[At]) -> dict[At, Described]:
     """Each resource once, with what is wrong with it."""
     found = {at: Described(_no_configs(at[0])) for at in wanted}
     known = [at for at in found if at[0] in (TOPIC, BROKER)]
@@ -108,7 +122,8 @@ async def _described_by(api: TopicsApi, wanted: Sequence[At]) -> dict[At, Descri
 
 
 def _setting(name: str, value: str) -> Config:
-    return Config(name, value, STATIC_SOURCE, True, (), "Read from the node's settings at its start.")
+    levels = [ConfigLevel(name, value, STATIC_SOURCE)]
+    return Config(name, value, STATIC_SOURCE, True, levels, "Read from the node's settings at its start.")
 
 
 def _element(version: int, result: DescribeConfigsResult) -> bytes:
@@ -204,7 +219,7 @@ class AlterConfigsHandler:
         return errors
 
     async def _complete(self, wanted: "Sequence[_Wanted]") -> None:
-        found = await _described_by(self._api, [(each.kind, each.name) for each in wanted])
+        found = await described_by(self._api, [(each.kind, each.name) for each in wanted])
         for each in wanted:
             each.replace(found[each.kind, each.name])
 

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from node import limits
+from node import limits, turns
 from node.api.topics import Config, Created, GrownTopic, NewTopic, TopicsApi
 from node.kafka import topic_configs
 from node.kafka.connection import Call
-from node.kafka.handlers.configs import TOPIC
+from node.kafka.handlers.configs import AT_ONCE, TOPIC, described_by
 from node.kafka.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsResponse,
@@ -30,6 +30,10 @@ from ottla.v1 import error_pb2 as pb
 CREATE_LOW, CREATE_HIGH = 0, 7
 DELETE_LOW, DELETE_HIGH = 0, 6
 GROW_LOW, GROW_HIGH = 0, 3
+TELLS_CONFIGS: Final = 5
+"""From here on an answer has the configs of the topics that it made"""
+TOLD_MAX: Final = 100
+"""of so many of them, or of none: who makes more asks for them."""
 _TWICE: Final = ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the request names the topic more than once")
 
 
@@ -69,13 +73,14 @@ class CreateTopicsHandler:
         self, results: dict[str, Created], request: CreateTopicsRequest, version: int
     ) -> dict[str, Sequence[Config]]:
         made = [name for name, created in results.items() if created.error is None]
-        if version < 5 or request.validate_only or not made:
-            return {}
-        try:
-            described = await self._api.describe([(TOPIC, name) for name in made])
-        except ApiError:
-            return {}  # they are made all the same
-        return {name: each.configs for name, each in zip(made, described, strict=True)}
+        found: dict[str, Sequence[Config]] = {}
+        if version < TELLS_CONFIGS or request.validate_only or len(made) > TOLD_MAX:
+            return found
+        for start in range(0, len(made), AT_ONCE):
+            described = await described_by(self._api, [(TOPIC, name) for name in made[start : start + AT_ONCE]])
+            found.update((name, each.configs) for (_, name), each in described.items())
+            await turns.give_way()
+        return found
 
 
 def _new(topic: CreatableTopic) -> NewTopic:

@@ -146,7 +146,7 @@ def test_the_parts_of_an_answer_are_what_the_codec_writes(version: int) -> None:
 
 
 async def test_a_broker_has_what_clients_look_for(controlled: Controlled) -> None:
-    found = await entries(controlled, BROKER, "1")
+    found = await entries(controlled, BROKER, "1", include_synonyms=True)
     wanted = {
         "num.partitions",
         "default.replication.factor",
@@ -157,9 +157,15 @@ async def test_a_broker_has_what_clients_look_for(controlled: Controlled) -> Non
     assert wanted <= found.keys()
     own = found["auto.create.topics.enable"]
     assert (own["value"], own["config_source"], own["read_only"]) == ("false", 4, True)
+    assert own["synonyms"] == [{"name": "auto.create.topics.enable", "value": "false", "source": 4}]
     assert not found["num.partitions"]["read_only"]
     assert "broker.id" not in await entries(controlled, BROKER, "2"), "another node's own settings are not known here"
-    assert "broker.id" not in await entries(controlled, BROKER, "")
+    assert await entries(controlled, BROKER, "") == {}, "what was set for all of them"
+    assert await altered(controlled, ("log.segment.bytes", SET, "2000000"), at=(BROKER, "")) == [0]
+    of_all = await entries(controlled, BROKER, "", include_synonyms=True)
+    assert {name: (each["value"], len(each["synonyms"])) for name, each in of_all.items()} == {
+        "log.segment.bytes": ("2000000", 1)
+    }
 
 
 @pytest.mark.parametrize("version", range(1, 5))

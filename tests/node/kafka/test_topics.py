@@ -16,6 +16,7 @@ from node.kafka.messages.create_partitions import (
     CreatePartitionsTopic,
 )
 from node.kafka.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
+from ottla.protocol.configs import TOPIC_KEYS
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.node.controller.support import Cluster
@@ -134,6 +135,20 @@ async def test_configs_of_new_topics(controlled: Controlled, configs: dict[str, 
     topic = controlled.cluster.image.topic_named("new")
     assert (topic is None) == (code != 0)
     assert topic is None or topic.configs.keys() <= {"retention.ms"}
+
+
+async def test_an_answer_has_the_configs_of_new_topics_unless_they_are_many(controlled: Controlled) -> None:
+    async def made(first: int, count: int, version: int = 7, dry: bool = False) -> set[int]:
+        topics = [CreatableTopic(f"n{number}", 1, 1) for number in range(first, first + count)]
+        answer: Any = await ask(CreateTopicsHandler(controlled.api), CreateTopicsRequest(topics, 5000, dry), version)
+        assert {each.error_code for each in answer.topics} == {0}
+        return {len(each.configs) for each in answer.topics}
+
+    assert await made(0, 15) == {len(TOPIC_KEYS)}
+    assert max(len(asked.resources) for method, asked in controlled.calls if method == "DescribeConfigs") == 10
+    assert await made(15, 1, version=4) == {0}
+    assert await made(16, 1, dry=True) == {0}
+    assert await made(17, 101) == {0}
 
 
 async def test_of_one_connection_they_are_made_one_by_one(controlled: Controlled) -> None:
