@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,23 +63,51 @@ while True:
         print("#", error, flush=True)
 """
 
+NEW_PROTOCOL = """
+import signal, sys
+from confluent_kafka import Consumer, KafkaException
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+consumer = Consumer({
+    "bootstrap.servers": sys.argv[1], "group.id": "g", "group.protocol": "consumer", "client.id": sys.argv[2],
+    "auto.offset.reset": "earliest", "enable.auto.commit": False,
+})
+consumer.subscribe(["t"])
+while not stopped:
+    record = consumer.poll(0.1)
+    if record is None or record.error():
+        continue
+    print(int(record.value()), flush=True)
+    try:
+        consumer.commit(record, asynchronous=False)
+    except KafkaException as error:
+        print("#", error, flush=True)
+consumer.close()
+"""
+
 
 class Members:
     """Consumers of one group, each a process that says what it has read."""
 
-    def __init__(self, directory: Path, bootstrap: list[str]) -> None:
+    def __init__(self, directory: Path, bootstrap: list[str], program: str = MEMBER) -> None:
         self._directory = directory
+        self._program = program
         self._bootstrap = ",".join(bootstrap)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
         with (self._directory / name).open("wb") as out:
-            command = [sys.executable, "-c", MEMBER, self._bootstrap, name]
+            command = [sys.executable, "-c", self._program, self._bootstrap, name]
             self._processes[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
 
     def kill(self, name: str) -> None:
         self._processes[name].kill()
         self._processes[name].wait()
+
+    def close(self, name: str) -> None:
+        """It ends by its own will."""
+        self._processes[name].terminate()
+        assert self._processes[name].wait(20) == 0
 
     def read(self, name: str) -> list[int]:
         lines = (self._directory / name).read_text().splitlines()
@@ -146,6 +175,57 @@ def test_a_group_reads_everything_though_its_coordinator_and_a_member_are_killed
             members.start("three")
             send_and_see()
             assert sorted(members.read("three")) == list(range(300, 400)), "it goes on where the others stopped"
+        finally:
+            members.stop()
+            producer.close()
+
+
+@pytest.mark.skipif(find_spec("confluent_kafka") is None, reason="confluent-kafka, of the extra dev, is not there")
+def test_a_group_of_the_new_protocol_loses_nothing_to_deaths_of_members_and_coordinator(tmp_path: Path) -> None:
+    settings = {"group.consumer.session.timeout.ms": 3_000}
+    with LocalCluster(tmp_path, settings=settings, kafka=True) as cluster:
+        cluster.start().wait_ready()
+        admin = KafkaAdminClient(bootstrap_servers=cluster.kafka_bootstrap)
+        admin.create_topics([NewTopic("t", 4, 3)])
+        admin.close()
+        producer = KafkaProducer(bootstrap_servers=cluster.kafka_bootstrap, acks="all")
+        members = Members(tmp_path, cluster.kafka_bootstrap, NEW_PROTOCOL)
+        sent = 0
+
+        def send_and_see() -> None:
+            nonlocal sent
+            for number in range(sent, sent + 40):
+                producer.send("t", b"%d" % number, partition=number % 4)
+            producer.flush(30)
+            sent += 40
+            eventually(members.all_read, list(range(sent)), 40)
+
+        def shares() -> list[tuple[str, int]]:
+            return sorted((each.client_id, len(each.owned)) for each in described(cluster).members)
+
+        try:
+            members.start("one")
+            members.start("two")
+            eventually(lambda: listed(cluster), [("g", "consumer", "stable", 2)], 30)
+            assert shares() == [("one", 2), ("two", 2)]
+            send_and_see()
+            before = described(cluster)
+            cluster[before.coordinator_id].kill()
+            send_and_see()
+            after = described(cluster)
+            assert after.coordinator_id != before.coordinator_id
+            assert (after.group_epoch, after.members) == (before.group_epoch, before.members), "nobody was moved"
+            members.close("two")
+            eventually(shares, [("one", 4)], 10)
+            send_and_see()
+            members.start("three")
+            eventually(shares, [("one", 2), ("three", 2)], 20)
+            send_and_see()
+            members.kill("one")
+            send_and_see()
+            assert shares() == [("three", 4)]
+            members.close("three")
+            eventually(lambda: listed(cluster), [("g", "consumer", "empty", 0)], 10)
         finally:
             members.stop()
             producer.close()
