@@ -90,6 +90,14 @@ class Coordinator:
         told = polling.heartbeat(stage, group_id, session, said, wall_ms)
         return stage.outcome(), told
 
+    def quiet(self, group_id: str, said: Heartbeat, now_ms: int) -> Told | None:
+        """The answer to a heartbeat of which nothing follows, but that the member lives; None: `poll` has it."""
+        assert self._open is None, "what is heard would be lost with a stage that is dropped"
+        told = polling.quiet(self._state, group_id, said)
+        if told is not None:
+            self._watch(self._state.sessions.heard_of((group_id, said.member_id), now_ms))
+        return told
+
     def heartbeat(self, session: int, now_ms: int) -> None:
         """The member lives. Who has sent one heartbeat must go on: its silence then counts."""
         assert self._open is None, "what is heard would be lost with a stage that is dropped"

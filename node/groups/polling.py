@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from node.groups import membership, targets
 from node.groups.assign import TopicPartition
 from node.groups.model import Group, Member
-from node.groups.stage import GroupSettings, Stage
+from node.groups.stage import GroupSettings, Stage, State
 from node.groups.subscriptions import compile_topic_regex
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id, check_id
@@ -33,6 +33,12 @@ class Heartbeat(NamedTuple):
     assignor: str | None = None
     rebalance_timeout_ms: int | None = None
     owned: frozenset[TopicPartition] | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """It says no more than that the member lives."""
+        news = (self.topics, self.topic_regex, self.assignor, self.rebalance_timeout_ms, self.owned)
+        return self.member_epoch > JOINS and not any(said is not None for said in news)
 
     @property
     def is_whole(self) -> bool:
@@ -68,6 +74,20 @@ def heartbeat(stage: Stage, group_id: str, session: int, said: Heartbeat, wall_m
     now = stage.groups.by_id[group_id].members[said.member_id]
     is_news = said.is_whole or not was_here or assigned != member.assigned
     return Told(now.member_id, now.member_epoch, assigned if is_news else None)
+
+
+def quiet(state: State, group_id: str, said: Heartbeat) -> Told | None:
+    """The answer to a heartbeat that has no news for a member for which there are none, as most are; else None."""
+    group = state.groups.by_id.get(group_id)
+    member = _of(group, said.member_id)
+    if not said.is_bare or group is None or member is None or group.saw is not state.topics:
+        return None
+    speaks = (said.member_epoch, said.client_id, said.client_host, said.instance_id or member.instance_id)
+    is_known = speaks == (member.member_epoch, member.client_id, member.client_host, member.instance_id)
+    if not is_known or not state.sessions.polls((group_id, said.member_id)):
+        return None
+    is_at_rest = group.plan is not None or not targets.is_behind(group, member)
+    return Told(member.member_id, member.member_epoch) if is_at_rest else None
 
 
 def _check(group_id: str, said: Heartbeat) -> None:

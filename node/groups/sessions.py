@@ -107,11 +107,14 @@ class Sessions:
 
     def heard(self, session: int, now_ms: int, *, heartbeat: bool = False) -> Contact | None:
         """The member lives. Who has sent one heartbeat must go on: its silence then counts."""
-        contact = self.of(session)
-        if contact is None:
-            return None
-        contact = replace(contact, last_contact_ms=now_ms, heartbeats=contact.heartbeats or heartbeat)
-        self.contacts[contact.key] = contact
+        key = self.by_session.get(session)
+        return None if key is None else self.heard_of(key, now_ms, heartbeat=heartbeat)
+
+    def heard_of(self, key: MemberKey, now_ms: int, *, heartbeat: bool = False) -> Contact | None:
+        contact = self.contacts.get(key)
+        if contact is not None:
+            contact = replace(contact, last_contact_ms=now_ms, heartbeats=contact.heartbeats or heartbeat)
+            self.contacts[key] = contact
         return contact
 
     def disconnect(self, session: int) -> None:

@@ -502,6 +502,11 @@ class GroupShell:
 
     async def poll(self, group_id: str, said: Heartbeat) -> Told:
         """A heartbeat; what the member is told is committed. Raises ApiError."""
+        shard = self.shard(group_id)
+        if shard.together is None and shard.coordinator is not None:
+            told = shard.coordinator.quiet(group_id, said, self._broker.clock_ms())
+            if told is not None:
+                return await self.look(shard, lambda _: told)
         self._session_ids += 1
         session, now_ms, wall_ms = self._session_ids, self._broker.clock_ms(), self._broker.wall_ms()
         return await self.decide(group_id, lambda c: c.poll(group_id, session, said, now_ms, wall_ms))

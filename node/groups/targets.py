@@ -119,12 +119,12 @@ def _planned(stage: Stage, group: Group, plan: Plan) -> None:
     reason, group.reason = group.reason or "members changed", ""
     for member_id, member in group.members.items():
         is_new = member.member_epoch == 0 and member_id in plan.members
-        if is_new or _is_behind(group, member):
+        if is_new or is_behind(group, member):
             group.behind[member_id] = reason
     _reconcile_on(stage, group)
 
 
-def _is_behind(group: Group, member: Member) -> bool:
+def is_behind(group: Group, member: Member) -> bool:
     return bool(member.revoking) or member.assigned != group.target(member.member_id)
 
 
@@ -184,12 +184,13 @@ def come_closer(
     say. What of that it is not to own any more, others may take when it has said that it does not."""
     group = stage.groups.by_id[group_id]
     before = group.members[member_id]
-    if group.plan is None:
+    is_due = group.plan is None and (before.member_epoch == 0 or is_behind(group, before))
+    if is_due:
         _give_back(stage, group, before)
     member = group.members[member_id]
     if owned is not None and not member.revoking <= owned:
         stage.write_member(group_id, replace(member, revoking=member.revoking & owned))
-    if group.plan is None:
+    if is_due:
         _take(stage, group, group.members[member_id])
     after = group.members[member_id]
     freed(stage, group_id, (before.assigned | before.revoking) - (after.assigned | after.revoking))

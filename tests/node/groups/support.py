@@ -126,10 +126,11 @@ class Poller:
         fields = {"member_id": self.member_id, "member_epoch": self.epoch, **self.fields, **said}
         self.world.sessions += 1
         world = self.world
-        outcome, told = world.coordinator.poll(
-            self.group_id, world.sessions, Heartbeat(**fields), world.now, world.wall
-        )
-        world.done(outcome)
+        heartbeat = Heartbeat(**fields)
+        told = world.coordinator.quiet(self.group_id, heartbeat, world.now)
+        if told is None:
+            outcome, told = world.coordinator.poll(self.group_id, world.sessions, heartbeat, world.now, world.wall)
+            world.done(outcome)
         if said.get("owned") is not None:
             self._said = said["owned"]
         self.take(told)

@@ -251,7 +251,7 @@ BUGS = [
     Bug(
         "whom a target leaves as it was is written again",
         f"{TARGETS}:_planned",
-        "is_new or _is_behind(group, member)",
+        "is_new or is_behind(group, member)",
         "True",
         test_crowds.test_whom_a_target_leaves_as_it_was_is_neither_written_nor_told,
     ),

@@ -296,24 +296,36 @@ def test_epochs_that_were_never_given_out_are_fenced(ahead: int) -> None:
 
 def test_the_epoch_before_is_good_where_its_answer_was_lost() -> None:
     world = World(t=4)
-    one, two, three = (poller(world, name) for name in ("one", "two", "three"))
-    rounds(one, two, three)
-    epoch, mine = three.epoch, set(three.owned)
-    poller(world, "four")
-    rounds(one, two)
-    three.ask()
-    assert three.epoch == epoch + 1
+    one, two = poller(world, "one"), poller(world, "two")
+    one.ask()
+    epoch, mine = one.epoch, set(one.owned)
+    one.beat()
+    assert one.epoch == epoch + 1, "it has given back"
     for said, fenced in (
         ({"owned": None}, True),
-        ({"owned": ids(mine | one.owned)}, True),
-        ({"owned": ids(mine), "member_epoch": epoch - 1}, True),
+        ({"owned": ids(mine | {("t", 9)})}, True),
+        ({"owned": ids(mine), "member_epoch": -1 + 2**31}, True),
         ({"owned": ids(mine)}, False),
+        ({"owned": frozenset()}, False),
     ):
         call = {"member_epoch": epoch, **said}
         if fenced:
-            assert refused(lambda call=call: three.ask(**call)) == pb.ERROR_CODE_FENCED_MEMBER_EPOCH
+            assert refused(lambda call=call: one.ask(**call)) == pb.ERROR_CODE_FENCED_MEMBER_EPOCH
         else:
-            assert three.ask(**call).member_epoch == epoch + 1
+            assert one.ask(**call).member_epoch == epoch + 1
+    two.beat()
+    assert owned(one, two) == [2, 2]
+
+
+def test_whom_a_change_leaves_as_it_was_keeps_its_epoch_and_costs_no_record() -> None:
+    world = World(t=2)
+    one, two = poller(world, "one"), poller(world, "two")
+    rounds(one, two)
+    poller(world, "idle")
+    before, epochs = list(world.log), (one.epoch, two.epoch)
+    rounds(one, two)
+    assert ((one.epoch, two.epoch), world.log, world.state) == (epochs, before, "stable")
+    assert one.commit(1, min(one.owned)) == 0
 
 
 # --- static members -----------------------------------------------------------------------------------------------
