@@ -16,6 +16,7 @@ from tests.node.groups import (
     test_hazards,
     test_members,
     test_offsets,
+    test_polling,
     test_stage,
 )
 from tests.node.groups.support import short_turns
@@ -334,6 +335,41 @@ BUGS = [
         "if count := stage.classic_member_count(group_id):",
         "if False:",
         test_classic_groups.test_who_joins_by_the_other_protocol_is_refused_while_there_are_members,
+    ),
+    Bug(
+        "who has no stream is moved before it asks",
+        f"{TARGETS}:_bring_closer",
+        " and not polls((group.group_id, m))",
+        "",
+        test_polling.test_an_epoch_is_never_another_than_the_last_answer_s,
+    ),
+    Bug(
+        "what is given back while a target is under way is forgotten",
+        f"{TARGETS}:come_closer",
+        "if owned is not None and",
+        "if group.plan is None and owned is not None and",
+        patched(test_polling.test_who_gives_back_while_a_target_is_under_way_is_heard),
+    ),
+    Bug(
+        "who does not give back in time stays",
+        f"{CONTACT}.expires_ms",
+        "min(silent_ms, self.revoke_by_ms)",
+        "silent_ms",
+        test_polling.test_who_does_not_give_back_in_time_is_no_member_any_more,
+    ),
+    Bug(
+        "any epoch is good in a heartbeat",
+        "node.groups.polling:_known",
+        "member.away or (said.member_epoch != member.member_epoch and not is_before)",
+        "False",
+        partial(test_polling.test_epochs_that_were_never_given_out_are_fenced, 1),
+    ),
+    Bug(
+        "a new coordinator takes for told what another may have told",
+        "node.groups.polling:heartbeat",
+        "not was_here or ",
+        "",
+        test_polling.test_a_move_of_the_coordinator_is_noticed_by_no_member,
     ),
 ]
 
