@@ -232,6 +232,7 @@ class DataPlane:
                 metrics,
                 broker.allocate_producer_id,
                 _shown_to_kafka(self._settings),
+                ClusterServicer(view, self._peers, self._describe_quorum, forwarded=False).quorum,
             ),
             grpc_address=self._settings.advertised("public"),
             request_max_bytes=self._settings.socket_request_max_bytes,

@@ -28,6 +28,7 @@ from node.kafka.handlers import (
     offsets,
     positions,
     produce,
+    quorum,
     replicas,
     topics,
 )
@@ -46,7 +47,14 @@ JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE = 68, 69
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
-DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS, DESCRIBE_CLUSTER = 21, 35, 37, 43, 60
+DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS, DESCRIBE_QUORUM, DESCRIBE_CLUSTER = (
+    21,
+    35,
+    37,
+    43,
+    55,
+    60,
+)
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
@@ -71,6 +79,7 @@ class Rooms(NamedTuple):
     allocate_producer_id: Callable[[], Awaitable[int]]
     settings: Mapping[str, str]
     """Of this node, those that clients look for among the configs of a broker."""
+    describe_quorum: quorum.Describe
 
 
 class KafkaService:
@@ -125,6 +134,7 @@ class KafkaService:
         deletes = replicas.DeleteRecordsHandler(rooms.offsets, facts, rooms.metrics)
         self.add_admin(DELETE_RECORDS, replicas.DELETE_LOW, replicas.DELETE_HIGH, deletes)
         self.add_admin(ELECT_LEADERS, replicas.ELECT_LOW, replicas.ELECT_HIGH, replicas.ElectLeadersHandler(api))
+        self.add_admin(DESCRIBE_QUORUM, quorum.LOW, quorum.HIGH, quorum.DescribeQuorumHandler(rooms.describe_quorum))
         dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
 

@@ -72,6 +72,9 @@ class ClusterServicer:
         return self._metadata(await self._asked(request))
 
     async def describe_quorum(self, _request: Any, _context: Context) -> cluster_pb2.DescribeQuorumResponse:
+        return await self.quorum()
+
+    async def quorum(self) -> cluster_pb2.DescribeQuorumResponse:
         """As the leader sees it, who knows how far the others are; where that does not answer, as this node does. All
         that ask at once share one answer."""
         if self._describing is None:

@@ -75,6 +75,9 @@ def test_kafka_python(cluster: LocalCluster) -> None:
         [topic] = admin.describe_topics(["kp"])
         assert [len(part["replica_nodes"]) for part in topic["partitions"]] == [3, 3, 3]
         assert admin.elect_leaders(0, [TopicPartition("kp", 0)], raise_errors=False)
+        quorum = admin.describe_metadata_quorum()["topics"][0]["partitions"][0]
+        assert quorum["leader_id"] in (1, 2, 3)
+        assert [each["replica_id"] for each in quorum["current_voters"]] == [1, 2, 3]
         admin.delete_topics(["kp"])
     finally:
         admin.close()
