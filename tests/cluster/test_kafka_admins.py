@@ -22,17 +22,13 @@ KEPT_FROM = 4
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     with LocalCluster(tmp_path_factory.mktemp("admins"), kafka=True) as made:
         made.start().wait_ready()
-        eventually(lambda: brokers(made), [1, 2, 3])
+        eventually(lambda: known(made), [[1, 2, 3]] * 3)
         yield made
 
 
-def brokers(cluster: LocalCluster) -> list[int]:
-    """The nodes that a client learns of when it begins."""
-    admin = KafkaAdminClient(bootstrap_servers=cluster.kafka_bootstrap)
-    try:
-        return [each["broker_id"] for each in admin.describe_cluster()["brokers"]]
-    finally:
-        admin.close()
+def known(cluster: LocalCluster) -> list[list[int]]:
+    """The live nodes that each node knows, and tells a client that begins there."""
+    return [[each.node_id for each in cluster.metadata(node).brokers if not each.fenced] for node in (1, 2, 3)]
 
 
 def send(cluster: LocalCluster, topic: str) -> None:
