@@ -1,7 +1,7 @@
-"""ListOffsets, and InitProducerId."""
+"""ListOffsets and OffsetForLeaderEpoch, which partitions' leaders answer, and InitProducerId."""
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 from node import limits, turns
 from node.api.offsets import MAX_TIMESTAMP, OffsetsApi
@@ -40,36 +40,75 @@ TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Final = 53
 """What ends a client's attempt to begin transactions at once."""
 
 
-class ListOffsetsHandler:
+Part = TypeVar("Part")
+Answer = TypeVar("Answer")
+
+
+class _OfLeaders:
+    """What a partition's leader answers, each by itself: one that fails fails no other."""
+
     def __init__(self, api: OffsetsApi, facts: ClusterFacts, metrics: Metrics) -> None:
         self._api = api
         self._facts = facts
         self._metrics = metrics
 
-    async def __call__(self, request: Message, call: Call) -> Message:
-        assert isinstance(request, ListOffsetsRequest)
-        topics = []
+    async def _each(
+        self,
+        name: str,
+        topics: Iterable[tuple[str, Sequence[Part]]],
+        one: Callable[[str, Part], Awaitable[Answer]],
+        failed: Callable[[Part, int], Answer],
+    ) -> list[tuple[str, list[Answer]]]:
+        """Asks `one` for each partition; where that fails, the answer is `failed` with the code. A request that names
+        many takes turns with others."""
+        told: list[tuple[str, list[Answer]]] = []
         count = 0
-        for topic in request.topics:
-            partitions = []
-            for part in topic.partitions:
+        for topic, parts in topics:
+            answers: list[Answer] = []
+            for part in parts:
                 count += 1
                 if count % limits.AT_ONCE == 0:
                     await turns.give_way()
                 try:
-                    partitions.append(await self._one(topic.name, part, call.version))
-                except ApiError as error:
-                    partitions.append(self._failed(part, error, call.version))
+                    answers.append(await one(topic, part))
                 except Exception as error:
-                    partitions.append(self._failed(part, unexpected(LIST_OFFSETS, error), call.version))
-            topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=partitions))
-        return ListOffsetsResponse(topics=topics)
+                    code = error.code if isinstance(error, ApiError) else unexpected(name, error).code
+                    self._metrics.refused(f"Kafka{name}", code)
+                    answers.append(failed(part, code))
+            told.append((topic, answers))
+        return told
 
-    async def _one(self, name: str, part: ListOffsetsPartition, version: int) -> ListOffsetsPartitionResponse:
+    def _led(self, name: str, number: int) -> bytes:
+        """The id of the topic, of which this node leads that partition. Raises ApiError."""
         view = self._facts.view
-        topic, state = view.partition(name, b"", part.partition_index)
+        topic, state = view.partition(name, b"", number)
         if state.leader != view.node_id:
             raise view.not_leader(topic, state)
+        return topic.topic_id
+
+
+def _epoch(number: int) -> int | None:
+    return number if number >= 0 else None
+
+
+class ListOffsetsHandler(_OfLeaders):
+    async def __call__(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, ListOffsetsRequest)
+
+        async def one(name: str, part: ListOffsetsPartition) -> ListOffsetsPartitionResponse:
+            return await self._one(name, part, call.version)
+
+        def failed(part: ListOffsetsPartition, code: int) -> ListOffsetsPartitionResponse:
+            if code == pb.ERROR_CODE_OFFSET_NOT_AVAILABLE and call.version < 5:
+                code = pb.ERROR_CODE_LEADER_NOT_AVAILABLE
+            return ListOffsetsPartitionResponse(partition_index=part.partition_index, error_code=code)
+
+        asked = [(topic.name, topic.partitions) for topic in request.topics]
+        told = await self._each(LIST_OFFSETS, asked, one, failed)
+        return ListOffsetsResponse(topics=[ListOffsetsTopicResponse(name=name, partitions=each) for name, each in told])
+
+    async def _one(self, name: str, part: ListOffsetsPartition, version: int) -> ListOffsetsPartitionResponse:
+        topic_id = self._led(name, part.partition_index)
         timestamp = part.timestamp
         if timestamp < EARLIEST and version < _SINCE.get(timestamp, version + 1):
             raise ApiError(
@@ -79,8 +118,8 @@ class ListOffsetsHandler:
             return ListOffsetsPartitionResponse(partition_index=part.partition_index)  # there are no tiers
         if timestamp == EARLIEST_LOCAL:
             timestamp = EARLIEST
-        epoch = part.current_leader_epoch if part.current_leader_epoch >= 0 else None
-        found = await self._api.look_up(topic.topic_id, part.partition_index, timestamp, epoch)
+        epoch = _epoch(part.current_leader_epoch)
+        found = await self._api.look_up(topic_id, part.partition_index, timestamp, epoch)
         if found.offset is None:
             return ListOffsetsPartitionResponse(partition_index=part.partition_index)
         return ListOffsetsPartitionResponse(
@@ -90,48 +129,27 @@ class ListOffsetsHandler:
             leader_epoch=found.leader_epoch,
         )
 
-    def _failed(self, part: ListOffsetsPartition, error: ApiError, version: int) -> ListOffsetsPartitionResponse:
-        self._metrics.refused(f"Kafka{LIST_OFFSETS}", error.code)
-        code = error.code
-        if code == pb.ERROR_CODE_OFFSET_NOT_AVAILABLE and version < 5:
-            code = pb.ERROR_CODE_LEADER_NOT_AVAILABLE
-        return ListOffsetsPartitionResponse(partition_index=part.partition_index, error_code=code)
 
-
-class OffsetForLeaderEpochHandler:
+class OffsetForLeaderEpochHandler(_OfLeaders):
     """Where an epoch ends: consumers ask after each change of a leader, and read on when they know."""
-
-    def __init__(self, api: OffsetsApi, facts: ClusterFacts, metrics: Metrics) -> None:
-        self._api = api
-        self._facts = facts
-        self._metrics = metrics
 
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, OffsetForLeaderEpochRequest)
-        topics = []
-        count = 0
-        for topic in request.topics:
-            partitions = []
-            for part in topic.partitions:
-                count += 1
-                if count % limits.AT_ONCE == 0:
-                    await turns.give_way()
-                partitions.append(self._one(topic.topic, part))
-            topics.append(OffsetForLeaderTopicResult(topic=topic.topic, partitions=partitions))
-        return OffsetForLeaderEpochResponse(topics=topics)
+        asked = [(topic.topic, topic.partitions) for topic in request.topics]
+        told = await self._each(OFFSET_FOR_LEADER_EPOCH, asked, self._one, _no_epoch_end)
+        return OffsetForLeaderEpochResponse(
+            topics=[OffsetForLeaderTopicResult(topic=name, partitions=each) for name, each in told]
+        )
 
-    def _one(self, name: str, part: OffsetForLeaderPartition) -> EpochEndOffset:
-        view = self._facts.view
-        try:
-            topic, state = view.partition(name, b"", part.partition)
-            if state.leader != view.node_id:
-                raise view.not_leader(topic, state)
-            current = part.current_leader_epoch if part.current_leader_epoch >= 0 else None
-            found = self._api.epoch_end(topic.topic_id, part.partition, part.leader_epoch, current)
-        except ApiError as error:
-            self._metrics.refused(f"Kafka{OFFSET_FOR_LEADER_EPOCH}", error.code)
-            return EpochEndOffset(error_code=error.code, partition=part.partition)
+    async def _one(self, name: str, part: OffsetForLeaderPartition) -> EpochEndOffset:
+        topic_id = self._led(name, part.partition)
+        current = _epoch(part.current_leader_epoch)
+        found = self._api.epoch_end(topic_id, part.partition, part.leader_epoch, current)
         return EpochEndOffset(partition=part.partition, leader_epoch=found.leader_epoch, end_offset=found.end_offset)
+
+
+def _no_epoch_end(part: OffsetForLeaderPartition, code: int) -> EpochEndOffset:
+    return EpochEndOffset(error_code=code, partition=part.partition)
 
 
 class InitProducerIdHandler:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from node.api.offsets import OffsetsApi
 from node.broker.door import Heavy
 from node.broker.lookup import EVERY_CODEC, Reader
 from node.kafka import batch as kafka
@@ -424,6 +425,20 @@ async def test_where_an_epoch_ends(world: World) -> None:
     assert (await end(0, current=0))[0] == 74
     assert (await end(0, current=9))[0] == 75
     assert (await end(0, number=7))[0] == 3
+
+
+async def test_a_bug_in_one_partition_fails_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.planes.create_topic("t", [1, 1])
+    found = OffsetsApi.epoch_end
+
+    def breaks(api: OffsetsApi, topic_id: bytes, number: int, *rest: Any) -> Any:
+        return 1 // 0 if number == 0 else found(api, topic_id, number, *rest)
+
+    monkeypatch.setattr(OffsetsApi, "epoch_end", breaks)
+    parts = [OffsetForLeaderPartition(number, -1, 0) for number in (0, 1)]
+    request = OffsetForLeaderEpochRequest(topics=[OffsetForLeaderTopic("t", parts)])
+    [topic] = (await world.ask(OFFSET_FOR_LEADER_EPOCH, 4, request)).topics
+    assert [(each.partition, each.error_code) for each in topic.partitions] == [(0, -1), (1, 0)]
 
 
 async def test_metadata_names_nodes_topics_and_what_is_wrong(world: World) -> None:
