@@ -111,19 +111,20 @@ class GroupsApi:
         return self._shell.heartbeat_interval_ms
 
     async def poll(self, group_id: str, said: Heartbeat) -> Told:
-        """A heartbeat. Who joins is told when it has an epoch: in a large group its target takes a while. Raises
+        """A heartbeat. Who joins is told when it has an epoch: the first target of a large group takes a while. Raises
         ApiError."""
         if said.member_epoch == JOINS and not said.member_id:
             said = said._replace(member_id=self._shell.new_member_id(said.client_id))
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + TARGET_WAIT_S
+        deadline, look_s = loop.time() + TARGET_WAIT_S, TARGET_LOOK_S
         while not (told := await self._shell.poll(group_id, said)).member_epoch:
             if loop.time() > deadline:
                 raise ApiError(
                     pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS,
                     f"group {group_id!r} is so large that its partitions are still being shared out: try again",
                 )
-            await asyncio.sleep(TARGET_LOOK_S)
+            await asyncio.sleep(look_s)
+            look_s *= 2
         return told
 
     # --- positions ------------------------------------------------------------------------------------------------

@@ -192,6 +192,8 @@ def come_closer(
         stage.write_member(group_id, replace(member, revoking=member.revoking & owned))
     if is_due:
         _take(stage, group, group.members[member_id])
+    elif before.member_epoch == 0 and group.target_epoch:  # it need not wait to be a member for what it will own
+        stage.write_member(group_id, replace(member, member_epoch=group.target_epoch))
     after = group.members[member_id]
     freed(stage, group_id, (before.assigned | before.revoking) - (after.assigned | after.revoking))
     _watch_revocation(stage, group_id, before, after)

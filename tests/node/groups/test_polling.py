@@ -160,6 +160,21 @@ def test_a_large_group_s_newcomer_has_no_epoch_before_its_target_is_made(monkeyp
     assert (again.member_epoch, len(again.assigned or ())) == (1, 4)
 
 
+def test_who_joins_while_a_target_is_under_way_has_an_epoch_and_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(t=4)
+    one = poller(world, "one")
+    short_turns(monkeypatch)
+    two = Poller(world, "two")
+    world.pause()
+    told = two.join()
+    assert (told.member_epoch, told.assigned, world.state) == (1, frozenset(), "assigning")
+    assert two.commit(1) == pb.ERROR_CODE_STALE_MEMBER_EPOCH, "what it does not own"
+    for _ in range(30):
+        world.tick(10)
+    rounds(one, two)
+    assert (owned(one, two), two.epoch, world.state) == ([2, 2], 2, "stable")
+
+
 def test_who_gives_back_while_a_target_is_under_way_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(t=4)
     one, two = poller(world, "one"), poller(world, "two")
