@@ -73,6 +73,9 @@ class Settings(BaseModel):
     # Experimental: where clients of Apache Kafka are served (docs/kafka.md), as host:port; empty: nowhere. Every node
     # of a cluster needs it, or those clients do not find what the others lead.
     listeners_kafka: str = ""
+    # How those clients say who they are: `off`, by nothing but their certificate where security is on; or `sasl`, with
+    # the name and password of a user (`ottla user`), in TLS without a certificate of their own where security is on.
+    kafka_authentication: Literal["off", "sasl"] = "off"
     # What others are told to dial: the host for all listeners, or host:port of one. By default where it listens, which
     # must not be a wildcard then.
     advertised_host: str = ""

@@ -56,6 +56,7 @@ from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
 from node.services.topics import ControllerTopics
+from node.services.users import ControllerUsers
 from node.tls import Tls
 from node.transport import PLAIN, Transport
 from node.turns import Turns
@@ -206,7 +207,9 @@ class DataPlane:
         self._servers = [public, between]
         if self._settings.listeners_kafka:
             self._kafka = self._kafka_service()
-            context = self._transport.context() if isinstance(self._transport, Tls) else None
+            # Who logs in with a password need not have a certificate.
+            certified = self._settings.kafka_authentication == "off"
+            context = self._transport.context(certified=certified) if isinstance(self._transport, Tls) else None
             await self._kafka.start(*split_address(self._settings.listeners_kafka), context)
         for server, name in ((public, "public"), (between, "replication")):
             listener.listen(server, self._settings.listener(name), name, self._transport)
@@ -218,13 +221,15 @@ class DataPlane:
         from node.kafka.service import KafkaService, Rooms
 
         broker, view, metrics = self.broker, self.view, self.metrics
+        topics = ControllerTopics(self._admin)
         return KafkaService(
             Rooms(
                 view,
                 ProduceApi(broker, view, metrics),
                 FetchApi(broker),
                 OffsetsApi(broker),
-                ControllerTopics(self._admin),
+                topics,
+                ControllerUsers(topics),
                 ReplicasApi(broker, view),
                 self._coordination,
                 self._groups_api,
@@ -238,6 +243,7 @@ class DataPlane:
             request_max_bytes=self._settings.socket_request_max_bytes,
             connections_max=self._capacity.connections // 2,
             received_max_bytes=self._in_flight.limit_bytes,
+            authentication=self._settings.kafka_authentication == "sasl",
         )
 
     def _add_services(self, server: grpc.aio.Server, *, forwarded: bool) -> None:

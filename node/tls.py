@@ -189,13 +189,14 @@ class Tls:
         credentials = grpc.dynamic_ssl_server_credentials(given, newer, require_client_authentication=True)
         return server.add_secure_port(address, credentials)
 
-    def context(self) -> Any:
-        """For a listener that is not gRPC's. An authority that is withdrawn is trusted there until the node's end."""
+    def context(self, *, certified: bool) -> Any:
+        """For a listener that is not gRPC's. `certified`: clients show a certificate. An authority that is withdrawn is
+        trusted there until the node's end."""
         import ssl
 
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
-        made.verify_mode = ssl.CERT_REQUIRED
+        made.verify_mode = ssl.CERT_REQUIRED if certified else ssl.CERT_NONE
         _load(made, self._files)
         self._contexts.append(made)
         return made

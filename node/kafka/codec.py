@@ -11,6 +11,7 @@ from node.kafka.messages import APIS, Api
 from node.kafka.wire import Buffer, MalformedRequest, Message, skip_tags
 
 API_VERSIONS: Final = 18
+SASL_AUTHENTICATE: Final = 36
 _HEAD: Final = Struct(">hhih")
 
 Read = Callable[[Buffer, int], tuple[Message, int]]

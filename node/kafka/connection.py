@@ -10,17 +10,28 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
 from node.fail_stop import stop_if_broken
-from node.kafka.codec import API_VERSIONS, RequestHead, read_body, read_head, response_head, write_parts
-from node.kafka.frames import SCRATCH_BYTES, BadFrame, FrameLimits, Frames, NotKafka
+from node.kafka.codec import (
+    API_VERSIONS,
+    SASL_AUTHENTICATE,
+    RequestHead,
+    read_body,
+    read_head,
+    response_head,
+    write_parts,
+)
+from node.kafka.frames import LEAST_BYTES, SCRATCH_BYTES, BadFrame, FrameLimits, Frames, NotKafka
 from node.kafka.messages import APIS
 from node.kafka.messages.api_versions import ApiVersionsRequest
 from node.kafka.registry import Registry
 from node.kafka.wire import Buffer, MalformedRequest, Message
+
+if TYPE_CHECKING:
+    from node.kafka.login import Gate
 
 IN_FLIGHT_MAX: Final = 64
 WRITE_BUFFER_BYTES: Final = 64 << 10
@@ -28,10 +39,14 @@ LINGER_S: Final = 5.0
 TURN_S: Final = 0.005
 """How long one client's requests are begun before others have their turn."""
 FIRST_REQUEST_S: Final = 10.0
+LOGIN_S: Final = 20.0
 STALLED_S: Final = 30.0
 """Without a byte of a request that has begun, or without taking one of an answer."""
 LINES_A_SECOND: Final = 10
+ANONYMOUS: Final = "User:ANONYMOUS"
+BEFORE_LOGIN: Final = FrameLimits(64 << 10)
 _PROTOCOL_ERROR: Final = 1
+_RAW_TOKEN: Final = RequestHead(SASL_AUTHENTICATE, 0, 0, None, 0)
 
 
 def goaway(text: str) -> bytes:
@@ -66,7 +81,8 @@ class Lines:
 @dataclass
 class Listener:
     """What the connections of one port share. `received_max_bytes`: of requests that are not whole yet, all connections
-    together; where there are more, who has sent nothing for the longest goes."""
+    together; where there are more, who has sent nothing for the longest goes. `gate`: who may log in; None: everybody
+    is let in, and nobody is known."""
 
     registry: Registry
     limits: FrameLimits = field(default_factory=FrameLimits)
@@ -79,6 +95,7 @@ class Listener:
     grpc_address: str = ""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
     connections: "set[Connection]" = field(default_factory=set)
+    gate: "Gate | None" = None
 
     def connection(self) -> "Connection":
         """The protocol factory of `loop.create_server`."""
@@ -97,6 +114,8 @@ class Listener:
                 each.refuse(f"half a request, and nothing more of it for {STALLED_S:g} s")
             elif not each.asked and silent_s > FIRST_REQUEST_S:
                 each.refuse(f"no request within {FIRST_REQUEST_S:g} s")
+            elif each.login is not None and not each.login.principal and now - each.connected_at > LOGIN_S:
+                each.refuse(f"no login within {LOGIN_S:g} s")
             elif not each.in_flight and silent_s > idle_s:
                 each.close()
 
@@ -143,6 +162,12 @@ class Call:
             stop_if_broken(error)
             self.connection.bug(self, error)
 
+    def answer_raw(self, data: bytes) -> None:
+        """What is no response of Kafka's: only its size goes before it."""
+        self._parts = [len(data).to_bytes(4, "big") + data]
+        self.done = True
+        self.connection.finished()
+
     def answer_to_a_newer_client(self, message: Message) -> None:
         self._send(write_parts(self.key, 0, message))
 
@@ -187,13 +212,16 @@ class Connection(asyncio.BufferedProtocol):
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
         self.software = ""  # name and version, as the client's ApiVersions says
+        self.login = None if listener.gate is None else listener.gate.login()
+        self.encrypted = False
+        self.connected_at = 0.0
         self.last_read = 0.0
         self.blocked_since = 0.0
         self.asked = False
         self.held = False
         self.counted_bytes = 0
         self._unsent: list[Callable[[], None]] = []
-        self._frames = Frames(listener.scratch, listener.limits)
+        self._frames = Frames(listener.scratch, listener.limits if self.login is None else BEFORE_LOGIN)
         self._calls: deque[Call] = deque()
         self._transport: asyncio.Transport | None = None
         self._log = structlog.get_logger("kafka")
@@ -201,6 +229,19 @@ class Connection(asyncio.BufferedProtocol):
         self._more = False  # requests may be here that had no room
         self.can_write = True
         self._reading = True
+
+    @property
+    def principal(self) -> str:
+        """Who this is, as far as that is proven."""
+        return ANONYMOUS if self.login is None else self.login.principal
+
+    def take_raw(self) -> None:
+        """What comes next is a login's own messages, which may be small."""
+        self._frames.least_bytes = 1
+
+    def logged_in(self) -> None:
+        self._frames.least_bytes = LEAST_BYTES
+        self._frames.limits = self.listener.limits
 
     @property
     def in_flight(self) -> int:
@@ -218,7 +259,8 @@ class Connection(asyncio.BufferedProtocol):
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.peer = tuple(peer[:2]) if isinstance(peer, tuple) else None
         self.local = tuple(local[:2]) if isinstance(local, tuple) else None
-        self.last_read = asyncio.get_running_loop().time()
+        self.encrypted = transport.get_extra_info("sslcontext") is not None
+        self.last_read = self.connected_at = asyncio.get_running_loop().time()
         if len(self.listener.connections) >= self.listener.connections_max:
             most = self.listener.connections_max
             self.refuse(f"{most} connections are open, as many as this node has for clients of Kafka")
@@ -293,8 +335,18 @@ class Connection(asyncio.BufferedProtocol):
             self.listener.note_received(change)
 
     def _begin(self, frame: memoryview) -> None:
+        if self.login is not None and self.login.takes_raw:
+            call = Call(self, _RAW_TOKEN)
+            self._calls.append(call)
+            self.login.token(bytes(frame), call)
+            return
         head = read_head(frame)
         call = Call(self, head)
+        if self.login is not None and not self.login.may_ask(head.key):
+            name = APIS[head.key].name if head.key in APIS else f"the unknown API {head.key}"
+            why = f"{name} before a login: clients need security.protocol SASL_SSL or SASL_PLAINTEXT"
+            self.refuse(why, call.client_id)
+            return
         handler = self.listener.registry.find(head.key, head.version)
         if handler is None:
             self._unserved(call)
@@ -375,13 +427,17 @@ class Connection(asyncio.BufferedProtocol):
         self._log.error("kafka_request_failed", api=call.key, version=call.version, peer=self.peer, error=repr(error))
         self.close()
 
-    def refuse(self, why: str, client_id: str | None = None) -> None:
-        client = {"client": client_id, "software": self.software}
+    def refuse(self, why: str, client_id: str | None = None, *, user: str = "", after_s: float = 0.0) -> None:
+        """One line in the log, and the end: after a while, where the client has an answer to read first."""
+        client = {"client": client_id, "software": self.software, "user": user}
         self.listener.lines.warn(
             "kafka_connection_closed", reason=why, peer=self.peer, **{k: v for k, v in client.items() if v}
         )
         self._flush()
-        self.close()
+        if after_s:
+            asyncio.get_running_loop().call_later(after_s, self.close)
+        else:
+            self.close()
 
     def _turn_away(self, protocol: str) -> None:
         """A client of another protocol: one line here, and where it can be told, it hears where to go."""

@@ -16,7 +16,7 @@ BIG_BYTES: Final = 64 << 10  # a request of so many gets a buffer of its own
 AT_ONCE_BYTES: Final = 2 << 20
 _SIZE: Final = Struct(">i")
 _SIZE_AND_KEY: Final = Struct(">ih")
-_LEAST: Final = 10  # key, version, correlation id, client id
+LEAST_BYTES: Final = 10  # key, version, correlation id, client id
 
 _HTTP: Final = (b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC")
 
@@ -58,7 +58,8 @@ class Frames:
 
     def __init__(self, scratch: memoryview, limits: FrameLimits) -> None:
         self._scratch = scratch
-        self._limits = limits
+        self.limits = limits
+        self.least_bytes = LEAST_BYTES
         self._seen_first = False
         self._kept = b""
         self._view = memoryview(b"")
@@ -130,14 +131,12 @@ class Frames:
                 raise NotKafka(other)
             self._seen_first = True
         (size,) = _SIZE.unpack_from(self._view, self._at)
-        if size < _LEAST:
-            raise BadFrame(f"a request of {size} bytes; one has {_LEAST} at least")
-        if size >= BIG_BYTES or size > self._limits.most:
+        if size < self.least_bytes:
+            raise BadFrame(f"a request of {size} bytes; one has {self.least_bytes} at least")
+        if size >= BIG_BYTES or size > self.limits.most:
             if left < _SIZE_AND_KEY.size:
                 return None
             _, key = _SIZE_AND_KEY.unpack_from(self._view, self._at)
-            if size > self._limits.of(key):
-                raise BadFrame(
-                    f"a request of {size} bytes with API key {key}; at most {self._limits.of(key)} are taken"
-                )
+            if size > self.limits.of(key):
+                raise BadFrame(f"a request of {size} bytes with API key {key}; at most {self.limits.of(key)} are taken")
         return int(size)

@@ -14,7 +14,10 @@ from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
 from node.api.replicas import ReplicasApi
 from node.api.topics import TopicsApi
+from node.api.users import UsersApi
 from node.api.view import ClusterView
+from node.kafka import login
+from node.kafka.codec import SASL_AUTHENTICATE
 from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
@@ -31,11 +34,13 @@ from node.kafka.handlers import (
     quorum,
     replicas,
     topics,
+    users,
 )
 from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later, one_by_one
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
 from node.kafka.wire import Message
+from node.metadata.image import Delta
 from node.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -56,6 +61,7 @@ DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS, DESCRIBE_QU
     60,
 )
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
+DESCRIBE_USERS, ALTER_USERS = 50, 51
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
@@ -71,6 +77,7 @@ class Rooms(NamedTuple):
     fetch: FetchApi
     offsets: OffsetsApi
     topics: TopicsApi
+    users: UsersApi
     replicas: ReplicasApi
     coordination: Coordination
     groups: GroupsApi
@@ -83,10 +90,17 @@ class Rooms(NamedTuple):
 
 
 class KafkaService:
-    """Used on the data loop. `request_max_bytes`: of a request with records."""
+    """Used on the data loop. `request_max_bytes`: of a request with records. `authentication`: clients log in first."""
 
     def __init__(
-        self, rooms: Rooms, *, grpc_address: str, request_max_bytes: int, connections_max: int, received_max_bytes: int
+        self,
+        rooms: Rooms,
+        *,
+        grpc_address: str,
+        request_max_bytes: int,
+        connections_max: int,
+        received_max_bytes: int,
+        authentication: bool = False,
     ) -> None:
         self._metrics = rooms.metrics
         self.facts = ClusterFacts(rooms.view)
@@ -100,6 +114,8 @@ class KafkaService:
         )
         self._server: asyncio.Server | None = None
         self._add_all(rooms)
+        if authentication:
+            self._add_login(rooms.view)
 
     def _add_all(self, rooms: Rooms) -> None:
         facts, metrics = self.facts, rooms.metrics
@@ -135,8 +151,23 @@ class KafkaService:
         self.add_admin(DELETE_RECORDS, replicas.DELETE_LOW, replicas.DELETE_HIGH, deletes)
         self.add_admin(ELECT_LEADERS, replicas.ELECT_LOW, replicas.ELECT_HIGH, replicas.ElectLeadersHandler(api))
         self.add_admin(DESCRIBE_QUORUM, quorum.LOW, quorum.HIGH, quorum.DescribeQuorumHandler(rooms.describe_quorum))
+        of_users = users.UserHandlers(rooms.users)
+        self.add_admin(DESCRIBE_USERS, users.DESCRIBE_LOW, users.DESCRIBE_HIGH, of_users.describe)
+        self.add_admin(ALTER_USERS, users.ALTER_LOW, users.ALTER_HIGH, of_users.alter)
         dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
+
+    def _add_login(self, view: ClusterView) -> None:
+        gate = self.listener.gate = login.Gate(lambda: view.image)
+
+        def changed(delta: Delta | None) -> None:
+            if delta is not None and delta.users_changed:
+                gate.end_withdrawn(self.listener.connections)
+
+        view.subscribe(changed)
+        shakes, authenticates = login.HANDSHAKE_HIGH, login.AUTHENTICATE_HIGH
+        self.add(login.SASL_HANDSHAKE, 0, shakes, lambda message, call: _login(call).handshake(message, call))
+        self.add(SASL_AUTHENTICATE, 0, authenticates, lambda message, call: _login(call).authenticate(message, call))
 
     def _add_groups(self, rooms: Rooms) -> None:
         api, metrics = rooms.groups, rooms.metrics
@@ -180,7 +211,7 @@ class KafkaService:
         self.add(key, low, high, one_by_one(APIS[key].name, handler))
 
     async def start(self, host: str, port: int, tls: "ssl.SSLContext | None" = None) -> None:
-        """Raises OSError where the address cannot be had. `tls`: clients use it, and show certificates."""
+        """Raises OSError where the address cannot be had. `tls`: what clients use."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -202,6 +233,8 @@ class KafkaService:
             self.listener.close_idle(loop.time(), IDLE_S)
 
     async def stop(self) -> None:
+        if self.listener.gate is not None:
+            self.listener.gate.stop()
         if self._server is None:
             return
         self._server.close()
@@ -210,3 +243,9 @@ class KafkaService:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._server.wait_closed()
+
+
+def _login(call: Call) -> login.Login:
+    found = call.connection.login
+    assert found is not None, "each connection of a listener with a gate has one"
+    return found

@@ -35,20 +35,20 @@ class ControllerTopics:
                 assignments=_assignments(topic.assignments),
                 configs=topic.configs,
             )
-        answer = admin_pb2.CreateTopicsResponse.FromString(await self._ask("CreateTopics", request, timeout_ms))
-        return [Created(_error(r), r.topic_id, r.num_partitions, r.replication_factor) for r in answer.topics]
+        answer = admin_pb2.CreateTopicsResponse.FromString(await self.ask("CreateTopics", request, timeout_ms))
+        return [Created(error_of(r), r.topic_id, r.num_partitions, r.replication_factor) for r in answer.topics]
 
     async def delete(self, topics: Sequence[tuple[str, bytes]], timeout_ms: int) -> Sequence[Deleted]:
         refs = [admin_pb2.TopicRef(name=name, topic_id=topic_id) for name, topic_id in topics]
         request = admin_pb2.DeleteTopicsRequest(topics=refs, timeout_ms=timeout_ms)
-        answer = admin_pb2.DeleteTopicsResponse.FromString(await self._ask("DeleteTopics", request, timeout_ms))
-        return [Deleted(_error(r), r.name, r.topic_id) for r in answer.topics]
+        answer = admin_pb2.DeleteTopicsResponse.FromString(await self.ask("DeleteTopics", request, timeout_ms))
+        return [Deleted(error_of(r), r.name, r.topic_id) for r in answer.topics]
 
     async def describe(self, resources: Sequence[tuple[int, str]]) -> Sequence[Described]:
         wanted = [admin_pb2.ConfigResource(type=kind, name=name) for kind, name in resources]  # type: ignore[arg-type]
         request = admin_pb2.DescribeConfigsRequest(resources=wanted)
-        answer = admin_pb2.DescribeConfigsResponse.FromString(await self._ask("DescribeConfigs", request, TIMEOUT_MS))
-        return [Described(_error(r), [_config(entry) for entry in r.entries]) for r in answer.resources]
+        answer = admin_pb2.DescribeConfigsResponse.FromString(await self.ask("DescribeConfigs", request, TIMEOUT_MS))
+        return [Described(error_of(r), [_config(entry) for entry in r.entries]) for r in answer.resources]
 
     async def alter(self, resources: Sequence[Changes], *, validate_only: bool) -> Sequence[ApiError | None]:
         request = admin_pb2.AlterConfigsRequest(validate_only=validate_only)
@@ -57,8 +57,8 @@ class ControllerTopics:
                 resource=admin_pb2.ConfigResource(type=kind, name=name),  # type: ignore[arg-type]
                 changes=[admin_pb2.ConfigChange(key=k, value=v, operation=o) for k, v, o in changes],  # type: ignore[arg-type]
             )
-        answer = admin_pb2.AlterConfigsResponse.FromString(await self._ask("AlterConfigs", request, TIMEOUT_MS))
-        return [_error(r) for r in answer.resources]
+        answer = admin_pb2.AlterConfigsResponse.FromString(await self.ask("AlterConfigs", request, TIMEOUT_MS))
+        return [error_of(r) for r in answer.resources]
 
     async def grow(
         self, topics: Sequence[GrownTopic], timeout_ms: int, *, validate_only: bool
@@ -66,8 +66,8 @@ class ControllerTopics:
         request = admin_pb2.CreatePartitionsRequest(validate_only=validate_only, timeout_ms=timeout_ms)
         for name, total_count, assignments in topics:
             request.topics.add(name=name, total_count=total_count, assignments=_assignments(assignments))
-        answer = admin_pb2.CreatePartitionsResponse.FromString(await self._ask("CreatePartitions", request, timeout_ms))
-        return [_error(r) for r in answer.topics]
+        answer = admin_pb2.CreatePartitionsResponse.FromString(await self.ask("CreatePartitions", request, timeout_ms))
+        return [error_of(r) for r in answer.topics]
 
     async def elect(
         self, partitions: Sequence[tuple[str, int]], timeout_ms: int, *, unclean: bool
@@ -75,10 +75,11 @@ class ControllerTopics:
         kind = admin_pb2.ELECTION_TYPE_UNCLEAN if unclean else admin_pb2.ELECTION_TYPE_PREFERRED
         wanted = [data_pb2.TopicPartition(topic=name, partition=number) for name, number in partitions]
         request = admin_pb2.ElectLeadersRequest(type=kind, partitions=wanted)
-        answer = admin_pb2.ElectLeadersResponse.FromString(await self._ask("ElectLeaders", request, timeout_ms))
-        return [Elected(r.partition.topic, r.partition.partition, _error(r)) for r in answer.partitions]
+        answer = admin_pb2.ElectLeadersResponse.FromString(await self.ask("ElectLeaders", request, timeout_ms))
+        return [Elected(r.partition.topic, r.partition.partition, error_of(r)) for r in answer.partitions]
 
-    async def _ask(self, method: str, request: Any, timeout_ms: int) -> bytes:
+    async def ask(self, method: str, request: Any, timeout_ms: int) -> bytes:
+        """The controller's answer to a call of AdminService, as bytes. Raises ApiError."""
         await self._places.take()
         try:
             return await self._admin.call(method, request.SerializeToString(), timeout_ms / 1000 + MARGIN_S)
@@ -94,7 +95,7 @@ def _assignments(wanted: Sequence[tuple[int, Sequence[int]]]) -> list[admin_pb2.
     return [admin_pb2.ReplicaAssignment(partition=number, replicas=replicas) for number, replicas in wanted]
 
 
-def _error(result: Any) -> ApiError | None:
+def error_of(result: Any) -> ApiError | None:
     return ApiError.from_proto(result.error) if result.HasField("error") else None
 
 

@@ -47,6 +47,8 @@ APIS: Final = {
     45: Api(45, "AlterPartitionReassignments", 0, 0, 0, "node.kafka.messages.alter_partition_reassignments"),
     46: Api(46, "ListPartitionReassignments", 0, 0, 0, "node.kafka.messages.list_partition_reassignments"),
     47: Api(47, "OffsetDelete", 0, 0, 32768, "node.kafka.messages.offset_delete"),
+    50: Api(50, "DescribeUserScramCredentials", 0, 0, 0, "node.kafka.messages.describe_user_scram_credentials"),
+    51: Api(51, "AlterUserScramCredentials", 0, 0, 0, "node.kafka.messages.alter_user_scram_credentials"),
     55: Api(55, "DescribeQuorum", 0, 2, 0, "node.kafka.messages.describe_quorum"),
     60: Api(60, "DescribeCluster", 0, 2, 0, "node.kafka.messages.describe_cluster"),
     61: Api(61, "DescribeProducers", 0, 0, 0, "node.kafka.messages.describe_producers"),
