@@ -123,12 +123,20 @@ class _Reading(ABC):
             records = await consumer.poll(max_records=min(left or _AT_ONCE, _AT_ONCE), timeout_ms=_IDLE_MS)
             if not records:
                 await self._idle(consumer)
-            self._sink.take(self._wanted(records))
+            self._hand_out(consumer, records)
 
-    def _wanted(self, records: "list[ConsumerRecord]") -> "list[ConsumerRecord]":
-        if (ends := self._ends) is None:
-            return records
-        return [r for r in records if r.offset < ends.get(TopicPartition(r.topic, r.partition), 0)]
+    def _hand_out(self, consumer: Consumer, records: "list[ConsumerRecord]") -> None:
+        """Prints what is before the ends; the rest is given back, or a group would take it for processed."""
+        ends, wanted, behind = self._ends, records, Places()
+        if ends is not None:
+            wanted = [record for record in records if record.offset < ends.get(record.topic_partition, 0)]
+            for record in records:
+                if record.offset >= ends.get(record.topic_partition, 0):
+                    behind.setdefault(record.topic_partition, record.offset)
+        self._sink.take(wanted)
+        for tp, offset in behind.items():
+            consumer.seek(*tp, offset)
+            consumer.pause(*tp)
 
     @abstractmethod
     async def _is_over(self, consumer: Consumer) -> bool: ...
