@@ -26,19 +26,19 @@ class Profiles:
         self.tls: dict[str, dict[str, str]] = {}
         """The files of those with TLS: `ca`, and perhaps `cert` and `key`."""
         try:
-            text = path().read_text(encoding="utf-8")
+            data = path().read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return
         try:
-            content: dict[str, Any] = json.loads(text)
-            self.in_use = content["in_use"]
+            content: dict[str, Any] = json.loads(data.decode())
+            self.in_use = None if content["in_use"] is None else str(content["in_use"])
             self.bootstraps = {str(name): str(each["bootstrap"]) for name, each in content["profiles"].items()}
             self.tls = {
                 str(name): {str(key): str(path) for key, path in each["tls"].items()}
                 for name, each in content["profiles"].items()
                 if each.get("tls")
             }
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Failure("INVALID_CONFIG", f"{path()} is no file of profiles", "mend it, or remove it") from None
 
     def save(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -87,7 +88,7 @@ def reset(
     if to_time is not None:
         time_ms = moment_ms(to_time, time.time_ns() // 1_000_000)
     target = Target(time_ms, to_offset, shift_by)
-    planned = None if plan is None else read_plan(plan.read_text(encoding="utf-8"), str(plan))
+    planned = None if plan is None else read_plan(plan.read_bytes(), str(plan))
 
     async def work(admin: "Admin") -> list[Move]:
         if planned is not None:
@@ -106,10 +107,11 @@ def reset(
     print("Done." if execute else "Nothing was changed: add --execute to do it.")
 
 
-def read_plan(text: str, file: str) -> dict[tuple[str, int], int]:
+def read_plan(data: bytes, file: str) -> dict[tuple[str, int], int]:
     """The positions in a plan: what --json printed, or TOPIC,PARTITION,OFFSET a line, as Kafka's tool has it. Raises
     Failure."""
     try:
+        text = data.decode()
         if text.lstrip().startswith("{"):
             found: list[Any] = json.loads(text)["partitions"]
             rows = [(each["topic"], each["partition"], each["new_offset"]) for each in found]
@@ -124,7 +126,9 @@ def read_plan(text: str, file: str) -> dict[tuple[str, int], int]:
         for (topic, partition), offset in plan.items():
             if not isinstance(topic, str) or type(partition) is not int or type(offset) is not int or offset < 0:
                 raise ValueError(f"{topic}, {partition}, {offset}")
-    except (ValueError, KeyError, TypeError) as error:
+        if twice := [place for place, count in Counter(row[:2] for row in rows).items() if count > 1]:
+            raise ValueError(f"{twice[0][0]}, {twice[0][1]} is there twice")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Failure(
             "INVALID_REQUEST",
             f"{file} is no plan: {type(error).__name__}: {error}",

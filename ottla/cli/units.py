@@ -12,9 +12,13 @@ _BYTES: Final[dict[str, int]] = {
     **{f"{letter}{end}": 1024**i for i, letter in enumerate("kmgt", 1) for end in ("", "ib")},
     **{f"{letter}b": 1000**i for i, letter in enumerate("kmgt", 1)},
 }
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)", re.ASCII)
+# What a float has exactly, and no number is so large that it has no end.
+_NUMBER: Final = r"\d{1,15}(?:\.\d{1,15})?"
+_DURATION: Final = re.compile(rf"(?:{_NUMBER}(?:ms|[smhdw]))+", re.ASCII)
+_PART: Final = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
+_SIZE: Final = re.compile(rf"({_NUMBER}) ?([a-z]+)", re.ASCII)
+_WHOLE_DIGITS: Final = 19
+"""Those of the largest number that the contract has."""
 
 
 def duration_ms(text: str) -> int:
@@ -30,7 +34,7 @@ def duration_ms(text: str) -> int:
 def size_bytes(text: str) -> int:
     """`10MiB` and `10M` are 10 times 1024 times 1024, `10MB` is 10 million; a plain number is bytes. Raises Failure."""
     words = text.strip().lower()
-    if words.isdecimal() and words.isascii():
+    if words.isdecimal() and words.isascii() and len(words) <= _WHOLE_DIGITS:
         return int(words)
     found = _SIZE.fullmatch(words)
     if found is None or found[2] not in _BYTES:
@@ -39,7 +43,7 @@ def size_bytes(text: str) -> int:
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """A moment in ms since 1970: a date and time (local unless it says Z or +02:00), a duration ago such as `1h` or
+    """A moment in ms since 1970, which is the earliest: a date and time (local unless it says Z or +02:00), a duration ago such as `1h` or
     `-1h`, `now`, or ms since 1970 as they are (10 digits and more). Raises Failure."""
     words = text.strip()
     if words.lower() == "now":
@@ -50,7 +54,7 @@ def moment_ms(text: str, now_ms: int) -> int:
     if _DURATION.fullmatch(ago):
         return max(0, now_ms - duration_ms(ago))
     try:
-        return int(datetime.fromisoformat(words).timestamp() * 1000)
+        return max(0, int(datetime.fromisoformat(words).timestamp() * 1000))
     except (ValueError, OverflowError, OSError):
         raise Failure(
             "INVALID_REQUEST",

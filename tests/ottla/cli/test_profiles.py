@@ -71,10 +71,14 @@ def test_wrong_profiles() -> None:
     ottla("profile", "create", "prod", "--bootstrap", PROD)
     assert "did you mean prod?" in ottla("--profile", "prd", "topic", "list").stderr
     assert ottla("profile", "create", "x", "--bootstrap", "nonsense").exit_code == 1
-    path().write_text("[]")
-    failed = ottla("topic", "list")
-    assert failed.exit_code == 1
-    assert "is no file of profiles" in failed.stderr
+    deep = b'{"in_use": ' + b"[" * 100_000
+    for content in (b"[]", b"\xff\xfe{", b"", b'{"in_use": "a"', deep, b'{"in_use": null, "profiles": {"a": 1}}'):
+        path().write_bytes(content)
+        failed = ottla("topic", "list")
+        assert failed.exit_code == 1
+        assert "is no file of profiles" in failed.stderr
+    path().write_bytes(b'{"in_use": ["a"], "profiles": {}}')
+    assert "there is no profile" in ottla("topic", "list").stderr
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_durations(text: str, expected: int) -> None:
     assert duration_ms(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "m", "5 minutes", "-5m", "5y", "1h-3m", "1e3", "\u0665m"])
+@pytest.mark.parametrize("text", ["", "m", "5 minutes", "-5m", "5y", "1h-3m", "1e3", "\u0665m", "9" * 400 + "d", "9" * 5000])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(Failure, match="is not a duration"):
         duration_ms(text)
@@ -41,7 +41,7 @@ def test_sizes(text: str, expected: int) -> None:
     assert size_bytes(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1MiB", "1 XiB", "1e3", "1.5"])
+@pytest.mark.parametrize("text", ["", "MiB", "-1MiB", "1 XiB", "1e3", "1.5", "9" * 400 + "kb", "9" * 5000])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(Failure, match="is not a size"):
         size_bytes(text)
@@ -55,6 +55,7 @@ def test_what_is_no_size(text: str) -> None:
         ("-15m", NOW - 900_000),
         ("1357034400123", 1_357_034_400_123),
         ("2013-01-01T10:00:00Z", 1_357_034_400_000),
+        ("1969-12-31T23:59:59.998Z", 0),  # no record is older, and -2 is no time
         ("2013-01-01T12:00:00+02:00", 1_357_034_400_000),
         ("2013-01-01 10:00", int(datetime(2013, 1, 1, 10).timestamp() * 1000)),
         ("20130101", int(datetime(2013, 1, 1).timestamp() * 1000)),
