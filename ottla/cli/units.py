@@ -43,8 +43,8 @@ def size_bytes(text: str) -> int:
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """A moment in ms since 1970, which is the earliest: a date and time (local unless it says Z or +02:00), a duration ago such as `1h` or
-    `-1h`, `now`, or ms since 1970 as they are (10 digits and more). Raises Failure."""
+    """A moment in ms since 1970, the earliest there is: a date and time (local unless it says Z or +02:00), a duration
+    ago such as `1h` or `-1h`, `now`, or ms since 1970 as they are (10 digits and more). Raises Failure."""
     words = text.strip()
     if words.lower() == "now":
         return now_ms

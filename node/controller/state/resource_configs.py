@@ -70,11 +70,7 @@ def _alter_topic(draft: Draft, change: admin.ResourceConfigChanges) -> None:
         key = configs.topic_key(item.key)
         current = configs.value_text(key, wanted, defaults, topic.replication_factor)
         _apply_change(wanted, key, item, current)
-    parsed = {
-        name: key.parse(configs.value_text(key, wanted, defaults, topic.replication_factor))
-        for name, key in TOPIC_KEYS.items()
-    }
-    check_together(parsed)
+    check_together(wanted, defaults, {item.key for item in change.changes})
     _add_records(draft, TOPIC_CONFIG, topic.topic_id.hex(), topic.configs, wanted)
     if any(item.key in _DECIDES_ABOUT_LEADERS for item in change.changes):
         _reconsider_topic(draft, topic.topic_id, f"a config of {topic.name} changed")
@@ -97,6 +93,9 @@ def _alter_broker(draft: Draft, change: admin.ResourceConfigChanges) -> None:
             )
         text = wanted.get(item.key, draft.settings.static.get(item.key, key.default or ""))
         _apply_change(wanted, key, item, text, name=item.key)
+    dynamic = {**draft.view.broker_configs, name: wanted}
+    defaults = configs.broker_defaults(dynamic, draft.settings.static, int(name) if name else None)
+    check_together({}, defaults, {item.key for item in change.changes})
     _add_records(draft, BROKER_CONFIG, name, current, wanted)
     if any(item.key in _DECIDES_ABOUT_LEADERS for item in change.changes):
         for topic in list(draft.view.all_topics()):

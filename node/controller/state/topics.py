@@ -1,7 +1,7 @@
 """Topics: create, delete, grow. Each topic of a request succeeds or fails by itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from node import limits
@@ -129,7 +129,7 @@ def _check_name(name: str, taken: dict[str, str]) -> None:
 
 def _create(draft: Draft, wish: admin.NewTopic, load: Load, budget: int, internal: bool) -> Topic:
     """Checks everything, then adds one topic. The initial ISR is all replicas: only live brokers are assigned."""
-    _check_configs(wish)
+    _check_configs(draft, wish)
     if wish.assignments:
         if wish.num_partitions > 0 or wish.replication_factor > 0:
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{wish.name}: give either assignments or numbers, not both")
@@ -226,15 +226,21 @@ def _add_partitions(draft: Draft, topic_id: bytes, placed: Sequence[tuple[int, .
         draft.add(records.MetadataRecord(partition=partition_record(partition)))
 
 
-def _check_configs(wish: admin.NewTopic) -> None:
-    parsed = {name: configs.topic_key(name).parse(value) for name, value in wish.configs.items()}
-    check_together(parsed)
+def _check_configs(draft: Draft, wish: admin.NewTopic) -> None:
+    for name, value in wish.configs.items():
+        configs.topic_key(name).parse(value)
+    defaults = configs.broker_defaults(draft.view.broker_configs, draft.settings.static)
+    check_together(wish.configs, defaults, wish.configs)
 
 
-def check_together(parsed: dict[str, configs.Value]) -> None:
-    """Refuses configs that are each allowed and contradict each other."""
-    low, high = parsed.get("min.compaction.lag.ms"), parsed.get("max.compaction.lag.ms")
-    if isinstance(low, int) and isinstance(high, int) and low > high:
+def check_together(topic: Mapping[str, str], defaults: Mapping[str, str], changed: Collection[str]) -> None:
+    """Refuses configs that are each allowed and contradict each other, where one of them is `changed`, by the name that
+    it has for a topic or for a broker: what has come to contradict each other otherwise holds up no other change."""
+    keys = [configs.TOPIC_KEYS[name] for name in ("min.compaction.lag.ms", "max.compaction.lag.ms")]
+    if not any(key.name in changed or key.broker_name in changed for key in keys):
+        return
+    low, high = (_int(key.parse(configs.value_text(key, topic, defaults, 1))) for key in keys)
+    if low > high:
         raise ApiError(
             pb.ERROR_CODE_INVALID_CONFIG, f"min.compaction.lag.ms {low} is greater than max.compaction.lag.ms {high}"
         )

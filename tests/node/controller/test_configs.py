@@ -181,3 +181,18 @@ def test_a_min_isr_of_all_brokers_counts_for_every_topic() -> None:
     assert cluster.partition().elr == (2, 3)
     assert alter(cluster, change(BROKER, "", ("min.insync.replicas", "1", SET))) == ["NONE"]
     assert cluster.partition().elr == ()
+
+
+def test_defaults_that_contradict_each_other_are_refused_and_hold_up_nothing_else() -> None:
+    cluster = Cluster()
+    low, high = "log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"
+    cluster.create(min_compaction_lag_ms="5")
+    assert alter(cluster, change(BROKER, "", (low, "3", SET), (high, "2", SET))) == ["INVALID_CONFIG"]
+    assert alter(cluster, change(BROKER, "", (high, "2", SET))) == ["NONE"], "a topic's own value is not looked at"
+    assert alter(cluster, change(BROKER, "", (low, "3", SET))) == ["INVALID_CONFIG"]
+    assert alter(cluster, change(BROKER, "1", (low, "3", SET))) == ["INVALID_CONFIG"]
+    assert alter(cluster, change(TOPIC, "t", ("retention.ms", "5", SET))) == ["NONE"], "that is another matter"
+    assert alter(cluster, change(TOPIC, "t", ("min.compaction.lag.ms", "4", SET))) == ["INVALID_CONFIG"]
+    wish = admin.NewTopic(name="u", configs={"min.compaction.lag.ms": "3"})
+    refused = cluster.do(create_topics, admin.CreateTopicsRequest(topics=[wish])).topics[0]
+    assert code(refused.error) == "INVALID_CONFIG"

@@ -27,7 +27,9 @@ def test_durations(text: str, expected: int) -> None:
     assert duration_ms(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "m", "5 minutes", "-5m", "5y", "1h-3m", "1e3", "\u0665m", "9" * 400 + "d", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "m", "5 minutes", "-5m", "5y", "1h-3m", "1e3", "\u0665m", "9" * 400 + "d", "9" * 5000]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(Failure, match="is not a duration"):
         duration_ms(text)
