@@ -121,6 +121,7 @@ class Client:
         self._home: str | None = None
         self._changed = asyncio.Event()
         self._listeners: list[Callable[[ClusterView], None]] = []
+        self._sharers: list[Callable[[Closed], None]] = []
         self._unreachable: dict[tuple[int, str, int], float] = {}
         self._last_errors: dict[str, str] = {}
         self._tasks = Tasks(self._failed)
@@ -155,6 +156,8 @@ class Client:
             return
         self._state = "closed"
         self._changed.set()
+        for on_closed in list(self._sharers):
+            on_closed(life.refusal("client", self._state))
         await self._ending.run(self._disconnect)
 
     async def _disconnect(self) -> None:
@@ -192,11 +195,20 @@ class Client:
 
     # -- metadata --------------------------------------------------------------------------------------------------
 
-    def on_view(self, listener: Callable[[ClusterView], None]) -> Callable[[], None]:
-        """Calls `listener` with every new view, now with the present one. Answers how to stop that."""
+    def on_view(
+        self, listener: Callable[[ClusterView], None], on_closed: Callable[[Closed], None]
+    ) -> Callable[[], None]:
+        """Calls `listener` with every new view, now with the present one, and `on_closed` when this client is closed:
+        whoever shares it could wait for ever. Answers how to stop that."""
         self._listeners.append(listener)
+        self._sharers.append(on_closed)
         listener(self.view)
-        return lambda: self._listeners.remove(listener)
+
+        def stop() -> None:
+            self._listeners.remove(listener)
+            self._sharers.remove(on_closed)
+
+        return stop
 
     async def topic(self, name: str, partition: int = 0) -> TopicInfo:
         """A topic by name, that has the partition. One that is not known is waited for, for up to a second: it may have

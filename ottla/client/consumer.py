@@ -129,7 +129,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         except BaseException:
             await self.close()
             raise
-        self._stop_listening = self._client.on_view(self._on_view)
+        self._stop_listening = self._client.on_view(self._on_view, self._failed)
         self._tasks.start(self._reader.run(), "ottla-consumer")
         if self._session is not None:
             self._tasks.start(self._session.run(), "ottla-group")
@@ -215,6 +215,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
         if self._session is not None:
             raise ConfigError("the group assigns the partitions. Next: leave out the group to choose them yourself")
+        if self._life != "new":
+            self._check_open()
         wanted = arguments.places("partitions", partitions, arguments.where)
         topics = {tp.topic: await self._client.topic(*tp) for tp in sorted(wanted)}
         for tp in set(self._reader.states) - set(wanted):

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from ottla.client import codecs
 from ottla.client.connection import Client
-from ottla.client.errors import OttlaError
+from ottla.client.errors import Closed, OttlaError
 from ottla.client.fetch_state import PartitionState
 from ottla.client.settings import ConsumerSettings
 from ottla.client.streams import converse
@@ -83,9 +83,12 @@ class FetchStream:
             self._has_work.set()
 
     async def run(self) -> None:
-        """Connects and works until the stream ends, for whatever reason; raises only CancelledError."""
+        """Connects and works until the stream ends, for whatever reason. Raises Closed where the client is closed,
+        which no other stream would mend."""
         try:
             address = await self._client.address_for(self.leader_id)
+        except Closed:
+            raise
         except OttlaError as error:
             log.info("no way to node %d: %s", self.leader_id, error)
             return

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ottla.client.connection import Client
 from ottla.client.encode import encode_partition, encode_request
-from ottla.client.errors import OttlaError
+from ottla.client.errors import Closed, OttlaError
 from ottla.client.producer_batch import Batch
 from ottla.client.producer_queue import Transmit
 from ottla.client.producer_state import ProducerState
@@ -65,9 +65,12 @@ class ProduceStream:
         return attempts
 
     async def run(self) -> None:
-        """Connects and works until the stream ends, for whatever reason; raises only CancelledError."""
+        """Connects and works until the stream ends, for whatever reason. Raises Closed where the client is closed,
+        which no other stream would mend."""
         try:
             address = await self._client.address_for(self.leader_id)
+        except Closed:
+            raise
         except OttlaError as error:
             log.info("no way to node %d: %s", self.leader_id, error)
             return

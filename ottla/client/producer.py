@@ -117,7 +117,7 @@ class Producer:
         self._client.check()
         self._loop = asyncio.get_running_loop()
         self._life = "open"
-        self._stop_listening = self._client.on_view(self._on_view)
+        self._stop_listening = self._client.on_view(self._on_view, self._failed)
         self._tasks.start(self._send_loop(), "ottla-producer")
 
     async def close(self) -> None:
@@ -127,11 +127,11 @@ class Producer:
             return
         if self._life == "closing" and self._loop is asyncio.get_running_loop():
             await self._closed.wait()
-        is_open = self._life == "open"
+        was_open = self._life in ("open", "broken")
         if self._life != "closed":
             self._life = "closing"
         try:
-            if is_open:
+            if was_open:
                 await self._flush()
         finally:
             await self._ending.run(self._stop)
@@ -182,10 +182,11 @@ class Producer:
                 raise
 
     def _failed(self, error: BaseException) -> None:
-        """A task ended: nothing will be sent any more, so say so to everybody who waits."""
-        if self._life != "open":
+        """A task ended: nothing will be sent any more, so say so to everybody who waits, the closing too."""
+        if self._life not in ("open", "closing"):
             return
-        self._life = "broken"
+        if self._life == "open":
+            self._life = "broken"
         if isinstance(error, Closed):
             self._reason = error.message
         else:
@@ -420,6 +421,8 @@ class Producer:
                 if answer.error.code:
                     raise ApiError.from_proto(answer.error)
                 self._state.start_epoch(answer.producer_id, answer.producer_epoch)
+            except Closed:
+                raise
             except (OttlaError, ApiError) as error:
                 log.info("no producer id yet: %s", error)
                 await asyncio.sleep(backoff_s)

@@ -110,7 +110,7 @@ async def test_metadata_never_goes_back(nodes) -> None:
     _, addresses, servers = nodes
     async with Client([addresses[1], addresses[0]]) as client:
         seen = []
-        stop = client.on_view(lambda view: seen.append(view.metadata_index))
+        stop = client.on_view(lambda view: seen.append(view.metadata_index), lambda _: None)
         await servers[1].stop(None)
         async with asyncio.timeout(5):
             while await client.home() != addresses[0]:  # noqa: ASYNC110
