@@ -33,6 +33,7 @@ from node.kafka.handlers import (
     produce,
     quorum,
     replicas,
+    topic_pages,
     topics,
     users,
 )
@@ -52,14 +53,8 @@ JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE = 68, 69
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
-DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS, DESCRIBE_QUORUM, DESCRIBE_CLUSTER = (
-    21,
-    35,
-    37,
-    43,
-    55,
-    60,
-)
+DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS = 21, 35, 37, 43
+DESCRIBE_QUORUM, DESCRIBE_CLUSTER, DESCRIBE_TOPIC_PARTITIONS = 55, 60, 75
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 DESCRIBE_USERS, ALTER_USERS = 50, 51
 IDLE_S: Final = 600.0
@@ -154,6 +149,9 @@ class KafkaService:
         of_users = users.UserHandlers(rooms.users)
         self.add_admin(DESCRIBE_USERS, users.DESCRIBE_LOW, users.DESCRIBE_HIGH, of_users.describe)
         self.add_admin(ALTER_USERS, users.ALTER_LOW, users.ALTER_HIGH, of_users.alter)
+        self.add_admin(
+            DESCRIBE_TOPIC_PARTITIONS, topic_pages.LOW, topic_pages.HIGH, topic_pages.TopicPagesHandler(facts)
+        )
         dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
 

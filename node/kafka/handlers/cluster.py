@@ -69,7 +69,7 @@ class MetadataHandler:
         view = self._facts.view
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CREATED_S
-        missing = [name for name in names if view.image.topic_named(name) is None and _is_name(name)]
+        missing = [name for name in names if view.image.topic_named(name) is None and is_name(name)]
         for name in missing:
             view.unknown_topic(name)
         while loop.time() < deadline and not all(_has_leaders(view.image.topic_named(name)) for name in missing):
@@ -95,7 +95,6 @@ class MetadataHandler:
 
     def _partition(self, state: Partition) -> MetadataResponsePartition:
         reachable = state.leader != NO_LEADER and self._facts.endpoint(state.leader) is not None
-        brokers = self._facts.view.image.brokers
         return MetadataResponsePartition(
             error_code=0 if reachable else pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
             partition_index=state.partition,
@@ -103,7 +102,7 @@ class MetadataHandler:
             leader_epoch=state.leader_epoch,
             replica_nodes=state.replicas,
             isr_nodes=state.isr,
-            offline_replicas=[node for node in state.replicas if node not in brokers or brokers[node].fenced],
+            offline_replicas=offline(self._facts.view.image, state),
         )
 
     def _head(self, request: MetadataRequest) -> MetadataResponse:
@@ -120,7 +119,13 @@ class MetadataHandler:
         )
 
 
-def _is_name(name: str) -> bool:
+def offline(image: Image, state: Partition) -> list[int]:
+    """The partition's replicas that are down, or were not heard from."""
+    brokers = image.brokers
+    return [node for node in state.replicas if node not in brokers or brokers[node].fenced]
+
+
+def is_name(name: str) -> bool:
     try:
         check_topic_name(name)
     except ApiError:
@@ -135,7 +140,7 @@ def _has_leaders(topic: Topic | None) -> bool:
 def _unknown(name: str | None, topic_id: bytes, version: int) -> MetadataResponseTopic:
     if not name and topic_id != NO_ID:
         return MetadataResponseTopic(error_code=pb.ERROR_CODE_UNKNOWN_TOPIC_ID, name=None, topic_id=topic_id)
-    known = _is_name(name or "")
+    known = is_name(name or "")
     code = pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION if known else pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
     return MetadataResponseTopic(error_code=code, name=name or "", topic_id=topic_id)
 
