@@ -37,43 +37,54 @@ FAILED_S: Final = 0.3
 FAILED_MAX_S: Final = 10.0
 GOODBYE_S: Final = 0.5
 CHECKS_MAX: Final = 200
-"""Passwords that wait for their check; each takes ten milliseconds."""
+"""Different passwords that wait for their check; each takes some ten milliseconds."""
 KNOWN_MAX: Final = 1000
 """Passwords that were right, which need no second check."""
 WRONG: Final = "authentication failed: wrong user or password"
 
 
+class Busy(Exception):
+    """Too many passwords wait for their check."""
+
+
 class Passwords:
-    """Checks of PLAIN passwords, one at a time, off the loop. What was right is known for the next time - not as it
-    is, but by a keyed hash whose key is this process's."""
+    """Checks of PLAIN passwords, one at a time, off the loop; who asks for the same one shares its check. What was
+    right is known for the next time - not as it is, but by a keyed hash whose key is this process's."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "kafka-passwords")
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[str, tuple[Credential, bytes]] = OrderedDict()
-        self._waiting = 0
+        self._checks: dict[tuple[str, Credential, bytes], asyncio.Future[bool]] = {}
 
     async def is_right(self, user: str, mechanism: Mechanism, kept: Credential, password: str) -> bool:
-        """Raises ScramError where too many are waiting."""
+        """Raises Busy."""
         digest = hmac.digest(self._key, password.encode(), "sha256")
         known = self._known.get(user)
         if known is not None and known[0] is kept and hmac.compare_digest(known[1], digest):
             self._known.move_to_end(user)
             return True
-        if self._waiting >= CHECKS_MAX:
-            raise ScramError("too many logins wait for their check: try again")
-        self._waiting += 1
-        try:
-            work = partial(scram.is_password, mechanism, kept, password)
-            right = await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        finally:
-            self._waiting -= 1
+        check = self._checks.get((user, kept, digest))
+        if check is None:
+            check = self._check(user, mechanism, kept, password, digest)
+        # Whoever began it may go away: the others go on waiting.
+        right = await asyncio.shield(check)
         if right:
             self._known[user] = (kept, digest)
             self._known.move_to_end(user)
             if len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
         return right
+
+    def _check(
+        self, user: str, mechanism: Mechanism, kept: Credential, password: str, digest: bytes
+    ) -> "asyncio.Future[bool]":
+        if len(self._checks) >= CHECKS_MAX:
+            raise Busy
+        work = partial(scram.is_password, mechanism, kept, password)
+        check = self._checks[user, kept, digest] = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        check.add_done_callback(lambda _: self._checks.pop((user, kept, digest)))
+        return check
 
     def stop(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -214,6 +225,9 @@ class Login:
             self._done(user, mechanism, kept)
         except ScramError as error:
             self._fail(call, str(error))
+        except Busy:
+            # Without an answer: clients take a broken connection for what passes, and a failed login for what does not.
+            call.connection.refuse(f"{CHECKS_MAX} logins with PLAIN wait for their check already", call.client_id)
         else:
             self._answer(call, b"")
             call.release()
