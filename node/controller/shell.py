@@ -257,11 +257,11 @@ class ControllerShell:
                 f"no majority of the quorum committed the change within {timeout_ms} ms: whether it takes effect is "
                 "unknown",
             ) from None
-        good: list[_Answer] = []
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            good.append(answer)
+        good = [answer for answer in answers if not isinstance(answer, BaseException)]
+        failed = next((answer for answer in answers if isinstance(answer, BaseException)), None)
+        if failed is not None:
+            in_part = any(answer.changed for answer in good)
+            raise _after_a_part(failed) if in_part and isinstance(failed, ApiError) else failed
         value = joined(request, [(answer.value, places) for answer, (_, places) in zip(good, parts, strict=True)])
         return _Answer(value, max(answer.index for answer in good), any(answer.changed for answer in good))
 
@@ -445,7 +445,8 @@ class ControllerShell:
                 answer: _Answer | ApiError
                 try:
                     value = request.decide(draft)
-                    answer = _Answer(value, draft.next_index, len(draft.records) > made)
+                    index = draft.next_index if draft.records else self._log_end.index
+                    answer = _Answer(value, index, len(draft.records) > made)
                 except ApiError as refused:
                     answer = refused
                 except Exception as bug:
@@ -581,6 +582,14 @@ def _unknown(index: int) -> ApiError:
 
 def _timeout_ms(request: Any) -> int:
     return limits.wait_ms(getattr(request, "timeout_ms", 0), WAIT_DEFAULT_MS)
+
+
+def _after_a_part(refused: ApiError) -> ApiError:
+    """The refusal of a request of which something took effect: whoever repeats it as it is meets its own changes."""
+    return ApiError(
+        pb.ERROR_CODE_REQUEST_TIMED_OUT,
+        f"a part of the request took effect, whether the rest does is unknown ({refused.name}: {refused.message})",
+    )
 
 
 def _left_out(request: Any) -> Any:
