@@ -215,6 +215,17 @@ async def test_what_comes_behind_a_login_that_is_not_done_waits_and_then_gets_no
     assert door.asked == ["User:alice"]
 
 
+async def test_there_is_one_try_to_a_connection(door: Door) -> None:
+    client = door.client()
+    await client.handshake("SCRAM-SHA-256")
+    bad = sized(frame(AUTHENTICATE, 1, struct.pack(">i", 1) + b"x"))
+    name = struct.pack(">h", 13) + b"SCRAM-SHA-256"
+    client.send(bad + sized(frame(HANDSHAKE, 1, name)) + bad + heartbeat(1))
+    assert await client.answer() is not None
+    assert await client.answer() is None
+    assert door.asked == []
+
+
 @pytest.mark.parametrize(
     ("host", "tls", "offered"),
     [

@@ -153,6 +153,22 @@ def test_a_second_message_that_is_none_and_there_is_no_second_try(message: bytes
     assert server.kept is None
 
 
+@pytest.mark.parametrize(
+    ("last", "wrong"),
+    [
+        ("c=eSws,r=clientserver", "channel binding"),
+        ("c=biws,r=clientserver2", "nonce"),
+        ("c=biws,r=client", "nonce"),
+    ],
+)
+def test_the_right_password_in_a_message_of_another_login(last: str, wrong: str) -> None:
+    server = exchange()
+    first = server.first(b"n,,n=user,r=client")
+    right = proof(SHA_256, "pencil", "n=user,r=client", first, last)
+    with pytest.raises(scram.ScramError, match=wrong):
+        server.final(f"{last},p={right}".encode())
+
+
 def test_the_second_message_before_the_first() -> None:
     with pytest.raises(scram.ScramError, match="before the first"):
         exchange().final(b"c=biws,r=clientserver,p=AAAA")
