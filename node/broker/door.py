@@ -38,6 +38,8 @@ EPOCH_MAX: Final = (1 << 15) - 1
 LOOP_PLAIN_BYTES: Final = 1024 * 1024
 _LOOP_FREE_BYTES: Final = 64 * 1024
 _LOOP_UNFOLDING: Final = 16
+_UNFOLDING_BYTES: Final = 128
+"""What unfolding costs in any case, in the bytes that it takes as long for: a request may have very many of nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class OnLoop:
         Raises Heavy, ApiError."""
         room = min(self.plain_bytes, _LOOP_FREE_BYTES + _LOOP_UNFOLDING * len(payload))
         plain = codecs.decompress_within(codec, payload, room) if room > 0 else None
-        self.plain_bytes -= room if plain is None else len(plain)
+        self.plain_bytes -= room if plain is None else max(len(plain), _UNFOLDING_BYTES)
         if plain is None:
             raise Heavy
         return plain

@@ -21,6 +21,9 @@ _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEAD: Final = _XERIAL + struct.pack(">ii", 1, 1)
 _SIZE: Final = struct.Struct(">i")
 _SNAPPY_BLOCK: Final = 32 * 1024
+_BLOCKS_FREE: Final = 1000
+_BLOCK_BYTES_LEAST: Final = 64
+"""Of a block, on the average, where there are more than some: each takes some microseconds, whatever is in it."""
 # Magic, version 1 with independent blocks and no checksums, blocks of 64 KB; the last byte is the header's checksum.
 _LZ4_HEAD: Final = bytes.fromhex("04224d18604082")
 _LZ4_BLOCK: Final = 64 * 1024
@@ -39,7 +42,14 @@ def unfold(codec: int, payload: Plain, with_bounds: Unfold) -> Plain:
 
 def _unfold_blocks(payload: memoryview, with_bounds: Unfold) -> bytes:
     at, parts, size = 0, [], 0
+    blocks_max = _BLOCKS_FREE + len(payload) // _BLOCK_BYTES_LEAST
     while at < len(payload):
+        if len(parts) == blocks_max:
+            raise ApiError(
+                pb.ERROR_CODE_INVALID_RECORD,
+                f"the {len(payload)} bytes of the payload are more than {blocks_max} blocks of snappy; "
+                "make larger ones",
+            )
         length = _SIZE.unpack_from(payload, at)[0] if len(payload) - at >= 4 else -1
         at += 4
         if length < 0 or at + length > len(payload):

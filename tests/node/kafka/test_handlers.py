@@ -512,3 +512,10 @@ def test_more_blocks_than_the_loop_has_time_for_are_for_a_thread() -> None:
     with pytest.raises(Heavy):
         unfold(2, head + block * 1001, convert.within(convert.on_loop()))
     assert unfold(2, head + block * 1001, convert.within(None)) == b"x" * 1001
+    room = convert.on_loop()
+    for _ in range(9):
+        unfold(2, head + block * 900, convert.within(room))
+    with pytest.raises(Heavy):  # of one request, whatever batches they are in
+        unfold(2, head + block * 900, convert.within(room))
+    with pytest.raises(ApiError, match="blocks of snappy; make larger ones"):
+        unfold(2, head + block * 100_000, convert.within(None))
