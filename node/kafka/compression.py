@@ -41,7 +41,8 @@ def unfold(codec: int, payload: Plain, with_bounds: Unfold) -> Plain:
 
 
 def _unfold_blocks(payload: memoryview, with_bounds: Unfold) -> bytes:
-    at, parts, size = 0, [], 0
+    at = size = 0
+    parts: list[memoryview] = []
     blocks_max = _BLOCKS_FREE + len(payload) // _BLOCK_BYTES_LEAST
     while at < len(payload):
         if len(parts) == blocks_max:

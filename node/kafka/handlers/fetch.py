@@ -5,7 +5,7 @@ import asyncio
 import random
 from typing import Final, NamedTuple
 
-from node import limits
+from node import limits, turns
 from node.api.fetch import Budget, FetchApi, Wanted
 from node.api.in_flight import COPIES, InFlight
 from node.broker.host import ReadResult
@@ -66,7 +66,7 @@ class FetchHandler:
         asked = [_Asked(topic, part) for topic in request.topics for part in topic.partitions]
         results: list[Fetched | None] = [None] * len(asked)
         reads: dict[int, ReadResult] = {}
-        wanted = self._sort_out(asked, results, request, call.version)
+        wanted = await self._sort_out(asked, results, request, call.version)
         max_bytes = max(1, min(request.max_bytes, MAX_BYTES))
         counts = self._in_flight.fits(COPIES * max_bytes)
         if not counts:
@@ -95,13 +95,15 @@ class FetchHandler:
         leaders = {r.current_leader.leader_id for r in results if r is not None and r.current_leader is not None}
         return FetchResponse(topics, node_endpoints=self._facts.endpoints_of(leaders))
 
-    def _sort_out(
+    async def _sort_out(
         self, asked: list[_Asked], results: list[Fetched | None], request: FetchRequest, version: int
     ) -> dict[int, Wanted]:
         """What can be read here, by its index; the others have their results."""
         view = self._facts.view
         wanted: dict[int, Wanted] = {}
         for index, (topic, part) in enumerate(asked):
+            if index % limits.AT_ONCE == limits.AT_ONCE - 1:
+                await turns.give_way()
             try:
                 if version >= 13:
                     found, state = view.partition("", topic.topic_id, part.partition)

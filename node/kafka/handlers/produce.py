@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final, NamedTuple
 
-from node import turns
+from node import limits, turns
 from node.api.in_flight import InFlight
 from node.api.produce import ACKS_NONE, ProduceApi, check_terms, wait_ms
 from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
@@ -108,10 +108,13 @@ class ProduceHandler:
         else:
             on_loop = convert.on_loop()
             for index, part in enumerate(producing.parts):
+                if index == limits.AT_ONCE:
+                    self._later(producing, index)
+                    break
                 try:
                     self._start(producing, part, on_loop)
                 except Heavy:
-                    self._in_a_thread(producing, index)
+                    self._later(producing, index)
                     break
         producing.finish_empty()
 
@@ -144,8 +147,9 @@ class ProduceHandler:
             done = partial(self._acknowledged, producing, part, appended)
             api.when_acknowledged(appended, wait_ms(producing.timeout_ms), done)
 
-    def _in_a_thread(self, producing: _Producing, index: int) -> None:
-        """What is too much for the loop; what follows waits, so that the order stays that of the log."""
+    def _later(self, producing: _Producing, index: int) -> None:
+        """What is too much for one turn of the loop, or for the loop at all; what follows waits, so that the order
+        stays that of the log."""
         call = producing.call
         rest = [part._replace(data=part.data and bytes(part.data)) for part in producing.parts[index:]]
         size = sum(len(part.data) for part in rest if part.data)
