@@ -6,6 +6,7 @@ reads again. One batch may overdraw the credit, so that a batch larger than it c
 
 import asyncio
 import contextlib
+import math
 import time
 from dataclasses import replace
 from typing import Final
@@ -184,7 +185,7 @@ class _Reader:
         wanted_bytes = min(self._credit, MESSAGE_MAX_BYTES)
         limited, self._counts = self._fetcher.within_budget(replace(self._terms, max_bytes=wanted_bytes))
         if at_most_s is not None:
-            limited = replace(limited, max_wait_ms=min(limited.max_wait_ms, round(at_most_s * 1000)))
+            limited = replace(limited, max_wait_ms=min(limited.max_wait_ms, math.ceil(at_most_s * 1000)))
         fetching = asyncio.ensure_future(self._fetcher.gather(wanted, limited, None, self._turn))
         changing = asyncio.ensure_future(self._changed.wait())
         try:
