@@ -153,13 +153,17 @@ def _choose(
     if eligible:
         return _Choice(eligible[0], f"{eligible[0]} elected from the eligible leader replicas")
     if not elr and last_known and all(n in live for n in last_known):
-        if len(live) == 1:
-            return _Choice(live[0], f"{live[0]} elected: it alone was eligible last, and is alone", clean=False)
+        if len(replicas) == 1:
+            return _Choice(live[0], f"{live[0]} elected: there is no other replica", clean=False)
         if all(draft.log_end(n, partition) is not None for n in live):
             # Any live replica may win: in one epoch a longer log contains every shorter one.
             best = best_log(draft, partition, live)
-            back = f"{last_known[0]} is" if len(last_known) == 1 else f"all of {_list(last_known)} are"
-            return _Choice(best, f"{back} back, {best} has the most complete log", clean=False)
+            end = draft.log_end(best, partition)
+            if (end is not None and end.log_end_offset > 0) or len(live) == len(replicas):
+                back = f"{last_known[0]} is" if len(last_known) == 1 else f"all of {_list(last_known)} are"
+                return _Choice(best, f"{back} back, {best} has the most complete log", clean=False)
+            # Of those that are back nobody has anything: whoever is away may, and would cut its log down to nothing.
+            last_known = tuple(n for n in replicas if n not in live)
     if allow_unclean and live:
         best = best_log(draft, partition, live)
         return _Choice(best, f"UNCLEAN election of {best}, acknowledged records may be lost", clean=False)

@@ -218,6 +218,26 @@ def test_a_wiped_disk_leads_nothing_before_all_other_replicas_are_back(flush: st
     assert "all of 1, 2, 3 are back, 2 has the most complete log" in cluster.last_records()[-1].partition_change.cause
 
 
+@pytest.mark.parametrize(("end", "leader"), [(0, NO_LEADER), (1, 1)])
+def test_a_log_of_nothing_leads_only_where_all_replicas_are_back(end: int, leader: int) -> None:
+    """The directory of a log may go without its disk, and without a word: who had left the ISR has more then."""
+    cluster = Cluster()
+    cluster.assign("t", [1, 2, 3], min_insync_replicas="1")
+    for node_id in (2, 3, 1):
+        cluster.dead(node_id)
+    cluster.start(1, unclean_stop=True)
+    assert state(cluster.partition()) == (NO_LEADER, (), (), (1,)), "1 has not said what it has"
+    cluster.log_end(1, 0, end)
+    assert cluster.partition().leader == leader
+    if leader == NO_LEADER:
+        cluster.start(2)
+        cluster.log_end(2, -1, 0)
+        assert cluster.partition().leader == NO_LEADER
+        cluster.start(3)
+        cluster.log_end(3, -1, 0)
+        assert cluster.partition().leader == 1, "there is nothing anywhere"
+
+
 def test_who_is_wiped_is_not_waited_for_where_another_was_eligible_last() -> None:
     cluster = three()
     cluster.dead(1)

@@ -91,6 +91,12 @@ BUGS = [
         "        last_known = tuple(wiped)\n",
     ),
     Bug(
+        "a-log-of-nothing-leads",
+        f"{STATE}/elections.py",
+        "end.log_end_offset > 0) or len(live)",
+        "end.log_end_offset >= 0) or len(live)",
+    ),
+    Bug(
         "unclean-stop-forgotten",
         f"{STATE}/brokers.py",
         "lost_by_flush=request.unclean_stop, wiped=wiped)",
