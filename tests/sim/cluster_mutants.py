@@ -132,7 +132,7 @@ BUGS: Final = [
     Bug(
         "a stale member may commit",
         "node/groups/offsets.py",
-        "    if who.epoch < member.member_epoch:",
+        "    if epoch < member.member_epoch:",
         "    if False:",
     ),
     Bug(
