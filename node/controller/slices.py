@@ -69,11 +69,11 @@ def slices_of(request: Any) -> Iterator[tuple[Any, Sequence[int]]]:
     for group in groups.values():
         grown = sum(many.weight(items[index]) for index in group)
         if part and weight + grown > limits.AT_ONCE:
-            yield _slice(request, many, part), part
+            yield _slice(request, many, part)
             part, weight = [], 0
         part += group
         weight += grown
-    yield _slice(request, many, part), part
+    yield _slice(request, many, part)
 
 
 def joined(request: Any, answers: Sequence[tuple[Any, Sequence[int]]]) -> Any:
@@ -98,7 +98,9 @@ def result_field(response: Any) -> str:
     return str(field.name)
 
 
-def _slice(request: Any, many: _Many, places: Sequence[int]) -> Any:
+def _slice(request: Any, many: _Many, chosen: Sequence[int]) -> tuple[Any, Sequence[int]]:
+    """The items in the order of the request, which is that of their results."""
+    places = sorted(chosen)
     part = type(request)()
     items = getattr(request, many.items)
     for field, value in request.ListFields():
@@ -108,4 +110,4 @@ def _slice(request: Any, many: _Many, places: Sequence[int]) -> Any:
             getattr(part, field.name).extend(value)
         else:
             setattr(part, field.name, value)
-    return part
+    return part, places
