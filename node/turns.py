@@ -9,11 +9,13 @@ connection; of a call that was passed on, the connection that it came by.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import grpc
+
+from node import limits
 
 TURN_S: Final = 0.005
 """How long a turn of the loop may be before what comes next waits for another one, and how long those that are let on
@@ -21,6 +23,8 @@ together may take."""
 WIDTH_MIN: Final = 4
 WIDTH_MAX: Final = 64
 CLIENT: Final = "ottla-client"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Waiters:
@@ -193,6 +197,36 @@ async def give_way() -> None:
         await asyncio.sleep(0)
     else:
         await caller.turns.wait(caller.client)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """What each brings, in their order: all are begun at once, so that none waits for what another one waits for."""
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+        for count, one in enumerate(work, 1):
+            tasks.append(group.create_task(one))
+            if count % limits.AT_ONCE == 0:
+                await give_way()
+    return [task.result() for task in tasks]
+
+
+async def in_lanes(
+    items: Sequence[Item], lane_of: Callable[[Item], int], one: Callable[[Item], Awaitable[Result]]
+) -> list[Result]:
+    """What each item brings, in their order: those of one lane one after the other, no lane waits for another."""
+    lanes: dict[int, list[int]] = {}
+    for index, item in enumerate(items):
+        lanes.setdefault(lane_of(item), []).append(index)
+    found: dict[int, Result] = {}
+
+    async def go_along(indexes: list[int]) -> None:
+        for count, index in enumerate(indexes, 1):
+            found[index] = await one(items[index])
+            if count % limits.AT_ONCE == 0:
+                await give_way()
+
+    await together(map(go_along, lanes.values()))
+    return [found[index] for index in range(len(items))]
 
 
 def client() -> str | None:

@@ -42,6 +42,13 @@ class Coordination:
             raise self._view.no_leader(topic, topic.partitions[number])
         return leader
 
+    def lane(self, group_id: str) -> int:
+        """Groups of one number share a coordinator; before there is a topic, or of no group, all do."""
+        try:
+            return self._partition_for(group_id)
+        except ApiError:
+            return -1
+
     async def _ensure_topic(self) -> None:
         if self._ensuring is None or self._ensuring.done():
             self._ensuring = asyncio.create_task(self._make())

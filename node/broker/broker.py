@@ -554,14 +554,14 @@ class Broker:
         """Trims a log up to `before` (-1: the high watermark); returns the lowest log start of the in-sync replicas
         once all of them have trimmed and will remember it. The caller limits the time."""
         partition = self._led(topic_id, number)
-        wanted = partition.delete_records(before)
+        wanted, check_s = partition.delete_records(before), LOW_WATERMARK_CHECK_S
         while True:
             leader = partition.leading(None)
             starts = [partition.follower_log_starts.get(node_id, 0) for node_id in leader.isr - {self.node_id}]
-            low = min([partition.kept_log_start, *starts])
-            if low >= wanted:
+            if (low := min([partition.kept_log_start, *starts])) >= wanted:
                 return low
-            await asyncio.sleep(LOW_WATERMARK_CHECK_S)
+            await asyncio.sleep(check_s)
+            check_s = min(2 * check_s, 0.5)  # thousands may wait for one replica
 
     async def allocate_producer_id(self) -> int:
         """A producer id that no one had before. Raises ApiError while there is no controller."""

@@ -27,7 +27,7 @@ from node.metadata.image import NO_LEADER
 from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
-from node.services.peers import Peers, forwarded
+from node.services.peers import MARGIN_S, Peers, forwarded
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
@@ -124,12 +124,9 @@ class GroupServices:
         request: Any,
         answer_type: Callable[[bytes], Response],
         local: Callable[[], Awaitable[Response]],
-        context: Context,
+        deadline: float,
     ) -> Response:
-        """Answers here or at the coordinator; waits a bounded time while there is none. Raises ApiError."""
-        remaining_s = context.time_remaining()
-        wait_s = WAIT_S if remaining_s is None else min(WAIT_S, max(0.0, remaining_s - 0.1))
-        deadline = asyncio.get_running_loop().time() + (0 if self._forwarded else wait_s)
+        """Answers here or at the coordinator; waits until `deadline` while there is none. Raises ApiError."""
         while True:
             left_s = deadline - asyncio.get_running_loop().time()
             try:
@@ -146,6 +143,12 @@ class GroupServices:
                 if error.code not in WAITS or left_s <= 0:
                     raise
             await asyncio.sleep(RETRY_S)
+
+    def _deadline(self, context: Context) -> float:
+        """Until when a call may wait for coordinators, all of its groups together."""
+        remaining_s = context.time_remaining()
+        wait_s = WAIT_S if remaining_s is None else min(WAIT_S, max(0.0, remaining_s - MARGIN_S - 0.1))
+        return asyncio.get_running_loop().time() + (0 if self._forwarded else wait_s)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -325,7 +328,7 @@ class GroupServices:
                 request,
                 group_pb2.CommitOffsetsResponse.FromString,
                 local,
-                context,
+                self._deadline(context),
             )
         except ApiError as error:
             return group_pb2.CommitOffsetsResponse(error=error.to_proto())
@@ -350,7 +353,12 @@ class GroupServices:
 
         try:
             return await self._route(
-                "FetchOffsets", request.group_id, request, group_pb2.FetchOffsetsResponse.FromString, local, context
+                "FetchOffsets",
+                request.group_id,
+                request,
+                group_pb2.FetchOffsetsResponse.FromString,
+                local,
+                self._deadline(context),
             )
         except ApiError as error:
             return group_pb2.FetchOffsetsResponse(error=error.to_proto())
@@ -370,7 +378,12 @@ class GroupServices:
 
         try:
             return await self._route(
-                "ResetOffsets", request.group_id, request, group_pb2.ResetOffsetsResponse.FromString, local, context
+                "ResetOffsets",
+                request.group_id,
+                request,
+                group_pb2.ResetOffsetsResponse.FromString,
+                local,
+                self._deadline(context),
             )
         except ApiError as error:
             return group_pb2.ResetOffsetsResponse(error=error.to_proto())
@@ -494,9 +507,17 @@ class GroupServices:
     async def describe_groups(
         self, request: group_pb2.DescribeGroupsRequest, context: Context
     ) -> group_pb2.DescribeGroupsResponse:
-        """Members, assignments, positions and lag, each group at its coordinator."""
+        """Members, assignments, positions and lag, each group at its coordinator; no coordinator waits for another."""
+        deadline = self._deadline(context)
+        size = 0
 
         async def one(group_id: str) -> group_pb2.GroupDescription:
+            nonlocal size
+            description = await described(group_id) if size <= limits.GROUP_ANSWER_MAX_BYTES else _full(group_id)
+            size += description.ByteSize()
+            return description
+
+        async def described(group_id: str) -> group_pb2.GroupDescription:
             async def local() -> group_pb2.DescribeGroupsResponse:
                 shard = self._shell.shard(group_id)
                 group = await self._shell.look(shard, lambda c: c.group(group_id))
@@ -508,19 +529,15 @@ class GroupServices:
             part = group_pb2.DescribeGroupsRequest(group_ids=[group_id])
             try:
                 answer = await self._route(
-                    "DescribeGroups", group_id, part, group_pb2.DescribeGroupsResponse.FromString, local, context
+                    "DescribeGroups", group_id, part, group_pb2.DescribeGroupsResponse.FromString, local, deadline
                 )
                 return answer.groups[0]
             except ApiError as error:
                 return group_pb2.GroupDescription(group_id=group_id, error=error.to_proto())
 
-        response = group_pb2.DescribeGroupsResponse()
-        size = 0
-        for group_id in request.group_ids:
-            description = _full(group_id) if size > limits.GROUP_ANSWER_MAX_BYTES else await one(group_id)
-            size += description.ByteSize()
-            response.groups.append(description)
-        return response
+        return group_pb2.DescribeGroupsResponse(
+            groups=await turns.in_lanes(request.group_ids, self._coordination.lane, one)
+        )
 
     async def _describe(self, group: Group, shown: Shown) -> group_pb2.GroupDescription:
         description = group_pb2.GroupDescription(
@@ -582,6 +599,7 @@ class GroupServices:
         self, request: group_pb2.DeleteGroupsRequest, context: Context
     ) -> group_pb2.DeleteGroupsResponse:
         """Deletes groups without members, with their positions."""
+        deadline = self._deadline(context)
 
         async def one(group_id: str) -> group_pb2.DeleteGroupResult:
             async def local() -> group_pb2.DeleteGroupsResponse:
@@ -591,13 +609,15 @@ class GroupServices:
             part = group_pb2.DeleteGroupsRequest(group_ids=[group_id], validate_only=request.validate_only)
             try:
                 answer = await self._route(
-                    "DeleteGroups", group_id, part, group_pb2.DeleteGroupsResponse.FromString, local, context
+                    "DeleteGroups", group_id, part, group_pb2.DeleteGroupsResponse.FromString, local, deadline
                 )
                 return answer.groups[0]
             except ApiError as error:
                 return group_pb2.DeleteGroupResult(group_id=group_id, error=error.to_proto())
 
-        return group_pb2.DeleteGroupsResponse(groups=[await one(group_id) for group_id in request.group_ids])
+        return group_pb2.DeleteGroupsResponse(
+            groups=await turns.in_lanes(request.group_ids, self._coordination.lane, one)
+        )
 
     # --- small parts ----------------------------------------------------------------------------------------------
 

@@ -146,6 +146,7 @@ class Offsets:
             answer,
             ask,
             0.0,
+            together=True,
         )
         return admin_pb2.DeleteRecordsResponse(partitions=results)
 
@@ -157,33 +158,28 @@ class Offsets:
         answer: Callable[[int, Topic, int], Awaitable[Result]],
         ask: Callable[[int, Sequence[int]], Awaitable[Sequence[Result]]],
         wait_s: float,
+        *,
+        together: bool = False,
     ) -> list[Result]:
-        """Answers each question here or at its leader, in order. For `wait_s` a partition without a leader that can
-        tell is asked again."""
+        """Answers each question here or at its leader, in order; no node waits for another's answer. For `wait_s` a
+        partition without a leader that can tell is asked again. `together`: answers wait for other nodes, so none is
+        waited for before the next is begun."""
         results: list[Result | None] = [None] * len(questions)
         deadline = time.monotonic() + wait_s
-        open_questions = list(range(len(questions)))
+        open_questions: Sequence[int] = range(len(questions))
         retry_s = RETRY_S
         while open_questions:
             refusals: dict[int, ApiError] = {}
-            remote: dict[int, list[int]] = {}
-            for count, index in enumerate(open_questions, 1):
-                if count % limits.AT_ONCE == 0:
-                    await turns.give_way()
-                want = questions[index]
+
+            async def here(index: int, topic: Topic, refusals: dict[int, ApiError] = refusals) -> None:
                 try:
-                    topic, partition = self._view.partition(want.topic, want.topic_id, want.partition)
-                    if partition.leader == self._view.node_id:
-                        results[index] = await answer(index, topic, want.partition)
-                    elif partition.leader == NO_LEADER or self._forwarded:
-                        raise self._view.not_leader(topic, partition)
-                    else:
-                        remote.setdefault(partition.leader, []).append(index)
+                    results[index] = await answer(index, topic, questions[index].partition)
                 except ApiError as error:
                     refusals[index] = error
                 except Exception as error:
                     refusals[index] = unexpected(rpc, error)
-            for leader, indexes in remote.items():
+
+            async def there(leader: int, indexes: list[int], refusals: dict[int, ApiError] = refusals) -> None:
                 self._metrics.forwarded.labels(rpc=rpc).inc()
                 try:
                     for index, result in zip(indexes, await ask(leader, indexes), strict=True):
@@ -193,20 +189,55 @@ class Offsets:
                 except ValueError:
                     mixed = ApiError(pb.ERROR_CODE_NETWORK_EXCEPTION, f"node {leader} answered for other partitions")
                     refusals.update(dict.fromkeys(indexes, mixed))
-            open_questions = []
-            for index, refusal in refusals.items():
+
+            own, remote = await self._by_leader(questions, open_questions, refusals)
+            async with asyncio.TaskGroup() as group:
+                for leader, indexes in remote.items():
+                    group.create_task(there(leader, indexes))
+                if together:
+                    await turns.together(here(index, topic) for index, topic in own)
+                    own = []
+                for count, (index, topic) in enumerate(own, 1):
+                    await here(index, topic)
+                    if count % limits.AT_ONCE == 0:
+                        await turns.give_way()
+            again = []
+            for index, refusal in sorted(refusals.items()):
                 if refusal.retriable and time.monotonic() < deadline:
-                    open_questions.append(index)
+                    again.append(index)
                     continue
                 want = questions[index]
                 self._metrics.refused(rpc, refusal.code)
                 results[index] = make(
                     topic=want.topic, topic_id=want.topic_id, partition=want.partition, error=refusal.to_proto()
                 )
+            open_questions = again
             if open_questions:
                 await self._view.changed(min(retry_s, max(0.0, deadline - time.monotonic())))
                 retry_s = min(2 * retry_s, RETRY_MAX_S)
         return [result for result in results if result is not None]
+
+    async def _by_leader(
+        self, questions: Sequence[Named], indexes: Sequence[int], refusals: dict[int, ApiError]
+    ) -> tuple[list[tuple[int, Topic]], dict[int, list[int]]]:
+        """Which questions are this node's, and which are whose; of those that are nobody's, why."""
+        own: list[tuple[int, Topic]] = []
+        remote: dict[int, list[int]] = {}
+        for count, index in enumerate(indexes, 1):
+            if count % limits.AT_ONCE == 0:
+                await turns.give_way()
+            want = questions[index]
+            try:
+                topic, partition = self._view.partition(want.topic, want.topic_id, want.partition)
+                if partition.leader == self._view.node_id:
+                    own.append((index, topic))
+                elif partition.leader == NO_LEADER or self._forwarded:
+                    raise self._view.not_leader(topic, partition)
+                else:
+                    remote.setdefault(partition.leader, []).append(index)
+            except ApiError as error:
+                refusals[index] = error
+        return own, remote
 
 
 def _epoch(question: Any) -> int | None:

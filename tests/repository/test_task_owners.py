@@ -24,8 +24,10 @@ OWNERS = {
     "node/services/fetch.py": "the call that gathers them",
     "node/services/fetch_stream.py": "the stream",
     "node/services/groups.py": "the session; `_closing` where it outlives one",
+    "node/services/offsets.py": "a task group of the call",
     "node/services/produce.py": "a task group of the call",
     "node/services/produce_stream.py": "the stream, or the forwarding that says why it ended",
+    "node/turns.py": "a task group of the call",
 }
 STARTS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
 

@@ -61,11 +61,10 @@ class DeleteRecordsHandler:
         deadline_s = asyncio.get_running_loop().time() + wait_ms(request.timeout_ms) / 1000
         wanted = [(topic.name, part) for topic in request.topics for part in topic.partitions]
         results: list[DeleteRecordsPartitionResult] = []
-        for start in range(0, len(wanted), limits.AT_ONCE):
-            some = wanted[start : start + limits.AT_ONCE]
+        for start in range(0, len(wanted), limits.ITEMS_MAX):
+            some = wanted[start : start + limits.ITEMS_MAX]
             # A replica that is slow is waited for, and the others meanwhile do what they are asked.
-            results += await asyncio.gather(*(self._one(name, part, deadline_s) for name, part in some))
-            await turns.give_way()
+            results += await turns.together(self._one(name, part, deadline_s) for name, part in some)
         told = iter(results)
         return DeleteRecordsResponse(
             topics=[

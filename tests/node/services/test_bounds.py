@@ -13,6 +13,7 @@ from node import limits
 from node.api.in_flight import InFlight
 from node.metadata.image import Delta
 from node.services import fetch as fetching
+from node.services.peers import Peers
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc
@@ -138,6 +139,52 @@ async def test_records_of_a_compacted_topic_are_not_deleted_by_offset(planes: Pl
         )
         answer = await admin_pb2_grpc.AdminServiceStub(channel).DeleteRecords(request, timeout=10)
     assert [part.error.code for part in answer.partitions] == [pb.ERROR_CODE_POLICY_VIOLATION, 0]
+
+
+@pytest.mark.parametrize("via", [1, 2])
+async def test_partitions_of_a_replica_or_leader_that_says_nothing_cost_the_others_nothing(
+    planes: Planes, monkeypatch: pytest.MonkeyPatch, via: int
+) -> None:
+    """More than are begun in one turn; the first waits for a replica, one for a leader, until the time is over."""
+    count = 2 * limits.AT_ONCE
+    planes.create_topic("t", [*[1] * count, 3])
+    for number in (0, count - 1):
+        for _ in range(100):
+            if not (await produce(planes, 1, "t", number, b"a")).HasField("error"):
+                break
+            await asyncio.sleep(0.1)
+    slow = planes[1].broker.partition(planes.image.names["t"], 0)
+    assert slow is not None
+    assert slow.leader is not None
+    slow.leader.isr = slow.leader.isr | {9}
+    call = Peers.call
+
+    async def or_nothing(peers: Peers, node_id: int, method: str, request: bytes, timeout_s: float) -> bytes:
+        if node_id != 3:
+            return await call(peers, node_id, method, request, timeout_s)
+        await asyncio.sleep(timeout_s)
+        raise ApiError(pb.ERROR_CODE_REQUEST_TIMED_OUT, "it says nothing")
+
+    monkeypatch.setattr(Peers, "call", or_nothing)
+    numbers = [count, *range(count)]
+    async with planes.channel(via) as channel:
+        request = admin_pb2.DeleteRecordsRequest(timeout_ms=2000)
+        listed = data_pb2.ListOffsetsRequest(timeout_ms=1000)
+        for number in numbers:
+            of = data_pb2.TopicPartition(topic="t", partition=number)
+            request.partitions.add(partition=of, before_offset=1 if number in (0, count - 1) else -1)
+            listed.partitions.add(topic="t", partition=number, timestamp_ms=-1)
+        began = time.monotonic()
+        deleted = await admin_pb2_grpc.AdminServiceStub(channel).DeleteRecords(request, timeout=20)
+        assert time.monotonic() - began < 4
+        answer = await data_pb2_grpc.DataServiceStub(channel).ListOffsets(listed, timeout=20)
+        assert time.monotonic() - began < 8
+    assert [part.partition.partition for part in deleted.partitions] == numbers
+    late = pb.ERROR_CODE_REQUEST_TIMED_OUT
+    assert [part.error.code for part in deleted.partitions] == [late, late, *[0] * (count - 1)]
+    assert deleted.partitions[-1].low_watermark == 1
+    assert [part.error.code for part in answer.partitions] == [late, *[0] * count]
+    assert answer.partitions[-1].offset == 1
 
 
 async def test_list_offsets_answers_when_the_topic_comes_about_and_no_later_than_asked(planes: Planes) -> None:

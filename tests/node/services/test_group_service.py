@@ -71,6 +71,30 @@ async def test_positions_are_reset_through_any_node(planes: Planes, via: int) ->
         assert (moved.old_offset, moved.new_offset) == (2, 5), answer
 
 
+async def test_groups_without_a_coordinator_are_waited_for_together_and_cost_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "WAIT_S", 1.0)
+    async with Planes(tmp_path, 2) as planes:
+        planes.create_topic("__consumer_offsets", [COORDINATOR, -1, -1], internal=True, cleanup_policy="compact")
+        names = [f"g{number}" for number in range(12)]
+        async with planes.channel(HERE) as channel:
+            stub = group_pb2_grpc.GroupServiceStub(channel)
+            for call, request in (
+                (stub.DescribeGroups, group_pb2.DescribeGroupsRequest(group_ids=names)),
+                (stub.DeleteGroups, group_pb2.DeleteGroupsRequest(group_ids=names)),
+            ):
+                began = time.monotonic()
+                told = (await call(request, timeout=20)).groups
+                assert 0.5 < time.monotonic() - began < 1.9
+                assert [each.group_id for each in told] == names
+                of_nobody = {each.group_id for each in told if each.error.code == pb.ERROR_CODE_LEADER_NOT_AVAILABLE}
+                others = {each.group_id for each in told if each.error.code == pb.ERROR_CODE_GROUP_ID_NOT_FOUND}
+                assert of_nobody | others == set(names)
+                assert of_nobody
+                assert others
+
+
 @pytest.mark.parametrize("via", [HERE, COORDINATOR, LEADER])
 async def test_lag_is_told_through_any_node(planes: Planes, via: int) -> None:
     await produce(planes, 5)
