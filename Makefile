@@ -106,6 +106,10 @@ hostile: $(BIN)/ottla-dev-ready ## Clients that mean harm, with five times the a
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
 	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages -rs tests/languages
 
+.PHONY: peers
+peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven) and to Ottla; their answers must be the same (5 minutes)
+	$(BIN)/python -m pytest -m long -rs tests/peers
+
 .PHONY: bench
 bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream; writes docs/benchmarks.md (about 25 minutes)
 	@deploy/make-venv $(PYTHON) $(VENV) '.[bench]'

@@ -78,7 +78,7 @@ class MetadataHandler:
     def _topic(self, image: Image, version: int, name: str | None, topic_id: bytes, with_operations: bool) -> bytes:
         topic = image.topic_named(name) if name else image.topic(topic_id)
         if topic is None:
-            return encoded.topic_bytes(version, _unknown(name, topic_id, version))
+            return encoded.topic_bytes(version, _unknown(name, topic_id, with_operations))
         state = image.index, image.term
         return self._kept.get(
             state, version, topic.name, with_operations, lambda: self._described(topic, with_operations)
@@ -137,12 +137,14 @@ def _has_leaders(topic: Topic | None) -> bool:
     return topic is not None and all(each.leader != NO_LEADER for each in topic.partitions)
 
 
-def _unknown(name: str | None, topic_id: bytes, version: int) -> MetadataResponseTopic:
+def _unknown(name: str | None, topic_id: bytes, with_operations: bool) -> MetadataResponseTopic:
+    """As in Kafka, operations are told of a name, whether or not there is such a topic, and not of an unknown id."""
     if not name and topic_id != NO_ID:
         return MetadataResponseTopic(error_code=pb.ERROR_CODE_UNKNOWN_TOPIC_ID, name=None, topic_id=topic_id)
     known = is_name(name or "")
     code = pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION if known else pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
-    return MetadataResponseTopic(error_code=code, name=name or "", topic_id=topic_id)
+    operations = TOPIC_OPERATIONS if with_operations else NOT_ASKED
+    return MetadataResponseTopic(code, name or "", topic_id, topic_authorized_operations=operations)
 
 
 class DescribeClusterHandler:
@@ -156,7 +158,6 @@ class DescribeClusterHandler:
             return DescribeClusterResponse(
                 error_code=MISMATCHED_ENDPOINT_TYPE if known else UNSUPPORTED_ENDPOINT_TYPE,
                 error_message=f"brokers ({OF_BROKERS}) are told of here, not endpoints of type {request.endpoint_type}",
-                endpoint_type=request.endpoint_type,
             )
         nodes = self._facts.nodes() + (self._facts.fenced() if request.include_fenced_brokers else [])
         return DescribeClusterResponse(

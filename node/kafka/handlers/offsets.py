@@ -163,6 +163,8 @@ class InitProducerIdHandler:
         if request.transactional_id is not None:
             code = TRANSACTIONAL_ID_AUTHORIZATION_FAILED if request.transactional_id else pb.ERROR_CODE_INVALID_REQUEST
             return InitProducerIdResponse(error_code=code, producer_epoch=-1)
+        if (request.producer_id == -1) != (request.producer_epoch == -1):
+            return InitProducerIdResponse(error_code=pb.ERROR_CODE_INVALID_REQUEST, producer_epoch=-1)
         try:
             return InitProducerIdResponse(producer_id=await self._allocate())
         except ApiError as error:

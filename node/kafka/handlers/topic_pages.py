@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from node import limits, turns
 from node.kafka.connection import Call
 from node.kafka.handlers.cluster import TOPIC_OPERATIONS, is_name, offline
-from node.kafka.handlers.cluster_facts import ClusterFacts
+from node.kafka.handlers.cluster_facts import NOT_ASKED, ClusterFacts
 from node.kafka.messages.describe_topic_partitions import (
     Cursor,
     DescribeTopicPartitionsRequest,
@@ -41,7 +41,7 @@ class TopicPagesHandler:
         page = _Page() if cursor is None else _Page(cursor.topic_name, cursor.partition_index)
         if page.partition < 0 or (cursor is not None and named and page.name not in named):
             return DescribeTopicPartitionsResponse(
-                topics=[_failed(name, pb.ERROR_CODE_INVALID_REQUEST) for name in sorted(named)]
+                topics=[_failed(name, pb.ERROR_CODE_INVALID_REQUEST, NOT_ASKED) for name in sorted(named)]
             )
         image = self._facts.view.image
         names = sorted(name for name in named or image.names if name >= page.name)
@@ -94,7 +94,5 @@ class TopicPagesHandler:
             )
 
 
-def _failed(name: str, code: int) -> DescribeTopicPartitionsResponseTopic:
-    return DescribeTopicPartitionsResponseTopic(
-        error_code=code, name=name, topic_authorized_operations=TOPIC_OPERATIONS
-    )
+def _failed(name: str, code: int, operations: int = TOPIC_OPERATIONS) -> DescribeTopicPartitionsResponseTopic:
+    return DescribeTopicPartitionsResponseTopic(error_code=code, name=name, topic_authorized_operations=operations)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from node import limits, turns
-from node.api.topics import Config, Created, GrownTopic, NewTopic, TopicsApi
+from node.api.topics import Config, Created, Deleted, GrownTopic, NewTopic, TopicsApi
 from node.kafka import topic_configs
 from node.kafka.connection import Call
 from node.kafka.handlers.configs import AT_ONCE, TOPIC, described_by
@@ -35,6 +35,9 @@ TELLS_CONFIGS: Final = 5
 TOLD_MAX: Final = 100
 """of so many of them, or of none: who makes more asks for them."""
 _TWICE: Final = ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the request names the topic more than once")
+_NOT_ONE: Final = ApiError(
+    pb.ERROR_CODE_INVALID_REQUEST, "a topic is named by its name or by its id, and by one of them"
+)
 
 
 def _wait_ms(timeout_ms: int) -> int:
@@ -108,9 +111,7 @@ def _configs(topic: CreatableTopic) -> dict[str, str]:
 
 def _created(name: str, result: Created, configs: Sequence[Config] | None, version: int) -> CreatableTopicResult:
     if result.error is not None:
-        return CreatableTopicResult(
-            name=name, error_code=result.error.code, error_message=result.error.message, configs=None
-        )
+        return CreatableTopicResult(name=name, error_code=result.error.code, error_message=result.error.message)
     return CreatableTopicResult(
         name=name,
         topic_id=result.topic_id or NO_ID,
@@ -136,15 +137,18 @@ class DeleteTopicsHandler:
             ]
         else:
             wanted = [(name, b"") for name in request.topic_names]
-        wanted = list(dict.fromkeys(wanted))
+        times = Counter(wanted)
+        results = {at: Deleted(_NOT_ONE if bool(at[0]) == bool(at[1]) else _TWICE) for at in times}
+        wanted = [at for at, count in times.items() if count == 1 and bool(at[0]) != bool(at[1])]
         try:
-            results = await self._api.delete(wanted, _wait_ms(request.timeout_ms)) if wanted else []
+            found = list(await self._api.delete(wanted, _wait_ms(request.timeout_ms))) if wanted else []
         except ApiError as error:
-            return DeleteTopicsResponse(responses=[_deleted(*at, error) for at in wanted])
+            found = [Deleted(error)] * len(wanted)
+        results.update(zip(wanted, found, strict=True))
         return DeleteTopicsResponse(
             responses=[
                 _deleted(name or each.name, topic_id or each.topic_id, each.error)
-                for (name, topic_id), each in zip(wanted, results, strict=True)
+                for (name, topic_id), each in results.items()
             ]
         )
 

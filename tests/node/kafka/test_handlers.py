@@ -472,6 +472,9 @@ async def test_transactions_are_refused_at_once(world: World) -> None:
     assert [each.error_code for each in answer.coordinators] == [42], "of shares there are none"
     answer = await world.ask(INIT_PRODUCER_ID, 4, InitProducerIdRequest(transactional_id="x"))
     assert (answer.error_code, answer.producer_id) == (53, -1)
+    for half in ({"producer_id": 7}, {"producer_epoch": 3}):
+        answer = await world.ask(INIT_PRODUCER_ID, 4, InitProducerIdRequest(transactional_id=None, **half))
+        assert (answer.error_code, answer.producer_id) == (42, -1), "an id and its epoch come together"
 
 
 def test_only_what_is_served_is_advertised(world: World) -> None:

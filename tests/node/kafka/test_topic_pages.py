@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from node.kafka.codec import write_body
+from node.kafka.handlers.cluster_facts import NOT_ASKED
 from node.kafka.messages.describe_topic_partitions import Cursor, DescribeTopicPartitionsRequest, TopicRequest
 from node.kafka.wire import NO_ID
 from ottla.internal.v1 import metadata_pb2 as records
@@ -104,3 +105,5 @@ async def test_where_to_begin(world: World) -> None:
     assert await told(world, cursor=("b", -1)) == ([], None)
     assert await told(world, "a", "b", cursor=("b", -1)) == ([("a", 42, []), ("b", 42, [])], None)
     assert await told(world, "a", cursor=("b", 0)) == ([("a", 42, [])], None), "not among those that are asked for"
+    [refused] = (await asked(world, "a", cursor=("b", 0)))["topics"]
+    assert refused["topic_authorized_operations"] == NOT_ASKED

@@ -9,13 +9,14 @@ import pytest
 from node import limits
 from node.kafka.codec import write_body
 from node.kafka.handlers.cluster_facts import one_by_one
-from node.kafka.handlers.topics import CreatePartitionsHandler, CreateTopicsHandler
+from node.kafka.handlers.topics import CreatePartitionsHandler, CreateTopicsHandler, DeleteTopicsHandler
 from node.kafka.messages.create_partitions import (
     CreatePartitionsAssignment,
     CreatePartitionsRequest,
     CreatePartitionsTopic,
 )
 from node.kafka.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
+from node.kafka.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from ottla.protocol.configs import TOPIC_KEYS
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -186,3 +187,28 @@ async def test_few_calls_are_under_way_at_once(controlled: Controlled) -> None:
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert sorted(str(each) for each in done[5:]) == ["{'t': 0}", *["{'t': 37}"] * 44]
     assert most == limits.ADMIN_IN_FLIGHT_MAX
+
+
+async def deleted(controlled: Controlled, *topics: DeleteTopicState) -> list[tuple[str | None, int]]:
+    answer = await ask(DeleteTopicsHandler(controlled.api), DeleteTopicsRequest(topics, timeout_ms=5000), 6)
+    return [(each.name, each.error_code) for each in answer.responses]
+
+
+async def test_a_topic_is_deleted_by_its_name_or_by_its_id_and_not_by_both(controlled: Controlled) -> None:
+    topic_id = controlled.cluster.topic().topic_id
+    assert await deleted(controlled, DeleteTopicState("t", topic_id)) == [("t", 42)]
+    assert await deleted(controlled, DeleteTopicState(None)) == [(None, 42)]
+    assert count(controlled) == 2
+    assert await deleted(controlled, DeleteTopicState(None, topic_id)) == [("t", 0)]
+
+
+async def test_a_topic_that_is_named_twice_is_not_deleted(controlled: Controlled) -> None:
+    twice = [DeleteTopicState("t"), DeleteTopicState("t")]
+    assert await deleted(controlled, *twice, DeleteTopicState("other")) == [("t", 42), ("other", 3)]
+    assert count(controlled) == 2
+    assert await deleted(controlled, DeleteTopicState("t")) == [("t", 0)]
+
+
+async def test_what_could_not_be_made_has_no_configs(controlled: Controlled) -> None:
+    answer = await ask(CreateTopicsHandler(controlled.api), CreateTopicsRequest([CreatableTopic("t", 1, 1)]), 7)
+    assert [(each.error_code, list(each.configs)) for each in answer.topics] == [(36, [])]
