@@ -30,6 +30,8 @@ LOOK_S: Final = 1.0
 REMIND_S: Final = 86_400.0
 EXPLAIN_S: Final = 10.0
 """How often one log line says why a node is not reached."""
+UNEXPLAINED_S: Final = 2.0
+"""How often that is looked for where nothing was found."""
 
 _Stamps = tuple[tuple[int, int, int], ...]
 
@@ -172,6 +174,9 @@ class Tls:
         cause = diagnose(address, Shown(*self._files), str(NodeName(node_id, self._cluster_id)))
         if cause is not None:
             log.warning("peer_not_trusted", node_id=node_id, address=address, reason=str(cause))
+        else:
+            # It may have been too busy to say.
+            self._explained[address] = time.monotonic() - EXPLAIN_S + UNEXPLAINED_S
 
     # --- being dialled
 
