@@ -23,6 +23,7 @@ class Explained:
 
 BY_ID = "Metadata by id in versions 10 and 11"
 EARLY = "an empty group id"
+EMPTY = "is refused with 24 by all; Kafka takes it in FindCoordinator, for positions and in descriptions"
 BOUNDS = "OFFSET_OUT_OF_RANGE and UNKNOWN_LEADER_EPOCH"
 DRY = "CreateTopics that only looks"
 EXPLAINED: Final[tuple[Explained, ...]] = (
@@ -45,9 +46,11 @@ EXPLAINED: Final[tuple[Explained, ...]] = (
         "find_coordinator-*",
         "FindCoordinator 0 [[]''].*",
         EARLY,
-        "is refused with 24 by FindCoordinator; Kafka names a coordinator, which then refuses it",
+        EMPTY,
     ),
-    Explained("produce_*-*", "*.log_start_offset", "a refused Produce", "tells the log start offset; Kafka says -1"),
+    Explained(
+        "produce_*-*", "*.log_start_offset", "a refused Produce", "tells the log start offset; Kafka says -1", "0"
+    ),
     Explained(
         "produce_as_an_idempotent_producer-*",
         "Produce again.*.log_append_time_ms",
@@ -74,7 +77,6 @@ EXPLAINED: Final[tuple[Explained, ...]] = (
         "tells the end of the newest epoch, so that clients go on from there; Kafka says -1, after which they reset",
     ),
     Explained("create_topics-*", "CreateTopics only looked at.*", DRY, "makes no topic id, and tells no configs"),
-    Explained("create_topics-7", "CreateTopics *.topic_id", DRY, "makes no topic id, and tells no configs"),
     Explained(
         "describe_configs-*",
         "DescribeConfigs a bad name.*.error_code",
@@ -97,5 +99,21 @@ EXPLAINED: Final[tuple[Explained, ...]] = (
     ),
     Explained(
         "describe_configs_names_all-*", "DescribeConfigs.flush", "`flush`", "is a config of topics that Kafka has not"
+    ),
+    Explained("offset_*", "Offset* no name.*", EARLY, EMPTY),
+    Explained("describe_groups-*", "DescribeGroups no name.*", EARLY, EMPTY),
+    Explained("delete_groups-*", "DeleteGroups no name.*", EARLY, EMPTY),
+    Explained(
+        "offset_delete_of_the_last-*",
+        "OffsetDelete again*",
+        "a group whose last position is deleted",
+        "is gone at once (69); Kafka keeps it until its next cleaning",
+    ),
+    Explained(
+        "consumer_group_heartbeat_is_refused-*",
+        "* at once.error_code",
+        "a heartbeat (KIP-848) to a group that is not there",
+        "is answered with 25; Kafka says 69, which ends clients",
+        "25",
     ),
 )

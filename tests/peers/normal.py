@@ -8,14 +8,16 @@ from tests.peers.batches import read_batches
 
 Step = tuple[str, Any]
 
-NODES: Final = {"node_id", "broker_id", "leader_id", "controller_id", "preferred_read_replica", "leader"}
+NODES: Final = {"node_id", "broker_id", "leader_id", "controller_id", "preferred_read_replica"}
 ALIKE: Final = {
     "host", "port", "cluster_id", "log_dir", "client_host", "total_bytes", "usable_bytes", "partition_size",
     "high_watermark_of_quorum", "log_end_offset", "last_fetch_timestamp", "last_caught_up_timestamp",
 }  # fmt: skip
 NUMBERED: Final = {
     "leader_epoch": "leader epoch", "partition_leader_epoch": "leader epoch", "producer_id": "producer",
-    "current_leader_epoch": "leader epoch", "member_id": "member", "topic_id": "topic id",
+    "current_leader_epoch": "leader epoch", "member_epoch": "group epoch",
+    "group_epoch": "group epoch", "assignment_epoch": "group epoch", "member_id": "member",
+    "leader": "member", "topic_id": "topic id",
 }  # fmt: skip
 TEXTS: Final = {"error_message", "batch_index_error_message", "documentation"}
 KEYS: Final = ("api_key", "name", "topic", "topic_name", "resource_name", "group_id", "group", "key", "partition_index",
@@ -48,7 +50,8 @@ class Normalizer:
         if name in ALIKE:
             return "something"
         if kind := NUMBERED.get(name):
-            return value if kind == "topic id" and not any(value) else self._number(kind, value)
+            nothing = (kind == "topic id" and not any(value)) or (kind == "group epoch" and value <= 0)
+            return value if nothing else self._number(kind, value)
         if isinstance(value, int) and abs(value - time.time() * 1000) < NEAR_MS:
             return "now"
         return value

@@ -122,7 +122,7 @@ class ConsumerHandlers:
             client_id=member.client_id,
             client_host=f"/{member.client_host}",
             subscribed_topic_names=member.topics,
-            subscribed_topic_regex=member.topic_regex or None,
+            subscribed_topic_regex=member.topic_regex,
             member_type=CONSUMER_MEMBER,
         )
 

@@ -60,7 +60,7 @@ class GroupHandlers:
             if count % GROUPS_AT_ONCE == 0:
                 await turns.give_way()
             one = await self._described(group_id, call.version, size)
-            one.authorized_operations = operations
+            one.authorized_operations = NOT_ASKED if one.error_code else operations
             size += 100 + sum(len(each.member_metadata) + len(each.member_assignment) + 200 for each in one.members)
             described.append(one)
         return DescribeGroupsResponse(groups=described)

@@ -27,6 +27,7 @@ PROTOCOL_MAY_BE_NULL: Final = 7
 SKIP_ASSIGNMENT: Final = 9
 """Since these versions of JoinGroup."""
 LEAVE_BATCHED: Final = 3
+SYNC_NAMES_PROTOCOL: Final = 5
 
 
 class MemberHandlers:
@@ -85,6 +86,9 @@ class MemberHandlers:
                 )
             )
 
+        if call.version >= SYNC_NAMES_PROTOCOL and None in (request.protocol_type, request.protocol_name):
+            answer(SyncAnswer(pb.ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL))
+            return None
         who = ClassicCommitter(request.member_id, request.group_instance_id, request.generation_id)
         assignments = {each.member_id: each.assignment for each in request.assignments}
         try:
@@ -112,7 +116,7 @@ class MemberHandlers:
         except ApiError as error:
             return LeaveGroupResponse(error_code=self._refused("LeaveGroup", code_of(error)))
         if codes is None:
-            return LeaveGroupResponse(error_code=self._refused("LeaveGroup", pb.ERROR_CODE_UNKNOWN_MEMBER_ID))
+            codes = [pb.ERROR_CODE_UNKNOWN_MEMBER_ID] * len(leaving)
         if call.version < LEAVE_BATCHED:
             return LeaveGroupResponse(error_code=self._refused("LeaveGroup", codes[0]))
         return LeaveGroupResponse(

@@ -218,7 +218,7 @@ async def test_a_group_is_described_with_what_each_has_and_is_to_have(world: Wor
     one, two = group.members
     assert (one.member_id, one.instance_id, one.rack_id, one.member_epoch) == ("one", "i", None, 1)
     assert (one.client_id, one.client_host, one.member_type) == ("test", "/127.0.0.1", 1)
-    assert (one.subscribed_topic_names, one.subscribed_topic_regex) == (("t",), None)
+    assert (one.subscribed_topic_names, one.subscribed_topic_regex) == (("t",), "")
     assert (two.member_id, two.instance_id, two.subscribed_topic_regex) == ("two", None, "t.*")
     assert [shown(each.assignment) for each in (one, two)] == [[("t", [0, 1])], []]
     assert [shown(each.target_assignment) for each in (one, two)] == [[("t", [0])], [("t", [1])]]

@@ -126,6 +126,8 @@ async def test_what_is_no_classic_group_is_dead(world: World) -> None:
     for version, code in ((5, 0), (6, 69)):
         for found in await described(world, "none", "ours", version=version):
             assert (found.error_code, found.group_state, found.authorized_operations) == (code, "Dead", -(2**31))
+        [found] = await described(world, "none", version=version, operations=True)
+        assert (found.authorized_operations == -(2**31)) == (code != 0), "none of an error"
     await commit(world, part(0, 1))
     assert [(each.error_code, each.group_state) for each in await described(world, "g", "")] == [(0, "Empty"), (24, "")]
 

@@ -276,8 +276,18 @@ async def test_who_is_not_known_is_told_so(world: World) -> None:
     assert await beat(world, "m", 1, group_id="none") == 25
     assert await beat(world, "m", 1, group_id="") == 24
     assert (await told(begin_sync(world, "m", 1))).error_code == 25
-    assert (await leave(world, ("m", None))).error_code == 25
+    assert (await leave(world, ("m", None), version=2)).error_code == 25
+    left = await leave(world, ("m", None), ("", "i"))
+    assert (left.error_code, [each.error_code for each in left.members]) == (0, [25, 25]), "each by itself"
     ids, generation = await stable(world, 1)
     assert await beat(world, ids[0], generation + 1) == 22
     left = await leave(world, ("m", None), (ids[0], None), ("", "i"))
     assert [each.error_code for each in left.members] == [25, 0, 25]
+
+
+async def test_a_sync_names_its_protocol(world: World) -> None:
+    first = await join(world)
+    first = await join(world, first.member_id)
+    for version, kind, name, code in ((5, None, None, 23), (5, "consumer", None, 23), (4, None, None, 0)):
+        request = SyncGroupRequest("g", first.generation_id, first.member_id, None, kind, name, [])
+        assert (await told(world.begin(SYNC, version, request))).error_code == code
