@@ -36,6 +36,12 @@ class ClusterClock:
         offset_ms = self._started_offset_ms if self._alone() else self._offset_ms
         return None if offset_ms is None else self._wall_ms() - self._clock_ms() - offset_ms
 
+    def now_ms(self) -> int | None:
+        """The cluster's time, or the wall clock's where that is behind: by it nothing is old too early. None: not
+        known."""
+        ahead_ms = self.ahead_ms()
+        return None if ahead_ms is None else self._wall_ms() - max(0, ahead_ms)
+
     def look(self) -> bool:
         """Whether the wall clock may say what is old. Says so in the log where that changes."""
         ahead_ms = self.ahead_ms()

@@ -171,8 +171,8 @@ class Coordinator:
 
     # --- time and topics ------------------------------------------------------------------------------------------
 
-    def due_ms(self, now_ms: int, wall_ms: int) -> int | None:
-        """In how many ms `tick` has something to do; None where nothing is due ever."""
+    def due_ms(self, now_ms: int, old_ms: int) -> int | None:
+        """In how many ms `tick` has something to do; None where nothing is due ever. `old_ms` as there."""
         state = self._state
         if state.swept or state.unseen or self._asleep:
             return 0
@@ -182,20 +182,21 @@ class Coordinator:
                 (state.silence.next_ms(), now_ms),
                 (state.targets.next_ms(), now_ms),
                 (state.classic_due.next_ms(), now_ms),
-                (state.expiry.next_ms(), wall_ms),
+                (state.expiry.next_ms(), old_ms),
             )
             if at_ms is not None
         ]
         return max(0, min(waits)) if waits else None
 
-    def tick(self, now_ms: int, wall_ms: int) -> Outcome:
-        """Does what is due, or a part of it: silent members go, targets are made, old positions are forgotten."""
-        state = self._state
+    def tick(self, now_ms: int, wall_ms: int, old_ms: int | None = None) -> Outcome:
+        """Does what is due, or a part of it: silent members go, targets are made, old positions are forgotten.
+        `old_ms`: the time by which they are old if that is not the wall clock's, 0 where nobody can tell."""
+        state, old_ms = self._state, wall_ms if old_ms is None else old_ms
         stage = self._stage(now_ms)
         membership.see_some(stage)
         silent = state.silence.due(now_ms, TICK_MEMBERS_MAX)
         membership.tick(stage, silent, state.targets.due(now_ms, TICK_MEMBERS_MAX), wall_ms)
-        offsets.expire(stage, state.expiry.due(wall_ms, TICK_MEMBERS_MAX), wall_ms)
+        offsets.expire(stage, state.expiry.due(old_ms, TICK_MEMBERS_MAX), old_ms)
         offsets.sweep(stage)
         return stage.outcome()
 

@@ -118,6 +118,10 @@ class GroupShell:
     def wall_ms(self) -> int:
         return self._broker.wall_ms()
 
+    def _old_ms(self) -> int:
+        """The time by which positions are old: the cluster's. Where it is not known, none is."""
+        return self._broker.clock.now_ms() or 0
+
     def partition_for(self, group_id: str) -> int:
         """The partition of the offsets topic that keeps the group. COORDINATOR_NOT_AVAILABLE before there is one."""
         if not self._count:
@@ -208,7 +212,7 @@ class GroupShell:
             try:
                 self._tick_classics(shard)
                 together, _ = self._decide(
-                    shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms()), None)
+                    shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms(), self._old_ms()), None)
                 )
                 await asyncio.shield(together.appended)
             except ApiError:  # refused: what is due stays due
@@ -235,7 +239,7 @@ class GroupShell:
     def _due_ms(self, shard: Shard) -> int:
         due_ms = None
         if shard.coordinator is not None:
-            due_ms = shard.coordinator.due_ms(self._broker.clock_ms(), self._broker.wall_ms())
+            due_ms = shard.coordinator.due_ms(self._broker.clock_ms(), self._old_ms())
         return LOOK_MS if due_ms is None else due_ms
 
     def _look_in_time(self, shard: Shard) -> None:

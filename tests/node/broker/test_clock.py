@@ -22,6 +22,7 @@ def test_a_jump_shows_before_the_controller_says_anything() -> None:
     times = Times()
     clock = times.cluster_clock()
     assert clock.ahead_ms() is None
+    assert clock.now_ms() is None
     assert not clock.look()
     clock.told(10, HOUR_MS, 0)
     times.wall_ms, times.clock_ms = HOUR_MS + 500, 500
@@ -30,6 +31,9 @@ def test_a_jump_shows_before_the_controller_says_anything() -> None:
     times.wall_ms = 3 * HOUR_MS
     assert clock.ahead_ms() == 2 * HOUR_MS - 490
     assert not clock.look()
+    assert clock.now_ms() == HOUR_MS + 490
+    times.wall_ms = 10
+    assert clock.now_ms() == 10, "by a clock that is behind nothing is old too early"
 
 
 def test_a_node_that_is_alone_compares_with_its_start() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+from node.broker.clock import ClusterClock
 from node.broker.host import Appended, ReadResult
 from node.metadata.image import Image, Partition, Topic
 from ottla.internal.v1 import view_pb2
@@ -46,9 +47,12 @@ class FakeBroker:
         self.may_read = asyncio.Event()
         self.may_read.set()
         self.waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self.wall_skew_ms = 0
+        self.alone = True
+        self.clock = ClusterClock(self.wall_ms, self.clock_ms, lambda: self.alone)
 
     def wall_ms(self) -> int:
-        return 1_000_000
+        return 1_000_000 + self.clock_ms() + self.wall_skew_ms
 
     def clock_ms(self) -> int:
         return int(asyncio.get_running_loop().time() * 1000)

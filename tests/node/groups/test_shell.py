@@ -519,3 +519,26 @@ async def test_a_node_that_stops_tells_its_members_and_loads_nothing(node: Node)
     assert await session.next() is None
     node.metadata(ME, 1)
     assert not node.shell.shards()
+
+
+# --- clocks ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_clock_that_jumps_ahead_ends_no_group_and_whoever_looks_does_not_spin(node: Node) -> None:
+    """Positions go after a week without members, by the cluster's time: where the wall clock has left it nobody
+    forgets, and what would be due by the wall clock is not looked at again and again."""
+    node.metadata()
+    shard = await node.active()
+    wall_ms = node.shell.wall_ms()
+    where = [Position(Where("t", b"", 0), 3)]
+    await node.shell.decide("g", lambda c: c.commit("g", Committer(), where, wall_ms))
+    node.broker.wall_skew_ms = 30 * 24 * 3_600_000
+    shard.wake.set()
+    await asyncio.sleep(0.05)
+    assert await node.committed() == 3
+    assert node.shell._due_ms(shard) > 1000
+
+    node.broker.clock.told(0, node.shell.wall_ms(), node.broker.clock_ms())
+    node.broker.alone = False  # the cluster's clocks say the same: its time has come
+    shard.wake.set()
+    await until(lambda: not shard.coordinator.groups())  # type: ignore[union-attr]
