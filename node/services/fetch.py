@@ -34,6 +34,8 @@ MAX_BYTES: Final = 3 * limits.MIB
 FRAMES_MAX_BYTES: Final = limits.MIB - 64 * 1024
 """For what is not batches, one answer: results that do not fit are left out, and come first another time."""
 LITTLE_BYTES: Final = 64 * 1024
+LATE_S: Final = 1.5
+"""Who has not said in this time what there is, and was not to wait for more, is not waited for by others' readers."""
 Position = tuple[bytes, int, int]
 """Topic id, partition, offset."""
 Local = tuple[data_pb2.FetchPartition, Wanted]
@@ -254,8 +256,8 @@ class Fetcher:
                 await turns.take()
                 continue
             share = replace(terms, max_wait_ms=0, max_bytes=max(1, terms.max_bytes // (len(remote) + bool(local))))
-            leaders = list(remote)
-            answers = await asyncio.gather(*(self._ask(leader, remote[leader], share) for leader in leaders))
+            by_leader = await self._ask_all(remote, share)
+            answers = list(by_leader.values())
             start = turn % len(answers)
             for answer in (*answers[start:], *answers[:start]):
                 found.join(answer)
@@ -265,7 +267,7 @@ class Fetcher:
             if found.data_bytes:
                 # What comes now must bring more than this, or there is no use in asking again.
                 before = found.data_bytes
-            there = {leader: answer.data_bytes for leader, answer in zip(leaders, answers, strict=True)}
+            there = {leader: answer.data_bytes for leader, answer in by_leader.items()}
             await self._any_news(positions, remote, there, terms, found, deadline)
             await turns.take()
 
@@ -376,6 +378,26 @@ class Fetcher:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _ask_all(self, remote: dict[int, list[data_pb2.FetchPartition]], terms: Terms) -> dict[int, Found]:
+        """What each leader has. One that says nothing costs the others' readers `LATE_S`, and its own an error."""
+        asking = {leader: asyncio.ensure_future(self._ask(leader, part, terms)) for leader, part in remote.items()}
+        try:
+            await asyncio.wait(asking.values(), timeout=LATE_S)
+            return {
+                leader: ask.result() if ask.done() else self._late(leader, remote[leader])
+                for leader, ask in asking.items()
+            }
+        finally:
+            for ask in asking.values():
+                ask.cancel()
+
+    def _late(self, leader: int, wanted: Sequence[data_pb2.FetchPartition]) -> Found:
+        found = Found()
+        error = ApiError(pb.ERROR_CODE_REQUEST_TIMED_OUT, f"the leader, node {leader}, did not answer in {LATE_S:g} s")
+        for want in wanted:
+            found.add(self._failed(want, error))
+        return found
 
     async def _ask(self, leader: int, wanted: Sequence[data_pb2.FetchPartition], terms: Terms) -> Found:
         """One hop: the leader's answer, its bytes as they came."""

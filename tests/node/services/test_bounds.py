@@ -187,6 +187,36 @@ async def test_partitions_of_a_replica_or_leader_that_says_nothing_cost_the_othe
     assert answer.partitions[-1].offset == 1
 
 
+async def test_a_leader_that_says_nothing_costs_readers_of_others_little(
+    planes: Planes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes.create_topic("t", [1, 2, 3])
+    for number in range(2):
+        assert not (await produce(planes, number + 1, "t", number, b"a")).HasField("error")
+    call = Peers.call
+
+    async def or_nothing(peers: Peers, node_id: int, method: str, request: bytes, timeout_s: float) -> bytes:
+        if node_id != 3 or method != fetching.FETCH:
+            return await call(peers, node_id, method, request, timeout_s)
+        await asyncio.sleep(timeout_s)
+        raise ApiError(pb.ERROR_CODE_NETWORK_EXCEPTION, "it says nothing")
+
+    monkeypatch.setattr(Peers, "call", or_nothing)
+    began = time.monotonic()
+    told = {part.partition: part for part in (await fetch(planes, 1, "t", 0, 1, 2)).partitions}
+    assert time.monotonic() - began < 4
+    assert {number: values_of(part) for number, part in told.items()} == {0: [b"a"], 1: [b"a"], 2: []}
+    assert told[2].error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
+    async with planes.channel(1) as channel:
+        stream = data_pb2_grpc.DataServiceStub(channel).FetchStream()
+        wanted = [data_pb2.FetchPartition(topic="t", partition=number) for number in range(3)]
+        await stream.write(data_pb2.FetchStreamRequest(add=wanted, credit_bytes=2**20))
+        found: set[int] = set()
+        async with asyncio.timeout(4):
+            while not {0, 1} <= found:
+                found |= {part.partition for part in (await stream.read()).partitions if part.batches}
+
+
 async def test_list_offsets_answers_when_the_topic_comes_about_and_no_later_than_asked(planes: Planes) -> None:
     async with planes.channel(1) as channel:
         stub = data_pb2_grpc.DataServiceStub(channel)
