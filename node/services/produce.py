@@ -4,6 +4,7 @@ What this node does not lead is passed on to who does.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from node.broker.host import Appended
 from node.metadata.image import Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
-from node.services.peers import Peers
+from node.services.peers import MARGIN_S, Peers
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
 from ottla.protocol.batch import STORED_OVERHEAD_MAX
 from ottla.protocol.errors import ApiError
@@ -30,6 +31,8 @@ from ottla.v1.record_pb2 import Record, Records
 
 PRODUCE: Final = "/ottla.v1.DataService/Produce"
 BATCH_BYTES: Final = 512 * 1024
+ANSWER_S: Final = 0.25
+"""What is left of a client's deadline for the answer's way, where somebody is waited for."""
 RECORD_AROUND_MAX: Final = 1 + 5 + 1 + 10
 """What a record in a batch may have in bytes beyond what it had in a SendRequest: tag, length, time."""
 
@@ -304,6 +307,9 @@ class UnaryProduce:
         running = Producing(request, size_bytes, lambda _: None if finished.done() else finished.set_result(None))
         if running.done:
             return running
+        if (remaining_s := context.time_remaining()) is not None:
+            # What is known of some batches is to arrive, whatever the others still wait for.
+            running.timeout_ms = min(running.timeout_ms, math.ceil(_before(remaining_s, ANSWER_S) * 1000))
         await self._producer.start(
             running, None if self._forwarded else lambda _, leader, indexes: hops.setdefault(leader, []).extend(indexes)
         )
@@ -324,7 +330,7 @@ class UnaryProduce:
         timeout_s = running.timeout_ms / 1000
         remaining = context.time_remaining()
         if remaining is not None:
-            timeout_s = min(timeout_s, remaining)
+            timeout_s = min(timeout_s, _before(remaining, MARGIN_S + ANSWER_S))
         held = len(message)
         self._in_flight.take(held)
         try:
@@ -380,6 +386,11 @@ class UnaryProduce:
                     results[index].offset = outcome.base_offset + place_in_batch
         await _turn(many)
         return data_pb2.SendResponse(results=results)
+
+
+def _before(remaining_s: float, margin_s: float) -> float:
+    """So long before the end of what remains, but not in its first half."""
+    return max(0.0, remaining_s / 2, remaining_s - margin_s)
 
 
 def part_of(running: Producing, indexes: list[int], request_id: int = 0) -> ProduceRequestView:

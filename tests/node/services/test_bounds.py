@@ -13,7 +13,7 @@ from node import limits
 from node.api.in_flight import InFlight
 from node.metadata.image import Delta
 from node.services import fetch as fetching
-from node.services.peers import Peers
+from node.services.peers import MARGIN_S, Peers
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc
@@ -185,6 +185,26 @@ async def test_partitions_of_a_replica_or_leader_that_says_nothing_cost_the_othe
     assert deleted.partitions[-1].low_watermark == 1
     assert [part.error.code for part in answer.partitions] == [late, *[0] * count]
     assert answer.partitions[-1].offset == 1
+
+
+async def test_batches_that_wait_beyond_the_clients_deadline_cost_the_others_no_answer(
+    planes: Planes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hangs at its leader; the time-out is longer than the client's deadline."""
+    planes.create_topic("t", [1, 3])
+
+    async def nothing(_peers: Peers, _node: int, _method: str, _request: bytes, timeout_s: float) -> bytes:
+        await asyncio.sleep(timeout_s + MARGIN_S)
+        raise ApiError(pb.ERROR_CODE_REQUEST_TIMED_OUT, "it says nothing")
+
+    monkeypatch.setattr(Peers, "call", nothing)
+    parts = [data_pb2.ProducePartition(topic="t", partition=number, batch=batch(b"b")) for number in (1, 0)]
+    async with planes.channel(1) as channel:
+        answer = await data_pb2_grpc.DataServiceStub(channel).Produce(
+            data_pb2.ProduceRequest(partitions=parts), timeout=2
+        )
+    told = [(part.partition, part.error.code) for part in answer.partitions]
+    assert told == [(1, pb.ERROR_CODE_REQUEST_TIMED_OUT), (0, 0)]
 
 
 async def test_a_leader_that_says_nothing_costs_readers_of_others_little(
