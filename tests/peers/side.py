@@ -9,7 +9,6 @@ from tests.peers.normal import Normalizer, Step
 from tests.peers.wire import Closed, Connection, Tree
 
 NEW_S = 10.0
-SILENT_S = 4.0
 
 
 class Side:
@@ -44,18 +43,13 @@ class Side:
         """Of a request whose answer is read later, or never comes."""
         self.connection(on).send(api, v, body, answered=answered)
 
-    def receive(self, on: str = "", seconds: float = 20.0) -> Tree:
-        connection = self.connection(on)
-        connection.socket.settimeout(seconds)
+    def receive(self, on: str = "") -> Tree:
         try:
-            return connection.receive()
+            return self.connection(on).receive()
         except Closed:
             return {"ends": "the connection is closed"}
         except TimeoutError:
             return {"ends": "no answer"}
-        finally:
-            if connection.waiting and connection.socket.gettimeout() != 20.0:
-                connection.socket.settimeout(20.0)
 
     def ask(
         self, api: str, v: int, on: str = "", label: str = "", keep: Callable[[Tree], Any] = lambda answer: answer,
