@@ -8,7 +8,7 @@ from tests.peers.batches import batch
 from tests.peers.normal import Normalizer, Step
 from tests.peers.wire import Closed, Connection, Tree
 
-NEW_S = 10.0
+NEW_S = 60.0
 
 
 class Side:
@@ -95,6 +95,7 @@ class Side:
             "ListOffsets", 5, replica_id=-1, topics=[{"name": full, "partitions": ends}],
         )  # fmt: skip
         topic_id: bytes = found["topics"][0]["topic_id"]
+        self._normal(topic_id, "topic_id")  # numbered as it is made, whatever the order in answers
         return topic_id
 
     def put(self, topic: str, data: bytes | list[bytes | None], partition: int = 0) -> int:

@@ -27,11 +27,14 @@ def fetching(s: Side, v: int, topic: str, offset: int = 0, partition: int = 0, *
 
 
 def fetched(answer: Tree) -> Any:
-    """An empty list and none of aborted transactions say the same."""
+    """A topic may stand in an answer more than once; an empty list of aborted transactions and none say the same."""
+    topics: dict[Any, Tree] = {}
     for topic in answer["responses"]:
+        one = topics.setdefault(topic.get("topic") or topic["topic_id"], topic | {"partitions": []})
         for part in topic["partitions"]:
             part["aborted_transactions"] = part["aborted_transactions"] or None
-    return answer
+            one["partitions"].append(part)
+    return answer | {"responses": list(topics.values())}
 
 
 @exchange("Produce")

@@ -60,7 +60,7 @@ def describe_configs_of_many(s: Side, v: int) -> None:
     t = s.topic(retention_ms="77")
     asked = [
         {"resource_type": kind, "resource_name": name, "configuration_keys": ["retention.ms"]}
-        for kind, name in ((TOPIC, t), (TOPIC, s.name("no")), (77, t))
+        for kind, name in ((TOPIC, t), (TOPIC, s.name("no")), (77, s.name("kind")))
     ]
     s.ask("DescribeConfigs", v, keep=without_synonyms, resources=asked)
     s.ask("DescribeConfigs", v, label="nothing", resources=[])
