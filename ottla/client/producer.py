@@ -127,12 +127,14 @@ class Producer:
             return
         if self._life == "closing" and self._loop is asyncio.get_running_loop():
             await self._closed.wait()
-        was_open = self._life in ("open", "broken")
+        was = self._life
         if self._life != "closed":
             self._life = "closing"
         try:
-            if was_open:
+            if was == "open":
                 await self._flush()
+            elif was == "broken":
+                self._raise_unseen()
         finally:
             await self._ending.run(self._stop)
 
@@ -312,6 +314,9 @@ class Producer:
                 await batch.settled()
         finally:
             self._state.flushing -= 1
+        self._raise_unseen()
+
+    def _raise_unseen(self) -> None:
         unseen = [batch for batch in self._failures if not batch.is_observed]
         self._failures.clear()
         for batch in unseen:
