@@ -116,4 +116,10 @@ EXPLAINED: Final[tuple[Explained, ...]] = (
         "is answered with 25; Kafka says 69, which ends clients",
         "25",
     ),
+    Explained(
+        "describe_configs_of_many-*",
+        "DescribeConfigs.results.*",
+        "a resource of an unknown kind among others",
+        "is refused alone; Kafka's DescribeConfigs refuses all of them with 42",
+    ),
 )
