@@ -200,6 +200,15 @@ class LocalCluster:
             time.sleep(0.02)
         return time.monotonic() - started
 
+    def wait_all_known(self) -> None:
+        """Waits until each running node tells clients of all of them: some clients take what they hear first for
+        all that there is."""
+        ids = [i for i, node in self.nodes.items() if node.running]
+        eventually(lambda: [self._live_at(i) for i in ids], [ids] * len(ids))
+
+    def _live_at(self, node_id: int) -> list[int]:
+        return sorted(each.node_id for each in self.metadata(node_id).brokers if not each.fenced)
+
     def add_broker(self, node_id: int) -> Node:
         """One more node, which is not among the voters; not started yet."""
         pattern = self.nodes[1]

@@ -23,6 +23,7 @@ PARTITIONS = [TopicPartition("t", number) for number in range(3)]
 def test_nothing_is_lost_twice_or_out_of_order_across_a_leaders_death(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, kafka=True) as cluster:
         cluster.start().wait_ready()
+        cluster.wait_all_known()
         admin = KafkaAdminClient(bootstrap_servers=cluster.kafka_bootstrap)
         admin.create_topics([NewTopic("t", 3, 3)])
         admin.close()
@@ -142,6 +143,7 @@ def described(cluster: LocalCluster) -> GroupDescription:
 def test_a_group_reads_everything_though_its_coordinator_and_a_member_are_killed(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, kafka=True) as cluster:
         cluster.start().wait_ready()
+        cluster.wait_all_known()
         admin = KafkaAdminClient(bootstrap_servers=cluster.kafka_bootstrap)
         admin.create_topics([NewTopic("t", 4, 3)])
         admin.close()
@@ -185,6 +187,7 @@ def test_a_group_of_the_new_protocol_loses_nothing_to_deaths_of_members_and_coor
     settings = {"group.consumer.session.timeout.ms": 3_000}
     with LocalCluster(tmp_path, settings=settings, kafka=True) as cluster:
         cluster.start().wait_ready()
+        cluster.wait_all_known()
         admin = KafkaAdminClient(bootstrap_servers=cluster.kafka_bootstrap)
         admin.create_topics([NewTopic("t", 4, 3)])
         admin.close()

@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 
-from tests.cluster.harness import LocalCluster, eventually
+from tests.cluster.harness import LocalCluster
 
 pytestmark = pytest.mark.cluster
 RECORDS = 10
@@ -22,13 +22,8 @@ KEPT_FROM = 4
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     with LocalCluster(tmp_path_factory.mktemp("admins"), kafka=True) as made:
         made.start().wait_ready()
-        eventually(lambda: known(made), [[1, 2, 3]] * 3)
+        made.wait_all_known()
         yield made
-
-
-def known(cluster: LocalCluster) -> list[list[int]]:
-    """The live nodes that each node knows, and tells a client that begins there."""
-    return [[each.node_id for each in cluster.metadata(node).brokers if not each.fenced] for node in (1, 2, 3)]
 
 
 def send(cluster: LocalCluster, topic: str) -> None:
