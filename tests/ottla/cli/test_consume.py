@@ -22,7 +22,8 @@ def records(cluster: LocalCluster) -> None:
 
     async def fill() -> None:
         async with Admin(cluster.bootstrap) as admin, Producer(cluster.bootstrap) as producer:
-            await admin.create_topic("read-a", partitions=3)
+            # The records are years old.
+            await admin.create_topic("read-a", partitions=3, configs={"retention.ms": "-1"})
             await admin.create_topic("read-b", partitions=1)
             for i in range(12):
                 number, time_ms = b"%d" % i, BASE_MS + i * 1000

@@ -62,7 +62,7 @@ async def test_configs(bootstrap: str) -> None:
 async def test_records_and_offsets(bootstrap: str) -> None:
     async with Client(bootstrap) as client:
         admin = Admin(client)
-        await admin.create_topic("r", partitions=1, replication_factor=3)
+        await admin.create_topic("r", partitions=1, replication_factor=3, configs={"retention.ms": "-1"})
         async with Producer(client) as producer:
             for i in range(10):
                 await producer.send("r", b"%d" % i, timestamp=1_700_000_000_000 + i)
