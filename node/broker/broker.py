@@ -53,7 +53,7 @@ Key = tuple[bytes, int]
 LATEST: Final = -1
 EARLIEST: Final = -2
 RECOVERY_THREADS: Final = 2
-LOW_WATERMARK_CHECK_S: Final = 0.02
+LOW_WATERMARK_CHECK_S, LOW_WATERMARK_CHECK_MAX_S = 0.02, 0.5
 _NO_CODECS: Final[frozenset[int]] = frozenset()
 
 
@@ -561,7 +561,7 @@ class Broker:
             if (low := min([partition.kept_log_start, *starts])) >= wanted:
                 return low
             await asyncio.sleep(check_s)
-            check_s = min(2 * check_s, 0.5)  # thousands may wait for one replica
+            check_s = min(2 * check_s, LOW_WATERMARK_CHECK_MAX_S)  # thousands may wait for one replica
 
     async def allocate_producer_id(self) -> int:
         """A producer id that no one had before. Raises ApiError while there is no controller."""

@@ -308,7 +308,7 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
         def errors(answer: T) -> list[pb.Error]:
             return [result.error for result in results(answer) if result.error.code not in no_errors]
 
-        return _one(results(await self._client.until_done(run, self._timeout_ms, errors, repeatable=False)), no_errors)
+        return _first(results(await self._client.until_done(run, self._timeout_ms, errors, repeatable=False)))
 
     async def _metadata(self, request: cluster_pb2.GetMetadataRequest) -> cluster_pb2.Metadata:
         return await self._client.on_any_node(partial(_get_metadata, request, self._timeout_ms), self._timeout_ms)
@@ -321,13 +321,19 @@ class _Result(Protocol):
     def error(self) -> pb.Error: ...
 
 
-def _one(results: Sequence[R], no_errors: Collection[int] = ()) -> R:
-    """The one result of a request with one item. Raises what the server said about it."""
+def _first(results: Sequence[R]) -> R:
+    """The result of a request with one item."""
     if not results:
         raise OttlaError("the server's answer has no result. Next: check that client and server have the same version")
-    if results[0].error.code and results[0].error.code not in no_errors:
-        raise from_server(results[0].error)
     return results[0]
+
+
+def _one(results: Sequence[R]) -> R:
+    """The result of a request with one item. Raises what the server said about it."""
+    result = _first(results)
+    if result.error.code:
+        raise from_server(result.error)
+    return result
 
 
 def _assignments(assignments: Mapping[int, Sequence[int]] | None) -> list[admin_messages.ReplicaAssignment]:

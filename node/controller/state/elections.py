@@ -6,8 +6,8 @@ The rules (KIP-966, KIP-841):
 - ELR and last known ELR are empty while the ISR has min ISR members;
 - a leader comes from the ISR, else from the ELR. With both empty: when every last known eligible replica is back, the
   most complete log of all live replicas, without an operator: who was eligible last may have lost what others have. Who
-  came back with another disk is not waited for, and where nobody else was eligible last, all replicas are. Any other
-  replica only where the topic's config or an operator says so;
+  came back with another disk is not waited for, and where nobody else was eligible last, all replicas are; so they are
+  where the most complete log is empty. Any other replica only where the topic's config or an operator says so;
 - nobody leads in an epoch that was led before;
 - who has no room for producers is in no ISR of clients' records that is large enough without it: what is acknowledged
   from then on is on as many as min ISR asks for, as ever, and a full leader hands over by leaving.

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import structlog
 
+from node import limits
 from node.api.view import ClusterView
 from node.fail_stop import stop_if_broken
 from node.kafka.connection import Call
@@ -78,6 +79,11 @@ def _endpoint(broker: Broker) -> Endpoint | None:
 
 
 Later = Callable[[Message, Call], Coroutine[Any, Any, Message]]
+
+
+def wait_ms(timeout_ms: int) -> int:
+    """How long a request may wait, of what its client says."""
+    return max(1, min(timeout_ms, limits.WAIT_MAX_MS))
 
 
 def later(api: str, handler: Later) -> Callable[[Message, Call], None]:

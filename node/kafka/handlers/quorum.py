@@ -1,6 +1,5 @@
 """DescribeQuorum: the Raft quorum that keeps the metadata, as Kafka's tools ask for it."""
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -28,8 +27,9 @@ Describe = Callable[[], Awaitable[cluster_pb2.DescribeQuorumResponse]]
 
 
 class DescribeQuorumHandler:
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self, describe: Describe, wall_ms: Callable[[], int]) -> None:
         self._describe = describe
+        self._wall_ms = wall_ms
 
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, DescribeQuorumRequest)
@@ -48,7 +48,7 @@ class DescribeQuorumHandler:
             return DescribeQuorumResponse(quorum.error.code, quorum.error.message)
         return DescribeQuorumResponse(
             error_message=None,
-            topics=[TopicData(TOPIC, [_partition(quorum)])],
+            topics=[TopicData(TOPIC, [_partition(quorum, self._wall_ms())])],
             nodes=[_node(voter) for voter in quorum.voters],
         )
 
@@ -57,8 +57,7 @@ def _unknown(number: int) -> PartitionData:
     return PartitionData(number, pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"the quorum keeps {TOPIC}-0 alone")
 
 
-def _partition(quorum: cluster_pb2.DescribeQuorumResponse) -> PartitionData:
-    now_ms = time.time_ns() // 1_000_000
+def _partition(quorum: cluster_pb2.DescribeQuorumResponse, now_ms: int) -> PartitionData:
     led = quorum.HasField("leader_id")
     return PartitionData(
         error_code=0 if led else pb.ERROR_CODE_LEADER_NOT_AVAILABLE,

@@ -10,7 +10,7 @@ from node.api.offsets import OffsetsApi
 from node.api.replicas import ReplicasApi
 from node.api.topics import Elected, TopicsApi
 from node.kafka.connection import Call
-from node.kafka.handlers.cluster_facts import ClusterFacts, unexpected
+from node.kafka.handlers.cluster_facts import ClusterFacts, unexpected, wait_ms
 from node.kafka.messages.delete_records import (
     DeleteRecordsPartition,
     DeleteRecordsPartitionResult,
@@ -42,10 +42,6 @@ ELECT_LOW, ELECT_HIGH = 0, 2
 DIRS_LOW, DIRS_HIGH = 0, 4
 PREFERRED, UNCLEAN = 0, 1
 PREFERRED_LEADER_NOT_AVAILABLE: Final = 80
-
-
-def wait_ms(timeout_ms: int) -> int:
-    return max(1, min(timeout_ms, limits.WAIT_MAX_MS))
 
 
 class DeleteRecordsHandler:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from node import limits, turns
+from node import turns
 from node.api.topics import Config, Created, Deleted, GrownTopic, NewTopic, TopicsApi
 from node.kafka import topic_configs
 from node.kafka.connection import Call
+from node.kafka.handlers.cluster_facts import wait_ms
 from node.kafka.handlers.configs import AT_ONCE, TOPIC, described_by
 from node.kafka.messages.create_partitions import (
     CreatePartitionsRequest,
@@ -40,10 +41,6 @@ _NOT_ONE: Final = ApiError(
 )
 
 
-def _wait_ms(timeout_ms: int) -> int:
-    return max(1, min(timeout_ms, limits.WAIT_MAX_MS))
-
-
 class CreateTopicsHandler:
     def __init__(self, api: TopicsApi) -> None:
         self._api = api
@@ -61,7 +58,7 @@ class CreateTopicsHandler:
                 results[name] = Created(error)
         if new:
             try:
-                created = await self._api.create(new, _wait_ms(request.timeout_ms), validate_only=request.validate_only)
+                created = await self._api.create(new, wait_ms(request.timeout_ms), validate_only=request.validate_only)
             except ApiError as error:
                 created = [Created(error)] * len(new)
             results.update(zip([topic.name for topic in new], created, strict=True))
@@ -141,7 +138,7 @@ class DeleteTopicsHandler:
         results = {at: Deleted(_NOT_ONE if bool(at[0]) == bool(at[1]) else _TWICE) for at in times}
         wanted = [at for at, count in times.items() if count == 1 and bool(at[0]) != bool(at[1])]
         try:
-            found = list(await self._api.delete(wanted, _wait_ms(request.timeout_ms))) if wanted else []
+            found = list(await self._api.delete(wanted, wait_ms(request.timeout_ms))) if wanted else []
         except ApiError as error:
             found = [Deleted(error)] * len(wanted)
         results.update(zip(wanted, found, strict=True))
@@ -174,7 +171,7 @@ class CreatePartitionsHandler:
         if topics:
             wanted = [_grown(topic) for topic in topics]
             try:
-                found = await self._api.grow(wanted, _wait_ms(request.timeout_ms), validate_only=request.validate_only)
+                found = await self._api.grow(wanted, wait_ms(request.timeout_ms), validate_only=request.validate_only)
             except ApiError as error:
                 found = [error] * len(wanted)
             errors.update(zip([topic.name for topic in topics], found, strict=True))

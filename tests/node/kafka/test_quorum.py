@@ -1,6 +1,5 @@
 """The quorum as clients of Kafka are told of it."""
 
-import time
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ async def asked(quorum: DescribeQuorumResponse, version: int, **topics: list[int
         return quorum
 
     wanted = [DescribedTopic(name, [DescribedPartition(n) for n in numbers]) for name, numbers in topics.items()]
-    answer = await ask(DescribeQuorumHandler(describe), DescribeQuorumRequest(wanted), version)
+    answer = await ask(DescribeQuorumHandler(describe, lambda: 1_000_000), DescribeQuorumRequest(wanted), version)
     return from_kio(kio_parse(kio_class(API, version, "response"), write_body(DESCRIBE_QUORUM, version, answer)))
 
 
@@ -62,10 +61,9 @@ async def test_when_a_voter_was_last_caught_up() -> None:
         return LED
 
     wanted = DescribeQuorumRequest([DescribedTopic(TOPIC, [DescribedPartition(0)])])
-    answer = await ask(DescribeQuorumHandler(describe), wanted, 2)
+    answer = await ask(DescribeQuorumHandler(describe, lambda: 1_000_000), wanted, 2)
     one, two = answer.topics[0].partitions[0].current_voters
-    assert abs(one.last_caught_up_timestamp - time.time() * 1000) < 2000
-    assert one.last_caught_up_timestamp - two.last_caught_up_timestamp == 500
+    assert (one.last_caught_up_timestamp, two.last_caught_up_timestamp) == (1_000_000, 999_500)
     assert answer.topics[0].partitions[0].observers[0].last_caught_up_timestamp == -1
 
 
