@@ -78,6 +78,19 @@ def test_a_partition_waits_for_its_owner_to_say_that_it_has_given_it_back() -> N
     assert world.state == "stable"
 
 
+def test_who_gives_back_a_part_keeps_the_rest_until_it_says_so() -> None:
+    world = World(t=4)
+    one, two = poller(world, "one"), poller(world, "two")
+    one.ask()
+    first, second = sorted({("t", n) for n in range(4)} - one.owned)
+    one.ask(owned=ids({*one.owned, second}))
+    two.beat()
+    assert two.owned == {first}, "the other one is still read by its owner"
+    one.ask(owned=ids(one.owned))
+    two.beat()
+    assert two.owned == {first, second}
+
+
 def test_who_says_at_once_that_it_owns_nothing_of_what_it_is_to_give_back_has_given_it_back() -> None:
     """Its answer was lost: it has never heard of these partitions, and will never say that it gave them back."""
     world = World(t=4)
