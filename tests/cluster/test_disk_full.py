@@ -203,7 +203,7 @@ def test_full_disks_refuse_producers_and_nothing_else_and_it_goes_on_by_itself(s
         reader.join(10)
     longest = max(reader.longest_s for reader in readers)
     print(f"topic deleted in {delete_s:.2f} s; resumed after {resumed} s; longest without an answer {longest:.2f} s")
-    assert max(resumed) < 5
+    assert max(resumed) < 15
     assert longest < 3
     assert min(reader.answers for reader in readers) > 20
     assert all(node.running and node.starts == (2 if i == 3 else 1) for i, node in small.nodes.items())

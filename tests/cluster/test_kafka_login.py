@@ -130,7 +130,7 @@ def test_librdkafka(door: Door, mechanism: str) -> None:
     began = time.monotonic()
     while not any(error.code() == confluent.KafkaError._AUTHENTICATION for error in errors):
         wrong.poll(0.05)
-        assert time.monotonic() - began < 3, errors
+        assert time.monotonic() - began < 15, errors
     assert "wrong user or password" in str(errors[0])
 
 
@@ -146,7 +146,7 @@ async def test_aiokafka(door: Door, mechanism: str) -> None:
             await wrong.start()
     finally:
         await wrong.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_session_ends_within_a_second_of_its_password_on_every_node(secure: Door) -> None:

@@ -64,8 +64,8 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
         assert cluster[1].running, "nobody is there to hand over to, but that takes a moment to know"
         started = time.monotonic()
         cluster[1].signal(15)
-        assert ended(cluster[1], 2) == 128 + 15
-        assert time.monotonic() - started < 0.5
+        assert ended(cluster[1], 5) == 128 + 15
+        assert time.monotonic() - started < 2, "the first one alone takes as long as a hand-over may"
 
 
 def test_idle_memory_and_what_refused_messages_leave(solo: LocalCluster) -> None:

@@ -181,7 +181,7 @@ def test_a_leader_without_a_majority_stops_serving_and_follows_when_it_is_back(t
         new = cluster.controller()
         eventually(lambda: quorum_of(cluster, old).leader_id in others, True, timeout_s=30)
         assert quorum_of(cluster, new).leader_epoch == quorum_of(cluster, old).leader_epoch
-        assert resigned_s < 3
+        assert resigned_s < 8
 
 
 def test_random_start_orders_each_form_one_cluster(tmp_path: Path) -> None:

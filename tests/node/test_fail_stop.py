@@ -55,7 +55,7 @@ def broken(*_: Any, **__: Any) -> NoReturn:
 
 
 async def until(ended: list[BaseException]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not ended:  # noqa: ASYNC110 - nobody is told of the end of a node
             await asyncio.sleep(0.01)
     assert str(ended[0]) == "planted"

@@ -81,10 +81,10 @@ async def test_bytes_that_trickle_do_not_move_the_deadline(port: int, monkeypatc
     loop = asyncio.get_running_loop()
     started = loop.time()
     with contextlib.suppress(ConnectionError):
-        while not (reader.at_eof() or reader.exception()) and loop.time() - started < 5:
+        while not (reader.at_eof() or reader.exception()) and loop.time() - started < 10:
             writer.write(b"x")
             await asyncio.sleep(0.02)
-    assert loop.time() - started < 2
+    assert loop.time() - started < 5
     writer.close()
 
 
@@ -110,9 +110,9 @@ async def test_the_one_that_goes_is_the_oldest(port: int) -> None:
     await asyncio.sleep(0.05)
     assert b"200 OK" in await ask(port, b"GET /healthz HTTP/1.1\r\n\r\n")
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(held[0][0].read(), 2) == b""
+        assert await asyncio.wait_for(held[0][0].read(), 10) == b""
     held[1][1].write(b"GET /healthz HTTP/1.1\r\n\r\n")
-    assert b"200 OK" in await asyncio.wait_for(held[1][0].read(), 2)
+    assert b"200 OK" in await asyncio.wait_for(held[1][0].read(), 10)
     for _, writer in held:
         writer.close()
 

@@ -60,14 +60,14 @@ def test_a_reader_that_is_stuck_holds_up_nobody(
     started = time.monotonic()
     for _ in range(200):
         lines.info(line)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     assert lines.lost >= 80
     if blocking:
         for _ in range(2):  # two lines, one at a time, so that the writer ends with the test
             assert len(os.read(pipe[0], 10_000)) == 10_000
         os.set_blocking(pipe[1], False)
     lines.flush(0.1)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
 
 
 def test_after_a_torn_line_the_next_one_stands_alone(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,7 +306,7 @@ class Cluster:
             at = found.next_offset
 
 
-async def until(condition: Any, timeout_s: float = 5.0) -> None:
+async def until(condition: Any, timeout_s: float = 20.0) -> None:
     """Waits for a condition; its failure shows as the condition's own assertion."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while not condition():

@@ -67,7 +67,7 @@ async def test_a_silent_follower_leaves_the_isr_after_the_lag_time(tmp_path: Pat
         await cluster.produce(1, batch(b"b"), timeout_ms=10_000)
         waited = asyncio.get_running_loop().time() - before
         assert cluster.isr() == (1, 2)
-        assert 1.0 <= waited < 4.0, "it waits for the whole lag time, then not any longer"
+        assert 1.0 <= waited < 8.0, "it waits for the whole lag time, then not any longer"
 
 
 async def test_too_few_in_sync_replicas_refuse_before_and_tell_after_the_append(tmp_path: Path) -> None:

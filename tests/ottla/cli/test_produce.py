@@ -51,7 +51,7 @@ async def test_waiting_for_input_can_be_cancelled_at_once() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
 
 async def test_an_endless_line_is_refused() -> None:

@@ -148,7 +148,7 @@ async def test_a_full_buffer_blocks_and_then_raises(planes: Planes, client: Clie
         taken += 1
     with pytest.raises(BufferFull, match="buffer_memory"):
         await producer.send("t", b"x" * 100_000)
-    assert 0.25 < time.monotonic() - began < 3
+    assert 0.25 < time.monotonic() - began < 5
     assert 5 <= taken <= 10
     # There is a leader: room comes free, nothing taken is lost.
     planes.lead(planes.image.names["t"], 0, 2)
