@@ -38,7 +38,7 @@ from node.services import listener
 from node.services.cluster import build_version
 from node.services.group_lag import LagSample
 from node.tls import Tls
-from node.transport import PLAIN, Transport
+from node.transport import PLAIN, Transport, for_whom
 from ottla.internal.v1 import controller_pb2, metadata_pb2
 from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
 from ottla.protocol.errors import ApiError
@@ -164,10 +164,10 @@ class ControlPlane:
             CONTROLLER,
             controller_handlers(self._shell, self._transport),
             metrics,
-            caller=self._transport.caller,
+            identify=for_whom(self._transport),
         )
         listener.add_service(
-            self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics, caller=self._transport.caller
+            self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics, identify=for_whom(self._transport)
         )
         listener.listen(self._server, settings.listener("control"), "control", self._transport)
         await self._server.start()

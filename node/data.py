@@ -58,7 +58,7 @@ from node.services.produce_stream import ProduceStreams
 from node.services.topics import ControllerTopics
 from node.services.users import ControllerUsers
 from node.tls import Tls
-from node.transport import PLAIN, Transport
+from node.transport import PLAIN, Transport, for_whom
 from node.turns import Turns
 from ottla.internal.v1 import replication_pb2
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
@@ -201,7 +201,7 @@ class DataPlane:
             REPLICATION,
             {"Fetch": ReplicationService(self.broker).serve, "LookUp": self._positions.serve},
             self.metrics,
-            caller=self._transport.caller,
+            identify=for_whom(self._transport),
             responses={"Fetch": listener.passes},
         )
         self._servers = [public, between]
@@ -244,6 +244,7 @@ class DataPlane:
             connections_max=self._capacity.connections // 2,
             received_max_bytes=self._in_flight.limit_bytes,
             authentication=self._settings.kafka_authentication == "sasl",
+            certified=self._transport.holder if isinstance(self._transport, Tls) else None,
         )
 
     def _add_services(self, server: grpc.aio.Server, *, forwarded: bool) -> None:
@@ -257,7 +258,7 @@ class DataPlane:
             check_cluster=None if forwarded else view.check_cluster,
             turns=self._turns,
             forwarded=forwarded,
-            caller=self._transport.caller if forwarded else None,
+            identify=for_whom(self._transport) if forwarded else self._transport.identify,
             receiver=receive.Receiver(),
         )
         producer = Producer(ProduceApi(broker, view, metrics), view, metrics)

@@ -8,13 +8,15 @@ import asyncio
 import datetime
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from weakref import WeakSet
 
 import grpc
 import structlog
 
+from node.api import principal
+from node.api.principal import Principal
 from node.config import ConfigError, Settings
 from node.transport import PLAIN, Context, Options, Transport
 from ottla.protocol.errors import ApiError
@@ -210,19 +212,46 @@ class Tls:
     def caller(self) -> Callable[[Context], int] | None:
         return self._caller
 
+    @property
+    def identify(self) -> Callable[[Context], Principal] | None:
+        return self._identify
+
+    def _identify(self, context: Context) -> Principal:
+        names: Any = context.auth_context()
+        return self._node_of(names) or principal.user(_common_name(names))
+
+    def holder(self, certificate: Any) -> Principal:
+        """Whom a certificate is for, as `ssl` tells of it."""
+        dns = [name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS"]
+        common = "".join(value for part in certificate.get("subject", ()) for key, value in part if key == "commonName")
+        return self._node_named(dns) or principal.user(common)
+
+    def _node_of(self, names: Any) -> Principal | None:
+        return self._node_named(name.decode("ascii", "replace") for name in names.get("peer_dns", ()))
+
+    def _node_named(self, dns_names: Iterable[str]) -> Principal | None:
+        for name in dns_names:
+            node = node_name(name)
+            if node is not None and node.cluster_id == self._cluster_id:
+                return principal.node(node.node_id)
+        return None
+
     def _caller(self, context: Context) -> int:
         names: Any = context.auth_context()
-        for name in names.get("peer_dns", ()):
-            node = node_name(name.decode("ascii", "replace"))
-            if node is not None and node.cluster_id == self._cluster_id:
-                return node.node_id
-        common = b"".join(names.get("x509_common_name", ())).decode("utf-8", "replace")
+        node = self._node_of(names)
+        if node is not None:
+            return int(node.name)
+        common = _common_name(names)
         log.warning("peer_is_no_node", peer=context.peer(), name=common)
         raise ApiError(
             pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
             f"this listener of node {self._node_id} is for nodes of cluster {self._cluster_id}; the certificate of "
             f"{common[:100]!r} is not that of one",
         )
+
+
+def _common_name(names: Any) -> str:
+    return b"".join(names.get("x509_common_name", ())).decode("utf-8", "replace")
 
 
 def _stamps(files: Files) -> _Stamps:

@@ -5,15 +5,19 @@ the one that was meant, and what a node says of itself counts only if it is what
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 
+from node.api import principal
+from node.api.principal import ANONYMOUS, Principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Options = Sequence[tuple[str, Any]]
+PRINCIPAL: Final = "ottla-principal-bin"
+"""Names are not ASCII only."""
 
 
 class Transport(Protocol):
@@ -27,6 +31,10 @@ class Transport(Protocol):
     def caller(self) -> Callable[[Context], int] | None:
         """Which node a call is from, by its certificate; raises CLUSTER_AUTHORIZATION_FAILED where it is no node's.
         None: nobody proves who he is."""
+
+    @property
+    def identify(self) -> Callable[[Context], Principal] | None:
+        """Whose a call is, by its certificate; None: nobody's."""
 
     def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
         """A channel to that node and no other."""
@@ -46,6 +54,7 @@ class Plain:
 
     cluster_id: bytes | None = None
     caller: Callable[[Context], int] | None = None
+    identify: Callable[[Context], Principal] | None = None
 
     def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(address, options=options)
@@ -61,6 +70,26 @@ class Plain:
 
 
 PLAIN = Plain()
+
+
+def for_principal() -> tuple[str, bytes]:
+    """Metadata of a call that is passed on: whose it is."""
+    return PRINCIPAL, str(principal.current()).encode("utf-8", "replace")
+
+
+def for_whom(transport: Transport) -> Callable[[Context], Principal]:
+    """Whose a call to a node's listener is: that of whoever the node that passes it on says, else that node's own.
+    Without certificates nodes are believed as clients are. Raises CLUSTER_AUTHORIZATION_FAILED for who is no node."""
+    caller = transport.caller
+
+    def identify(context: Context) -> Principal:
+        own = ANONYMOUS if caller is None else principal.node(caller(context))
+        for key, value in context.invocation_metadata() or ():
+            if key == PRINCIPAL:
+                return principal.named(bytes(value).decode("utf-8", "replace"))  # type: ignore[arg-type]
+        return own
+
+    return identify
 
 
 def check_claim(transport: Transport, context: Context, claimed: int) -> None:

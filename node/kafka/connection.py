@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 
+from node.api.principal import ANONYMOUS, Principal, acting_as
 from node.fail_stop import stop_if_broken
 from node.kafka.codec import (
     API_VERSIONS,
@@ -43,7 +44,6 @@ LOGIN_S: Final = 20.0
 STALLED_S: Final = 30.0
 """Without a byte of a request that has begun, or without taking one of an answer."""
 LINES_A_SECOND: Final = 10
-ANONYMOUS: Final = "User:ANONYMOUS"
 BEFORE_LOGIN: Final = FrameLimits(64 << 10)
 _PROTOCOL_ERROR: Final = 1
 _RAW_TOKEN: Final = RequestHead(SASL_AUTHENTICATE, 0, 0, None, 0)
@@ -82,7 +82,7 @@ class Lines:
 class Listener:
     """What the connections of one port share. `received_max_bytes`: of requests that are not whole yet, all connections
     together; where there are more, who has sent nothing for the longest goes. `gate`: who may log in; None: everybody
-    is let in, and nobody is known."""
+    is let in, and known by his certificate, as `certified` reads it, or not at all."""
 
     registry: Registry
     limits: FrameLimits = field(default_factory=FrameLimits)
@@ -96,6 +96,7 @@ class Listener:
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
     connections: "set[Connection]" = field(default_factory=set)
     gate: "Gate | None" = None
+    certified: Callable[[Any], Principal] | None = None
 
     def connection(self) -> "Connection":
         """The protocol factory of `loop.create_server`."""
@@ -114,7 +115,7 @@ class Listener:
                 each.refuse(f"half a request, and nothing more of it for {STALLED_S:g} s")
             elif not each.asked and silent_s > FIRST_REQUEST_S:
                 each.refuse(f"no request within {FIRST_REQUEST_S:g} s")
-            elif each.login is not None and not each.login.principal and now - each.connected_at > LOGIN_S:
+            elif each.login is not None and each.login.principal is None and now - each.connected_at > LOGIN_S:
                 each.refuse(f"no login within {LOGIN_S:g} s")
             elif not each.in_flight and silent_s > idle_s:
                 each.close()
@@ -184,7 +185,8 @@ class Call:
     def is_first(self) -> None:
         begin, self._when_first = self._when_first, None
         if begin is not None:
-            begin()
+            with acting_as(self.connection.principal):
+                begin()
 
     def hold(self) -> None:
         """Nothing that comes after it on its connection begins before `release`."""
@@ -214,6 +216,7 @@ class Connection(asyncio.BufferedProtocol):
         self.software = ""  # name and version, as the client's ApiVersions says
         self.login = None if listener.gate is None else listener.gate.login()
         self.encrypted = False
+        self._certified = ANONYMOUS
         self.connected_at = 0.0
         self.last_read = 0.0
         self.blocked_since = 0.0
@@ -231,9 +234,9 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
 
     @property
-    def principal(self) -> str:
+    def principal(self) -> Principal:
         """Who this is, as far as that is proven."""
-        return ANONYMOUS if self.login is None else self.login.principal
+        return self._certified if self.login is None else self.login.principal or ANONYMOUS
 
     def take_raw(self) -> None:
         """What comes next is a login's own messages, which may be small."""
@@ -260,6 +263,9 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = tuple(peer[:2]) if isinstance(peer, tuple) else None
         self.local = tuple(local[:2]) if isinstance(local, tuple) else None
         self.encrypted = transport.get_extra_info("sslcontext") is not None
+        certificate = transport.get_extra_info("peercert")
+        if certificate and self.listener.certified is not None:
+            self._certified = self.listener.certified(certificate)
         self.last_read = self.connected_at = asyncio.get_running_loop().time()
         if len(self.listener.connections) >= self.listener.connections_max:
             most = self.listener.connections_max
@@ -356,7 +362,8 @@ class Connection(asyncio.BufferedProtocol):
             self.software = f"{message.client_software_name} {message.client_software_version}".strip()
         self._calls.append(call)
         try:
-            answer = handler(message, call)
+            with acting_as(self.principal):
+                answer = handler(message, call)
         except Exception as error:  # a handler answers with error codes; anything else is a bug of ours
             stop_if_broken(error)
             self.bug(call, error)

@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+from node.api import principal
+from node.api.principal import Principal
 from node.kafka.codec import API_VERSIONS, SASL_AUTHENTICATE
 from node.kafka.connection import Call, Connection
 from node.kafka.handlers.cluster_facts import run
@@ -138,10 +140,10 @@ class Gate:
 
 
 class Login:
-    """One connection's. `principal` is empty until it is done."""
+    """One connection's. `principal` is None until it is done."""
 
     def __init__(self, gate: Gate) -> None:
-        self.principal = ""
+        self.principal: Principal | None = None
         self.user = ""
         self.takes_raw = False
         """After the first version of SaslHandshake: what comes is not in requests."""
@@ -151,11 +153,11 @@ class Login:
         self._by: tuple[Mechanism, Credential] | None = None
 
     def may_ask(self, key: int) -> bool:
-        return bool(self.principal) or key in BEFORE_LOGIN
+        return self.principal is not None or key in BEFORE_LOGIN
 
     @property
     def is_withdrawn(self) -> bool:
-        if not self.principal or self._by is None:
+        if self.principal is None or self._by is None:
             return False
         mechanism, kept = self._by
         return self._gate.kept(self.user, mechanism) != kept
@@ -163,7 +165,7 @@ class Login:
     def handshake(self, request: Message, call: Call) -> Message | None:
         assert isinstance(request, SaslHandshakeRequest)
         offered = _offered(call.connection)
-        if self.principal or self._mechanism is not None:
+        if self.principal is not None or self._mechanism is not None:
             code = pb.ERROR_CODE_ILLEGAL_SASL_STATE
         elif request.mechanism not in offered:
             code = pb.ERROR_CODE_UNSUPPORTED_SASL_MECHANISM
@@ -178,7 +180,7 @@ class Login:
 
     def authenticate(self, request: Message, call: Call) -> Message | None:
         assert isinstance(request, SaslAuthenticateRequest)
-        if self.principal or self._mechanism is None:
+        if self.principal is not None or self._mechanism is None:
             self._end(
                 call,
                 "a login that is none: SaslHandshake comes first, and once",
@@ -236,11 +238,11 @@ class Login:
         """Raises ScramError where the credential went away in the meantime."""
         if self._gate.kept(user, mechanism) != kept:
             raise ScramError(WRONG)
-        self.user, self.principal, self._by = user, f"User:{user}", (mechanism, kept)
+        self.user, self.principal, self._by = user, principal.user(user), (mechanism, kept)
 
     def _answer(self, call: Call, token: bytes) -> None:
         raw = self.takes_raw
-        if self.principal:
+        if self.principal is not None:
             self.takes_raw = False
             call.connection.logged_in()
         if raw:
@@ -263,7 +265,7 @@ class Login:
         """Answers after a while, and ends the connection: nothing more is read from it."""
         connection = call.connection
         call.hold()
-        self._mechanism, self.principal = None, ""
+        self._mechanism, self.principal = None, None
         address = connection.peer[0] if connection.peer else ""
 
         async def end() -> None:

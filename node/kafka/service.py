@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node import limits
 from node.api.coordination import Coordination
@@ -11,6 +11,7 @@ from node.api.fetch import FetchApi
 from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
+from node.api.principal import Principal
 from node.api.produce import ProduceApi
 from node.api.replicas import ReplicasApi
 from node.api.topics import TopicsApi
@@ -85,7 +86,8 @@ class Rooms(NamedTuple):
 
 
 class KafkaService:
-    """Used on the data loop. `request_max_bytes`: of a request with records. `authentication`: clients log in first."""
+    """Used on the data loop. `request_max_bytes`: of a request with records. `authentication`: clients log in first.
+    `certified` tells who a client's certificate is for."""
 
     def __init__(
         self,
@@ -96,6 +98,7 @@ class KafkaService:
         connections_max: int,
         received_max_bytes: int,
         authentication: bool = False,
+        certified: Callable[[Any], Principal] | None = None,
     ) -> None:
         self._metrics = rooms.metrics
         self.facts = ClusterFacts(rooms.view)
@@ -106,6 +109,7 @@ class KafkaService:
             connections_max,
             received_max_bytes,
             grpc_address=grpc_address,
+            certified=certified,
         )
         self._server: asyncio.Server | None = None
         self._add_all(rooms)

@@ -16,7 +16,7 @@ from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.transport import PLAIN, Transport
+from node.transport import PLAIN, Transport, for_principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
@@ -124,7 +124,7 @@ class AdminForwarder:
     ) -> bytes | None:
         """The answer; None where another controller took over in the meantime, for the old one may be frozen."""
         rpc: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
-        call = asyncio.ensure_future(_awaited(rpc(request, timeout=timeout_s)))
+        call = asyncio.ensure_future(_awaited(rpc(request, timeout=timeout_s, metadata=(for_principal(),))))
         try:
             while not call.done():
                 await asyncio.wait([call], timeout=LEADER_CHECK_S)

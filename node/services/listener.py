@@ -15,6 +15,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 
 from node import limits
+from node.api.principal import Principal, identified
 from node.hooks import Hooks
 from node.metrics import Metrics
 from node.services import faults, receive
@@ -106,17 +107,18 @@ def add_service(
     check_cluster: Callable[[str], None] | None = None,
     turns: Turns | None = None,
     forwarded: bool = False,
-    caller: Callable[[faults.Context], int] | None = None,
+    identify: Callable[[faults.Context], Principal] | None = None,
     receiver: receive.Receiver | None = None,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
-    be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster,
-    `caller` for one that is not of a node. With `turns` clients take them; `forwarded`: calls are of nodes, which say
-    for whom. `receiver` asks for unary requests, of all services of a listener; without one each method has its own, so
-    that no heartbeat waits behind another kind of request."""
+    be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster.
+    `identify` says whose a call is, and raises ApiError where that is nobody who may call here; without it, nobody
+    knows. With `turns` clients take them; `forwarded`: calls are of nodes, which say for whom. `receiver` asks for
+    unary requests, of all services of a listener; without one each method has its own, so that no heartbeat waits
+    behind another kind of request."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
@@ -138,8 +140,8 @@ def add_service(
             handler = _checked(handler, partial(_check_named_cluster, check_cluster))
         if turns is not None:
             handler = for_client(handler, turns, forwarded=forwarded)
-        if caller is not None:
-            handler = _checked(handler, caller)
+        if identify is not None:
+            handler = identified(handler, identify)
         metrics.served(method.name)
         serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString
         table[method.name] = _bind(method, handler, metrics, deserialize, serialize)

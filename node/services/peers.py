@@ -17,7 +17,7 @@ from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metadata.image import Delta
 from node.services.faults import refusal_in
-from node.transport import PLAIN, Transport
+from node.transport import PLAIN, Transport, for_principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -28,10 +28,11 @@ MARGIN_S: Final = 0.5
 """How much longer than the leader a forwarder waits, so that the leader's own word on a time-out gets through."""
 
 
-def forwarded() -> tuple[tuple[str, str], ...]:
+def forwarded() -> tuple[tuple[str, str | bytes], ...]:
     """Metadata of a call that is passed on: that it is, and for whom."""
+    marked = ((FORWARDED, "1"), for_principal())
     client = turns.client()
-    return ((FORWARDED, "1"),) if client is None else ((FORWARDED, "1"), (turns.CLIENT, client))
+    return marked if client is None else (*marked, (turns.CLIENT, client))
 
 
 class Peers:

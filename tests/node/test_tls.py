@@ -1,9 +1,12 @@
 """A node's certificate files, looked at while somebody replaces them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from node.api import principal
 from node.tls import Tls
 from ottla.secure import judge
 from ottla.secure.issue import Authority, asked_node
@@ -30,3 +33,20 @@ def test_files_that_go_while_they_are_taken_end_nothing(tmp_path: Path, monkeypa
     files.key.chmod(0o600)
     tls.look()
     assert tls.expires > before
+
+
+def test_a_certificate_names_its_holder_in_grpc_and_in_ssl(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path, None, replace=False)
+    tls = Tls(authority.issue(asked_node(1, []), 30, replace=False), 1, None)
+    assert tls.cluster_id is not None
+    identify: Any = tls.identify
+    for dns, common, expected in (
+        (["localhost", f"node-2.{tls.cluster_id.hex()}.ottla.internal"], "node-2", principal.node(2)),
+        ([f"node-2.{'0' * 32}.ottla.internal"], "x", principal.user("x")),
+        ([], "älice", principal.user("älice")),
+        ([], "", principal.ANONYMOUS),
+    ):
+        names = {"peer_dns": [name.encode() for name in dns], "x509_common_name": [common.encode()] if common else []}
+        assert identify(SimpleNamespace(auth_context=lambda found=names: found)) == expected
+        subject = ((("organizationName", "Ottla"),), (("commonName", common),)) if common else ()
+        assert tls.holder({"subject": subject, "subjectAltName": [("DNS", name) for name in dns]}) == expected

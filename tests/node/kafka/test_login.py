@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from node.api import principal
 from node.kafka import login
 from node.kafka.codec import API_VERSIONS
 from node.kafka.connection import Call, Listener
@@ -58,7 +59,8 @@ class Door:
         self.asked: list[str] = []
 
     def heartbeat(self, message: Message, call: Call) -> Message | None:
-        self.asked.append(call.connection.principal)
+        assert principal.current() == call.connection.principal
+        self.asked.append(str(principal.current()))
         return HeartbeatResponse()
 
     @staticmethod
@@ -160,7 +162,7 @@ async def test_a_wrong_user_and_a_wrong_password_are_the_same(door: Door, mechan
         client = door.client()
         said.append(await client.log_in(mechanism, user, password))
         assert await client.answer() is None
-        assert client.connection.principal == ""
+        assert client.connection.principal == principal.ANONYMOUS
         client.send(heartbeat(1))
     assert set(said) == {(FAILED, b"authentication failed: wrong user or password")}
     assert door.asked == []
@@ -266,7 +268,7 @@ async def test_messages_out_of_order(door: Door) -> None:
         await client.log_in("PLAIN", "alice", "pencil")
         await getattr(client, again)("PLAIN" if again == "handshake" else b"\0bob\0pen")
         assert await client.answer() is None
-        assert client.connection.principal == ""
+        assert client.connection.principal == principal.ANONYMOUS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Who asks: the principal of the request that is under way, at either door and at the nodes that it is passed on to."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
+
+USER: Final = "User"
+NODE: Final = "Node"
+
+
+class Principal(NamedTuple):
+    """`kind` is `User`, or `Node` for a node of this cluster, whose name is its id. The text is as Kafka has it."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+ANONYMOUS: Final = Principal(USER, "ANONYMOUS")
+"""Whoever has proven nothing, as Kafka has it."""
+_CURRENT: Final[ContextVar[Principal]] = ContextVar("principal", default=ANONYMOUS)
+
+
+def user(name: str) -> Principal:
+    return Principal(USER, name) if name else ANONYMOUS
+
+
+def node(node_id: int) -> Principal:
+    return Principal(NODE, str(node_id))
+
+
+def named(text: str) -> Principal:
+    """The principal that is written so."""
+    kind, _, name = text.partition(":")
+    return Principal(kind, name)
+
+
+def current() -> Principal:
+    """Of the request that is under way; a node's own work has none: ANONYMOUS."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def acting_as(principal: Principal) -> Iterator[None]:
+    """What is begun within is this principal's, tasks too."""
+    token = _CURRENT.set(principal)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def identified(handler: Callable[..., Any], identify: Callable[[Any], Principal]) -> Callable[..., Any]:
+    """A handler whose calls, each in a task of its own, are those of whom `identify` says, from their last argument;
+    what it raises refuses the call before anything of it is read."""
+
+    def call(*arguments: Any) -> Any:
+        _CURRENT.set(identify(arguments[-1]))
+        return handler(*arguments)
+
+    return call
