@@ -6,8 +6,7 @@ from ottla.sync import Admin, Consumer, Producer
 def main() -> None:
     with Admin() as admin:
         topic = "plain-example"
-        if topic not in admin.list_topics():
-            admin.create_topic(topic, partitions=1)
+        admin.create_topic(topic, partitions=1, exists_ok=True)
     with Producer() as producer:
         stored = producer.send_and_wait(topic, b"hello")
     with Consumer() as consumer:

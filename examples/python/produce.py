@@ -4,17 +4,12 @@ import asyncio
 import json
 import sys
 
-from ottla import Admin, Client, OttlaError, Producer
-from ottla.v1.error_pb2 import ERROR_CODE_TOPIC_ALREADY_EXISTS
+from ottla import Admin, Client, Producer
 
 
 async def main(topic: str = "orders", count: str = "10") -> None:
     async with Client() as client:  # OTTLA_BOOTSTRAP, else 127.0.0.1:9092
-        try:
-            await Admin(client).create_topic(topic, partitions=3)
-        except OttlaError as error:
-            if error.code != ERROR_CODE_TOPIC_ALREADY_EXISTS:
-                raise
+        await Admin(client).create_topic(topic, partitions=3, exists_ok=True)
         async with Producer(client) as producer:
             deliveries = [
                 await producer.send(topic, json.dumps({"order": number}), key=f"customer-{number % 4}")

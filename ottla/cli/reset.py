@@ -162,8 +162,7 @@ async def _places(admin: "Admin", topics: list[str]) -> list[tuple[str, int]]:
 async def _to_target(
     admin: "Admin", name: str, places: list[tuple[str, int]], target: Target, execute: bool
 ) -> list[Move]:
-    from ottla import OttlaError
-    from ottla.v1 import error_pb2 as pb
+    from ottla import UnknownGroup
 
     try:
         moved = await admin.reset_offsets(
@@ -174,8 +173,8 @@ async def _to_target(
             shift_by=target.shift_by,
             validate_only=not execute,
         )
-    except OttlaError as error:
-        if error.code != pb.ERROR_CODE_GROUP_ID_NOT_FOUND or not places:
+    except UnknownGroup:
+        if not places:
             raise
     else:
         return [Move(*where, move.old_offset, move.new_offset) for where, move in moved.items()]
@@ -214,14 +213,11 @@ async def _check(admin: "Admin", positions: dict[tuple[str, int], int]) -> None:
 
 
 async def _carry_out(admin: "Admin", name: str, positions: dict[tuple[str, int], int], execute: bool) -> list[Move]:
-    from ottla import OttlaError
-    from ottla.v1 import error_pb2 as pb
+    from ottla import UnknownGroup
 
     try:
         before = {tuple(tp): lag.committed_offset for tp, lag in (await admin.describe_group(name)).partitions.items()}
-    except OttlaError as error:
-        if error.code != pb.ERROR_CODE_GROUP_ID_NOT_FOUND:
-            raise
+    except UnknownGroup:
         before = {}
     if execute:
         await admin.commit_offsets(name, positions)

@@ -9,7 +9,7 @@ from grpc import aio
 
 from ottla.client import arguments
 from ottla.client.connection import Client, client_for
-from ottla.client.errors import OttlaError, from_server
+from ottla.client.errors import OttlaError, TopicAlreadyExists, UnknownTopic, from_server
 from ottla.client.feature_admin import FeatureAdmin
 from ottla.client.group_admin import GroupAdmin
 from ottla.client.offsets import list_offsets
@@ -35,12 +35,13 @@ R = TypeVar("R", bound="_Result")
 
 @dataclass(frozen=True, slots=True)
 class CreatedTopic:
-    """A topic that was created."""
+    """A topic that was created; `is_new` is False where it was there already (`exists_ok`)."""
 
     name: str
     topic_id: bytes
     num_partitions: int
     replication_factor: int
+    is_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,13 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
         replication_factor: int | None = None,
         configs: Mapping[str, str] | None = None,
         assignments: Mapping[int, Sequence[int]] | None = None,
+        exists_ok: bool = False,
         validate_only: bool = False,
     ) -> CreatedTopic:
         """Creates a topic and returns when every live broker knows it. What is not given is the cluster's default;
-        `assignments` names the nodes of each partition instead, the preferred leader first."""
+        `assignments` names the nodes of each partition instead, the preferred leader first. Raises TopicAlreadyExists;
+        with `exists_ok` a topic that is there is answered as it is, whatever its partitions and configs are."""
+        arguments.flag("exists_ok", exists_ok)
         topic = admin_messages.NewTopic(
             name=arguments.topic_name(name),
             num_partitions=_count("partitions", partitions),
@@ -116,21 +120,33 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
             validate_only=arguments.flag("validate_only", validate_only),
             timeout_ms=self._timeout_ms,
         )
-        result: admin_messages.CreateTopicResult = await self._change(
-            lambda stub, timeout: stub.CreateTopics(request, timeout=timeout), lambda answer: answer.topics
-        )
+        try:
+            result: admin_messages.CreateTopicResult = await self._change(
+                lambda stub, timeout: stub.CreateTopics(request, timeout=timeout), lambda answer: answer.topics
+            )
+        except TopicAlreadyExists:
+            if not exists_ok:
+                raise
+            there = await self.describe_topic(name)
+            replicas = max((len(partition.replicas) for partition in there.partitions), default=0)
+            return CreatedTopic(name, there.topic_id, len(there.partitions), replicas, is_new=False)
         return CreatedTopic(result.name, result.topic_id, result.num_partitions, result.replication_factor)
 
-    async def delete_topic(self, name: str, *, validate_only: bool = False) -> None:
-        """Deletes a topic and its data."""
+    async def delete_topic(self, name: str, *, missing_ok: bool = False, validate_only: bool = False) -> None:
+        """Deletes a topic and its data. Raises UnknownTopic, unless `missing_ok`."""
+        arguments.flag("missing_ok", missing_ok)
         request = admin_messages.DeleteTopicsRequest(
             topics=[admin_messages.TopicRef(name=arguments.topic_name(name))],
             validate_only=arguments.flag("validate_only", validate_only),
             timeout_ms=self._timeout_ms,
         )
-        await self._change(
-            lambda stub, timeout: stub.DeleteTopics(request, timeout=timeout), lambda answer: answer.topics
-        )
+        try:
+            await self._change(
+                lambda stub, timeout: stub.DeleteTopics(request, timeout=timeout), lambda answer: answer.topics
+            )
+        except UnknownTopic:
+            if not missing_ok:
+                raise
 
     async def create_partitions(
         self,

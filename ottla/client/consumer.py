@@ -368,8 +368,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     async def commit(self, positions: Mapping[tuple[str, int], int] | None = None) -> None:
         """Stores positions of the group; returns when they are replicated. By default behind every record that was
-        handed out, the last one too: call it when that one is done. Raises OttlaError with STALE_MEMBER_EPOCH or
-        FENCED_MEMBER_EPOCH where the partitions are another member's by now."""
+        handed out, the last one too: call it when that one is done. Raises MemberFenced where the
+        partitions are another member's by now."""
         session = self._group_session()
         if positions is not None:
             wanted = {

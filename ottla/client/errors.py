@@ -1,19 +1,35 @@
 """What can go wrong for a user of the client.
 
 OttlaError (an ApiError: code, message, retriable)
-├── ConfigError             a setting or an argument makes no sense (a ValueError, too)
+├── ConfigError             a setting or an argument makes no sense, here or to the cluster (a ValueError, too)
 ├── ConnectionFailed        no node answers
 ├── RequestTimedOut         no answer in time: whether the request took effect is unknown
 ├── UnknownTopic            the cluster has no such topic or partition
-├── RecordTooLarge          a record is over max_request_size
+├── TopicAlreadyExists      create_topic without exists_ok
+├── RecordTooLarge          a record is over max_request_size, or over the topic's max.message.bytes
+├── InvalidRecord           the topic does not take the record: no key where it is compacted, a time out of bounds
+├── NotEnoughReplicas       fewer replicas are in sync than min.insync.replicas
+├── LeaderNotAvailable      a partition has no leader
 ├── BufferFull              send waited max_block_ms for room
 ├── Closed                  the producer, consumer or client was closed
-├── DeliveryFailed          a record was refused, or not acknowledged in time
-├── OffsetOutOfRange        a position lies outside of the log and auto_offset_reset is none
+├── DeliveryFailed          a record was refused, or not acknowledged in time; also of the class of its reason
+├── OffsetOutOfRange        a position lies outside of the log
 ├── LogTruncation           what was read is no longer in the log (KIP-320)
-├── CorruptRecords          bytes from the server do not match their checksums
-└── UnsupportedCodec        the codec's package is not installed
+├── CorruptRecords          bytes do not match their checksums
+├── UnsupportedCodec        the codec's package is not installed
+├── UnknownGroup            the cluster has no such group
+├── GroupNotEmpty           a group with members can be neither deleted nor reset
+├── MemberFenced            another member has the partitions, or the instance id, by now
+├── UnknownUser             the cluster has no such user
+├── UserAlreadyExists       create_user
+├── NotAuthorized           the caller has not the right to do this
+├── Throttled               the node has no room for the request now
+├── PolicyViolation         a limit of the cluster is reached
+├── UnsupportedVersion      one side is too old for what was asked
+└── WrongCluster            the node belongs to another cluster
 """
+
+from typing import Any, Self
 
 import grpc
 from google.rpc import error_details_pb2
@@ -43,7 +59,7 @@ def _restore(kind: type[OttlaError], fields: dict[str, object]) -> OttlaError:
 
 
 class ConfigError(OttlaError, ValueError):
-    """A setting or an argument makes no sense."""
+    """A setting or an argument makes no sense; a node may say so, too, of a config or a number of replicas."""
 
     default_code = pb.ERROR_CODE_INVALID_CONFIG
 
@@ -66,10 +82,35 @@ class UnknownTopic(OttlaError):
     default_code = pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
 
 
+class TopicAlreadyExists(OttlaError):
+    """There is a topic of that name. `create_topic(..., exists_ok=True)` takes it as it is."""
+
+    default_code = pb.ERROR_CODE_TOPIC_ALREADY_EXISTS
+
+
 class RecordTooLarge(OttlaError):
-    """A record does not fit into max_request_size. Nothing was sent."""
+    """A record does not fit into max_request_size, and was not sent; or into the topic's max.message.bytes, and was not
+    stored."""
 
     default_code = pb.ERROR_CODE_MESSAGE_TOO_LARGE
+
+
+class InvalidRecord(OttlaError):
+    """The topic does not take the record. It was not stored."""
+
+    default_code = pb.ERROR_CODE_INVALID_RECORD
+
+
+class NotEnoughReplicas(OttlaError):
+    """Fewer replicas are in sync than the topic's min.insync.replicas asks for."""
+
+    default_code = pb.ERROR_CODE_NOT_ENOUGH_REPLICAS
+
+
+class LeaderNotAvailable(OttlaError):
+    """A partition has no leader: no replica that may lead it is up."""
+
+    default_code = pb.ERROR_CODE_LEADER_NOT_AVAILABLE
 
 
 class BufferFull(OttlaError):
@@ -87,21 +128,46 @@ class Closed(OttlaError):
 class DeliveryFailed(OttlaError):
     """A record was not acknowledged. `maybe_written` tells apart "certainly not in the log" (False) and "unknown"
     (True): then it may be there, or still appear. `record_errors` has (index in the batch, reason) where the server
-    named records (KIP-467)."""
+    named records (KIP-467).
+
+    It is also of the class of its code, so that `except NotEnoughReplicas` catches it, too."""
+
+    def __new__(cls, message: str = "", code: int = 0, **_: object) -> Self:
+        made: Self = super().__new__(_UNDELIVERED.get(code, cls), message, code)
+        return made
 
     def __init__(self, message: str, code: int, *, maybe_written: bool, retriable: bool | None = None) -> None:
         super().__init__(message, code, retriable=retriable)
         self.maybe_written = maybe_written
         self.record_errors: tuple[tuple[int, str], ...] = ()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore_delivery, (dict(self.__dict__),)
+
+
+def _restore_delivery(fields: dict[str, object]) -> DeliveryFailed:
+    error = DeliveryFailed.__new__(DeliveryFailed, code=fields["code"])  # type: ignore[arg-type]
+    error.__dict__.update(fields)
+    return error
+
 
 class OffsetOutOfRange(OttlaError):
-    """A position is outside of the log and auto_offset_reset is none. Seek to go on."""
+    """A position is outside of the log, and auto_offset_reset is none: seek to go on. `topic`, `partition` and `offset`
+    say which, for a consumer."""
 
     default_code = pb.ERROR_CODE_OFFSET_OUT_OF_RANGE
 
-    def __init__(self, message: str, topic: str, partition: int, offset: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        code: int | None = None,
+        *,
+        retriable: bool | None = None,
+        topic: str = "",
+        partition: int = -1,
+        offset: int = -1,
+    ) -> None:
+        super().__init__(message, code, retriable=retriable)
         self.topic, self.partition, self.offset = topic, partition, offset
 
 
@@ -132,12 +198,120 @@ class UnsupportedCodec(OttlaError):
     default_code = pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE
 
 
-_BY_CODE: dict[int, type[OttlaError]] = {
-    pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION: UnknownTopic,
-    pb.ERROR_CODE_UNKNOWN_TOPIC_ID: UnknownTopic,
-    pb.ERROR_CODE_REQUEST_TIMED_OUT: RequestTimedOut,
-    pb.ERROR_CODE_INVALID_CONFIG: ConfigError,
+class UnknownGroup(OttlaError):
+    """The cluster has no such group: it has neither members nor positions."""
+
+    default_code = pb.ERROR_CODE_GROUP_ID_NOT_FOUND
+
+
+class GroupNotEmpty(OttlaError):
+    """The group has members: close them before its positions are moved or deleted."""
+
+    default_code = pb.ERROR_CODE_NON_EMPTY_GROUP
+
+
+class MemberFenced(OttlaError):
+    """The partitions, or the group_instance_id, are another member's by now: what was not committed is read again."""
+
+    default_code = pb.ERROR_CODE_FENCED_MEMBER_EPOCH
+
+
+class UnknownUser(OttlaError):
+    """The cluster has no such user."""
+
+    default_code = pb.ERROR_CODE_RESOURCE_NOT_FOUND
+
+
+class UserAlreadyExists(OttlaError):
+    """There is a user of that name."""
+
+    default_code = pb.ERROR_CODE_DUPLICATE_RESOURCE
+
+
+class NotAuthorized(OttlaError):
+    """The caller has not the right to do this."""
+
+    default_code = pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED
+
+
+class Throttled(OttlaError):
+    """The node has no room for the request now; it was not begun."""
+
+    default_code = pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED
+
+
+class PolicyViolation(OttlaError):
+    """A limit of the cluster is reached; the message names it."""
+
+    default_code = pb.ERROR_CODE_POLICY_VIOLATION
+
+
+class UnsupportedVersion(OttlaError):
+    """The client or the cluster is too old for what was asked."""
+
+    default_code = pb.ERROR_CODE_UNSUPPORTED_VERSION
+
+
+class WrongCluster(OttlaError):
+    """The node that answers belongs to another cluster than the one the client knows."""
+
+    default_code = pb.ERROR_CODE_INCONSISTENT_CLUSTER_ID
+
+
+_CODES: dict[type[OttlaError], tuple[int, ...]] = {
+    ConfigError: (
+        pb.ERROR_CODE_INVALID_CONFIG,
+        pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION,
+        pb.ERROR_CODE_INVALID_PARTITIONS,
+        pb.ERROR_CODE_INVALID_REPLICATION_FACTOR,
+        pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT,
+        pb.ERROR_CODE_INVALID_REQUIRED_ACKS,
+        pb.ERROR_CODE_INVALID_GROUP_ID,
+        pb.ERROR_CODE_INVALID_SESSION_TIMEOUT,
+        pb.ERROR_CODE_INVALID_REGULAR_EXPRESSION,
+        pb.ERROR_CODE_UNSUPPORTED_ASSIGNOR,
+        pb.ERROR_CODE_UNACCEPTABLE_CREDENTIAL,
+        pb.ERROR_CODE_OFFSET_METADATA_TOO_LARGE,
+    ),
+    RequestTimedOut: (pb.ERROR_CODE_REQUEST_TIMED_OUT,),
+    UnknownTopic: (pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, pb.ERROR_CODE_UNKNOWN_TOPIC_ID),
+    TopicAlreadyExists: (pb.ERROR_CODE_TOPIC_ALREADY_EXISTS,),
+    RecordTooLarge: (pb.ERROR_CODE_MESSAGE_TOO_LARGE, pb.ERROR_CODE_RECORD_LIST_TOO_LARGE),
+    InvalidRecord: (pb.ERROR_CODE_INVALID_RECORD, pb.ERROR_CODE_INVALID_TIMESTAMP),
+    NotEnoughReplicas: (pb.ERROR_CODE_NOT_ENOUGH_REPLICAS, pb.ERROR_CODE_NOT_ENOUGH_REPLICAS_AFTER_APPEND),
+    LeaderNotAvailable: (pb.ERROR_CODE_LEADER_NOT_AVAILABLE, pb.ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE),
+    OffsetOutOfRange: (pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,),
+    CorruptRecords: (pb.ERROR_CODE_CORRUPT_MESSAGE,),
+    UnsupportedCodec: (pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE,),
+    UnknownGroup: (pb.ERROR_CODE_GROUP_ID_NOT_FOUND,),
+    GroupNotEmpty: (pb.ERROR_CODE_NON_EMPTY_GROUP,),
+    MemberFenced: (
+        pb.ERROR_CODE_FENCED_MEMBER_EPOCH,
+        pb.ERROR_CODE_STALE_MEMBER_EPOCH,
+        pb.ERROR_CODE_UNKNOWN_MEMBER_ID,
+        pb.ERROR_CODE_ILLEGAL_GENERATION,
+        pb.ERROR_CODE_FENCED_INSTANCE_ID,
+        pb.ERROR_CODE_UNRELEASED_INSTANCE_ID,
+    ),
+    UnknownUser: (pb.ERROR_CODE_RESOURCE_NOT_FOUND,),
+    UserAlreadyExists: (pb.ERROR_CODE_DUPLICATE_RESOURCE,),
+    NotAuthorized: (
+        pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED,
+        pb.ERROR_CODE_GROUP_AUTHORIZATION_FAILED,
+        pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
+    ),
+    Throttled: (pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED,),
+    PolicyViolation: (pb.ERROR_CODE_POLICY_VIOLATION,),
+    UnsupportedVersion: (pb.ERROR_CODE_UNSUPPORTED_VERSION,),
+    WrongCluster: (pb.ERROR_CODE_INCONSISTENT_CLUSTER_ID,),
 }
+"""What one catches for which codes of a node; other codes are plain OttlaErrors."""
+_BY_CODE = {code: kind for kind, codes in _CODES.items() for code in codes}
+_UNDELIVERED: dict[int, type[Any]] = {
+    code: type("DeliveryFailed", (DeliveryFailed, kind), {"__module__": __name__, "__doc__": DeliveryFailed.__doc__})
+    for code, kind in _BY_CODE.items()
+}
+"""A failed delivery that is of the class of its code, too."""
 
 
 def from_server(error: pb.Error) -> OttlaError:

@@ -120,8 +120,9 @@ class PartitionState:
             self.error = OffsetOutOfRange(
                 f"topic {self.where.topic} was deleted and created again, so the position is gone and "
                 "auto_offset_reset is none. Next: seek",
-                *self.where,
-                0,
+                topic=self.where.topic,
+                partition=self.where.partition,
+                offset=0,
             )
 
     def set_leader(self, leader_id: int | None, epoch: int) -> None:
@@ -220,8 +221,9 @@ class PartitionState:
                 f"{self.where.topic}-{self.where.partition}: offset {self.fetch_offset} out of range "
                 f"{result.log_start_offset} to {result.high_watermark}, and auto_offset_reset is none ({message}). "
                 "Next: seek to an offset that exists",
-                *self.where,
-                self.fetch_offset,
+                topic=self.where.topic,
+                partition=self.where.partition,
+                offset=self.fetch_offset,
             )
             return
         failures = self.failures

@@ -98,7 +98,7 @@ class GroupAdmin:
         return [GroupSummary(g.group_id, g.state, g.member_count, g.coordinator_id, g.type) for g in answer.groups]
 
     async def describe_group(self, group_id: str) -> GroupDescription:
-        """Members, positions and lag. Raises OttlaError with GROUP_ID_NOT_FOUND for an unknown one."""
+        """Members, positions and lag. Raises UnknownGroup."""
         request = group_pb2.DescribeGroupsRequest(group_ids=[arguments.name("group_id", group_id)])
         answer = await self._client.until_done(
             partial(_describe, request, self._timeout_ms),
@@ -120,7 +120,7 @@ class GroupAdmin:
         )
 
     async def delete_group(self, group_id: str, *, validate_only: bool = False) -> None:
-        """Deletes an empty group and its positions. Raises OttlaError: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND."""
+        """Deletes an empty group and its positions. Raises GroupNotEmpty or UnknownGroup."""
         request = group_pb2.DeleteGroupsRequest(
             group_ids=[arguments.name("group_id", group_id)],
             validate_only=arguments.flag("validate_only", validate_only),
@@ -133,8 +133,8 @@ class GroupAdmin:
         )
 
     async def commit_offsets(self, group_id: str, positions: Mapping[tuple[str, int], int]) -> None:
-        """Stores positions of a group without members, which may be a new one. Raises OttlaError, with the code of the
-        first position that was refused; UNKNOWN_MEMBER_ID while the group has members."""
+        """Stores positions of a group without members, which may be a new one. Raises what the first position
+        that was refused raises; MemberFenced while the group has members."""
         request = group_pb2.CommitOffsetsRequest(
             group_id=arguments.name("group_id", group_id),
             offsets=[
@@ -163,7 +163,7 @@ class GroupAdmin:
     ) -> dict[TopicPartition, MovedPosition]:
         """Moves the positions of an empty group, everywhere or in `partitions`, to exactly one of: a time (-1 latest,
         -2 earliest), an offset, so many records forward or back; clamped to what exists. Answers old and new positions.
-        Raises OttlaError with NON_EMPTY_GROUP while it has members."""
+        Raises GroupNotEmpty while it has members, UnknownGroup."""
         if sum(target is not None for target in (timestamp_ms, offset, shift_by)) != 1:
             raise ConfigError("reset_offsets needs exactly one of timestamp_ms, offset and shift_by")
         request = group_pb2.ResetOffsetsRequest(

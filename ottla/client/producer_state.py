@@ -245,11 +245,13 @@ class ProducerState:
             fate = "whether it was written is unknown" if maybe_written else "it was not written"
             leader = queue.leader.node_id
             reason = "the partition has no leader" if leader is None else f"its leader is node {leader}"
+            refusal = None if maybe_written else batch.error
             error = DeliveryFailed(
                 f"{batch.topic}-{batch.partition}: a batch of {batch.count} records was not acknowledged within "
                 f"delivery_timeout_ms {timeout_ms} ({reason}); {fate}{last}. Next: look at the partition with "
                 f"`ottla topic describe {batch.topic}`",
-                pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                # Where it is known not to be stored, why is worth more than that it took too long.
+                pb.ERROR_CODE_REQUEST_TIMED_OUT if refusal is None else refusal.code,
                 maybe_written=maybe_written,
             )
             actions.completed.append(self._fail(queue, batch, error))

@@ -268,7 +268,9 @@ class Reader:
         if policy == "none":
             return {
                 tp: OffsetOutOfRange(
-                    f"{tp.topic}-{tp.partition} has no position and auto_offset_reset is none. Next: seek", *tp, -1
+                    f"{tp.topic}-{tp.partition} has no position and auto_offset_reset is none. Next: seek",
+                    topic=tp.topic,
+                    partition=tp.partition,
                 )
                 for tp in lost
             }

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ottla import Admin, Client, ConfigError, Consumer, OttlaError, Producer, UnknownTopic
+from ottla import Admin, Client, ConfigError, Consumer, OttlaError, Producer, TopicAlreadyExists, UnknownTopic
 from ottla.v1 import error_pb2 as pb
 from tests.cluster.harness import LocalCluster
 
@@ -25,9 +25,13 @@ async def test_topics(bootstrap: str) -> None:
         assert await admin.list_topics() == []
         created = await admin.create_topic("a", partitions=2, replication_factor=3, configs={"retention.ms": "1000"})
         assert (created.name, created.num_partitions, created.replication_factor) == ("a", 2, 3)
-        with pytest.raises(OttlaError) as caught:
+        with pytest.raises(TopicAlreadyExists):
             await admin.create_topic("a")
-        assert caught.value.code == pb.ERROR_CODE_TOPIC_ALREADY_EXISTS
+        there = await admin.create_topic("a", partitions=7, exists_ok=True)
+        assert (there.topic_id, there.num_partitions, there.replication_factor) == (created.topic_id, 2, 3)
+        assert (created.is_new, there.is_new) == (True, False)
+        assert (await admin.create_topic("not-yet", exists_ok=True)).is_new
+        await admin.delete_topic("not-yet", missing_ok=True)
         with pytest.raises(OttlaError) as caught:
             await admin.create_topic("../a")
         assert caught.value.code == pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
@@ -41,6 +45,7 @@ async def test_topics(bootstrap: str) -> None:
         await admin.delete_topic("a")
         with pytest.raises(UnknownTopic):
             await admin.delete_topic("a")
+        await admin.delete_topic("a", missing_ok=True)
         assert await admin.list_topics() == ["placed"]
 
 

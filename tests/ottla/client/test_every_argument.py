@@ -182,6 +182,8 @@ WRONG: Mapping[str, Given] = {
     "validate_only": Given(True, NO_FLAG),
     "total_count": Given(1, whole(0)),
     "internal": Given(True, NO_FLAG),
+    "exists_ok": Given(True, NO_FLAG),
+    "missing_ok": Given(True, NO_FLAG),
     "node_id": Given(1, whole(0)),
     "keys": Given("retention.ms", NO_NAME, "config key"),
     "wanted": Given(

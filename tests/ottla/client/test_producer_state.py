@@ -453,6 +453,7 @@ def test_delivery_timeout_says_whether_it_may_have_been_written(code, maybe_writ
     assert state.poll(10_000).completed == [batch]
     assert isinstance(batch.error, DeliveryFailed)
     assert batch.error.maybe_written is maybe_written
+    assert batch.error.code == (pb.ERROR_CODE_REQUEST_TIMED_OUT if maybe_written else code)
     assert "Next:" in str(batch.error)
 
 

@@ -2,9 +2,11 @@
 
 import ast
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import ottla
@@ -26,7 +28,10 @@ def test_every_public_name_exists() -> None:
     for name in ottla._MODULES:
         assert getattr(ottla, name).__module__.startswith("ottla.client"), name
         assert name in dir(ottla)
-    errors_in_the_tree = {name for name in vars(errors) if isinstance(getattr(errors, name), type)} - {"ApiError"}
+    errors_in_the_tree = {kind.__name__ for kind in vars(errors).values() if inspect.isclass(kind)} - {
+        "ApiError",
+        "Any",
+    }
     assert errors_in_the_tree <= set(ottla._MODULES)
 
 
@@ -64,3 +69,31 @@ def test_a_servers_word_on_retrying_counts() -> None:
     later = errors.from_server(pb.Error(code=999, message="from a newer server", retriable=True))  # type: ignore[arg-type]
     assert later.retriable
     assert later.name == "ERROR_999"
+
+
+def test_a_servers_refusal_is_of_the_class_that_one_catches() -> None:
+    """Each class of the table is there for its codes, takes the server's word, and survives pickling."""
+    for kind, codes in errors._CODES.items():
+        for code in codes:
+            error = errors.from_server(pb.Error(code=code, message="why", retriable=True))  # type: ignore[arg-type]
+            assert type(error) is kind
+            assert (error.code, error.message, error.retriable) == (code, "why", True)
+            assert type(pickle.loads(pickle.dumps(error))) is kind
+        assert kind.default_code in codes
+    assert len(errors._BY_CODE) == sum(map(len, errors._CODES.values()))
+
+
+def test_a_failed_delivery_is_of_the_class_of_its_reason_too() -> None:
+    error = errors.DeliveryFailed("why", pb.ERROR_CODE_NOT_ENOUGH_REPLICAS, maybe_written=False)
+    assert isinstance(error, errors.NotEnoughReplicas)
+    assert type(error).__name__ == "DeliveryFailed"
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(twin) is type(error)
+        assert (twin.message, twin.maybe_written, twin.record_errors) == ("why", False, ())
+    plain = errors.DeliveryFailed("why", pb.ERROR_CODE_NETWORK_EXCEPTION, maybe_written=True)
+    assert type(plain) is errors.DeliveryFailed
+
+
+def test_the_version_is_the_packages() -> None:
+    assert ottla.__version__ == version("ottla")
+    assert "__version__" in dir(ottla)
