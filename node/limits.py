@@ -76,6 +76,10 @@ GROUP_LAGS_MAX: Final = 2_000
 # Users.
 USERS_MAX: Final = 10_000
 
+# ACLs.
+ACLS_MAX: Final = 20_000
+ACLS_ANSWER_MAX_BYTES: Final = 3 * MIB
+
 # Calls.
 ADMIN_IN_FLIGHT_MAX: Final = 16
 ADMIN_RETRY_MS: Final = 100
@@ -210,6 +214,13 @@ BOUNDS: Final = (
         "`ottla group describe`",
     ),
     Bound("users", f"{USERS_MAX}", "POLICY_VIOLATION", "remove some"),
+    Bound("ACLs", f"{ACLS_MAX}", "POLICY_VIOLATION", "remove some, or use prefixed ones"),
+    Bound(
+        "bytes of ACLs in an answer",
+        f"{ACLS_ANSWER_MAX_BYTES} (3 MiB)",
+        "MESSAGE_TOO_LARGE",
+        "name a principal or a resource",
+    ),
     Bound(
         "calls of AdminService under way at once, per node",
         f"{ADMIN_IN_FLIGHT_MAX}",

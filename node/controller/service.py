@@ -37,6 +37,10 @@ _ADMIN: Final = (
     "DescribeFeatures",
     "DescribeUserScramCredentials",
     "AlterUserScramCredentials",
+    "DescribeAcls",
+    "CreateAcls",
+    "DeleteAcls",
+    "TestAcl",
 )
 
 

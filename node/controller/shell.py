@@ -23,10 +23,11 @@ import structlog
 
 from node import limits
 from node.controller.slices import joined, result_field, slices_of, weight_of
-from node.controller.state import brokers, features, leaders, partitions, repair, resource_configs, topics, users
+from node.controller.state import acls, brokers, features, leaders, partitions, repair, resource_configs, topics, users
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
 from node.fail_stop import stop_if_broken
+from node.metadata.apply import acl_of
 from node.metadata.image import Delta, Image
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import controller_pb2 as rpc
@@ -117,6 +118,10 @@ _DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
     admin.FinalizeFeatureRequest: features.finalize_feature,
     admin.DescribeUserScramCredentialsRequest: users.describe_users,
     admin.AlterUserScramCredentialsRequest: users.alter_users,
+    admin.DescribeAclsRequest: acls.describe_acls,
+    admin.CreateAclsRequest: acls.create_acls,
+    admin.DeleteAclsRequest: acls.delete_acls,
+    admin.TestAclRequest: acls.test_acl,
 }
 
 _KNOWN_BY_ALL: Final = (
@@ -127,6 +132,8 @@ _KNOWN_BY_ALL: Final = (
     admin.AlterConfigsRequest,
     admin.FinalizeFeatureRequest,
     admin.AlterUserScramCredentialsRequest,
+    admin.CreateAclsRequest,
+    admin.DeleteAclsRequest,
 )
 """These return when every live broker that the controller reaches has applied the change, so that the next call at any
 of them sees it."""
@@ -135,6 +142,8 @@ _READS: Final = (
     admin.DescribeConfigsRequest,
     admin.DescribeFeaturesRequest,
     admin.DescribeUserScramCredentialsRequest,
+    admin.DescribeAclsRequest,
+    admin.TestAclRequest,
 )
 _OF_BROKERS: Final = (
     rpc.RegisterBrokerRequest,
@@ -623,6 +632,11 @@ def _mark_unfinished(response: Any, error: ApiError) -> None:
 def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
     """Brokers one line each; partitions one line for all, with the first cause: a fenced broker may lead thousands."""
     moved = [r.partition_change for r in changes if r.partition_change.HasField("leader")]
+    added = [acl_of(r.acl) for r in changes if r.HasField("acl")]
+    removed = [acl_of(r.remove_acl.acl) for r in changes if r.HasField("remove_acl")]
+    for event, some in (("acls_added", added), ("acls_removed", removed)):
+        if some:
+            log.info(event, count=len(some), first=str(some[0]), index=index)
     for change in changes:
         if change.HasField("broker_change"):
             log.info("broker_changed", node=change.broker_change.node_id, cause=change.broker_change.cause, index=index)

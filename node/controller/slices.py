@@ -44,6 +44,8 @@ _MANY: Final[dict[type, _Many]] = {
     admin.DescribeConfigsRequest: _Many("resources", "resources", None, _one),
     admin.AlterUserScramCredentialsRequest: _Many("users", "users", lambda changes: changes.name, _one),
     admin.DescribeUserScramCredentialsRequest: _Many("users", "users", None, _one),
+    admin.CreateAclsRequest: _Many("acls", "results", None, _one),
+    admin.DeleteAclsRequest: _Many("filters", "results", None, _one),
     admin.ElectLeadersRequest: _Many("partitions", "partitions", None, _one),
 }
 

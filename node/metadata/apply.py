@@ -23,6 +23,7 @@ from node.metadata.image import (
     Users,
 )
 from ottla.internal.v1 import metadata_pb2 as pb
+from ottla.protocol.acls import Acl
 from ottla.protocol.invariant import InvariantError
 from ottla.protocol.scram import Credential
 
@@ -46,6 +47,9 @@ class Builder:
         self._users: Users = base.users
         self._changed_users: dict[str, Mapping[int, Credential]] | None = None
         self._secret = base.secret
+        self._acls: Mapping[Acl, None] = base.acl_entries
+        self._changed_acls: dict[Acl, None] | None = None
+        self._touched_acls: list[Acl] = []
         # Partitions of topics that are being changed, as lists: one change must not copy the whole topic.
         self._open: dict[bytes, list[Partition]] = {}
         self._created: set[bytes] = set()
@@ -82,6 +86,10 @@ class Builder:
     @property
     def secret(self) -> bytes:
         return self._secret
+
+    @property
+    def acl_entries(self) -> Mapping[Acl, None]:
+        return self._acls
 
     @property
     def changed_partitions(self) -> frozenset[tuple[bytes, int]]:
@@ -141,6 +149,9 @@ class Builder:
             next_producer_id=self._next_producer_id,
             users=self._users if self._changed_users is None else MappingProxyType(self._changed_users),
             secret=self._secret,
+            acls=self._base.acls
+            if self._changed_acls is None
+            else self._base.acls.changed(self._changed_acls, self._touched_acls),
         )
         delta = Delta(
             created_topics=frozenset(self._created),
@@ -150,6 +161,7 @@ class Builder:
             changed_config_topics=frozenset(self._changed_config_topics),
             broker_configs_changed=self._broker_configs_changed,
             users_changed=self._changed_users is not None,
+            acls_changed=self._changed_acls is not None,
         )
         return image, delta
 
@@ -338,6 +350,22 @@ class Builder:
             self._users = self._changed_users = dict(self._users)
         return self._changed_users
 
+    def _add_acl(self, record: pb.AclRecord) -> None:
+        acl = acl_of(record)
+        self._own_acls(acl)[acl] = None
+
+    def _remove_acl(self, record: pb.RemoveAclRecord) -> None:
+        acl = acl_of(record.acl)
+        if acl not in self._acls:
+            raise InvariantError(f"an ACL was removed that is not there: {acl}")
+        del self._own_acls(acl)[acl]
+
+    def _own_acls(self, touched: Acl) -> dict[Acl, None]:
+        if self._changed_acls is None:
+            self._acls = self._changed_acls = dict(self._acls)
+        self._touched_acls.append(touched)
+        return self._changed_acls
+
     def _set_secret(self, record: pb.ClusterSecretRecord) -> None:
         if self._secret:
             raise InvariantError("the cluster's secret was drawn twice")
@@ -358,6 +386,8 @@ _APPLY: Final[dict[str, Callable[..., None]]] = {
     "user_scram_credential": Builder._set_credential,
     "remove_user_scram_credential": Builder._remove_credential,
     "cluster_secret": Builder._set_secret,
+    "acl": Builder._add_acl,
+    "remove_acl": Builder._remove_acl,
 }
 
 
@@ -425,6 +455,8 @@ def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:
     for user, credentials in sorted(image.users.items()):
         for mechanism, kept in sorted(credentials.items()):
             yield pb.MetadataRecord(user_scram_credential=credential_record(user, mechanism, kept))
+    for acl in sorted(image.acl_entries):
+        yield pb.MetadataRecord(acl=acl_record(acl))
 
 
 def snapshot_bytes(image: Image) -> bytes:
@@ -461,6 +493,7 @@ def snapshot_delta(before: Image, after: Image) -> Delta:
         ),
         broker_configs_changed=before.broker_configs != after.broker_configs,
         users_changed=before.users != after.users,
+        acls_changed=before.acls != after.acls,
         snapshot=True,
     )
 
@@ -492,6 +525,32 @@ def credential_record(user: str, mechanism: int, kept: Credential) -> pb.UserScr
         salt=kept.salt,
         stored_key=kept.stored_key,
         server_key=kept.server_key,
+    )
+
+
+def acl_record(acl: Acl) -> pb.AclRecord:
+    """An ACL as a record."""
+    return pb.AclRecord(
+        resource_type=acl.resource,
+        pattern_type=acl.pattern,
+        resource_name=acl.name,
+        principal=acl.principal,
+        host=acl.host,
+        operation=acl.operation,
+        permission=acl.permission,
+    )
+
+
+def acl_of(record: pb.AclRecord) -> Acl:
+    """The ACL that a record has."""
+    return Acl(
+        record.resource_type,
+        record.pattern_type,
+        record.resource_name,
+        record.principal,
+        record.host,
+        record.operation,
+        record.permission,
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple, Protocol
 
+from node.metadata.acls import Acls
+from ottla.protocol.acls import Acl
 from ottla.protocol.scram import Credential
 
 NO_LEADER: Final = -1
@@ -16,7 +18,9 @@ FIRST_METADATA_VERSION: Final = 1
 """Of a new cluster, whatever its build supports: what comes later is used from `FinalizeFeature` on."""
 USERS_METADATA_VERSION: Final = 2
 """From which level on there may be users in the log."""
-FEATURES: Final = {METADATA_VERSION: (1, 2)}
+SECURITY_METADATA_VERSION: Final = 3
+"""From which level on there may be ACLs in the log."""
+FEATURES: Final = {METADATA_VERSION: (1, 3)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
@@ -118,6 +122,8 @@ class MetadataView(Protocol):
     def users(self) -> Users: ...
     @property
     def secret(self) -> bytes: ...
+    @property
+    def acl_entries(self) -> Mapping[Acl, None]: ...
     def topic(self, topic_id: bytes) -> Topic | None: ...
     def topic_named(self, name: str) -> Topic | None: ...
     def partition(self, topic_id: bytes, partition: int) -> Partition | None: ...
@@ -142,8 +148,13 @@ class Image:
     next_producer_id: int = FIRST_PRODUCER_ID
     users: Users = field(default_factory=lambda: MappingProxyType({}))
     secret: bytes = field(default=b"", repr=False)
+    acls: Acls = field(default_factory=lambda: Acls.EMPTY)
 
     EMPTY: ClassVar["Image"]
+
+    @property
+    def acl_entries(self) -> Mapping[Acl, None]:
+        return self.acls.entries
 
     def topic(self, topic_id: bytes) -> Topic | None:
         return self.topics.get(topic_id)
@@ -181,6 +192,7 @@ class Delta:
     changed_config_topics: frozenset[bytes] = frozenset()
     broker_configs_changed: bool = False
     users_changed: bool = False
+    acls_changed: bool = False
     snapshot: bool = False
 
     @property
@@ -193,5 +205,6 @@ class Delta:
             or self.changed_config_topics
             or self.broker_configs_changed
             or self.users_changed
+            or self.acls_changed
             or self.snapshot
         )

@@ -161,6 +161,186 @@ SCRAM_MECHANISM_SHA_512: ScramMechanism.ValueType  # 2
 """SCRAM-SHA-512."""
 Global___ScramMechanism: _TypeAlias = ScramMechanism  # noqa: Y015
 
+class _AclResourceType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AclResourceTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AclResourceType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACL_RESOURCE_TYPE_NONE: _AclResourceType.ValueType  # 0
+    """Not given."""
+    ACL_RESOURCE_TYPE_ANY: _AclResourceType.ValueType  # 1
+    """In filters: all types."""
+    ACL_RESOURCE_TYPE_TOPIC: _AclResourceType.ValueType  # 2
+    """A topic."""
+    ACL_RESOURCE_TYPE_GROUP: _AclResourceType.ValueType  # 3
+    """A consumer group."""
+    ACL_RESOURCE_TYPE_CLUSTER: _AclResourceType.ValueType  # 4
+    """The cluster, whose name is `kafka-cluster`."""
+    ACL_RESOURCE_TYPE_TRANSACTIONAL_ID: _AclResourceType.ValueType  # 5
+    """A transactional id."""
+    ACL_RESOURCE_TYPE_DELEGATION_TOKEN: _AclResourceType.ValueType  # 6
+    """Kept, and of no effect."""
+    ACL_RESOURCE_TYPE_USER: _AclResourceType.ValueType  # 7
+    """Kept, and of no effect."""
+
+class AclResourceType(_AclResourceType, metaclass=_AclResourceTypeEnumTypeWrapper):
+    """What an ACL is about, with Kafka's numbers."""
+
+ACL_RESOURCE_TYPE_NONE: AclResourceType.ValueType  # 0
+"""Not given."""
+ACL_RESOURCE_TYPE_ANY: AclResourceType.ValueType  # 1
+"""In filters: all types."""
+ACL_RESOURCE_TYPE_TOPIC: AclResourceType.ValueType  # 2
+"""A topic."""
+ACL_RESOURCE_TYPE_GROUP: AclResourceType.ValueType  # 3
+"""A consumer group."""
+ACL_RESOURCE_TYPE_CLUSTER: AclResourceType.ValueType  # 4
+"""The cluster, whose name is `kafka-cluster`."""
+ACL_RESOURCE_TYPE_TRANSACTIONAL_ID: AclResourceType.ValueType  # 5
+"""A transactional id."""
+ACL_RESOURCE_TYPE_DELEGATION_TOKEN: AclResourceType.ValueType  # 6
+"""Kept, and of no effect."""
+ACL_RESOURCE_TYPE_USER: AclResourceType.ValueType  # 7
+"""Kept, and of no effect."""
+Global___AclResourceType: _TypeAlias = AclResourceType  # noqa: Y015
+
+class _AclPatternType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AclPatternTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AclPatternType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACL_PATTERN_TYPE_NONE: _AclPatternType.ValueType  # 0
+    """Not given."""
+    ACL_PATTERN_TYPE_ANY: _AclPatternType.ValueType  # 1
+    """In filters: both patterns."""
+    ACL_PATTERN_TYPE_MATCH: _AclPatternType.ValueType  # 2
+    """In filters: every ACL that counts for a resource of the name."""
+    ACL_PATTERN_TYPE_LITERAL: _AclPatternType.ValueType  # 3
+    """This name; `*` is every name."""
+    ACL_PATTERN_TYPE_PREFIXED: _AclPatternType.ValueType  # 4
+    """Every name that begins so."""
+
+class AclPatternType(_AclPatternType, metaclass=_AclPatternTypeEnumTypeWrapper):
+    """Which names an ACL is about, with Kafka's numbers."""
+
+ACL_PATTERN_TYPE_NONE: AclPatternType.ValueType  # 0
+"""Not given."""
+ACL_PATTERN_TYPE_ANY: AclPatternType.ValueType  # 1
+"""In filters: both patterns."""
+ACL_PATTERN_TYPE_MATCH: AclPatternType.ValueType  # 2
+"""In filters: every ACL that counts for a resource of the name."""
+ACL_PATTERN_TYPE_LITERAL: AclPatternType.ValueType  # 3
+"""This name; `*` is every name."""
+ACL_PATTERN_TYPE_PREFIXED: AclPatternType.ValueType  # 4
+"""Every name that begins so."""
+Global___AclPatternType: _TypeAlias = AclPatternType  # noqa: Y015
+
+class _AclOperation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AclOperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AclOperation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACL_OPERATION_NONE: _AclOperation.ValueType  # 0
+    """Not given."""
+    ACL_OPERATION_ANY: _AclOperation.ValueType  # 1
+    """In filters: whatever it is."""
+    ACL_OPERATION_ALL: _AclOperation.ValueType  # 2
+    """All that can be done."""
+    ACL_OPERATION_READ: _AclOperation.ValueType  # 3
+    """Fetching from topics; joining, committing in groups."""
+    ACL_OPERATION_WRITE: _AclOperation.ValueType  # 4
+    """Producing."""
+    ACL_OPERATION_CREATE: _AclOperation.ValueType  # 5
+    """Creating topics."""
+    ACL_OPERATION_DELETE: _AclOperation.ValueType  # 6
+    """Deleting topics, records and groups."""
+    ACL_OPERATION_ALTER: _AclOperation.ValueType  # 7
+    """Adding partitions; changing the cluster, its users and ACLs."""
+    ACL_OPERATION_DESCRIBE: _AclOperation.ValueType  # 8
+    """Seeing that it is there, and what is known of it."""
+    ACL_OPERATION_CLUSTER_ACTION: _AclOperation.ValueType  # 9
+    """What nodes do among themselves."""
+    ACL_OPERATION_DESCRIBE_CONFIGS: _AclOperation.ValueType  # 10
+    """Seeing configs."""
+    ACL_OPERATION_ALTER_CONFIGS: _AclOperation.ValueType  # 11
+    """Changing configs."""
+    ACL_OPERATION_IDEMPOTENT_WRITE: _AclOperation.ValueType  # 12
+    """Having a producer id without a topic to write to."""
+    ACL_OPERATION_CREATE_TOKENS: _AclOperation.ValueType  # 13
+    """Kept, and of no effect."""
+    ACL_OPERATION_DESCRIBE_TOKENS: _AclOperation.ValueType  # 14
+    """Kept, and of no effect."""
+    ACL_OPERATION_TWO_PHASE_COMMIT: _AclOperation.ValueType  # 15
+    """Kept, and of no effect."""
+
+class AclOperation(_AclOperation, metaclass=_AclOperationEnumTypeWrapper):
+    """What is done, with Kafka's numbers."""
+
+ACL_OPERATION_NONE: AclOperation.ValueType  # 0
+"""Not given."""
+ACL_OPERATION_ANY: AclOperation.ValueType  # 1
+"""In filters: whatever it is."""
+ACL_OPERATION_ALL: AclOperation.ValueType  # 2
+"""All that can be done."""
+ACL_OPERATION_READ: AclOperation.ValueType  # 3
+"""Fetching from topics; joining, committing in groups."""
+ACL_OPERATION_WRITE: AclOperation.ValueType  # 4
+"""Producing."""
+ACL_OPERATION_CREATE: AclOperation.ValueType  # 5
+"""Creating topics."""
+ACL_OPERATION_DELETE: AclOperation.ValueType  # 6
+"""Deleting topics, records and groups."""
+ACL_OPERATION_ALTER: AclOperation.ValueType  # 7
+"""Adding partitions; changing the cluster, its users and ACLs."""
+ACL_OPERATION_DESCRIBE: AclOperation.ValueType  # 8
+"""Seeing that it is there, and what is known of it."""
+ACL_OPERATION_CLUSTER_ACTION: AclOperation.ValueType  # 9
+"""What nodes do among themselves."""
+ACL_OPERATION_DESCRIBE_CONFIGS: AclOperation.ValueType  # 10
+"""Seeing configs."""
+ACL_OPERATION_ALTER_CONFIGS: AclOperation.ValueType  # 11
+"""Changing configs."""
+ACL_OPERATION_IDEMPOTENT_WRITE: AclOperation.ValueType  # 12
+"""Having a producer id without a topic to write to."""
+ACL_OPERATION_CREATE_TOKENS: AclOperation.ValueType  # 13
+"""Kept, and of no effect."""
+ACL_OPERATION_DESCRIBE_TOKENS: AclOperation.ValueType  # 14
+"""Kept, and of no effect."""
+ACL_OPERATION_TWO_PHASE_COMMIT: AclOperation.ValueType  # 15
+"""Kept, and of no effect."""
+Global___AclOperation: _TypeAlias = AclOperation  # noqa: Y015
+
+class _AclPermission:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AclPermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AclPermission.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACL_PERMISSION_NONE: _AclPermission.ValueType  # 0
+    """Not given."""
+    ACL_PERMISSION_ANY: _AclPermission.ValueType  # 1
+    """In filters: either."""
+    ACL_PERMISSION_DENY: _AclPermission.ValueType  # 2
+    """Denies, whatever else allows it."""
+    ACL_PERMISSION_ALLOW: _AclPermission.ValueType  # 3
+    """Allows."""
+
+class AclPermission(_AclPermission, metaclass=_AclPermissionEnumTypeWrapper):
+    """What an ACL does, with Kafka's numbers."""
+
+ACL_PERMISSION_NONE: AclPermission.ValueType  # 0
+"""Not given."""
+ACL_PERMISSION_ANY: AclPermission.ValueType  # 1
+"""In filters: either."""
+ACL_PERMISSION_DENY: AclPermission.ValueType  # 2
+"""Denies, whatever else allows it."""
+ACL_PERMISSION_ALLOW: AclPermission.ValueType  # 3
+"""Allows."""
+Global___AclPermission: _TypeAlias = AclPermission  # noqa: Y015
+
 @_typing.final
 class CreateTopicsRequest(_message.Message):
     """Topics to create."""
@@ -1728,3 +1908,394 @@ class UserScramResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UserScramResult: _TypeAlias = UserScramResult  # noqa: Y015
+
+@_typing.final
+class Acl(_message.Message):
+    """One right, given or denied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    PATTERN_TYPE_FIELD_NUMBER: _builtins.int
+    RESOURCE_NAME_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    resource_type: Global___AclResourceType.ValueType
+    """What it is about."""
+    pattern_type: Global___AclPatternType.ValueType
+    """How its name is meant."""
+    resource_name: _builtins.str
+    """1 to 255 bytes."""
+    principal: _builtins.str
+    """As in `User:alice`; `User:*` is everybody."""
+    host: _builtins.str
+    """The address that it is done from, or `*`."""
+    operation: Global___AclOperation.ValueType
+    """What is done."""
+    permission: Global___AclPermission.ValueType
+    """Whether it may be."""
+    def __init__(
+        self,
+        *,
+        resource_type: Global___AclResourceType.ValueType = ...,
+        pattern_type: Global___AclPatternType.ValueType = ...,
+        resource_name: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        host: _builtins.str = ...,
+        operation: Global___AclOperation.ValueType = ...,
+        permission: Global___AclPermission.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "operation", b"operation", "pattern_type", b"pattern_type", "permission", b"permission", "principal", b"principal", "resource_name", b"resource_name", "resource_type", b"resource_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Acl: _TypeAlias = Acl  # noqa: Y015
+
+@_typing.final
+class AclFilter(_message.Message):
+    """Which ACLs are meant. What is absent, or ANY, fits all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    PATTERN_TYPE_FIELD_NUMBER: _builtins.int
+    RESOURCE_NAME_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    resource_type: Global___AclResourceType.ValueType
+    """Of the type; 0 is ANY here, and in the other enums."""
+    pattern_type: Global___AclPatternType.ValueType
+    """MATCH: all that count for `resource_name`."""
+    resource_name: _builtins.str
+    """Of the name."""
+    principal: _builtins.str
+    """Of the principal."""
+    host: _builtins.str
+    """Of the host."""
+    operation: Global___AclOperation.ValueType
+    """Of the operation."""
+    permission: Global___AclPermission.ValueType
+    """Of the permission."""
+    def __init__(
+        self,
+        *,
+        resource_type: Global___AclResourceType.ValueType = ...,
+        pattern_type: Global___AclPatternType.ValueType = ...,
+        resource_name: _builtins.str | None = ...,
+        principal: _builtins.str | None = ...,
+        host: _builtins.str | None = ...,
+        operation: Global___AclOperation.ValueType = ...,
+        permission: Global___AclPermission.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_host", b"_host", "_principal", b"_principal", "_resource_name", b"_resource_name", "host", b"host", "principal", b"principal", "resource_name", b"resource_name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_host", b"_host", "_principal", b"_principal", "_resource_name", b"_resource_name", "host", b"host", "operation", b"operation", "pattern_type", b"pattern_type", "permission", b"permission", "principal", b"principal", "resource_name", b"resource_name", "resource_type", b"resource_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__host: _TypeAlias = _typing.Literal["host"]  # noqa: Y015
+    _WhichOneofArgType__host: _TypeAlias = _typing.Literal["_host", b"_host"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
+    _WhichOneofReturnType__resource_name: _TypeAlias = _typing.Literal["resource_name"]  # noqa: Y015
+    _WhichOneofArgType__resource_name: _TypeAlias = _typing.Literal["_resource_name", b"_resource_name"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__host) -> _WhichOneofReturnType__host | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resource_name) -> _WhichOneofReturnType__resource_name | None: ...
+
+Global___AclFilter: _TypeAlias = AclFilter  # noqa: Y015
+
+@_typing.final
+class DescribeAclsRequest(_message.Message):
+    """Asks for ACLs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter(self) -> Global___AclFilter:
+        """Which; absent = all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___AclFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeAclsRequest: _TypeAlias = DescribeAclsRequest  # noqa: Y015
+
+@_typing.final
+class DescribeAclsResponse(_message.Message):
+    """ACLs in a fixed order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def acls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Acl]:
+        """Those that fit."""
+
+    def __init__(
+        self,
+        *,
+        acls: _abc.Iterable[Global___Acl] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acls", b"acls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeAclsResponse: _TypeAlias = DescribeAclsResponse  # noqa: Y015
+
+@_typing.final
+class CreateAclsRequest(_message.Message):
+    """ACLs to add."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACLS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    timeout_ms: _builtins.int
+    """How long to wait for the brokers to know, in milliseconds; 0 = 30 000."""
+    @_builtins.property
+    def acls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Acl]:
+        """Each is added or refused by itself."""
+
+    def __init__(
+        self,
+        *,
+        acls: _abc.Iterable[Global___Acl] | None = ...,
+        validate_only: _builtins.bool = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acls", b"acls", "timeout_ms", b"timeout_ms", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAclsRequest: _TypeAlias = CreateAclsRequest  # noqa: Y015
+
+@_typing.final
+class CreateAclsResponse(_message.Message):
+    """Results in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateAclResult]:
+        """One for each ACL."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CreateAclResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAclsResponse: _TypeAlias = CreateAclsResponse  # noqa: Y015
+
+@_typing.final
+class CreateAclResult(_message.Message):
+    """What became of one ACL."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """It was there already."""
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    def __init__(
+        self,
+        *,
+        error: _error_pb2.Error | None = ...,
+        existed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "existed", b"existed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAclResult: _TypeAlias = CreateAclResult  # noqa: Y015
+
+@_typing.final
+class DeleteAclsRequest(_message.Message):
+    """ACLs to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """Show what would go, change nothing."""
+    timeout_ms: _builtins.int
+    """How long to wait for the brokers to know, in milliseconds; 0 = 30 000."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AclFilter]:
+        """Whatever one of them fits goes."""
+
+    def __init__(
+        self,
+        *,
+        filters: _abc.Iterable[Global___AclFilter] | None = ...,
+        validate_only: _builtins.bool = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "timeout_ms", b"timeout_ms", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAclsRequest: _TypeAlias = DeleteAclsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteAclsResponse(_message.Message):
+    """Results in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeleteAclsResult]:
+        """One for each filter."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___DeleteAclsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAclsResponse: _TypeAlias = DeleteAclsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteAclsResult(_message.Message):
+    """What one filter removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    ACLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success, also where nothing fitted."""
+
+    @_builtins.property
+    def acls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Acl]:
+        """What went; an ACL that an earlier filter fits, too, is there only."""
+
+    def __init__(
+        self,
+        *,
+        error: _error_pb2.Error | None = ...,
+        acls: _abc.Iterable[Global___Acl] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acls", b"acls", "error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAclsResult: _TypeAlias = DeleteAclsResult  # noqa: Y015
+
+@_typing.final
+class TestAclRequest(_message.Message):
+    """Asks what somebody may do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    RESOURCE_NAME_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """As in `User:alice`."""
+    host: _builtins.str
+    """The address it comes from; empty = one that no ACL names."""
+    operation: Global___AclOperation.ValueType
+    """What it would do."""
+    resource_type: Global___AclResourceType.ValueType
+    """To what."""
+    resource_name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        principal: _builtins.str = ...,
+        host: _builtins.str = ...,
+        operation: Global___AclOperation.ValueType = ...,
+        resource_type: Global___AclResourceType.ValueType = ...,
+        resource_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "operation", b"operation", "principal", b"principal", "resource_name", b"resource_name", "resource_type", b"resource_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestAclRequest: _TypeAlias = TestAclRequest  # noqa: Y015
+
+@_typing.final
+class TestAclResponse(_message.Message):
+    """What it may."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACL_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """Whether it may do that."""
+    reason: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def acl(self) -> Global___Acl:
+        """What decided it, if an ACL did."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        acl: Global___Acl | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "allowed", b"allowed", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestAclResponse: _TypeAlias = TestAclResponse  # noqa: Y015

@@ -105,6 +105,26 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsResponse.FromString,
                 _registered_method=True)
+        self.DescribeAcls = channel.unary_unary(
+                '/ottla.v1.AdminService/DescribeAcls',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.DescribeAclsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeAclsResponse.FromString,
+                _registered_method=True)
+        self.CreateAcls = channel.unary_unary(
+                '/ottla.v1.AdminService/CreateAcls',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.CreateAclsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.CreateAclsResponse.FromString,
+                _registered_method=True)
+        self.DeleteAcls = channel.unary_unary(
+                '/ottla.v1.AdminService/DeleteAcls',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.DeleteAclsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.DeleteAclsResponse.FromString,
+                _registered_method=True)
+        self.TestAcl = channel.unary_unary(
+                '/ottla.v1.AdminService/TestAcl',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.TestAclRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.TestAclResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -210,6 +230,34 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeAcls(self, request, context):
+        """Lists the ACLs that a filter fits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAcls(self, request, context):
+        """Adds ACLs; one that is there already counts as added. Returns when every live broker goes by them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAcls(self, request, context):
+        """Removes the ACLs that filters fit. Returns when no live broker goes by them any more; open streams included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestAcl(self, request, context):
+        """Tells whether somebody may do something, and which ACL says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -282,6 +330,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.AlterUserScramCredentials,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsResponse.SerializeToString,
+            ),
+            'DescribeAcls': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeAcls,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeAclsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.DescribeAclsResponse.SerializeToString,
+            ),
+            'CreateAcls': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAcls,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.CreateAclsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.CreateAclsResponse.SerializeToString,
+            ),
+            'DeleteAcls': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAcls,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.DeleteAclsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.DeleteAclsResponse.SerializeToString,
+            ),
+            'TestAcl': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestAcl,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.TestAclRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.TestAclResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -663,6 +731,114 @@ class AdminService:
             '/ottla.v1.AdminService/AlterUserScramCredentials',
             ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.AlterUserScramCredentialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeAcls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/DescribeAcls',
+            ottla_dot_v1_dot_admin__pb2.DescribeAclsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.DescribeAclsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAcls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/CreateAcls',
+            ottla_dot_v1_dot_admin__pb2.CreateAclsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.CreateAclsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAcls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/DeleteAcls',
+            ottla_dot_v1_dot_admin__pb2.DeleteAclsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.DeleteAclsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestAcl(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/TestAcl',
+            ottla_dot_v1_dot_admin__pb2.TestAclRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.TestAclResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,14 @@ class AdminServiceStub:
     """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
     knows it; sessions of a credential that is gone end then.
     """
+    DescribeAcls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeAclsRequest, _admin_pb2.DescribeAclsResponse]
+    """Lists the ACLs that a filter fits."""
+    CreateAcls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateAclsRequest, _admin_pb2.CreateAclsResponse]
+    """Adds ACLs; one that is there already counts as added. Returns when every live broker goes by them."""
+    DeleteAcls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DeleteAclsRequest, _admin_pb2.DeleteAclsResponse]
+    """Removes the ACLs that filters fit. Returns when no live broker goes by them any more; open streams included."""
+    TestAcl: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestAclRequest, _admin_pb2.TestAclResponse]
+    """Tells whether somebody may do something, and which ACL says so."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -99,6 +107,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
     knows it; sessions of a credential that is gone end then.
     """
+    DescribeAcls: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeAclsRequest, _admin_pb2.DescribeAclsResponse]  # type: ignore[assignment]
+    """Lists the ACLs that a filter fits."""
+    CreateAcls: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateAclsRequest, _admin_pb2.CreateAclsResponse]  # type: ignore[assignment]
+    """Adds ACLs; one that is there already counts as added. Returns when every live broker goes by them."""
+    DeleteAcls: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteAclsRequest, _admin_pb2.DeleteAclsResponse]  # type: ignore[assignment]
+    """Removes the ACLs that filters fit. Returns when no live broker goes by them any more; open streams included."""
+    TestAcl: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestAclRequest, _admin_pb2.TestAclResponse]  # type: ignore[assignment]
+    """Tells whether somebody may do something, and which ACL says so."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changing the cluster. Any node takes these; the active controller carries them out."""
@@ -216,5 +232,37 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes, changes and removes users. Passwords do not travel: the client salts them. Returns when every live broker
         knows it; sessions of a credential that is gone end then.
         """
+
+    @_abc_1.abstractmethod
+    def DescribeAcls(
+        self,
+        request: _admin_pb2.DescribeAclsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DescribeAclsResponse, _abc.Awaitable[_admin_pb2.DescribeAclsResponse]]:
+        """Lists the ACLs that a filter fits."""
+
+    @_abc_1.abstractmethod
+    def CreateAcls(
+        self,
+        request: _admin_pb2.CreateAclsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CreateAclsResponse, _abc.Awaitable[_admin_pb2.CreateAclsResponse]]:
+        """Adds ACLs; one that is there already counts as added. Returns when every live broker goes by them."""
+
+    @_abc_1.abstractmethod
+    def DeleteAcls(
+        self,
+        request: _admin_pb2.DeleteAclsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DeleteAclsResponse, _abc.Awaitable[_admin_pb2.DeleteAclsResponse]]:
+        """Removes the ACLs that filters fit. Returns when no live broker goes by them any more; open streams included."""
+
+    @_abc_1.abstractmethod
+    def TestAcl(
+        self,
+        request: _admin_pb2.TestAclRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TestAclResponse, _abc.Awaitable[_admin_pb2.TestAclResponse]]:
+        """Tells whether somebody may do something, and which ACL says so."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

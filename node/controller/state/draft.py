@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from node.metadata.acls import Rules as AccessRules
 from node.metadata.apply import Builder
 from node.metadata.image import Broker, Image, Partition, Topic
 from ottla.internal.v1 import metadata_pb2 as records
@@ -25,6 +26,7 @@ class ControllerSettings:
     rebalance_delay_ms: int = 5000
     rebalance_moves_max: int = 20
     static: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    access: AccessRules = AccessRules()  # noqa: RUF009 (immutable)
 
 
 @dataclass(slots=True)

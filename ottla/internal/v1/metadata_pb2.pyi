@@ -64,6 +64,8 @@ class MetadataRecord(_message.Message):
     USER_SCRAM_CREDENTIAL_FIELD_NUMBER: _builtins.int
     REMOVE_USER_SCRAM_CREDENTIAL_FIELD_NUMBER: _builtins.int
     CLUSTER_SECRET_FIELD_NUMBER: _builtins.int
+    ACL_FIELD_NUMBER: _builtins.int
+    REMOVE_ACL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def register_broker(self) -> Global___RegisterBrokerRecord:
         """A broker started."""
@@ -116,6 +118,14 @@ class MetadataRecord(_message.Message):
     def cluster_secret(self) -> Global___ClusterSecretRecord:
         """The cluster's secret was drawn."""
 
+    @_builtins.property
+    def acl(self) -> Global___AclRecord:
+        """A right was given or denied. From metadata.version 3 on, as is the next one."""
+
+    @_builtins.property
+    def remove_acl(self) -> Global___RemoveAclRecord:
+        """An ACL was removed."""
+
     def __init__(
         self,
         *,
@@ -132,12 +142,14 @@ class MetadataRecord(_message.Message):
         user_scram_credential: Global___UserScramCredentialRecord | None = ...,
         remove_user_scram_credential: Global___RemoveUserScramCredentialRecord | None = ...,
         cluster_secret: Global___ClusterSecretRecord | None = ...,
+        acl: Global___AclRecord | None = ...,
+        remove_acl: Global___RemoveAclRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["register_broker", "broker_change", "unregister_broker", "topic", "remove_topic", "partition", "partition_change", "config", "producer_ids", "feature_level", "user_scram_credential", "remove_user_scram_credential", "cluster_secret"]  # noqa: Y015
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["register_broker", "broker_change", "unregister_broker", "topic", "remove_topic", "partition", "partition_change", "config", "producer_ids", "feature_level", "user_scram_credential", "remove_user_scram_credential", "cluster_secret", "acl", "remove_acl"]  # noqa: Y015
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
@@ -750,3 +762,73 @@ class ClusterSecretRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterSecretRecord: _TypeAlias = ClusterSecretRecord  # noqa: Y015
+
+@_typing.final
+class AclRecord(_message.Message):
+    """An entry of the access control lists, with Kafka's numbers. What is in it is also what it is known by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    PATTERN_TYPE_FIELD_NUMBER: _builtins.int
+    RESOURCE_NAME_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    resource_type: _builtins.int
+    """Of the resource: 2 = topic, 3 = group, 4 = cluster and so on."""
+    pattern_type: _builtins.int
+    """3 = the resource of that name, 4 = all whose names begin so."""
+    resource_name: _builtins.str
+    """`*` in a literal pattern is every resource of the type."""
+    principal: _builtins.str
+    """As in `User:alice`; `User:*` is everybody."""
+    host: _builtins.str
+    """An address, or `*`."""
+    operation: _builtins.int
+    """2 = all of them, 3 = read and so on."""
+    permission: _builtins.int
+    """2 = deny, 3 = allow."""
+    def __init__(
+        self,
+        *,
+        resource_type: _builtins.int = ...,
+        pattern_type: _builtins.int = ...,
+        resource_name: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        host: _builtins.str = ...,
+        operation: _builtins.int = ...,
+        permission: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "operation", b"operation", "pattern_type", b"pattern_type", "permission", b"permission", "principal", b"principal", "resource_name", b"resource_name", "resource_type", b"resource_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AclRecord: _TypeAlias = AclRecord  # noqa: Y015
+
+@_typing.final
+class RemoveAclRecord(_message.Message):
+    """An entry of the access control lists was removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def acl(self) -> Global___AclRecord:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        acl: Global___AclRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveAclRecord: _TypeAlias = RemoveAclRecord  # noqa: Y015

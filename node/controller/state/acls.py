@@ -1,0 +1,165 @@
+"""ACLs: added, listed and removed, all by their content; and who may do what by them."""
+
+from node import limits
+from node.controller.state.draft import Draft
+from node.metadata.acls import Why
+from node.metadata.apply import acl_record
+from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, SECURITY_METADATA_VERSION
+from ottla.internal.v1 import metadata_pb2 as records
+from ottla.protocol import acls
+from ottla.protocol.acls import Acl, Filter
+from ottla.protocol.errors import ApiError
+from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import error_pb2 as pb
+
+
+def describe_acls(draft: Draft, request: admin.DescribeAclsRequest) -> admin.DescribeAclsResponse:
+    """Raises INVALID_REQUEST, MESSAGE_TOO_LARGE."""
+    wanted = _filter_of(request.filter)
+    found = sorted(filter(wanted.fits, draft.view.acl_entries))
+    response = admin.DescribeAclsResponse(acls=map(_message_of, found))
+    if response.ByteSize() > limits.ACLS_ANSWER_MAX_BYTES:
+        raise _too_large(f"{len(found)} ACLs have {response.ByteSize()} bytes")
+    return response
+
+
+def create_acls(draft: Draft, request: admin.CreateAclsRequest) -> admin.CreateAclsResponse:
+    """Adds those that can be; none where they are too many. Raises UNSUPPORTED_VERSION."""
+    _check_level(draft)
+    response = admin.CreateAclsResponse()
+    new: dict[Acl, None] = {}
+    for message in request.acls:
+        result = response.results.add()
+        acl = _acl_of(message)
+        try:
+            acls.check(acl)
+        except ApiError as error:
+            result.error.CopyFrom(error.to_proto())
+            continue
+        result.existed = acl in draft.view.acl_entries or acl in new
+        if not result.existed:
+            new[acl] = None
+    there = len(draft.view.acl_entries)
+    if there + len(new) > limits.ACLS_MAX:
+        full = ApiError(
+            pb.ERROR_CODE_POLICY_VIOLATION,
+            f"there are {there} ACLs, {limits.ACLS_MAX} are allowed: {len(new)} more have no room",
+            next_step="remove some, or use prefixed ones",
+        )
+        return admin.CreateAclsResponse(
+            results=[
+                result if result.existed or result.error.code else admin.CreateAclResult(error=full.to_proto())
+                for result in response.results
+            ]
+        )
+    if not request.validate_only:
+        for acl in new:
+            draft.add(records.MetadataRecord(acl=acl_record(acl)))
+    return response
+
+
+def delete_acls(draft: Draft, request: admin.DeleteAclsRequest) -> admin.DeleteAclsResponse:
+    """Removes what fits; nothing where a filter can fit nothing, and an error for that filter."""
+    response = admin.DeleteAclsResponse()
+    gone: dict[Acl, None] = {}
+    size_bytes = 0
+    for message in request.filters:
+        result = response.results.add()
+        try:
+            wanted = _filter_of(message)
+            fits = sorted(acl for acl in filter(wanted.fits, draft.view.acl_entries) if acl not in gone)
+            found = admin.DeleteAclsResult(acls=map(_message_of, fits))
+            if size_bytes + found.ByteSize() > limits.ACLS_ANSWER_MAX_BYTES:
+                raise _too_large(f"{len(fits)} ACLs that fit have {found.ByteSize()} bytes")
+        except ApiError as error:
+            result.error.CopyFrom(error.to_proto())
+            continue
+        size_bytes += found.ByteSize()
+        result.CopyFrom(found)
+        gone.update(dict.fromkeys(fits))
+    if not request.validate_only:
+        for acl in gone:
+            draft.add(records.MetadataRecord(remove_acl=records.RemoveAclRecord(acl=acl_record(acl))))
+    return response
+
+
+def test_acl(draft: Draft, request: admin.TestAclRequest) -> admin.TestAclResponse:
+    """Raises INVALID_REQUEST for what nobody could ask to do."""
+    asked = Acl(
+        request.resource_type,
+        acls.LITERAL,
+        request.resource_name,
+        request.principal,
+        request.host or acls.EVERY,
+        request.operation,
+        acls.ALLOW,
+    )
+    acls.check(asked)
+    if asked.operation == acls.ALL:
+        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "one operation can be tested, not all of them")
+    decision = draft.base.acls.decide(
+        draft.settings.access, asked.principal, request.host, asked.operation, asked.resource, asked.name
+    )
+    response = admin.TestAclResponse(allowed=decision.allowed, reason=decision.why.value)
+    if decision.acl is not None:
+        response.acl.CopyFrom(_message_of(decision.acl))
+    if decision.why is Why.ACL:
+        response.reason = str(decision.acl)
+    return response
+
+
+def _acl_of(message: admin.Acl) -> Acl:
+    return Acl(
+        message.resource_type,
+        message.pattern_type,
+        message.resource_name,
+        message.principal,
+        message.host,
+        message.operation,
+        message.permission,
+    )
+
+
+def _message_of(acl: Acl) -> admin.Acl:
+    return admin.Acl(
+        resource_type=admin.AclResourceType.ValueType(acl.resource),
+        pattern_type=admin.AclPatternType.ValueType(acl.pattern),
+        resource_name=acl.name,
+        principal=acl.principal,
+        host=acl.host,
+        operation=admin.AclOperation.ValueType(acl.operation),
+        permission=admin.AclPermission.ValueType(acl.permission),
+    )
+
+
+def _filter_of(message: admin.AclFilter) -> Filter:
+    """Raises INVALID_REQUEST."""
+    wanted = Filter(
+        message.resource_type or acls.ANY,
+        message.pattern_type or acls.ANY,
+        message.resource_name if message.HasField("resource_name") else None,
+        message.principal if message.HasField("principal") else None,
+        message.host if message.HasField("host") else None,
+        message.operation or acls.ANY,
+        message.permission or acls.ANY,
+    )
+    acls.check_filter(wanted)
+    return wanted
+
+
+def _check_level(draft: Draft) -> None:
+    level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
+    if level < SECURITY_METADATA_VERSION:
+        raise ApiError(
+            pb.ERROR_CODE_UNSUPPORTED_VERSION,
+            f"ACLs are kept from {METADATA_VERSION} {SECURITY_METADATA_VERSION} on, the cluster is at {level}",
+            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
+        )
+
+
+def _too_large(what: str) -> ApiError:
+    return ApiError(
+        pb.ERROR_CODE_MESSAGE_TOO_LARGE,
+        f"{what}, {limits.ACLS_ANSWER_MAX_BYTES} have room in an answer",
+        next_step="name a principal or a resource",
+    )
