@@ -80,6 +80,7 @@ sim: $(BIN)/ottla-dev-ready ## The quorum and the cluster in simulators: the see
 ifdef SEED
 	$(BIN)/python -m tests.sim.raft_sim --seed $(SEED)
 	$(BIN)/python -m tests.sim.cluster_sim --seed $(SEED)
+	$(BIN)/python -m tests.sim.quorum_sim --seed $(SEED)
 else
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' tests/sim
 endif

@@ -36,7 +36,7 @@ from raft.errors import NotLeaderError, RaftError, RefusedError
 from raft.messages import AppendRequest, Heartbeat, Message, SnapshotChunk
 from raft.model import EntryKind, PeerId, SnapshotMeta
 from storage.directory import LogDirectory
-from storage.fs import FileSystem
+from storage.fs import NO_DESCRIPTORS, FileSystem
 
 log = structlog.get_logger(__name__)
 
@@ -414,7 +414,13 @@ class Quorum:
         for message in effects.send_now:
             self._send(message)
         for chunk in effects.send_chunks:
-            data = self._store.read_snapshot(chunk.snapshot, chunk.offset, self._config.snapshot_chunk_bytes)
+            try:
+                data = self._store.read_snapshot(chunk.snapshot, chunk.offset, self._config.snapshot_chunk_bytes)
+            except OSError as error:
+                if error.errno not in NO_DESCRIPTORS:
+                    raise
+                log.error("quorum_snapshot_put_off", last_index=chunk.snapshot.last_index, error=str(error))
+                continue  # as if it were lost on its way: it is sent again in time
             self._send(replace(chunk, data=data))
         for write in effects.snapshot_writes:
             if not self._snapshots.receive(write):

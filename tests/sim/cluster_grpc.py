@@ -143,6 +143,12 @@ class SimChannel:
         for call in calls:
             call.finish(Status(grpc.StatusCode.UNAVAILABLE, why))
 
+    async def __aenter__(self) -> "SimChannel":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self, grace: float | None = None) -> None:
         calls, self.calls = self.calls, {}
         for call in calls:
