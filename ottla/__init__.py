@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ottla.client.errors import ConnectionFailed as ConnectionFailed
     from ottla.client.errors import CorruptRecords as CorruptRecords
     from ottla.client.errors import DeliveryFailed as DeliveryFailed
+    from ottla.client.errors import DeserializationFailed as DeserializationFailed
     from ottla.client.errors import GroupNotEmpty as GroupNotEmpty
     from ottla.client.errors import InvalidRecord as InvalidRecord
     from ottla.client.errors import LeaderNotAvailable as LeaderNotAvailable
@@ -71,6 +72,7 @@ _WHERE = {
         "ConnectionFailed",
         "CorruptRecords",
         "DeliveryFailed",
+        "DeserializationFailed",
         "GroupNotEmpty",
         "InvalidRecord",
         "LeaderNotAvailable",

@@ -16,10 +16,11 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 
 from ottla.client import admin, arguments, connection, consumer, life, producer, producer_batch, rebalance
+from ottla.client.deserialize import Deserializer, Serializer
 from ottla.client.errors import Closed, ConfigError
 from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
 from ottla.client.tls import PathText, Tls
@@ -312,6 +313,8 @@ class Producer(_Blocking):
         retry_backoff_ms: int = 20,
         retry_backoff_max_ms: int = 1_000,
         client_id: str = "ottla-python",
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
         tls: Tls | PathText | None = None,
     ) -> None:
         self._inner: producer.Producer = producer.Producer(
@@ -329,14 +332,16 @@ class Producer(_Blocking):
             retry_backoff_ms=retry_backoff_ms,
             retry_backoff_max_ms=retry_backoff_max_ms,
             client_id=client_id,
+            key_serializer=key_serializer,
+            value_serializer=value_serializer,
         )
 
     def send(
         self,
         topic: str,
-        value: bytes | str | None,
+        value: Any,
         *,
-        key: bytes | str | None = None,
+        key: Any = None,
         headers: Headers = (),
         partition: int | None = None,
         timestamp: int | None = None,
@@ -415,6 +420,8 @@ class Consumer(_Blocking):
         topic_regex: str = "",
         assignor: Literal["uniform", "range"] = "uniform",
         rebalance_listener: RebalanceListener | None = None,
+        key_deserializer: Deserializer | None = None,
+        value_deserializer: Deserializer | None = None,
         tls: Tls | PathText | None = None,
     ) -> None:
         self._inner: consumer.Consumer = consumer.Consumer(
@@ -435,6 +442,8 @@ class Consumer(_Blocking):
             group_instance_id=group_instance_id,
             topic_regex=topic_regex,
             assignor=assignor,
+            key_deserializer=key_deserializer,
+            value_deserializer=value_deserializer,
             rebalance_listener=None
             if rebalance_listener is None
             else _InThread(arguments.instance_of("rebalance_listener", rebalance_listener, RebalanceListener)),
@@ -459,7 +468,19 @@ class Consumer(_Blocking):
             raise StopIteration
         return record
 
+    def batches(self, *, max_records: int = 500) -> Iterator[list[ConsumerRecord]]:
+        """Records in lists, each of one partition, as `ottla.Consumer.batches`."""
+        lists = self._inner.batches(max_records=max_records)
+
+        async def next_list() -> list[ConsumerRecord] | None:
+            return await anext(lists, None)
+
+        return iter(lambda: self._run(next_list()), None)
+
     poll = _waits_for(consumer.Consumer.poll)
+    subscribe = _waits_for(consumer.Consumer.subscribe)
+    end_offsets = _waits_for(consumer.Consumer.end_offsets)
+    lag = _waits_for(consumer.Consumer.lag)
     assign = _waits_for(consumer.Consumer.assign)
     position = _waits_for(consumer.Consumer.position)
     seek_to_time = _waits_for(consumer.Consumer.seek_to_time)

@@ -152,6 +152,24 @@ def label(what: str, value: object) -> str:
     return given
 
 
+def function(what: str, value: object) -> None:
+    """Something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise ConfigError(f"{what} {shown(value)} is no function but {type(value).__name__}")
+
+
+def topics(values: Iterable[object]) -> tuple[str, ...]:
+    """Names of topics that stand one by one; a list of them, or the address of a node, is what others take first."""
+    found = []
+    for value in values:
+        if isinstance(value, (list, tuple, set, frozenset)):
+            raise ConfigError(f"topics {shown(value)} is no str but {type(value).__name__}. Next: name them one by one")
+        if isinstance(value, str) and _is_address(value):
+            raise ConfigError(f"topics {shown(value)} is an address, not a topic. Next: say bootstrap={shown(value)}")
+        found.append(topic_name(value, "topics"))
+    return tuple(found)
+
+
 def one_of(what: str, value: object, *allowed: str) -> str:
     """One of some words."""
     if not isinstance(value, str) or value not in allowed:
@@ -171,13 +189,17 @@ def addresses(what: str, value: object) -> list[str]:
     each = value.split(",") if isinstance(value, str) else _each(what, value, "host:port")
     found = [text(what, address).strip() for address in each]
     for address in found:
-        host, _, port = address.rpartition(":")
-        is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
-        if not is_port or _HOST.fullmatch(host) is None:
+        if not _is_address(address):
             raise ConfigError(f"{what} address {shown(address)} is not host:port, such as 127.0.0.1:9092")
     if not found:
         raise ConfigError(f"{what} is an empty list. Next: name a node as host:port, such as 127.0.0.1:9092")
     return found
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
+    return is_port and _HOST.fullmatch(host) is not None
 
 
 def texts(what: str, values: object, *, or_none: bool = False) -> dict[str, str | None]:

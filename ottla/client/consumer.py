@@ -1,15 +1,19 @@
 """The consumer: reads partitions in order, over one stream to each leader. Its decisions are in fetch_state.py."""
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal, Self
 
 from ottla.client import arguments, life
+from ottla.client.batches import Batches
 from ottla.client.connection import Client, client_for
+from ottla.client.deserialize import Deserializer, deserialize_with
 from ottla.client.errors import Closed, ConfigError, OttlaError
 from ottla.client.fetch_state import PartitionState
 from ottla.client.group import Membership
@@ -36,8 +40,10 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     Without a group, all partitions of the topics are read, new ones from their start; or call `assign`. Records of a
     partition come in order; between partitions there is none. `bootstrap` is host:port of one or more nodes, or a
-    Client to share. Settings have Kafka's names, times in ms, sizes in bytes. `auto_offset_reset` decides where to
-    start, and what to do when a position is no longer in the log: earliest, latest, none, or by_duration:PT1H.
+    Client to share. Settings have Kafka's names, times in ms, sizes in bytes; docs/python-client.md lists them.
+    `auto_offset_reset` decides where to start, and what to do when a position is no longer in the log: earliest,
+    latest, none, or by_duration:PT1H. What `key_deserializer` and `value_deserializer` make of bytes stands in the
+    records instead of them; what they raise comes as DeserializationFailed.
     """
 
     _life = "new"
@@ -61,6 +67,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         topic_regex: str = "",
         assignor: Literal["uniform", "range"] = "uniform",
         rebalance_listener: RebalanceListener | None = None,
+        key_deserializer: Deserializer | None = None,
+        value_deserializer: Deserializer | None = None,
         tls: Tls | PathText | None = None,
     ) -> None:
         self.settings = ConsumerSettings(
@@ -75,7 +83,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             auto_commit_interval_ms,
             session_timeout_ms,
         )
-        self._topics = tuple(arguments.topic_name(name, "topics") for name in topics)
+        self._topics = arguments.topics(topics)
         if group is not None:
             arguments.name("group", group)
         arguments.label("group_instance_id", group_instance_id)
@@ -90,7 +98,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         self._owns_client = not isinstance(bootstrap, Client)
         self._client = client_for(bootstrap, tls, client_id=client_id)
         self._tasks = Tasks(self._failed)
-        self._reader = Reader(self._client, self.settings, self._tasks)
+        deserialize = deserialize_with(key_deserializer, value_deserializer)
+        self._reader = Reader(self._client, self.settings, self._tasks, deserialize)
         self._work = GroupWork(self._reader, self.settings, self._tasks, rebalance_listener)
         self._session: GroupSession | None = None
         if group is not None:
@@ -211,6 +220,28 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     # -- what to read ----------------------------------------------------------------------------------------------
 
+    async def subscribe(self, *topics: str, topic_regex: str = "") -> None:
+        """Reads these topics from now on, instead of those that were read; partitions of both keep their positions.
+        In a group the members share them out anew, which this does not wait for; only there is `topic_regex`, too.
+        Raises ConfigError, and UnknownTopic without a group."""
+        names = arguments.topics(topics)
+        arguments.text("topic_regex", topic_regex)
+        if not names and not topic_regex:
+            raise ConfigError("subscribe was given neither topics nor a topic_regex. Next: name one")
+        self._check_open()
+        if self._session is not None:
+            self._session.subscribe(names, topic_regex)
+            return
+        if topic_regex:
+            raise ConfigError("topic_regex needs a group. Next: name one, or the topics")
+        infos = [await self._client.topic(name) for name in names]
+        self._topics = names
+        for tp in [tp for tp in self._reader.states if tp.topic not in names]:
+            self._reader.drop(tp)
+        for topic in infos:
+            self._add_partitions(topic, first_time=True)
+        self._reader.wake.set()
+
     async def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Reads exactly these partitions. Those that were read before keep their position. Raises UnknownTopic."""
         if self._session is not None:
@@ -219,6 +250,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             self._check_open()
         wanted = arguments.places("partitions", partitions, arguments.where)
         topics = {tp.topic: await self._client.topic(*tp) for tp in sorted(wanted)}
+        self._topics = ()  # or the next news of a topic would bring its partitions back
         for tp in set(self._reader.states) - set(wanted):
             self._reader.drop(tp)
         for tp in wanted:
@@ -276,6 +308,22 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         """The end of what can be read, as of the last answer; None before the first."""
         state = self._reader.state(topic, partition)
         return state.high_watermark if state.high_watermark >= 0 else None
+
+    async def end_offsets(self, partitions: Iterable[tuple[str, int]] | None = None) -> dict[TopicPartition, int]:
+        """Where partitions end now: the offset that the next record will have. Of those that are read, or of others.
+        Raises UnknownTopic, or another OttlaError where a leader does not say so within request_timeout_ms."""
+        where = sorted(self._reader.states) if partitions is None else arguments.places("partitions", partitions)
+        self._check_open()
+        return await self._reader.ends(where)
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """How many records are between the position and the end of each partition that is read; less where compaction
+        has left gaps. Asks the leaders, and raises what `end_offsets` raises."""
+        behind = {}
+        for tp, end in (await self.end_offsets()).items():
+            with contextlib.suppress(ConfigError):  # it went to another member meanwhile
+                behind[tp] = max(0, end - await self.position(*tp))
+        return behind
 
     @property
     def buffered_bytes(self) -> int:
@@ -364,13 +412,35 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 return records
             await self._reader.wait_for_news(left)
 
+    def batches(self, *, max_records: int = 500) -> AsyncIterator[list[ConsumerRecord]]:
+        """Records in lists, each of one partition and up to `max_records` long, as they come:
+        `async for records in consumer.batches(): ...`. In a group a list counts as processed when the next one is asked
+        for. It ends when the consumer is closed."""
+        return Batches(partial(self._next_batch, arguments.whole("max_records", max_records, 1, arguments.INT64_MAX)))
+
+    async def _next_batch(self, max_records: int) -> list[ConsumerRecord]:
+        if self._session is not None:
+            self._work.note_processed()
+        await asyncio.sleep(0)  # before records are taken: a cancelled call must not lose any
+        while (first := self._take()) is None:
+            if self._life in ("closing", "closed"):
+                return []
+            self._use()
+            await self._reader.wait_for_news(None)
+        return [first, *self._reader.take_more(max_records - 1)]
+
     # -- the group -------------------------------------------------------------------------------------------------
 
-    async def commit(self, positions: Mapping[tuple[str, int], int] | None = None) -> None:
+    async def commit(self, positions: Mapping[tuple[str, int], int] | ConsumerRecord | None = None) -> None:
         """Stores positions of the group; returns when they are replicated. By default behind every record that was
-        handed out, the last one too: call it when that one is done. Raises MemberFenced where the
+        handed out, the last one too: call it when that one is done. With a record, behind that one, in its partition
+        alone. Raises MemberFenced where the
         partitions are another member's by now."""
         session = self._group_session()
+        if isinstance(positions, ConsumerRecord):
+            behind = Position(positions.offset + 1, positions.leader_epoch)
+            await self._work.commit_these(session, {positions.topic_partition: behind})
+            return
         if positions is not None:
             wanted = {
                 arguments.place(where): Position(arguments.offset(offset), None)

@@ -15,6 +15,7 @@ OttlaError (an ApiError: code, message, retriable)
 ├── DeliveryFailed          a record was refused, or not acknowledged in time; also of the class of its reason
 ├── OffsetOutOfRange        a position lies outside of the log
 ├── LogTruncation           what was read is no longer in the log (KIP-320)
+├── DeserializationFailed   key_deserializer or value_deserializer does not take a record
 ├── CorruptRecords          bytes do not match their checksums
 ├── UnsupportedCodec        the codec's package is not installed
 ├── UnknownGroup            the cluster has no such group
@@ -184,6 +185,20 @@ class LogTruncation(OttlaError):
             "and undo what came of later records"
         )
         self.topic, self.partition, self.offset, self.safe_offset = topic, partition, offset, safe_offset
+
+
+class DeserializationFailed(OttlaError):
+    """A deserializer raised for the record at `offset`; what it raised is the `__cause__`. The partition stays there:
+    seek to the offset behind it to skip the record."""
+
+    default_code = pb.ERROR_CODE_INVALID_RECORD
+
+    def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        super().__init__(
+            f"{topic}-{partition}: the record at offset {offset} can't be deserialized: {reason}. "
+            f"Next: mend the deserializer, or seek to {offset + 1} to skip the record"
+        )
+        self.topic, self.partition, self.offset = topic, partition, offset
 
 
 class CorruptRecords(OttlaError):

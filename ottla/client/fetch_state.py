@@ -1,12 +1,12 @@
 """What a consumer decides about one partition: where it reads, what an answer means. Pure: no I/O, no clock."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ottla.client.decode import BatchReader
-from ottla.client.errors import LogTruncation, OffsetOutOfRange, OttlaError, from_server
+from ottla.client.errors import DeserializationFailed, LogTruncation, OffsetOutOfRange, OttlaError, from_server
 from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.internal.v1.view_pb2 import FetchResultView
 from ottla.protocol.batch import varint
@@ -50,6 +50,8 @@ class PartitionState:
     topic_id: bytes
     reset_policy: str
     reader: BatchReader = field(init=False)
+    deserialize: Callable[[ConsumerRecord], ConsumerRecord] | None = None
+    """The user's way with records; raises DeserializationFailed."""
     position: int | None = None
     position_epoch: int | None = None
     at_work: set["PartitionState"] = field(default_factory=set)
@@ -247,11 +249,15 @@ class PartitionState:
         self.corrupt_reads += 1
         log.warning("%s (read %d of %d)", error, self.corrupt_reads, CORRUPT_READS_MAX)
         if self.corrupt_reads >= CORRUPT_READS_MAX:
-            self.error = error
-            self.generation += 1
-            self.added_to = None
+            self._stop_for(error)
             return
         self.rewind()
+
+    def _stop_for(self, error: OttlaError) -> None:
+        """The user must decide: the position stays in front of what is wrong until a seek."""
+        self.error = error
+        self.generation += 1
+        self.added_to = None
 
     # -- what is done ----------------------------------------------------------------------------------------------
 
@@ -285,7 +291,8 @@ class PartitionState:
                 header = self.reader.header(batch)
                 if header.next_offset <= position:
                     continue
-                for record in self.reader.records(batch, header, position):
+                records = self.reader.records(batch, header, position)
+                for record in records if self.deserialize is None else map(self.deserialize, records):
                     if self.work_began is None:
                         self.work_began = Position(self.position or 0, self.position_epoch)
                         self.at_work.add(self)
@@ -294,6 +301,9 @@ class PartitionState:
                     yield record
                     if chunk.generation != self.generation:
                         return
+            except DeserializationFailed as error:
+                self._stop_for(error)
+                return
             except OttlaError as error:
                 self.corrupt(error)
                 return

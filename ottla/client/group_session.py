@@ -81,6 +81,13 @@ class GroupSession:
         """Whether records of the owned partitions may reach the user now."""
         return self.membership.may_hand_out(_now_ms())
 
+    def subscribe(self, topics: tuple[str, ...], topic_regex: str) -> None:
+        """Other topics from now on. The session is resumed with them: the member stays the same one, and owns what it
+        owns until the coordinator says otherwise."""
+        self.membership.topics, self.membership.topic_regex = topics, topic_regex
+        if self._call is not None:
+            self._call.cancel()
+
     # -- listening -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -7,13 +7,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from grpc import aio
 
 from ottla.client import arguments, life
 from ottla.client.connection import Client, client_for
-from ottla.client.encode import BATCH_OVERHEAD_BYTES, as_bytes, encode_headers, record_size_max
+from ottla.client.deserialize import Serializer, serialize_with
+from ottla.client.encode import BATCH_OVERHEAD_BYTES, encode_headers, record_size_max
 from ottla.client.errors import (
     BufferFull,
     Closed,
@@ -49,7 +50,8 @@ class Producer:
     """Writes records. Use it as `async with Producer("host:9092") as producer`; leaving waits for every record.
 
     `bootstrap` is host:port of one or more nodes, or a Client to share. Settings have Kafka's names, times in ms, sizes
-    in bytes. Retries never write a record twice (KIP-98): numbered batches are always on, except with acks=0.
+    in bytes; docs/python-client.md lists them. Retries never write a record twice (KIP-98): numbered batches are always
+    on, except with acks=0. `key_serializer` and `value_serializer` make bytes of what is neither bytes nor None.
     """
 
     _life = "new"
@@ -70,6 +72,8 @@ class Producer:
         retry_backoff_ms: int = 20,
         retry_backoff_max_ms: int = 1_000,
         client_id: str = "ottla-python",
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
         tls: Tls | PathText | None = None,
     ) -> None:
         self.settings = ProducerSettings(
@@ -86,6 +90,8 @@ class Producer:
             retry_backoff_max_ms,
             client_id,
         )
+        self._key_bytes = serialize_with("key", key_serializer)
+        self._value_bytes = serialize_with("value", value_serializer)
         self._owns_client = not isinstance(bootstrap, Client)
         self._client = client_for(bootstrap, tls, client_id=client_id)
         self._state = ProducerState(self.settings, Random())
@@ -222,15 +228,16 @@ class Producer:
     async def send(
         self,
         topic: str,
-        value: bytes | str | None,
+        value: Any,
         *,
-        key: bytes | str | None = None,
+        key: Any = None,
         headers: Headers = (),
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> Delivery:
         """Takes a record and answers at once with its Delivery, unless the buffer is full or the topic not known yet.
 
+        `value` and `key` are bytes, str (sent as UTF-8) or None, or what value_serializer and key_serializer take.
         A key decides the partition (murmur2, as all clients do); without one, batches are spread. `value` None deletes
         the key in a compacted topic. `timestamp` is in ms since the epoch, now if not given. Raises BufferFull after
         max_block_ms, UnknownTopic, RecordTooLarge, ConfigError or Closed: then the record was not taken.
@@ -252,9 +259,9 @@ class Producer:
         if partition is not None:
             partition = arguments.partition(partition)
         if value is not None and type(value) is not bytes:
-            value = as_bytes("value", value)
+            value = self._value_bytes(value)
         if key is not None and type(key) is not bytes:
-            key = as_bytes("key", key)
+            key = self._key_bytes(key)
         encoded_headers = encode_headers(headers) if headers else b""
         size = record_size_max(key, value, encoded_headers)
         if size + BATCH_OVERHEAD_BYTES > self.settings.max_request_size:
@@ -289,9 +296,9 @@ class Producer:
     async def send_and_wait(
         self,
         topic: str,
-        value: bytes | str | None,
+        value: Any,
         *,
-        key: bytes | str | None = None,
+        key: Any = None,
         headers: Headers = (),
         partition: int | None = None,
         timestamp: int | None = None,

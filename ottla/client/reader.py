@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ottla.client import arguments
 from ottla.client.connection import Client
@@ -31,7 +31,13 @@ class Reader:
     `wake` is set when partitions have changed, `news` when there may be something to hand out, or an error.
     """
 
-    def __init__(self, client: Client, settings: ConsumerSettings, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: ConsumerSettings,
+        tasks: Tasks,
+        deserialize: Callable[[ConsumerRecord], ConsumerRecord] | None = None,
+    ) -> None:
         self.states: dict[TopicPartition, PartitionState] = {}
         self.at_work: set[PartitionState] = set()
         """Partitions of which the user has records at work."""
@@ -43,6 +49,7 @@ class Reader:
         self._client = client
         self._settings = settings
         self._tasks = tasks
+        self._deserialize = deserialize
         self._streams: dict[int, FetchStream] = {}
         self._chunks: deque[Chunk] = deque()
         self._current: tuple[Chunk, Iterator[ConsumerRecord]] | None = None
@@ -54,6 +61,7 @@ class Reader:
     def add(self, where: TopicPartition, topic_id: bytes) -> PartitionState:
         """Reads a partition, from where its reset policy says unless it is sought at once."""
         state = PartitionState(where, topic_id, self._settings.auto_offset_reset, at_work=self.at_work)
+        state.deserialize = self._deserialize
         self.states[where] = state
         self.follow_leaders(self._client.view, [where])
         return state
@@ -116,6 +124,19 @@ class Reader:
                 chunk.source.release(chunk.size_bytes)
             if chunk.state.added_to is None:
                 self.wake.set()
+
+    def take_more(self, count: int) -> list[ConsumerRecord]:
+        """Up to so many records that follow the last one in what was read with it, which is of its partition."""
+        taken: list[ConsumerRecord] = []
+        if self._current is not None:
+            chunk, records = self._current
+            while (
+                len(taken) < count
+                and chunk.generation == chunk.state.generation
+                and (record := next(records, None)) is not None
+            ):
+                taken.append(record)
+        return taken
 
     def stop(self) -> None:
         """Hands out nothing more. Positions stay as they are."""
@@ -219,6 +240,16 @@ class Reader:
             if answer is not None:
                 return answer
         raise OttlaError(f"no node could tell the offsets of {tp.topic}-{tp.partition}. Next: try again")
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where partitions end, exclusive. Raises OttlaError."""
+        found = {}
+        wanted = dict.fromkeys(partitions, LATEST)
+        for tp, answer in (await list_offsets(self._client, wanted, self._settings.request_timeout_ms)).items():
+            if isinstance(answer, OttlaError):
+                raise answer
+            found[tp] = answer or 0
+        return found
 
     def _start_resets(self, now_ms: int) -> None:
         """Finds a position for partitions that have none, by the reset policy."""

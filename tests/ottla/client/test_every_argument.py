@@ -118,6 +118,7 @@ HEADERS = Given(
     ),
 )
 NO_BYTES = (*ANYTHING, 7, 1.5, True, [], "\ud800", ("a",))
+NO_FUNCTION = (object(), Unspeakable(), 7, 1.5, True, "f", b"f", [], {"a": 1})
 LISTENER = (*ANYTHING, 7, "l", True, ottla.RebalanceListener, ottla.sync.RebalanceListener, SimpleNamespace())
 
 WRONG: Mapping[str, Given] = {
@@ -156,6 +157,10 @@ WRONG: Mapping[str, Given] = {
     "topic_regex": Given("t.*", NO_TEXT),
     "assignor": Given("range", (*NO_TEXT, "", "Range", "sticky")),
     "rebalance_listener": Given(None, LISTENER),
+    "key_serializer": Given(None, NO_FUNCTION),
+    "value_serializer": Given(None, NO_FUNCTION),
+    "key_deserializer": Given(None, NO_FUNCTION),
+    "value_deserializer": Given(None, NO_FUNCTION),
     # calls
     "topic": Given("t", NO_TOPIC),
     "value": Given(b"v", NO_BYTES),
@@ -269,10 +274,11 @@ def arguments_of(kind: type, name: str, chosen: inspect.Parameter, value: Any) -
             kwargs[parameter.name] = known.good
     if name == "reset_offsets" and chosen.name not in ("offset", "shift_by", "timestamp_ms"):
         kwargs["offset"] = 0
-    if chosen.name in SETTINGS_WITH_GROUP:
+    if chosen.name in SETTINGS_WITH_GROUP and name == "__init__":
         kwargs["group"] = "g"
     if args and kwargs and name != "__init__":  # what stands before a `*` parameter can't be named
-        first = [p for p in inspect.signature(getattr(kind, name)).parameters if p in kwargs]
+        named = inspect.signature(getattr(kind, name)).parameters.values()
+        first = [p.name for p in named if p.name in kwargs and p.kind is p.POSITIONAL_OR_KEYWORD]
         args = [kwargs.pop(p) for p in first] + args
     return args, kwargs
 

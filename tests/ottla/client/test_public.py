@@ -4,6 +4,7 @@ import ast
 import copy
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -92,6 +93,18 @@ def test_a_failed_delivery_is_of_the_class_of_its_reason_too() -> None:
         assert (twin.message, twin.maybe_written, twin.record_errors) == ("why", False, ())
     plain = errors.DeliveryFailed("why", pb.ERROR_CODE_NETWORK_EXCEPTION, maybe_written=True)
     assert type(plain) is errors.DeliveryFailed
+
+
+def test_the_page_lists_every_setting_with_its_default() -> None:
+    """docs/python-client.md: the producer's table is the first one, the consumer's the second."""
+    page = (CLIENT.parents[1] / "docs/python-client.md").read_text()
+    tables = page.split("| setting | default | meaning |")[1:]
+    for kind, table in zip((ottla.Producer, ottla.Consumer), tables, strict=True):
+        listed = {}
+        for row in re.findall(r"^\| (`.+?) \| (.+?) \|", table, re.MULTILINE):
+            listed |= dict.fromkeys(re.findall(r"`(\w+)`", row[0]), row[1].strip("`").replace(" ", "").replace('"', ""))
+        parameters = inspect.signature(kind).parameters.values()
+        assert listed == {p.name: str(p.default) for p in parameters if p.name not in ("bootstrap", "topics")}
 
 
 def test_the_version_is_the_packages() -> None:
