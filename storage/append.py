@@ -75,6 +75,11 @@ class AppendLog:
         return len(self._segments)
 
     @property
+    def first_offset(self) -> int:
+        """Where the oldest segment begins: from there to the log start is what was trimmed and is still there."""
+        return self._segments.base_offset
+
+    @property
     def active_base_offset(self) -> int:
         """Where the segment begins that is appended to: another one after each roll."""
         return self._segments.active.base_offset

@@ -24,6 +24,7 @@ from node.broker.housekeeping import Housekeeping
 from node.broker.isr import IsrSender
 from node.broker.partition import Partition
 from node.broker.producer_ids import ProducerIds
+from node.broker.producers import ProducerTable
 from node.broker.replica import IsrChange
 from node.broker.replication import FollowerStream
 from node.broker.settings import BrokerSettings, TopicSettings, topic_settings
@@ -614,8 +615,9 @@ class Broker:
     def alter_isr(self, partition: Partition, change: IsrChange) -> None:
         self._isr.submit(partition, change)
 
-    def log_cut(self, partition: Partition) -> None:
-        snapshots.drop(self.fs, partition.log.directory)
+    def log_cut(self, partition: Partition, producers: ProducerTable | None) -> None:
+        saved = producers.snapshot(self.clock_ms()) if producers else None
+        snapshots.cut(self.fs, partition.log.directory, saved)
 
     def log_failed(self, partition: Partition, error: Exception) -> None:
         key = (partition.topic_id, partition.number)

@@ -8,6 +8,7 @@ from node.broker.replica import IsrChange
 
 if TYPE_CHECKING:
     from node.broker.partition import Partition
+    from node.broker.producers import ProducerTable
 
 ACKS_ALL: Final = -1
 WITHHELD: Final = -1
@@ -95,8 +96,9 @@ class Host(Protocol):
     def no_space(self) -> None:
         """A write found the disk full."""
 
-    def log_cut(self, partition: "Partition") -> None:
-        """The log is about to lose its tail: what was saved about later offsets must go first."""
+    def log_cut(self, partition: "Partition", producers: "ProducerTable | None") -> None:
+        """The log is about to lose its tail: what was saved about later offsets must go first. `producers` as they are
+        afterwards, None: not known yet."""
 
     def address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if it is not known."""

@@ -78,7 +78,8 @@ class Housekeeping:
                 continue
             try:
                 partition.log.roll_if_needed(now_ms)
-                partition.log.apply_retention(now_ms, partition.high_watermark, by_age=by_age)
+                if partition.log.apply_retention(now_ms, partition.high_watermark, by_age=by_age):
+                    self.checkpoint_soon()  # with the producers of what went
                 partition.log.delete_expired_files(now_ms, at_once=self._guard.full)
             except (StorageError, OSError) as error:
                 partition.storage_error(error)
@@ -137,15 +138,18 @@ class Housekeeping:
         for partition in broker.partitions.values():
             if partition.offline is None and self._rolled(partition):
                 broker.sync_soon(partition)
-                tables.append((partition.log.directory, partition.producers.snapshot(clock_ms)))
+                tables.append((partition, partition.cuts, partition.producers.snapshot(clock_ms)))
         self._active = {partition: base for partition, base in self._active.items() if not partition.closed}
         checkpoints = broker.checkpoints()
         self._checkpoint_wanted = False
 
         def write() -> None:
-            for directory, table in tables:
+            for partition, cuts, table in tables:
+                directory = partition.log.directory
                 if os.path.isdir(directory):
                     snapshots.save(broker.fs, directory, table)
+                    if partition.cuts != cuts:
+                        snapshots.cut(broker.fs, directory, None)  # it was cut meanwhile
             broker.directory.write_checkpoints(checkpoints)
 
         try:

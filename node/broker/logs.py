@@ -56,13 +56,17 @@ def open_partition(
         complete_is_damage=directory.same_boot,
     )
     partition = Partition(host, *key, key[0].hex(), records, _BEFORE_METADATA)
-    if records.damaged_at is None:
+    high_watermark = 0 if checkpoint is None else checkpoint.high_watermark
+    saved = snapshots.load(fs, path, host.clock_ms())
+    if records.damaged_at is not None:
+        partition.producers = partition.producers if saved is None else saved
+    else:
         try:
-            partition.rebuild_producers(snapshots.load(fs, path, host.clock_ms()))
+            partition.rebuild_producers(saved, high_watermark)
         except CorruptBatch as error:
             # A start reads no closed segment but for this, and then only the headers.
             _mark_damage(records, error)
-    partition.restore_high_watermark(0 if checkpoint is None else checkpoint.high_watermark)
+    partition.restore_high_watermark(high_watermark)
     return partition
 
 

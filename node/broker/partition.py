@@ -7,7 +7,7 @@ monotonic `clock_ms()`.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -58,6 +58,7 @@ class Partition:
         self.damaged = False
         """Offline because its log is damaged: it is to be opened again once another node leads."""
         self.closed = False
+        self.cuts = 0
         self.watchers: dict[int, Watcher] = {}
         self.readers: dict[DataWaiter, None] = {}
         self.acks = AckQueue()
@@ -163,8 +164,9 @@ class Partition:
         assert damaged_at is not None
         log.error("damaged_log_refetched", partition=self.name, offset=damaged_at, damage=self.log.recovery.damage)
         try:
+            saved, self.producers = self.producers, ProducerTable()  # it was opened, and not read behind what was saved
             self._truncate(damaged_at)
-            self._read_producers()  # a damaged log was opened without
+            self._read_producers(saved)
         except StorageError as error:
             # Alone: the other partitions of this node are to follow the metadata. What was refused for the moment is
             # opened again as any damaged log is, and cut then.
@@ -250,7 +252,7 @@ class Partition:
             raise self.storage_error(error) from None
         end_offset = result.last_offset + 1
         clock_ms = self._host.clock_ms()
-        self.producers.appended(header, result.base_offset, clock_ms)
+        self.producers.appended(header, result.base_offset, clock_ms, leader.high_watermark)
         self._uncommitted.append((end_offset, result.size_bytes))
         if leader.appended(end_offset, clock_ms):
             self.committed()
@@ -508,7 +510,7 @@ class Partition:
         headers = self.log.append_as_follower(data, leader_epoch=follower.leader_epoch, now_ms=now_ms)
         clock_ms = self._host.clock_ms()
         for header in headers:
-            self.producers.appended(header, header.base_offset, clock_ms)
+            self.producers.appended(header, header.base_offset, clock_ms, follower.high_watermark)
         if self.settings.flush_ack:
             self._host.sync_soon(self)
 
@@ -539,52 +541,74 @@ class Partition:
 
     def restart_log(self, offset: int) -> None:
         """Drops everything: the leader's log has nothing in common with this one, or starts after its end."""
-        log.warning("log_restarted", partition=self.name, log_end=self.log.log_end_offset, at=offset)
-        self._host.log_cut(self)
-        self.log.reset_to(offset)
-        self._after_cut()
+        records = self.log
+        log.warning("log_restarted", partition=self.name, log_end=records.log_end_offset, at=offset)
+        if offset > records.log_end_offset:
+            # What its producers wrote in between is in no log any more. A batch of then, sent again, must not pass for
+            # the next one: nobody is known.
+            self._cut(records.reset_to, offset, ProducerTable())
+        else:
+            self._cut(records.reset_to, offset, *self.producers.until(offset))
         if self.follower is not None:
             # A leader's log starts no higher than its high watermark, so this one's mark is not below it either.
             self.follower.observed(offset, offset)
 
     def _truncate(self, offset: int) -> None:
         """Cuts the log, then the mark (KAFKA-14704), then what the producers wrote after it. Raises StorageError."""
-        self._host.log_cut(self)
         try:
-            self.log.truncate_to(offset)
+            self._cut(self.log.truncate_to, offset, *self.producers.until(offset))
         except CorruptBatch as error:
             raise LogDamaged(str(error)) from None
-        self._after_cut()
 
-    def _after_cut(self) -> None:
-        follower = self.follower
-        end = self.log.log_end_offset
+    def _cut(
+        self, cut: Callable[[int], None], offset: int, producers: ProducerTable, unknown: Collection[int] = ()
+    ) -> None:
+        """`producers` as they are afterwards, but for those `unknown`. They are written down first: what of theirs was
+        trimmed no log has. Never goes on without them: this replica may lead next. Raises CorruptBatch and
+        StorageError."""
+        self.cuts += 1
+        self._host.log_cut(self, None if unknown else producers)
+        cut(offset)
         self._kept_log_start = self.log.log_start_offset  # a cut writes it down
-        if follower is not None and follower.truncated(end):
+        end = self.log.log_end_offset
+        self.producers = producers
+        if self.follower is not None and self.follower.truncated(end):
             log.error("committed_records_truncated", partition=self.name, log_end=end)
-        if not self.producers.truncated(end):
-            self._read_producers()
+        if unknown:
+            producers.take(self._replayed(ProducerTable(), self.high_watermark, unknown))
 
-    def _read_producers(self) -> None:
-        """After a cut. Never goes on without them: this replica may lead next. Raises LogDamaged."""
+    def _read_producers(self, saved: ProducerTable) -> None:
         try:
-            self.rebuild_producers()
+            self.rebuild_producers(saved, self.high_watermark)
         except CorruptBatch as error:
             raise LogDamaged(str(error)) from None
 
-    def rebuild_producers(self, table: ProducerTable | None = None) -> None:
-        """Replays the log after what `table` (a snapshot) covers, all of it without one. Raises CorruptBatch."""
+    def rebuild_producers(self, saved: ProducerTable | None, high_watermark: int) -> None:
+        """Replays the log after what `saved` covers; what was trimmed, too, where it is still there. Raises
+        CorruptBatch."""
         records = self.log
-        table = table or ProducerTable()
-        if not records.log_start_offset <= table.end_offset <= records.log_end_offset:
+        table = ProducerTable() if saved is None else saved
+        if table.end_offset < records.first_offset or table.truncated(records.log_end_offset):
             table = ProducerTable()
-        start = max(table.end_offset, records.log_start_offset)
-        table.replay(
-            (batch.header for batch in records.scan(start, records.log_end_offset)),
-            records.log_end_offset,
-            self._host.clock_ms(),
-        )
-        self.producers = table
+        try:
+            self.producers = self._replayed(table, high_watermark)
+        except CorruptBatch:
+            if table.end_offset >= records.log_start_offset:
+                raise
+            table = ProducerTable()  # what nobody reads any more is no damage
+            table.end_offset = records.log_start_offset
+            self.producers = self._replayed(table, high_watermark)
+
+    def _replayed(
+        self, table: ProducerTable, high_watermark: int, wanted: Collection[int] | None = None
+    ) -> ProducerTable:
+        records = self.log
+        end = records.log_end_offset
+        headers = (batch.header for batch in records.scan(max(table.end_offset, records.first_offset), end))
+        if wanted is not None:
+            headers = (header for header in headers if header.producer_id in wanted)
+        table.replay(headers, end, self._host.clock_ms(), high_watermark)
+        return table
 
     # --- events
 

@@ -3,6 +3,9 @@
 A producer numbers its records per partition. The last five batches of each are remembered: a repeated one is answered
 with its stored offset, anything that does not follow the last sequence is refused.
 
+No cut goes below the high watermark, so one batch below it is kept of each producer, and all above: whatever is cut,
+the batch that is its last one then is known, also where the log has been trimmed since and no longer has it.
+
 Who wrote within the last two minutes is not forgotten for somebody else's sake: where there are too many, newcomers
 wait.
 """
@@ -18,6 +21,8 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 BATCHES_REMEMBERED = 5
+UNCOMMITTED_MAX = 64
+"""Of one producer's batches above the high watermark: of more the log is read again once they are cut."""
 KEPT_MS = 120_000
 FULL_RETRY_MS = 1000
 _SEQUENCES = 1 << 31
@@ -31,15 +36,19 @@ class StoredBatch(NamedTuple):
     base_offset: int
     last_offset: int
     timestamp_ms: int
+    producer_epoch: int
 
 
 @dataclass(slots=True)
 class Producer:
-    """One producer id in one partition."""
+    """One producer id in one partition, in its last epochs."""
 
-    epoch: int
     batches: deque[StoredBatch]
     last_written_ms: int
+
+    @property
+    def epoch(self) -> int:
+        return self.batches[-1].producer_epoch
 
 
 class ProducerTable:
@@ -86,10 +95,12 @@ class ProducerTable:
         expected = (last.last_sequence + 1) % _SEQUENCES
         if sequence == expected:
             return None
-        for stored in producer.batches:
+        newest = list(producer.batches)[-BATCHES_REMEMBERED:]
+        remembered = [stored for stored in newest if stored.producer_epoch == last.producer_epoch]
+        for stored in remembered:
             if stored.base_sequence == sequence and stored.last_sequence == header.last_sequence:
                 return stored
-        oldest = producer.batches[0].base_sequence
+        oldest = remembered[0].base_sequence
         # "Stored" must never be said of what is not. An epoch starts at 0 here, so numbers below the oldest remembered
         # one were used; but one that is more than half of all numbers away may as well lie ahead, past the wrap.
         if sequence <= header.last_sequence < oldest and oldest - header.last_sequence < _SEQUENCES // 2:
@@ -115,34 +126,58 @@ class ProducerTable:
                 FULL_RETRY_MS,
             )
 
-    def appended(self, header: BatchHeader, base_offset: int, now_ms: int) -> None:
+    def appended(self, header: BatchHeader, base_offset: int, now_ms: int, high_watermark: int) -> None:
         """A batch is in the log at `base_offset`. Followers and recovery call this too: no check, the log is true."""
         last_offset = base_offset + header.last_offset_delta
         self.end_offset = last_offset + 1
         if header.producer_id == 0:
             return
         producer = self._producers.pop(header.producer_id, None)
-        if producer is None or producer.epoch != header.producer_epoch:
+        if producer is None:
             if len(self._producers) >= limits.PRODUCERS_MAX:
                 del self._producers[next(iter(self._producers))]
-            producer = Producer(header.producer_epoch, deque(maxlen=BATCHES_REMEMBERED), now_ms)
+            producer = Producer(deque(), now_ms)
         timestamp = header.max_timestamp if header.attributes & ATTR_LOG_APPEND_TIME else -1
-        producer.batches.append(
-            StoredBatch(header.base_sequence, header.last_sequence, base_offset, last_offset, timestamp)
+        batches = producer.batches
+        batches.append(
+            StoredBatch(
+                header.base_sequence, header.last_sequence, base_offset, last_offset, timestamp, header.producer_epoch
+            )
         )
+        while len(batches) > BATCHES_REMEMBERED and (
+            batches[1].last_offset < high_watermark or len(batches) > UNCOMMITTED_MAX
+        ):
+            batches.popleft()
         producer.last_written_ms = now_ms
         self._producers[header.producer_id] = producer
 
-    def truncated(self, end_offset: int) -> bool:
-        """The log was cut. False if that took every remembered batch of a producer: then earlier ones, long forgotten,
-        are its last again, and the table must be rebuilt from the log."""
-        for producer in self._producers.values():
-            while producer.batches and producer.batches[-1].last_offset >= end_offset:
-                producer.batches.pop()
-            if not producer.batches:
-                return False
+    def truncated(self, end_offset: int) -> set[int]:
+        """The log was cut. Answers of which producers that took every remembered batch, though not their first: earlier
+        ones, long forgotten, are their last again, and only the log has them."""
+        unknown = set()
+        for producer_id, producer in list(self._producers.items()):
+            batches = producer.batches
+            oldest = batches[0]
+            while batches and batches[-1].last_offset >= end_offset:
+                batches.pop()
+            if not batches:
+                del self._producers[producer_id]
+                if oldest.base_sequence or oldest.producer_epoch:
+                    unknown.add(producer_id)
         self.end_offset = min(self.end_offset, end_offset)
-        return True
+        return unknown
+
+    def until(self, end_offset: int) -> tuple["ProducerTable", set[int]]:
+        """The table as it is once the log is cut there, and whom only the log knows (`truncated`)."""
+        table = ProducerTable()
+        table.end_offset = self.end_offset
+        for producer_id, producer in self._producers.items():
+            table._producers[producer_id] = Producer(producer.batches.copy(), producer.last_written_ms)
+        return table, table.truncated(end_offset)
+
+    def take(self, other: "ProducerTable") -> None:
+        """Takes over what another table knows of producers."""
+        self._producers |= other._producers
 
     def expire(self, now_ms: int, expiration_ms: int) -> int:
         """Forgets producers that have not written for `expiration_ms` by this node's clock (never by the data's
@@ -156,11 +191,11 @@ class ProducerTable:
             del self._producers[producer_id]
         return len(expired)
 
-    def replay(self, headers: Iterable[BatchHeader], end_offset: int, now_ms: int) -> None:
+    def replay(self, headers: Iterable[BatchHeader], end_offset: int, now_ms: int, high_watermark: int) -> None:
         """Takes in the batches of the log from `self.end_offset` to `end_offset`. The clock of each producer starts
         anew: keeping one too long is harmless, forgetting one too early is not."""
         for header in headers:
-            self.appended(header, header.base_offset, now_ms)
+            self.appended(header, header.base_offset, now_ms, high_watermark)
         self.end_offset = end_offset
 
     def snapshot(self, now_ms: int) -> dict[str, Any]:
@@ -168,7 +203,7 @@ class ProducerTable:
         return {
             "end_offset": self.end_offset,
             "producers": [
-                [producer_id, p.epoch, now_ms - p.last_written_ms, [list(batch) for batch in p.batches]]
+                [producer_id, p.epoch, now_ms - p.last_written_ms, [_stored(batch, p.epoch) for batch in p.batches]]
                 for producer_id, p in self._producers.items()
             ],
         }
@@ -178,9 +213,14 @@ class ProducerTable:
         """The table as it was at `snapshot["end_offset"]`. Raises KeyError, TypeError or ValueError on other values."""
         table = cls()
         for producer_id, epoch, age_ms, batches in snapshot["producers"]:
-            stored = deque((StoredBatch(*map(int, batch)) for batch in batches), maxlen=BATCHES_REMEMBERED)
+            stored = deque(StoredBatch(*map(int, [*batch, epoch][:6])) for batch in batches)
             if not stored:
                 raise ValueError(f"producer {producer_id} without batches")
-            table._producers[int(producer_id)] = Producer(int(epoch), stored, now_ms - int(age_ms))
+            table._producers[int(producer_id)] = Producer(stored, now_ms - int(age_ms))
         table.end_offset = int(snapshot["end_offset"])
         return table
+
+
+def _stored(batch: StoredBatch, epoch: int) -> list[int]:
+    """With its epoch only where that is not the producer's last one."""
+    return list(batch[:-1]) if batch.producer_epoch == epoch else list(batch)

@@ -1,4 +1,5 @@
-"""Producer tables beside their logs: written at each new segment and on close, so that little is replayed."""
+"""Producer tables beside their logs: written at each new segment, before a cut and on close. So little is replayed, and
+what was trimmed is known."""
 
 import os
 from typing import Any, Final
@@ -20,8 +21,15 @@ def save(fs: FileSystem, directory: str, snapshot: dict[str, Any]) -> None:
     write_durable(fs, os.path.join(directory, _FILE), snapshot)
 
 
-def drop(fs: FileSystem, directory: str) -> None:
-    """Before a truncation: what the snapshot covers may be overwritten with other batches. Raises OSError."""
+def cut(fs: FileSystem, directory: str, snapshot: dict[str, Any] | None) -> None:
+    """Before a truncation: what the old snapshot covers may be overwritten with other batches. In its place is the new
+    one, if there is one and room for it. Raises OSError."""
+    if snapshot is not None:
+        try:
+            save(fs, directory, snapshot)
+            return
+        except OSError as error:
+            log.warning("producer_snapshot_not_written", directory=directory, error=str(error))
     remove_if_there(fs, os.path.join(directory, _FILE))
 
 

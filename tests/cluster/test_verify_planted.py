@@ -86,7 +86,7 @@ BUGS = [
         (
             (
                 PARTITION,
-                "self.producers.appended(header, header.base_offset, clock_ms)\n",
+                "self.producers.appended(header, header.base_offset, clock_ms, follower.high_watermark)\n",
                 "pass\n",
             ),
             (

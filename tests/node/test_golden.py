@@ -18,7 +18,7 @@ PEER_ID = b"000102030405060708090a0b0c0d0e0f"
 def test_the_producers_of_a_partition(tmp_path: Path) -> None:
     table = ProducerTable()
     header = BatchHeader(0, 0, 2, 1, producer_id=9, producer_epoch=1, base_sequence=5, max_timestamp=77)
-    table.appended(header, 40, 100)
+    table.appended(header, 40, 100, 0)
     snapshots.save(OsFileSystem(), str(tmp_path), table.snapshot(150))
     expected = b'ottla 1 bb4a34c6\n{"end_offset":42,"producers":[[9,1,50,[[5,6,40,41,-1]]]]}\n'
     assert (tmp_path / "producers").read_bytes() == expected

@@ -74,15 +74,15 @@ BUGS: Final = [
     Bug(
         "producers outlive a truncation",
         PARTITION,
-        "        if not self.producers.truncated(end):\n            self._read_producers()",
-        "        pass",
+        "        self.producers = producers\n        if",
+        "        if",
         faults="leaders in turn,isolate leader",
     ),
     Bug(
         "a started node knows no producers",
         PARTITION,
-        "        table.replay(\n",
-        "        (lambda *_: None)(\n",
+        "        table.replay(headers, end, self._host.clock_ms(), high_watermark)\n",
+        "        pass\n",
         faults="kill leader",
     ),
     Bug(
@@ -263,7 +263,7 @@ BUGS: Final = [
     Bug(
         "followers do not learn the producers",
         PARTITION,
-        "self.producers.appended(header, header.base_offset, clock_ms)\n",
+        "self.producers.appended(header, header.base_offset, clock_ms, follower.high_watermark)\n",
         "pass\n",
     ),
     Bug(

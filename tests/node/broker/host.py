@@ -5,6 +5,7 @@ from collections.abc import Callable
 from unittest.mock import Mock
 
 from node.broker.partition import Partition
+from node.broker.producers import ProducerTable
 from node.broker.replica import IsrChange
 
 
@@ -57,7 +58,7 @@ class Host:
     def no_space(self) -> None:
         self.full = True
 
-    def log_cut(self, partition: Partition) -> None:
+    def log_cut(self, partition: Partition, producers: ProducerTable | None) -> None:
         self.cuts += 1
 
     def log_failed(self, partition: Partition, error: Exception) -> None:

@@ -11,6 +11,7 @@ from node import limits
 from node.broker import codecs, lookup, times
 from node.broker.host import WITHHELD
 from node.broker.partition import Partition
+from node.broker.producers import UNCOMMITTED_MAX
 from node.broker.settings import topic_settings
 from node.broker.waiters import DataWaiter
 from node.metadata.image import Partition as PartitionState
@@ -393,6 +394,33 @@ class TestFollowing:
         other = append(partition, b"other", producer_id=5, base_sequence=1)
         assert (other.base_offset, other.duplicate) == (1, False)
 
+    def test_a_cut_at_the_log_start_keeps_who_wrote_before_it(self, partition: Partition) -> None:
+        """Its last batch below the cut is trimmed, and five newer ones are cut: only the table knows of it."""
+        lead(partition)
+        append(partition, b"0", producer_id=5)
+        append(partition, b"1", producer_id=5, base_sequence=1)
+        fetched(partition, 2)
+        for number in range(2, 8):
+            append(partition, b"x", producer_id=5, base_sequence=number)
+        partition.delete_records(2)
+        partition.follow(state(leader=2, epoch=1))
+        partition.diverged((0, 2))
+        assert (partition.log.log_start_offset, partition.log.log_end_offset) == (2, 2)
+        lead(partition, epoch=2)
+        assert append(partition, b"1", producer_id=5, base_sequence=1).duplicate
+        assert append(partition, b"other", producer_id=5, base_sequence=2).base_offset == 2
+
+    def test_who_wrote_before_a_gap_is_not_known_behind_it(self, partition: Partition) -> None:
+        """Where the leader's log starts behind this one's end, nobody knows what was written in between: a batch of
+        then, sent again, is stored."""
+        lead(partition)
+        append(partition, b"0", producer_id=5)
+        partition.follow(state(leader=2, epoch=1))
+        partition.restart_log(4)
+        lead(partition, epoch=2)
+        refusal = refused(lambda: append(partition, b"1", producer_id=5, base_sequence=1))
+        assert refusal.code == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
+
     def test_nothing_in_common_means_starting_again_where_the_leader_says(self, partition: Partition) -> None:
         lead(partition, epoch=5)
         append(partition, b"a")
@@ -515,7 +543,7 @@ class TestDamage:
         them: this replica may lead next, and would store a repeated batch again."""
         lead(partition)
         append(partition, b"0", producer_id=5)
-        for number in range(5):
+        for number in range(UNCOMMITTED_MAX):
             append(partition, b"x", producer_id=5, base_sequence=1 + number)
         path = next((tmp_path / "own").glob("*.log"))
         data = bytearray(path.read_bytes())

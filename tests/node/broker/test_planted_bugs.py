@@ -213,15 +213,29 @@ BUGS = [
     Bug(
         "followers do not learn the producers",
         PARTITION,
-        "self.producers.appended(header, header.base_offset, clock_ms)\n",
+        "self.producers.appended(header, header.base_offset, clock_ms, follower.high_watermark)\n",
         "pass\n",
         ONE,
     ),
     Bug(
         "producers outlive a truncation",
         PARTITION,
-        "        if not self.producers.truncated(end):\n            self._read_producers()",
-        "        pass",
+        "        self.producers = producers\n        if",
+        "        if",
+        ONE,
+    ),
+    Bug(
+        "a cut forgets whose last batch is trimmed",
+        PRODUCERS,
+        "            batches[1].last_offset < high_watermark or len(batches) > UNCOMMITTED_MAX\n",
+        "            True\n",
+        ONE,
+    ),
+    Bug(
+        "who wrote before a gap is known behind it",
+        PARTITION,
+        "self._cut(records.reset_to, offset, ProducerTable())",
+        "self._cut(records.reset_to, offset, *self.producers.until(offset))",
         ONE,
     ),
     Bug(

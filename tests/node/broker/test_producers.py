@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.broker.producers import KEPT_MS, ProducerTable
+from node.broker.producers import BATCHES_REMEMBERED, KEPT_MS, UNCOMMITTED_MAX, ProducerTable
 from node.limits import PRODUCERS_MAX
 from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, BatchHeader
 from ottla.protocol.errors import ApiError
@@ -33,6 +33,7 @@ class Log:
         self.table = ProducerTable()
         self.end = 0
         self.batches: list[BatchHeader] = []
+        self.mark = 0
 
     def send(self, batch: BatchHeader, now_ms: int = 0) -> int:
         """The offset where the batch is, new or not."""
@@ -40,7 +41,7 @@ class Log:
         if stored is not None:
             return stored.base_offset
         base = self.end
-        self.table.appended(batch, base, now_ms)
+        self.table.appended(batch, base, now_ms, self.mark)
         self.end += batch.last_offset_delta + 1
         self.batches.append(batch)
         return base
@@ -94,10 +95,10 @@ def test_nothing_was_stored_before_the_first_batch() -> None:
 def test_nothing_ahead_is_ever_called_stored(start: int, ahead: int) -> None:
     # Told "stored before", a producer drops the batch: that must be true.
     log = Log()
-    log.table.appended(header(0, 2), 0, 0)
-    log.table.appended(header(start, 10), 2, 0)
+    log.table.appended(header(0, 2), 0, 0, 0)
+    log.table.appended(header(start, 10), 2, 0, 0)
     for at in range(5):
-        log.table.appended(header((start + 10 + at) % 2**31), 12 + at, 0)
+        log.table.appended(header((start + 10 + at) % 2**31), 12 + at, 0, 0)
     sequence = (start + 15 + ahead) % 2**31
     known = 0 <= start + 10 - (sequence + 3) < 2**30  # used in this epoch: it started at 0
     batch = header(sequence, 3)
@@ -132,7 +133,7 @@ def test_an_older_epoch_is_fenced_and_a_newer_one_starts_at_0() -> None:
 def test_sequences_wrap_around() -> None:
     log = Log()
     last = 2**31 - 1
-    log.table.appended(header(last - 1, 2), 0, 0)
+    log.table.appended(header(last - 1, 2), 0, 0, 0)
     assert log.send(header(0)) == 0
     log.end = 2
     assert log.table.check(header(1)) is None
@@ -141,7 +142,7 @@ def test_sequences_wrap_around() -> None:
 
 def test_a_duplicate_answers_the_stored_time() -> None:
     table = ProducerTable()
-    table.appended(header(0, max_timestamp=1234, attributes=ATTR_LOG_APPEND_TIME), 5, 0)
+    table.appended(header(0, max_timestamp=1234, attributes=ATTR_LOG_APPEND_TIME), 5, 0, 0)
     stored = table.check(header(0, max_timestamp=9999, attributes=ATTR_LOG_APPEND_TIME))
     assert stored is not None
     assert (stored.base_offset, stored.timestamp_ms) == (5, 1234)
@@ -161,7 +162,7 @@ def test_expiry_goes_by_the_last_write() -> None:
 def test_the_table_is_bounded_and_the_least_recently_written_goes_first() -> None:
     table = ProducerTable()
     for producer in range(1, PRODUCERS_MAX + 11):
-        table.appended(header(0, producer=producer), producer, 0)
+        table.appended(header(0, producer=producer), producer, 0, 0)
     assert len(table) == PRODUCERS_MAX
     assert table.check(header(0, producer=PRODUCERS_MAX)) is not None
     assert table.check(header(0, producer=1)) is None, "forgotten: as if it were new"
@@ -170,15 +171,15 @@ def test_the_table_is_bounded_and_the_least_recently_written_goes_first() -> Non
 def test_who_writes_is_not_pushed_out_by_newcomers() -> None:
     table = ProducerTable()
     for producer in range(1, PRODUCERS_MAX + 1):
-        table.appended(header(0, producer=producer), producer, now_ms=1000)
+        table.appended(header(0, producer=producer), producer, 1000, 0)
     table.check_room(7, 1000)  # known: it needs no room
     with pytest.raises(ApiError) as refusal:
         table.check_room(PRODUCERS_MAX + 1, 1000 + KEPT_MS - 1)
     assert refusal.value.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED
     assert refusal.value.retriable
-    table.appended(header(1, producer=1), PRODUCERS_MAX + 1, now_ms=1000 + KEPT_MS)
+    table.appended(header(1, producer=1), PRODUCERS_MAX + 1, 1000 + KEPT_MS, 0)
     table.check_room(PRODUCERS_MAX + 1, 1000 + KEPT_MS)  # number 2 is idle by now
-    table.appended(header(0, producer=PRODUCERS_MAX + 1), PRODUCERS_MAX + 2, now_ms=1000 + KEPT_MS)
+    table.appended(header(0, producer=PRODUCERS_MAX + 1), PRODUCERS_MAX + 2, 1000 + KEPT_MS, 0)
     assert table.check(header(1, producer=1)) is not None
     assert table.check(header(2, producer=1)) is None
 
@@ -187,16 +188,61 @@ def test_a_truncation_takes_what_was_written_after_it() -> None:
     log = Log()
     for index in range(4):
         log.send(header(index))
-    assert log.table.truncated(2)
+    assert not log.table.truncated(2)
     assert log.table.check(header(2)) is None
     assert log.table.check(header(1)) is not None
 
 
-def test_a_truncation_that_takes_all_that_is_remembered_asks_for_a_rebuild() -> None:
+def test_a_cut_of_all_that_is_not_committed_leaves_each_producers_last_batch_before_it() -> None:
+    """Also of one that was trimmed since, of an epoch before, or behind many that are cut."""
     log = Log()
-    for index in range(8):
+    log.mark = 3
+    for index in range(3):
         log.send(header(index))
-    assert not log.table.truncated(2), "batches 0 and 1 are in the log, but no longer in the table"
+    log.send(header(0, epoch=1))
+    for index in range(1, 20):
+        log.send(header(index, epoch=1))
+    assert log.table.truncated(3) == set()
+    assert log.table.check(header(3)) is None
+    assert log.refused(header(4)) == pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log.table.check(header(0, epoch=1)) is None
+
+
+def test_what_a_cut_leaves_outlives_a_restart() -> None:
+    log = Log()
+    log.mark = 3
+    for index in range(3):
+        log.send(header(index))
+    for index in range(10):
+        log.send(header(index, epoch=1))
+    log.table = ProducerTable.restore(log.table.snapshot(0), 0)
+    assert log.table.truncated(3) == set()
+    assert log.table.check(header(3)) is None
+
+
+def test_a_cut_that_takes_all_of_a_new_producer_forgets_it() -> None:
+    log = Log()
+    log.send(header(0))
+    assert log.table.truncated(0) == set()
+    assert len(log.table) == 0
+
+
+def test_a_producer_of_whom_too_much_is_cut_is_to_be_read_from_the_log() -> None:
+    log = Log()
+    for index in range(UNCOMMITTED_MAX + 3):
+        log.send(header(index))
+    log.send(header(0, producer=8))
+    assert log.table.truncated(2) == {7}, "batches 0 and 1 are in the log, but no longer in the table"
+    assert len(log.table) == 0
+
+
+def test_little_is_remembered_of_what_is_committed() -> None:
+    log = Log()
+    for index in range(100):
+        log.mark = log.end
+        log.send(header(index))
+    (_, _, _, batches), *_ = log.table.snapshot(0)["producers"]
+    assert len(batches) == BATCHES_REMEMBERED
 
 
 @pytest.mark.parametrize("content", [{}, {"end_offset": 1}, {"end_offset": 1, "producers": [[1, 2, 3, []]]}])
@@ -246,7 +292,7 @@ def _restarted(log: Log, covered: int) -> ProducerTable:
 
     batches = list(stored())
     first = ProducerTable()
-    first.replay(batches[:covered], batches[covered - 1].next_offset if covered else 0, 0)
+    first.replay(batches[:covered], batches[covered - 1].next_offset if covered else 0, 0, 0)
     table = ProducerTable.restore(first.snapshot(0), 0)
-    table.replay(batches[covered:], log.end, 0)
+    table.replay(batches[covered:], log.end, 0, 0)
     return table
