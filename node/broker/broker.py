@@ -476,7 +476,7 @@ class Broker:
         if not found.data:
             return found
         seed = crc_seed(topic_id, number)
-        return _as_read(found, *lookup.readable(found.data, reader, seed, offset, found.log_start_offset, on_loop))
+        return found.holding(*lookup.readable(found.data, reader, seed, offset, found.log_start_offset, on_loop))
 
     async def read_heavy(
         self,
@@ -500,7 +500,7 @@ class Broker:
             return found
         seed = crc_seed(topic_id, number)
         args = (found.data, reader, seed, offset, found.log_start_offset)
-        return _as_read(found, *await self.in_thread(lookup.readable, *args))
+        return found.holding(*await self.in_thread(lookup.readable, *args))
 
     def data_waiter(
         self, positions: Iterable[tuple[bytes, int, int]], min_bytes: int, timeout_ms: int
@@ -683,12 +683,6 @@ class Broker:
         log.critical("background_task_ended", task=task.get_name(), exc_info=error)
         self.failed.set_exception(error)
         stop_if_broken(error)
-
-
-def _as_read(found: ReadResult, data: bytes, next_offset: int | None) -> ReadResult:
-    if data is found.data:
-        return found
-    return found._replace(data=data, next_offset=found.next_offset if next_offset is None else next_offset)
 
 
 def _ballast(fs: FileSystem, path: str) -> Ballast:

@@ -50,6 +50,12 @@ class ReadResult(NamedTuple):
     next_offset: int
     diverging: tuple[int, int] | None = None
 
+    def holding(self, data: bytes, next_offset: int | None) -> "ReadResult":
+        """With other data in the place of its own; `next_offset` None: as far as it went."""
+        if data is self.data:
+            return self
+        return self._replace(data=data, next_offset=self.next_offset if next_offset is None else next_offset)
+
 
 class Watcher(Protocol):
     """A follower's fetch stream, as the partition sees it."""

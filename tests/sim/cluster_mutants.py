@@ -79,6 +79,13 @@ BUGS: Final = [
         faults="leaders in turn,isolate leader",
     ),
     Bug(
+        "a cut forgets whose last batch is trimmed",
+        "node/broker/producers.py",
+        "            batches[1].last_offset < high_watermark or len(batches) > UNCOMMITTED_MAX\n",
+        "            True\n",
+        first=92001,
+    ),
+    Bug(
         "a started node knows no producers",
         PARTITION,
         "        table.replay(headers, end, self._host.clock_ms(), high_watermark)\n",
