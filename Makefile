@@ -109,6 +109,7 @@ languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the s
 
 .PHONY: peers
 peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven) and to Ottla; their answers must be the same (5 minutes)
+	$(BIN)/python -m tests.peers.apache_kafka
 	$(BIN)/python -m pytest -m long -rs tests/peers
 
 .PHONY: bench

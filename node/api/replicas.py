@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from node.api.view import ClusterView
 from node.broker.broker import Broker
+from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
 
 
 class Replica(NamedTuple):
@@ -17,6 +19,15 @@ class Replica(NamedTuple):
 class Disk(NamedTuple):
     total_bytes: int
     free_bytes: int
+
+
+class Writer(NamedTuple):
+    """A producer that a replica remembers. `last_written_ms` is wall-clock time."""
+
+    producer_id: int
+    epoch: int
+    last_sequence: int
+    last_written_ms: int
 
 
 class ReplicasApi:
@@ -47,3 +58,18 @@ class ReplicasApi:
         if found is None:
             return None
         return Replica(found.log.size_bytes, max(0, found.high_watermark - found.log.log_end_offset))
+
+    def producers(self, topic_name: str, number: int) -> list[Writer]:
+        """What the replica of this node remembers. Raises ApiError, NOT_LEADER_OR_FOLLOWER where there is none."""
+        topic, state = self._view.partition(topic_name, b"", number)
+        found = self._broker.partition(topic.topic_id, number)
+        if found is None:
+            raise ApiError(
+                pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER,
+                f"node {self._view.node_id} has no replica of {topic_name}-{number}; nodes {list(state.replicas)} have",
+            )
+        start_ms = self._broker.wall_ms() - self._broker.clock_ms()
+        return [
+            Writer(producer_id, producer.epoch, producer.batches[-1].last_sequence, start_ms + producer.last_written_ms)
+            for producer_id, producer in found.producers.items()
+        ]

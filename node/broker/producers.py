@@ -64,6 +64,10 @@ class ProducerTable:
     def __len__(self) -> int:
         return len(self._producers)
 
+    def items(self) -> Iterable[tuple[int, Producer]]:
+        """Each producer that is remembered, by its id."""
+        return self._producers.items()
+
     def check(self, header: BatchHeader) -> StoredBatch | None:
         """The stored batch that `header` repeats, or None if it may be appended. Raises ApiError with
         OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH or DUPLICATE_SEQUENCE_NUMBER."""

@@ -29,9 +29,11 @@ from node.kafka.handlers import (
     fetch,
     groups,
     members,
+    none_here,
     offsets,
     positions,
     produce,
+    producers,
     quorum,
     replicas,
     topic_pages,
@@ -56,6 +58,7 @@ DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
 DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS = 21, 35, 37, 43
 DESCRIBE_QUORUM, DESCRIBE_CLUSTER, DESCRIBE_TOPIC_PARTITIONS = 55, 60, 75
+LIST_REASSIGNMENTS, DESCRIBE_QUOTAS, DESCRIBE_PRODUCERS, LIST_TRANSACTIONS = 46, 48, 61, 66
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 DESCRIBE_USERS, ALTER_USERS = 50, 51
 IDLE_S: Final = 600.0
@@ -159,6 +162,13 @@ class KafkaService:
         )
         dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
+        of_producers = producers.DescribeProducersHandler(rooms.replicas)
+        self.add_admin(DESCRIBE_PRODUCERS, producers.LOW, producers.HIGH, of_producers)
+        low, high = none_here.REASSIGNMENTS_LOW, none_here.REASSIGNMENTS_HIGH
+        self.add(LIST_REASSIGNMENTS, low, high, none_here.reassignments)
+        self.add(DESCRIBE_QUOTAS, none_here.QUOTAS_LOW, none_here.QUOTAS_HIGH, none_here.quotas)
+        low, high = none_here.TRANSACTIONS_LOW, none_here.TRANSACTIONS_HIGH
+        self.add(LIST_TRANSACTIONS, low, high, none_here.transactions)
 
     def _add_login(self, view: ClusterView) -> None:
         gate = self.listener.gate = login.Gate(lambda: view.image)

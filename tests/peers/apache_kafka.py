@@ -12,9 +12,13 @@ from tests.peers.wire import Closed, Connection
 
 VERSION: Final = "4.3.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
-JARS: Final = ROOT / "build" / f"apache-kafka-{VERSION}"
+JARS: Final = ROOT / "build" / f"apache-kafka-{VERSION}-all"
 START_S: Final = 90.0
 JAVA: Final = ["java", "-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+ARTIFACTS: Final = (
+    "kafka_2.13", "kafka-tools", "connect-runtime", "connect-file", "kafka-streams-examples", "connect-mirror",
+)  # fmt: skip
+GET_S: Final = 1800.0
 POM: Final = """\
 <project><modelVersion>4.0.0</modelVersion><groupId>ottla</groupId><artifactId>peers</artifactId><version>1</version>
 <dependencies>{}</dependencies></project>
@@ -56,12 +60,12 @@ def missing() -> str:
 def jars() -> Path:
     """The directory of Kafka's jars; they are got once."""
     if not JARS.exists():
-        half = JARS.with_suffix(".half")
+        half = JARS.with_name(f"{JARS.name}.half")
         half.mkdir(parents=True, exist_ok=True)
-        dependencies = "".join(DEPENDENCY.format(name, VERSION) for name in ("kafka_2.13", "kafka-tools"))
+        dependencies = "".join(DEPENDENCY.format(name, VERSION) for name in ARTIFACTS)
         (half / "pom.xml").write_text(POM.format(dependencies))
         command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={half}"]
-        subprocess.run(command, cwd=half, check=True, timeout=300)
+        subprocess.run(command, cwd=half, check=True, timeout=GET_S)
         half.rename(JARS)
     return JARS
 
@@ -111,3 +115,7 @@ def wait_until_served(address: tuple[str, int]) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{address} does not serve after {START_S} s")
         time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    print(missing() or jars())

@@ -5,6 +5,7 @@ import pytest
 import tests.peers.exchanges.cluster
 import tests.peers.exchanges.data
 import tests.peers.exchanges.groups
+import tests.peers.exchanges.listed
 import tests.peers.exchanges.mixed
 import tests.peers.exchanges.topics  # noqa: F401
 from tests.peers.exchange import EXCHANGES, Exchange

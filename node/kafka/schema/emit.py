@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from node.kafka.schema.table import FIXED, Api, Field, Struct
 
 NOTE = "made by `make kafka` from node/kafka/schema/table.txt; changes belong there."
-_TYPES = {"bool": "bool", "uuid": "bytes", "string": "str", "bytes": "bytes"}
-_ALLOWANCE = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "int64": 8, "uuid": 16}
+_TYPES = {"bool": "bool", "float64": "float", "uuid": "bytes", "string": "str", "bytes": "bytes"}
+_ALLOWANCE = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "int64": 8, "float64": 8, "uuid": 16}
 
 
 def module_name(name: str) -> str:
@@ -22,7 +22,7 @@ def module(api: Api) -> str:
     writers = _by_version(api, "write", lambda version: Writer(api, version).source())
     classes = [_class(struct) for struct in _structs(api)]
     body = "\n\n\n".join([*classes, *readers.functions, *writers.functions, readers.index, writers.index]) + "\n"
-    formats = sorted(set(re.findall(r"\b_([bhHiqUB]+)\.(?:pack|unpack_from)", body)))
+    formats = sorted(set(re.findall(r"\b_([bhHiqdUB]+)\.(?:pack|unpack_from)", body)))
     of_struct = [name for name, use in _STRUCT.items() if re.search(use, body)]
     of_wire = [name for name in _WIRE if re.search(rf"\b{name}\b", body)]
     head = [f'"""Kafka\'s {api.name}, {NOTE}"""', ""]
@@ -33,7 +33,7 @@ def module(api: Api) -> str:
     return "\n".join(head) + "\n\n\n" + body
 
 
-_STRUCT = {"Struct": r"\b_[bhHiqUB]+\.(un)?pack", "pack": r"(?<!\.)\bpack\(", "unpack_from": r"(?<!\.)\bunpack_from\("}
+_STRUCT = {"Struct": r"\b_[bhHiqdUB]+\.(un)?pack", "pack": r"(?<!\.)\bpack\(", "unpack_from": r"(?<!\.)\bunpack_from\("}
 _WIRE = (
     "ELEMENTS_MAX", "INT16", "INT32", "NO_ID", "Buffer", "Message", "compact_bytes", "compact_string", "long_bytes",
     "nullable_compact_bytes", "nullable_compact_string", "nullable_long_bytes", "nullable_string", "refuse_length",

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final
 
 TABLE: Final = Path(__file__).with_name("table.txt")
-FIXED: Final = {"int8": "b", "int16": "h", "uint16": "H", "int32": "i", "int64": "q", "bool": "?", "uuid": "16s"}
+FIXED: Final = {
+    "int8": "b", "int16": "h", "uint16": "H", "int32": "i", "int64": "q", "float64": "d", "bool": "?", "uuid": "16s",
+}  # fmt: skip
 FOREVER: Final = 1 << 15
 
 

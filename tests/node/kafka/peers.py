@@ -165,6 +165,7 @@ def _values(field: Field, version: int, kind: str, inner: Any) -> st.SearchStrat
         "bytes": st.binary(max_size=5) | st.just(bytes(300)),
         "records": st.binary(max_size=5) | st.just(bytes(300)),
         "uuid": st.binary(min_size=16, max_size=16),
+        "float64": st.floats(allow_nan=False),
     }
     if field.type in simple:
         return simple[field.type]
