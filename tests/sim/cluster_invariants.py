@@ -62,6 +62,9 @@ class Shadow:
     leader: Any = None
     epoch: int = -1
     damaged: bool = False
+    cuts: int = 0
+    gap: int = 0
+    """Where it began again behind its own end: what producers wrote before that it cannot know."""
     unsure: bool = False
     """Its machine lost power: what it still has shows at the next start."""
 
@@ -277,6 +280,10 @@ class Invariants:
             self.counts["rare: logs begun again further down"] += 1
             shadow.entries.clear()
             shadow.end = start
+        if start > shadow.end and partition.cuts > shadow.cuts:
+            self.counts["rare: logs begun again behind their end"] += 1
+            shadow.entries.clear()
+            shadow.gap = start
         if end < shadow.end or (log.epochs.latest_epoch or 0) < shadow.epoch:
             self.counts["rare: truncations of diverging logs"] += 1
             while shadow.entries and shadow.entries[-1].next > end:
@@ -286,7 +293,8 @@ class Invariants:
             self._take_new(node, key, truth, shadow, partition, max(seen_end, start), end)
         cut = end < shadow.end or partition.leader is not shadow.leader
         if cut and partition.offline is None and node.node_id not in self.rotten:
-            producers_known(node.name, truth.label, shadow.entries, partition)
+            producers_known(node.name, truth.label, shadow.entries, partition, shadow.gap)
+        shadow.cuts = partition.cuts
         shadow.start, shadow.end, shadow.epoch = start, end, log.epochs.latest_epoch or 0
         shadow.synced = log.synced_end_offset
         mark, before = partition.high_watermark, shadow.mark

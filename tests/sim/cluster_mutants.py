@@ -79,10 +79,10 @@ BUGS: Final = [
         faults="leaders in turn,isolate leader",
     ),
     Bug(
-        "a cut forgets whose last batch is trimmed",
-        "node/broker/producers.py",
-        "            batches[1].last_offset < high_watermark or len(batches) > UNCOMMITTED_MAX\n",
-        "            True\n",
+        "who wrote before a gap is known behind it",
+        PARTITION,
+        "self._cut(records.reset_to, offset, ProducerTable())",
+        "self._cut(records.reset_to, offset, *self.producers.until(offset))",
         first=92001,
     ),
     Bug(

@@ -29,8 +29,9 @@ def places(counts: Counter[str]) -> list[tuple[Any, str, Any]]:
     ]
 
 
-def producers_known(node: str, label: str, entries: list[Any], partition: Any) -> None:
-    """21: what a replica remembers of producers is what its log has, after a start and after a cut, too."""
+def producers_known(node: str, label: str, entries: list[Any], partition: Any, gap: int) -> None:
+    """21: what a replica remembers of producers is what its log has, after a start and after a cut, too, and nothing
+    from before a gap: it would not be the last."""
     known, log = partition.producers._producers, partition.log
     last = {entry.producer_id: entry for entry in entries if entry.producer_id}
     for producer_id, entry in last.items():
@@ -38,6 +39,8 @@ def producers_known(node: str, label: str, entries: list[Any], partition: Any) -
         if producer is None or (producer.epoch, producer.batches[-1].base_offset) != (entry.producer_epoch, entry.base):
             raise Violation(f"21: {node} has {entry} as the last of its producer in {label}, and remembers {producer}")
     for producer_id, producer in known.items():
+        if producer.batches[0].base_offset < gap:
+            raise Violation(f"21: {node} {label} began again at {gap}; of {producer_id} it remembers {producer}")
         if producer.batches[-1].last_offset >= log.log_end_offset:
             raise Violation(
                 f"21: {node} {label} ends at {log.log_end_offset}; of {producer_id} it remembers {producer}"
