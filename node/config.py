@@ -23,7 +23,7 @@ from ottla.protocol.errors import ApiError
 from ottla.secure.names import Files
 
 ENV_PREFIX: Final = "OTTLA_"
-ENV_OF_CLIENTS: Final = {"OTTLA_BOOTSTRAP"}
+ENV_OF_CLIENTS: Final = {"OTTLA_BOOTSTRAP", "OTTLA_USER", "OTTLA_PASSWORD_FILE"}
 WILDCARDS: Final = {"0.0.0.0", "::", "[::]", "*"}
 _VOTER: Final = re.compile(r"(\d+)@(.+)")
 
@@ -76,6 +76,9 @@ class Settings(BaseModel):
     # How those clients say who they are: `off`, by nothing but their certificate where security is on; or `sasl`, with
     # the name and password of a user (`ottla user`), in TLS without a certificate of their own where security is on.
     kafka_authentication: Literal["off", "sasl"] = "off"
+    # How clients of the public listener say who they are: `off`, by nothing but their certificate where security is on;
+    # or `token`, by logging in as users (`ottla user`), in TLS without a certificate of their own where security is on.
+    public_authentication: Literal["off", "token"] = "off"
     # What others are told to dial: the host for all listeners, or host:port of one. By default where it listens, which
     # must not be a wildcard then.
     advertised_host: str = ""

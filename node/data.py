@@ -37,6 +37,7 @@ from node.fail_stop import stop_if_broken
 from node.groups.shell import GroupShell
 from node.groups.stage import GroupSettings
 from node.hooks import Hooks
+from node.logins import Gate
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
 from node.process import trim_when_idle
@@ -55,6 +56,8 @@ from node.services.peers import Peers
 from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
+from node.services.sessions import SERVICE as LOGIN
+from node.services.sessions import Sessions
 from node.services.topics import ControllerTopics
 from node.services.users import ControllerUsers
 from node.tls import Tls
@@ -173,6 +176,12 @@ class DataPlane:
         self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
         self._controller = ControllerClient(self.view.controller_address, lambda: self.view.quorum.leader_id, transport)
         self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
+        self._gate = Gate(lambda: self.view.image)
+        self._sessions: Sessions | None = None
+        if settings.public_authentication == "token":
+            encrypted = isinstance(transport, Tls)
+            self._sessions = Sessions(self._gate, lambda: self.view.image, self._time_ms, encrypted=encrypted)
+            self.view.subscribe(self._sessions.changed)
         self._servers: list[grpc.aio.Server] = []
         self._kafka: KafkaService | None = None
         self._health = Health(PUBLIC)
@@ -212,7 +221,8 @@ class DataPlane:
             context = self._transport.context(certified=certified) if isinstance(self._transport, Tls) else None
             await self._kafka.start(*split_address(self._settings.listeners_kafka), context)
         for server, name in ((public, "public"), (between, "replication")):
-            listener.listen(server, self._settings.listener(name), name, self._transport)
+            certified = server is between or self._sessions is None
+            listener.listen(server, self._settings.listener(name), name, self._transport, certified=certified)
         for server in self._servers:
             await server.start()
 
@@ -243,7 +253,7 @@ class DataPlane:
             request_max_bytes=self._settings.socket_request_max_bytes,
             connections_max=self._capacity.connections // 2,
             received_max_bytes=self._in_flight.limit_bytes,
-            authentication=self._settings.kafka_authentication == "sasl",
+            gate=self._gate if self._settings.kafka_authentication == "sasl" else None,
             certified=self._transport.holder if isinstance(self._transport, Tls) else None,
         )
 
@@ -259,6 +269,7 @@ class DataPlane:
             turns=self._turns,
             forwarded=forwarded,
             identify=for_whom(self._transport) if forwarded else self._transport.identify,
+            sessions=None if forwarded else self._sessions,
             receiver=receive.Receiver(),
         )
         producer = Producer(ProduceApi(broker, view, metrics), view, metrics)
@@ -318,9 +329,16 @@ class DataPlane:
             health = self._health
             add(HEALTH, {"Check": health.check, "List": health.list, "Watch": health.watch})
             add(REFLECTION, {"ServerReflectionInfo": Reflection(PUBLIC).serve})
+            if (sessions := self._sessions) is not None:
+                add(LOGIN, {"BeginScram": sessions.begin_scram, "FinishScram": sessions.finish_scram})
 
     async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:
         return data_pb2.InitProducerIdResponse(producer_id=await self.broker.allocate_producer_id())
+
+    def _time_ms(self) -> int:
+        """The cluster's time, where it is known."""
+        now_ms = self.broker.clock.now_ms()
+        return self.broker.wall_ms() if now_ms is None else now_ms
 
     async def run(self) -> None:
         """Opens, then keeps house until cancelled. What ends it ends the node: OSError where a port is taken."""
@@ -454,6 +472,7 @@ class DataPlane:
         await asyncio.gather(*(server.stop(DRAIN_S) for server in self._servers))
         if self._kafka is not None:
             await self._kafka.stop()
+        self._gate.stop()
         await self._controller.close()
         if self._taking_over is not None:
             self._taking_over.cancel()

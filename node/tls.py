@@ -182,7 +182,7 @@ class Tls:
 
     # --- being dialled
 
-    def add_port(self, server: grpc.aio.Server, address: str) -> int:
+    def add_port(self, server: grpc.aio.Server, address: str, *, certified: bool = True) -> int:
         given = self._configuration
 
         def newer() -> Any:
@@ -193,7 +193,7 @@ class Tls:
             given = self._configuration
             return given
 
-        credentials = grpc.dynamic_ssl_server_credentials(given, newer, require_client_authentication=True)
+        credentials = grpc.dynamic_ssl_server_credentials(given, newer, require_client_authentication=certified)
         return server.add_secure_port(address, credentials)
 
     def context(self, *, certified: bool) -> Any:

@@ -42,8 +42,8 @@ class Transport(Protocol):
     def is_stale(self, channel: grpc.aio.Channel) -> bool:
         """Whether a channel has no connection, and would make one with certificates that have been replaced."""
 
-    def add_port(self, server: grpc.aio.Server, address: str) -> int:
-        """Raises RuntimeError where the address cannot be had."""
+    def add_port(self, server: grpc.aio.Server, address: str, *, certified: bool = True) -> int:
+        """`certified`: clients show a certificate, too. Raises RuntimeError where the address cannot be had."""
 
     def not_reached(self, address: str, node_id: int) -> None:
         """A node that was dialled did not answer: says why in the log, if certificates are the reason."""
@@ -62,7 +62,7 @@ class Plain:
     def is_stale(self, channel: grpc.aio.Channel) -> bool:
         return False
 
-    def add_port(self, server: grpc.aio.Server, address: str) -> int:
+    def add_port(self, server: grpc.aio.Server, address: str, *, certified: bool = True) -> int:
         return server.add_insecure_port(address)
 
     def not_reached(self, address: str, node_id: int) -> None:

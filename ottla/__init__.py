@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ottla.client.admin import CreatedTopic as CreatedTopic
     from ottla.client.connection import Client as Client
     from ottla.client.consumer import Consumer as Consumer
+    from ottla.client.errors import AuthenticationFailed as AuthenticationFailed
     from ottla.client.errors import BufferFull as BufferFull
     from ottla.client.errors import Closed as Closed
     from ottla.client.errors import ConfigError as ConfigError
@@ -66,6 +67,7 @@ _WHERE = {
     "connection": ("Client",),
     "consumer": ("Consumer",),
     "errors": (
+        "AuthenticationFailed",
         "BufferFull",
         "Closed",
         "ConfigError",

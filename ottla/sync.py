@@ -316,10 +316,16 @@ class Producer(_Blocking):
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
         self._inner: producer.Producer = producer.Producer(
             _own(bootstrap),
             tls=tls,
+            user=user,
+            password=password,
+            password_file=password_file,
             acks=acks,
             linger_ms=linger_ms,
             batch_size=batch_size,
@@ -423,12 +429,18 @@ class Consumer(_Blocking):
         key_deserializer: Deserializer | None = None,
         value_deserializer: Deserializer | None = None,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
         self._inner: consumer.Consumer = consumer.Consumer(
             *topics,
             group=group,
             bootstrap=_own(bootstrap),
             tls=tls,
+            user=user,
+            password=password,
+            password_file=password_file,
             auto_offset_reset=auto_offset_reset,
             fetch_min_bytes=fetch_min_bytes,
             fetch_max_wait_ms=fetch_max_wait_ms,
@@ -504,8 +516,18 @@ class Admin(_Blocking):
         *,
         request_timeout_ms: int = 30_000,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
-        self._inner: admin.Admin = admin.Admin(_own(bootstrap), request_timeout_ms=request_timeout_ms, tls=tls)
+        self._inner: admin.Admin = admin.Admin(
+            _own(bootstrap),
+            request_timeout_ms=request_timeout_ms,
+            tls=tls,
+            user=user,
+            password=password,
+            password_file=password_file,
+        )
 
     create_topic = _waits_for(admin.Admin.create_topic)
     delete_topic = _waits_for(admin.Admin.delete_topic)

@@ -43,6 +43,11 @@ def current() -> Principal:
     return _CURRENT.get()
 
 
+def begin(principal: Principal) -> None:
+    """What the task under way does from here on is this principal's."""
+    _CURRENT.set(principal)
+
+
 @contextmanager
 def acting_as(principal: Principal) -> Iterator[None]:
     """What is begun within is this principal's, tasks too."""

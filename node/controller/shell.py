@@ -23,7 +23,18 @@ import structlog
 
 from node import limits
 from node.controller.slices import joined, result_field, slices_of, weight_of
-from node.controller.state import acls, brokers, features, leaders, partitions, repair, resource_configs, topics, users
+from node.controller.state import (
+    acls,
+    brokers,
+    features,
+    leaders,
+    partitions,
+    repair,
+    resource_configs,
+    sessions,
+    topics,
+    users,
+)
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
 from node.fail_stop import stop_if_broken
@@ -234,6 +245,7 @@ class ControllerShell:
                 if ticks % BALANCE_EVERY_TICKS == 0:
                     self._submit(_Request(leaders.balance))
                     self._submit(_Request(repair.repair_internal_topics))
+                    self._submit(_Request(sessions.draw_key))
 
     async def handle(self, request: Any) -> Any:
         """Takes a request of ControllerService or AdminService; returns its response. Raises ApiError.

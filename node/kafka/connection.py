@@ -32,7 +32,7 @@ from node.kafka.registry import Registry
 from node.kafka.wire import Buffer, MalformedRequest, Message
 
 if TYPE_CHECKING:
-    from node.kafka.login import Gate
+    from node.kafka.login import Login
 
 IN_FLIGHT_MAX: Final = 64
 WRITE_BUFFER_BYTES: Final = 64 << 10
@@ -81,8 +81,8 @@ class Lines:
 @dataclass
 class Listener:
     """What the connections of one port share. `received_max_bytes`: of requests that are not whole yet, all connections
-    together; where there are more, who has sent nothing for the longest goes. `gate`: who may log in; None: everybody
-    is let in, and known by his certificate, as `certified` reads it, or not at all."""
+    together; where there are more, who has sent nothing for the longest goes. `login`: what each begins with; None:
+    everybody is let in, and known by his certificate, as `certified` reads it, or not at all."""
 
     registry: Registry
     limits: FrameLimits = field(default_factory=FrameLimits)
@@ -95,7 +95,7 @@ class Listener:
     grpc_address: str = ""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
     connections: "set[Connection]" = field(default_factory=set)
-    gate: "Gate | None" = None
+    login: "Callable[[], Login] | None" = None
     certified: Callable[[Any], Principal] | None = None
 
     def connection(self) -> "Connection":
@@ -214,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
         self.software = ""  # name and version, as the client's ApiVersions says
-        self.login = None if listener.gate is None else listener.gate.login()
+        self.login = None if listener.login is None else listener.login()
         self.encrypted = False
         self._certified = ANONYMOUS
         self.connected_at = 0.0

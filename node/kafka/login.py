@@ -6,14 +6,7 @@ shows the password, is for TLS and loopback; its check takes milliseconds and is
 goes by one credential: when that is changed or removed, the connection ends.
 """
 
-import asyncio
-import hmac
-import ipaddress
 import secrets
-from collections import Counter, OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final
 
 from node.api import principal
@@ -24,7 +17,7 @@ from node.kafka.handlers.cluster_facts import run
 from node.kafka.messages.sasl_authenticate import SaslAuthenticateRequest, SaslAuthenticateResponse
 from node.kafka.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 from node.kafka.wire import Message
-from node.metadata.image import Image
+from node.logins import CHECKS_MAX, WRONG, Busy, Gate, is_loopback
 from ottla.protocol import scram
 from ottla.protocol.scram import Credential, Mechanism, ScramError, ServerExchange
 from ottla.v1 import error_pb2 as pb
@@ -34,109 +27,14 @@ HANDSHAKE_HIGH, AUTHENTICATE_HIGH = 1, 2
 BEFORE_LOGIN: Final = frozenset({API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE})
 PLAIN: Final = "PLAIN"
 PLAIN_MAX_BYTES: Final = 4096
-FAILED_S: Final = 0.3
-"""What a failed login waits for its answer, for each of the same address that waits, too."""
-FAILED_MAX_S: Final = 10.0
 GOODBYE_S: Final = 0.5
-CHECKS_MAX: Final = 200
-"""Different passwords that wait for their check; each takes some ten milliseconds."""
-KNOWN_MAX: Final = 1000
-"""Passwords that were right, which need no second check."""
-WRONG: Final = "authentication failed: wrong user or password"
 
 
-class Busy(Exception):
-    """Too many passwords wait for their check."""
-
-
-class Passwords:
-    """Checks of PLAIN passwords, one at a time, off the loop; who asks for the same one shares its check. What was
-    right is known for the next time - not as it is, but by a keyed hash whose key is this process's."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "kafka-passwords")
-        self._key = secrets.token_bytes(32)
-        self._known: OrderedDict[str, tuple[Credential, bytes]] = OrderedDict()
-        self._checks: dict[tuple[str, Credential, bytes], asyncio.Future[bool]] = {}
-
-    async def is_right(self, user: str, mechanism: Mechanism, kept: Credential, password: str) -> bool:
-        """Raises Busy."""
-        digest = hmac.digest(self._key, password.encode(), "sha256")
-        known = self._known.get(user)
-        if known is not None and known[0] is kept and hmac.compare_digest(known[1], digest):
-            self._known.move_to_end(user)
-            return True
-        check = self._checks.get((user, kept, digest))
-        if check is None:
-            check = self._check(user, mechanism, kept, password, digest)
-        # Whoever began it may go away: the others go on waiting.
-        right = await asyncio.shield(check)
-        if right:
-            self._known[user] = (kept, digest)
-            self._known.move_to_end(user)
-            if len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
-        return right
-
-    def _check(
-        self, user: str, mechanism: Mechanism, kept: Credential, password: str, digest: bytes
-    ) -> "asyncio.Future[bool]":
-        if len(self._checks) >= CHECKS_MAX:
-            raise Busy
-        work = partial(scram.is_password, mechanism, kept, password)
-        check = self._checks[user, kept, digest] = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        check.add_done_callback(lambda _: self._checks.pop((user, kept, digest)))
-        return check
-
-    def stop(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-class Gate:
-    """What the logins of one port share. `image` is that of the node."""
-
-    def __init__(self, image: Callable[[], Image]) -> None:
-        self._image = image
-        self._own_secret = secrets.token_bytes(32)
-        self._failing: Counter[str] = Counter()
-        self.passwords = Passwords()
-
-    def login(self) -> "Login":
-        return Login(self)
-
-    def credential(self, user: str, mechanism: Mechanism) -> Credential:
-        """The one that is kept, or one that no password fits."""
-        found = self.kept(user, mechanism)
-        return scram.nobodys(mechanism, user, self._image().secret or self._own_secret) if found is None else found
-
-    def kept(self, user: str, mechanism: Mechanism) -> Credential | None:
-        return self._image().users.get(user, {}).get(mechanism.number)
-
-    def mechanism_for_plain(self, user: str) -> Mechanism:
-        there = self._image().users.get(user, {})
-        return scram.SHA_256 if there and scram.SHA_512.number not in there else scram.SHA_512
-
-    def is_there(self, user: str) -> bool:
-        return user in self._image().users
-
-    async def wait_for_failure(self, address: str) -> None:
-        """The more logins of an address fail at once, the longer each takes: guesses take turns."""
-        self._failing[address] += 1
-        try:
-            await asyncio.sleep(min(FAILED_MAX_S, FAILED_S * self._failing[address]))
-        finally:
-            self._failing[address] -= 1
-            if not self._failing[address]:
-                del self._failing[address]
-
-    def end_withdrawn(self, connections: set[Connection]) -> None:
-        """Ends the connections whose user or password is another one now."""
-        for each in list(connections):
-            if each.login is not None and each.login.is_withdrawn:
-                each.refuse(f"the user {each.login.user!a} was removed, or has another password")
-
-    def stop(self) -> None:
-        self.passwords.stop()
+def end_withdrawn(connections: set[Connection]) -> None:
+    """Ends the connections whose user or password is another one now."""
+    for each in list(connections):
+        if each.login is not None and each.login.is_withdrawn:
+            each.refuse(f"the user {each.login.user!a} was removed, or has another password")
 
 
 class Login:
@@ -298,14 +196,5 @@ def _plain_parts(token: bytes) -> tuple[str, str]:
 
 def _offered(connection: Connection) -> list[str]:
     """PLAIN only where nobody else can read it."""
-    plain = connection.encrypted or (connection.peer is not None and _is_loopback(connection.peer[0]))
+    plain = connection.encrypted or (connection.peer is not None and is_loopback(connection.peer[0]))
     return [*scram.BY_NAME, *([PLAIN] if plain else [])]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

@@ -44,6 +44,7 @@ from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later, one_by
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
 from node.kafka.wire import Message
+from node.logins import Gate
 from node.metadata.image import Delta
 from node.metrics import Metrics
 
@@ -89,7 +90,7 @@ class Rooms(NamedTuple):
 
 
 class KafkaService:
-    """Used on the data loop. `request_max_bytes`: of a request with records. `authentication`: clients log in first.
+    """Used on the data loop. `request_max_bytes`: of a request with records. `gate`: clients log in there first.
     `certified` tells who a client's certificate is for."""
 
     def __init__(
@@ -100,7 +101,7 @@ class KafkaService:
         request_max_bytes: int,
         connections_max: int,
         received_max_bytes: int,
-        authentication: bool = False,
+        gate: Gate | None = None,
         certified: Callable[[Any], Principal] | None = None,
     ) -> None:
         self._metrics = rooms.metrics
@@ -116,8 +117,8 @@ class KafkaService:
         )
         self._server: asyncio.Server | None = None
         self._add_all(rooms)
-        if authentication:
-            self._add_login(rooms.view)
+        if gate is not None:
+            self._add_login(gate, rooms.view)
 
     def _add_all(self, rooms: Rooms) -> None:
         facts, metrics = self.facts, rooms.metrics
@@ -170,12 +171,12 @@ class KafkaService:
         low, high = none_here.TRANSACTIONS_LOW, none_here.TRANSACTIONS_HIGH
         self.add(LIST_TRANSACTIONS, low, high, none_here.transactions)
 
-    def _add_login(self, view: ClusterView) -> None:
-        gate = self.listener.gate = login.Gate(lambda: view.image)
+    def _add_login(self, gate: Gate, view: ClusterView) -> None:
+        self.listener.login = lambda: login.Login(gate)
 
         def changed(delta: Delta | None) -> None:
             if delta is not None and delta.users_changed:
-                gate.end_withdrawn(self.listener.connections)
+                login.end_withdrawn(self.listener.connections)
 
         view.subscribe(changed)
         shakes, authenticates = login.HANDSHAKE_HIGH, login.AUTHENTICATE_HIGH
@@ -246,8 +247,6 @@ class KafkaService:
             self.listener.close_idle(loop.time(), IDLE_S)
 
     async def stop(self) -> None:
-        if self.listener.gate is not None:
-            self.listener.gate.stop()
         if self._server is None:
             return
         self._server.close()

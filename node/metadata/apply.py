@@ -18,6 +18,7 @@ from node.metadata.image import (
     Endpoint,
     Image,
     Partition,
+    SessionKey,
     Topic,
     UnsupportedFeature,
     Users,
@@ -50,6 +51,7 @@ class Builder:
         self._acls: Mapping[Acl, None] = base.acl_entries
         self._changed_acls: dict[Acl, None] | None = None
         self._touched_acls: list[Acl] = []
+        self._session_keys = base.session_keys
         # Partitions of topics that are being changed, as lists: one change must not copy the whole topic.
         self._open: dict[bytes, list[Partition]] = {}
         self._created: set[bytes] = set()
@@ -90,6 +92,10 @@ class Builder:
     @property
     def acl_entries(self) -> Mapping[Acl, None]:
         return self._acls
+
+    @property
+    def session_keys(self) -> tuple[SessionKey, ...]:
+        return self._session_keys
 
     @property
     def changed_partitions(self) -> frozenset[tuple[bytes, int]]:
@@ -152,6 +158,7 @@ class Builder:
             acls=self._base.acls
             if self._changed_acls is None
             else self._base.acls.changed(self._changed_acls, self._touched_acls),
+            session_keys=self._session_keys,
         )
         delta = Delta(
             created_topics=frozenset(self._created),
@@ -162,6 +169,7 @@ class Builder:
             broker_configs_changed=self._broker_configs_changed,
             users_changed=self._changed_users is not None,
             acls_changed=self._changed_acls is not None,
+            session_keys_changed=self._session_keys is not self._base.session_keys,
         )
         return image, delta
 
@@ -371,6 +379,11 @@ class Builder:
             raise InvariantError("the cluster's secret was drawn twice")
         self._secret = record.secret
 
+    def _add_session_key(self, record: pb.SessionKeyRecord) -> None:
+        if self._session_keys and record.id <= self._session_keys[-1].id:
+            raise InvariantError(f"session key {record.id} was drawn after {self._session_keys[-1].id}")
+        self._session_keys = (*self._session_keys[-1:], SessionKey(record.id, record.key))
+
 
 _APPLY: Final[dict[str, Callable[..., None]]] = {
     "register_broker": Builder._register_broker,
@@ -388,6 +401,7 @@ _APPLY: Final[dict[str, Callable[..., None]]] = {
     "cluster_secret": Builder._set_secret,
     "acl": Builder._add_acl,
     "remove_acl": Builder._remove_acl,
+    "session_key": Builder._add_session_key,
 }
 
 
@@ -452,6 +466,8 @@ def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:
     yield pb.MetadataRecord(producer_ids=pb.ProducerIdsRecord(next_producer_id=image.next_producer_id))
     if image.secret:
         yield pb.MetadataRecord(cluster_secret=pb.ClusterSecretRecord(secret=image.secret))
+    for each in image.session_keys:
+        yield pb.MetadataRecord(session_key=pb.SessionKeyRecord(id=each.id, key=each.key))
     for user, credentials in sorted(image.users.items()):
         for mechanism, kept in sorted(credentials.items()):
             yield pb.MetadataRecord(user_scram_credential=credential_record(user, mechanism, kept))
@@ -494,6 +510,7 @@ def snapshot_delta(before: Image, after: Image) -> Delta:
         broker_configs_changed=before.broker_configs != after.broker_configs,
         users_changed=before.users != after.users,
         acls_changed=before.acls != after.acls,
+        session_keys_changed=before.session_keys != after.session_keys,
         snapshot=True,
     )
 

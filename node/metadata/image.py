@@ -19,7 +19,7 @@ FIRST_METADATA_VERSION: Final = 1
 USERS_METADATA_VERSION: Final = 2
 """From which level on there may be users in the log."""
 SECURITY_METADATA_VERSION: Final = 3
-"""From which level on there may be ACLs in the log."""
+"""From which level on there may be ACLs and keys of sessions in the log."""
 FEATURES: Final = {METADATA_VERSION: (1, 3)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
@@ -101,6 +101,14 @@ class Topic:
         return len(self.partitions[0].replicas)
 
 
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """Signs tokens of sessions. It is not shown."""
+
+    id: int
+    key: bytes = field(repr=False)
+
+
 Users = Mapping[str, Mapping[int, Credential]]
 """By name, the credentials of each mechanism (Kafka's numbers)."""
 
@@ -124,6 +132,8 @@ class MetadataView(Protocol):
     def secret(self) -> bytes: ...
     @property
     def acl_entries(self) -> Mapping[Acl, None]: ...
+    @property
+    def session_keys(self) -> tuple[SessionKey, ...]: ...
     def topic(self, topic_id: bytes) -> Topic | None: ...
     def topic_named(self, name: str) -> Topic | None: ...
     def partition(self, topic_id: bytes, partition: int) -> Partition | None: ...
@@ -135,7 +145,8 @@ class Image:
     """Everything the metadata log says up to and including `index`, whose term is `term`.
 
     `broker_configs` maps a broker id in decimal, or "" for all brokers, to its dynamic configs. `secret` is what all
-    nodes know and nobody else, empty as long as there never was a user.
+    nodes know and nobody else, empty as long as there never was a user. `session_keys`: the one that signs is the last,
+    the one before still verifies.
     """
 
     index: int = 0
@@ -149,6 +160,7 @@ class Image:
     users: Users = field(default_factory=lambda: MappingProxyType({}))
     secret: bytes = field(default=b"", repr=False)
     acls: Acls = field(default_factory=lambda: Acls.EMPTY)
+    session_keys: tuple[SessionKey, ...] = ()
 
     EMPTY: ClassVar["Image"]
 
@@ -193,6 +205,7 @@ class Delta:
     broker_configs_changed: bool = False
     users_changed: bool = False
     acls_changed: bool = False
+    session_keys_changed: bool = False
     snapshot: bool = False
 
     @property
@@ -206,5 +219,6 @@ class Delta:
             or self.broker_configs_changed
             or self.users_changed
             or self.acls_changed
+            or self.session_keys_changed
             or self.snapshot
         )

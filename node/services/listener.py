@@ -20,6 +20,7 @@ from node.hooks import Hooks
 from node.metrics import Metrics
 from node.services import faults, receive
 from node.services.measure import limits_of, measured
+from node.services.sessions import Sessions
 from node.transport import PLAIN, Transport
 from node.turns import Turns, for_client, in_turn
 from ottla.internal.v1.view_pb2 import ProduceRequestView
@@ -86,10 +87,13 @@ def make_server(
     )
 
 
-def listen(server: grpc.aio.Server, address: str, name: str, transport: Transport = PLAIN) -> None:
-    """Binds a listener. Raises OSError that names it where the address cannot be had."""
+def listen(
+    server: grpc.aio.Server, address: str, name: str, transport: Transport = PLAIN, *, certified: bool = True
+) -> None:
+    """Binds a listener. `certified`: its clients show a certificate where there are any. Raises OSError that names it
+    where the address cannot be had."""
     try:
-        port = transport.add_port(server, address)
+        port = transport.add_port(server, address, certified=certified)
     except RuntimeError:
         port = 0
     if port == 0:
@@ -108,6 +112,7 @@ def add_service(
     turns: Turns | None = None,
     forwarded: bool = False,
     identify: Callable[[faults.Context], Principal] | None = None,
+    sessions: Sessions | None = None,
     receiver: receive.Receiver | None = None,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
@@ -115,10 +120,10 @@ def add_service(
     """Binds a handler to each method it is given for. `requests` and `responses` replace the contract's own codecs;
     requests above the limits of their kind are refused before they are parsed. `slack`: a call that was passed on may
     be a few bytes larger than it was at the door. `check_cluster` raises ApiError for a call of another cluster.
-    `identify` says whose a call is, and raises ApiError where that is nobody who may call here; without it, nobody
-    knows. With `turns` clients take them; `forwarded`: calls are of nodes, which say for whom. `receiver` asks for
-    unary requests, of all services of a listener; without one each method has its own, so that no heartbeat waits
-    behind another kind of request."""
+    `identify` says whose a call is, and raises ApiError where that is nobody who may call here; `sessions` lets in
+    users alone. Without them nobody knows. With `turns` clients take them; `forwarded`: calls are of nodes, which say
+    for whom. `receiver` asks for unary requests, of all services of a listener; without one each method has its own, so
+    that no heartbeat waits behind another kind of request."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
@@ -140,7 +145,9 @@ def add_service(
             handler = _checked(handler, partial(_check_named_cluster, check_cluster))
         if turns is not None:
             handler = for_client(handler, turns, forwarded=forwarded)
-        if identify is not None:
+        if sessions is not None:
+            handler = sessions.guarded(handler, method)
+        elif identify is not None:
             handler = identified(handler, identify)
         metrics.served(method.name)
         serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString

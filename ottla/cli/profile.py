@@ -29,6 +29,12 @@ def create(
         Path | None,
         typer.Option("--tls", metavar="DIR", help="Directory with ca.crt, tls.crt and tls.key, for a secure cluster."),
     ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="NAME", help="Log in as this user; of --tls then ca.crt is enough.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="The user's password, alone in one line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Name a cluster; the first one is in use at once.
@@ -37,18 +43,26 @@ def create(
     Examples:
       ottla profile create prod --bootstrap kafka-1:9092,kafka-2:9092
       ottla profile create prod --bootstrap node-1.example.com:9092 --tls ottla-secure/admin
+      ottla profile create prod --bootstrap node-1.example.com:9092 --tls ca --user alice --password-file alice.password
       ottla --profile prod topic list
     """
     from ottla.cli.profiles import Profiles, files_in
     from ottla.client.connection import bootstrap_addresses
+    from ottla.client.login import login_of
 
     if not name.isprintable() or not name.strip():
         raise Failure("INVALID_REQUEST", f"{name!r} is no name for a profile", "take letters and digits")
     profiles = Profiles()
     profiles.bootstraps[name] = ",".join(bootstrap_addresses(bootstrap))
     profiles.tls.pop(name, None)
+    profiles.users.pop(name, None)
     if tls is not None:
-        profiles.tls[name] = files_in(tls)
+        profiles.tls[name] = files_in(tls, with_user=user is not None)
+    if (user is None) != (password_file is None):
+        raise Failure("INVALID_REQUEST", "--user and --password-file go together", "give both, or neither")
+    if user is not None and password_file is not None:
+        login_of(user, None, password_file)
+        profiles.users[name] = {"user": user, "password_file": str(password_file.resolve())}
     profiles.in_use = profiles.in_use or name
     profiles.save()
     _answer(name, f"{name} is {profiles.bootstraps[name]}.", as_json)
@@ -73,7 +87,13 @@ def list_profiles(as_json: Json = False) -> None:
     if as_json:
         print_json(
             [
-                {"profile": name, "bootstrap": bootstrap, "in_use": used, **_with_tls(profiles.tls.get(name))}
+                {
+                    "profile": name,
+                    "bootstrap": bootstrap,
+                    "in_use": used,
+                    **_with_tls(profiles.tls.get(name)),
+                    **profiles.users.get(name, {}),
+                }
                 for name, bootstrap, used in rows
             ]
         )
@@ -115,6 +135,7 @@ def delete(name: Name, as_json: Json = False) -> None:
     profiles.bootstrap(name)
     del profiles.bootstraps[name]
     profiles.tls.pop(name, None)
+    profiles.users.pop(name, None)
     if profiles.in_use == name:
         profiles.in_use = None
     profiles.save()

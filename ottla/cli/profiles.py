@@ -25,6 +25,8 @@ class Profiles:
         self.bootstraps: dict[str, str] = {}
         self.tls: dict[str, dict[str, str]] = {}
         """The files of those with TLS: `ca`, and perhaps `cert` and `key`."""
+        self.users: dict[str, dict[str, str]] = {}
+        """Of those who log in: `user` and `password_file`."""
         try:
             data = path().read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -38,6 +40,11 @@ class Profiles:
                 for name, each in content["profiles"].items()
                 if each.get("tls")
             }
+            self.users = {
+                str(name): {key: str(each["login"][key]) for key in ("user", "password_file")}
+                for name, each in content["profiles"].items()
+                if each.get("login")
+            }
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Failure("INVALID_CONFIG", f"{path()} is no file of profiles", "mend it, or remove it") from None
 
@@ -46,7 +53,11 @@ class Profiles:
         content = {
             "in_use": self.in_use,
             "profiles": {
-                name: {"bootstrap": bootstrap, **({"tls": self.tls[name]} if name in self.tls else {})}
+                name: {
+                    "bootstrap": bootstrap,
+                    **({"tls": self.tls[name]} if name in self.tls else {}),
+                    **({"login": self.users[name]} if name in self.users else {}),
+                }
                 for name, bootstrap in sorted(self.bootstraps.items())
             },
         }
@@ -65,22 +76,26 @@ class Profiles:
         return self.bootstraps[name]
 
     def enter(self, name: str) -> str:
-        """The profile's nodes; its certificates are left in the environment, where every client of this process and
-        of those that it starts looks. Raises Failure."""
+        """The profile's nodes; its certificates and its user are left in the environment, where every client of this
+        process and of those that it starts looks. Raises Failure."""
         bootstrap = self.bootstrap(name)
         if name in self.tls:
             for key in ("ca", "cert", "key"):
                 os.environ.pop(f"OTTLA_TLS_{key.upper()}", None)
             os.environ.pop("OTTLA_TLS_DIR", None)
             os.environ.update({f"OTTLA_TLS_{key.upper()}": path for key, path in self.tls[name].items()})
+        if name in self.users:
+            os.environ.update({f"OTTLA_{key.upper()}": value for key, value in self.users[name].items()})
         return bootstrap
 
 
-def files_in(directory: Path) -> dict[str, str]:
-    """A client's files by their absolute paths: profiles are used anywhere."""
+def files_in(directory: Path, *, with_user: bool = False) -> dict[str, str]:
+    """A client's files by their absolute paths: profiles are used anywhere. Who logs in needs no certificate."""
     from ottla.secure.names import Files
 
     files = Files.within(directory.resolve())
+    if with_user and files.ca.is_file() and not files.cert.exists() and not files.key.exists():
+        return {"ca": str(files.ca)}
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise Failure(

@@ -69,9 +69,12 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
         *,
         request_timeout_ms: int = 30_000,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = client_for(bootstrap, tls)
+        self._client = client_for(bootstrap, tls, user=user, password=password, password_file=password_file)
         self._timeout_ms = arguments.whole("request_timeout_ms", request_timeout_ms, 1, arguments.INT32_MAX)
 
     async def start(self) -> None:

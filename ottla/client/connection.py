@@ -21,6 +21,7 @@ from grpc import aio
 from ottla.client import arguments, life
 from ottla.client.channel import CLUSTER_ID_KEY, ClusterChannel
 from ottla.client.errors import (
+    AuthenticationFailed,
     Closed,
     ConfigError,
     ConnectionFailed,
@@ -30,6 +31,7 @@ from ottla.client.errors import (
     from_server,
     refusal_in,
 )
+from ottla.client.login import PASSWORD_FILE_VARIABLE, USER_VARIABLE, Token, login_of
 from ottla.client.streams import at_rest, listen
 from ottla.client.tasks import Ending, Tasks
 from ottla.client.tls import PathText, Tls, tls_of
@@ -49,6 +51,9 @@ AGE_MAX_MS: Final = 3_000
 DIRECT_WAIT_S: Final = 1.0
 DIRECT_RETRY_S: Final = 60.0
 TOPIC_WAIT_S: Final = 1.0
+REFUSED_S: Final = 5.0
+"""Between two logins, where they are refused."""
+RENEW_LOOK_S: Final = 1.0
 _REST_S: Final = 0.5
 _LOOK_S: Final = 0.005
 _REPEAT_S: Final = 0.05
@@ -106,9 +111,13 @@ class Client:
         client_id: str = "ottla-python",
         connect_timeout_ms: int = 10_000,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
         """`tls`: the directory with this client's certificate, or its files; by default what OTTLA_TLS_DIR or
-        OTTLA_TLS_CA, OTTLA_TLS_CERT and OTTLA_TLS_KEY name. Without any there is no TLS."""
+        OTTLA_TLS_CA, OTTLA_TLS_CERT and OTTLA_TLS_KEY name. Without any there is no TLS. `user` logs in, with the
+        password or the one in the file; by default what OTTLA_USER and OTTLA_PASSWORD_FILE say."""
         self.client_id = arguments.label("client_id", client_id)
         self.view = ClusterView()
         self._bootstrap = bootstrap_addresses(bootstrap)
@@ -116,6 +125,10 @@ class Client:
             arguments.whole("connect_timeout_ms", connect_timeout_ms, 1, arguments.INT32_MAX) / 1000
         )
         self._tls = tls_of(tls)
+        self._login = login_of(user, password, password_file)
+        self._token: Token | None = None
+        self._refused: OttlaError | None = None
+        """Why nobody lets this client in; it tries again now and then, for passwords may be changed."""
         self._channels: dict[str, aio.Channel] = {}
         self._call_metadata: list[tuple[str, str]] = []
         self._home: str | None = None
@@ -144,6 +157,8 @@ class Client:
         self._state = "open"
         _started.add(self)
         self._tasks.start(self._watch(), "ottla-metadata")
+        if self._login is not None:
+            self._tasks.start(self._stay_logged_in(), "ottla-login")
         try:
             await self.home(self._connect_timeout_s)
         except BaseException:
@@ -253,6 +268,12 @@ class Client:
                     await self._follow(address)
                 except aio.AioRpcError as error:
                     self._last_errors[address] = f"{error.code().name}: {error.details()}"
+                    self._look_for_refusal(error, address)
+                except Closed:
+                    raise
+                except OttlaError as error:  # of the login
+                    self._last_errors[address] = error.message
+                    self._refuse(error)
                 except asyncio.CancelledError:
                     task = asyncio.current_task()
                     if task is None or task.cancelling():
@@ -269,7 +290,7 @@ class Client:
                     break
             if self._fresher is not None:
                 continue
-            await asyncio.sleep(min(0.02 * 2 ** min(failures, 10), 1.0))
+            await asyncio.sleep(min(0.02 * 2 ** min(failures, 10), 1.0) if self._refused is None else REFUSED_S)
             failures += 1
 
     def _candidates(self) -> list[str]:
@@ -334,6 +355,7 @@ class Client:
             self._take(view)
             return True
 
+        await self._log_in(address)
         call = ClusterServiceStub(self.channel(address)).WatchMetadata(GetMetadataRequest())
         await listen(call, take, SILENCE_MAX_S)
 
@@ -342,10 +364,56 @@ class Client:
         if view.metadata_index < self.view.metadata_index:
             return
         self.view = view
-        self._call_metadata[:] = [(CLUSTER_ID_KEY, view.cluster_id)]
+        self._say_with_calls()
         self._changed.set()
         for listener in list(self._listeners):
             listener(view)
+
+    # -- login -----------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, address: str) -> None:
+        """Gets a token where there is none, or it is time for another one. Raises OttlaError, AioRpcError."""
+        if self._login is None or (self._token is not None and time.monotonic() < self._token.renew_s):
+            return
+        self._token = await self._login(self.channel(address), address, encrypted=self._tls is not None)
+        self._refused = None
+        self._say_with_calls()
+
+    async def _stay_logged_in(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_LOOK_S)
+            if self._home is None or self._token is None:
+                continue  # whoever looks for a home node logs in
+            try:
+                await self._log_in(self._home)
+            except (OttlaError, aio.AioRpcError) as error:
+                log.warning("no new token: %s", error)
+                await asyncio.sleep(REFUSED_S)
+
+    def _look_for_refusal(self, error: aio.AioRpcError, address: str) -> None:
+        """A token that a node does not take is forgotten; who has no user cannot log in."""
+        refusal = refusal_in(error)
+        if refusal is None or refusal.code != pb.ERROR_CODE_SASL_AUTHENTICATION_FAILED:
+            return
+        if self._login is None:
+            self._refuse(
+                AuthenticationFailed(
+                    f"{address} wants users to log in, and this client has none. Next: give it user and password_file, "
+                    f"or set {USER_VARIABLE} and {PASSWORD_FILE_VARIABLE}"
+                )
+            )
+        self._token = None
+
+    def _refuse(self, error: OttlaError) -> None:
+        self._refused = error
+        self._home = None
+        self._changed.set()
+
+    def _say_with_calls(self) -> None:
+        said = [(CLUSTER_ID_KEY, self.view.cluster_id)] if self.view.cluster_id else []
+        if self._token is not None:
+            said.append(("authorization", f"Bearer {self._token.text}"))
+        self._call_metadata[:] = said
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
@@ -380,6 +448,8 @@ class Client:
                     f"this client stopped because of an internal error: {self._broken!r}. Next: make a new one, and "
                     "report this"
                 )
+            if self._refused is not None:
+                raise type(self._refused)(self._refused.message)
             left = give_up - time.monotonic()
             if left <= 0:
                 causes = await self._causes()
@@ -480,13 +550,19 @@ def client_for(
     bootstrap: "str | Sequence[str] | Client | None",
     tls: Tls | PathText | None,
     *,
+    user: str | None,
+    password: str | None,
+    password_file: PathText | None,
     client_id: str = "ottla-python",
 ) -> Client:
     """The client that was given to share, or a new one. Raises ConfigError."""
     if not isinstance(bootstrap, Client):
-        return Client(bootstrap, client_id=client_id, tls=tls)
-    if tls is not None:
-        raise ConfigError("tls is given beside a client that has its own. Next: give it to the client")
+        return Client(
+            bootstrap, client_id=client_id, tls=tls, user=user, password=password, password_file=password_file
+        )
+    for what, given in (("tls", tls), ("user", user), ("password", password), ("password_file", password_file)):
+        if given is not None:
+            raise ConfigError(f"{what} is given beside a client that has its own. Next: give it to the client")
     return bootstrap
 
 

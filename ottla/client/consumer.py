@@ -70,6 +70,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         key_deserializer: Deserializer | None = None,
         value_deserializer: Deserializer | None = None,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
         self.settings = ConsumerSettings(
             auto_offset_reset,
@@ -96,7 +99,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         if group is not None and not topics and not topic_regex:
             raise ConfigError(f"group {group!r} needs topics or a topic_regex to share out")
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = client_for(bootstrap, tls, client_id=client_id)
+        self._client = client_for(
+            bootstrap, tls, user=user, password=password, password_file=password_file, client_id=client_id
+        )
         self._tasks = Tasks(self._failed)
         deserialize = deserialize_with(key_deserializer, value_deserializer)
         self._reader = Reader(self._client, self.settings, self._tasks, deserialize)

@@ -23,6 +23,7 @@ OttlaError (an ApiError: code, message, retriable)
 ├── MemberFenced            another member has the partitions, or the instance id, by now
 ├── UnknownUser             the cluster has no such user
 ├── UserAlreadyExists       create_user
+├── AuthenticationFailed    wrong user or password, or a node that wants users and was given none
 ├── NotAuthorized           the caller has not the right to do this
 ├── Throttled               the node has no room for the request now
 ├── PolicyViolation         a limit of the cluster is reached
@@ -243,6 +244,12 @@ class UserAlreadyExists(OttlaError):
     default_code = pb.ERROR_CODE_DUPLICATE_RESOURCE
 
 
+class AuthenticationFailed(OttlaError):
+    """The user or the password is wrong, or the node wants a user and was given none."""
+
+    default_code = pb.ERROR_CODE_SASL_AUTHENTICATION_FAILED
+
+
 class NotAuthorized(OttlaError):
     """The caller has not the right to do this."""
 
@@ -310,6 +317,7 @@ _CODES: dict[type[OttlaError], tuple[int, ...]] = {
     ),
     UnknownUser: (pb.ERROR_CODE_RESOURCE_NOT_FOUND,),
     UserAlreadyExists: (pb.ERROR_CODE_DUPLICATE_RESOURCE,),
+    AuthenticationFailed: (pb.ERROR_CODE_SASL_AUTHENTICATION_FAILED,),
     NotAuthorized: (
         pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED,
         pb.ERROR_CODE_GROUP_AUTHORIZATION_FAILED,

@@ -75,6 +75,9 @@ class Producer:
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
         tls: Tls | PathText | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: PathText | None = None,
     ) -> None:
         self.settings = ProducerSettings(
             -1 if acks == "all" else acks,
@@ -93,7 +96,9 @@ class Producer:
         self._key_bytes = serialize_with("key", key_serializer)
         self._value_bytes = serialize_with("value", value_serializer)
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = client_for(bootstrap, tls, client_id=client_id)
+        self._client = client_for(
+            bootstrap, tls, user=user, password=password, password_file=password_file, client_id=client_id
+        )
         self._state = ProducerState(self.settings, Random())
         self._streams: dict[int, ProduceStream] = {}
         self._stream_tasks: dict[int, asyncio.Task[None]] = {}

@@ -11,13 +11,13 @@ from grpc import aio
 from ottla.client import arguments
 from ottla.client.connection import Client
 from ottla.client.errors import ConfigError, OttlaError, from_server
+from ottla.client.login import checked_password
 from ottla.protocol import scram
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_user_name
 from ottla.v1 import admin_pb2
 from ottla.v1.admin_pb2_grpc import AdminServiceStub
 
-PASSWORD_MAX_BYTES = 1024
 _CALL_MARGIN_S = 2.0
 
 
@@ -97,19 +97,6 @@ async def _salted(password: object, iterations: object) -> list[admin_pb2.NewScr
     text = checked_password(password)
     times = arguments.whole("iterations", iterations, scram.ITERATIONS_MIN, scram.ITERATIONS_MAX)
     return await asyncio.to_thread(lambda: [_credential(each, text, times) for each in scram.MECHANISMS.values()])
-
-
-def checked_password(password: object) -> str:
-    """A password that can be used everywhere. Raises ConfigError, which does not show it."""
-    if not isinstance(password, str):
-        raise ConfigError(f"password is no str but {type(password).__name__}")
-    try:
-        size = len(password.encode())
-    except UnicodeEncodeError:
-        raise ConfigError("password can't be sent as UTF-8. Next: take other characters") from None
-    if not 0 < size <= PASSWORD_MAX_BYTES or "\0" in password:
-        raise ConfigError(f"password has {size} bytes; 1 to {PASSWORD_MAX_BYTES} are allowed, none of them zero")
-    return password
 
 
 def _credential(mechanism: scram.Mechanism, password: str, iterations: int) -> admin_pb2.NewScramCredential:

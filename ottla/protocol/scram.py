@@ -142,6 +142,44 @@ class ServerExchange:
         return b"v=" + b64encode(hmac.digest(kept.server_key, auth_message, hashed))
 
 
+class ClientExchange:
+    """The client's side of one login: send `first`, then `final`, then `check` the answer."""
+
+    def __init__(self, mechanism: Mechanism, user: str, password: str, nonce: str) -> None:
+        self._mechanism = mechanism
+        self._password = password
+        self._nonce = nonce
+        self._bare = f"n={user.replace('=', '=3D').replace(',', '=2C')},r={nonce}"
+        self._signature = b""
+
+    @property
+    def first(self) -> bytes:
+        return f"n,,{self._bare}".encode()
+
+    def final(self, message: bytes) -> bytes:
+        """The proof, from the server's first message. Takes some milliseconds. Raises ScramError."""
+        nonce, salt, count = _fields(_text(message), "r", "s", "i")
+        if not nonce.startswith(self._nonce) or nonce == self._nonce:
+            raise ScramError("the nonce is not the one of this login")
+        if not count.isdecimal() or not ITERATIONS_MIN <= int(count[:9]) <= ITERATIONS_MAX:
+            raise ScramError(
+                f"the node asks for {count[:20]} iterations, {ITERATIONS_MIN} to {ITERATIONS_MAX} are usual"
+            )
+        hashed = self._mechanism.hash
+        salted = salted_password(self._mechanism, self._password, _decoded(salt), int(count))
+        client_key = hmac.digest(salted, b"Client Key", hashed)
+        signed = f"c=biws,r={nonce}"
+        auth_message = f"{self._bare},".encode() + message + f",{signed}".encode()
+        self._signature = hmac.digest(hmac.digest(salted, b"Server Key", hashed), auth_message, hashed)
+        proof = hmac.digest(hashlib.new(hashed, client_key).digest(), auth_message, hashed)
+        return f"{signed},p=".encode() + b64encode(bytes(a ^ b for a, b in zip(client_key, proof, strict=True)))
+
+    def check(self, message: bytes) -> None:
+        """Raises ScramError where whoever answered does not know the user."""
+        if not hmac.compare_digest(message, b"v=" + b64encode(self._signature)):
+            raise ScramError("the node does not prove that it knows the user: it is none of the cluster's")
+
+
 class _Header(NamedTuple):
     text: str
     authorization: str

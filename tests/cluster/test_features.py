@@ -50,7 +50,7 @@ def assert_refuses_to_start(node: Node) -> None:
     assert node.process.wait(30) == 1
     said = next(line for line in node.log()[before:].splitlines() if "node_gives_up" in line)
     assert f"the cluster is at {VERSION} 4" in said
-    assert "supports 1 to 2" in said
+    assert "supports 1 to 3" in said
     assert f"a build that supports {VERSION} 4" in said
     assert "Traceback" not in node.log()[before:]
 

@@ -7,10 +7,10 @@ from types import ModuleType
 import pytest
 
 from ottla.protocol.errors import RULES, name_of
-from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, error_pb2, group_pb2, record_pb2
+from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, error_pb2, group_pb2, login_pb2, record_pb2
 from ottla.v1.error_pb2 import ErrorCode
 
-PUBLIC = (admin_pb2, cluster_pb2, data_pb2, error_pb2, group_pb2, record_pb2)
+PUBLIC = (admin_pb2, cluster_pb2, data_pb2, error_pb2, group_pb2, login_pb2, record_pb2)
 
 
 def test_these_are_all_public_files(repository: Path) -> None:

@@ -70,6 +70,8 @@ class SoftState:
     preferred_since_ms: dict[PartitionKey, int] = field(default_factory=dict)
     """Since when a partition's preferred replica is in sync without leading."""
     last_tick_ms: int | None = None
+    session_key_due_ms: int | None = None
+    """When the next key for sessions is to be drawn."""
     leaderless: tuple[int, frozenset[PartitionKey]] = (-1, frozenset())
     """Partitions without a leader, as of an image's index."""
 

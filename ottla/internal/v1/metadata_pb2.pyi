@@ -66,6 +66,7 @@ class MetadataRecord(_message.Message):
     CLUSTER_SECRET_FIELD_NUMBER: _builtins.int
     ACL_FIELD_NUMBER: _builtins.int
     REMOVE_ACL_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def register_broker(self) -> Global___RegisterBrokerRecord:
         """A broker started."""
@@ -126,6 +127,10 @@ class MetadataRecord(_message.Message):
     def remove_acl(self) -> Global___RemoveAclRecord:
         """An ACL was removed."""
 
+    @_builtins.property
+    def session_key(self) -> Global___SessionKeyRecord:
+        """A key for sessions was drawn. From metadata.version 3 on."""
+
     def __init__(
         self,
         *,
@@ -144,12 +149,13 @@ class MetadataRecord(_message.Message):
         cluster_secret: Global___ClusterSecretRecord | None = ...,
         acl: Global___AclRecord | None = ...,
         remove_acl: Global___RemoveAclRecord | None = ...,
+        session_key: Global___SessionKeyRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "session_key", b"session_key", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "session_key", b"session_key", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["register_broker", "broker_change", "unregister_broker", "topic", "remove_topic", "partition", "partition_change", "config", "producer_ids", "feature_level", "user_scram_credential", "remove_user_scram_credential", "cluster_secret", "acl", "remove_acl"]  # noqa: Y015
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["register_broker", "broker_change", "unregister_broker", "topic", "remove_topic", "partition", "partition_change", "config", "producer_ids", "feature_level", "user_scram_credential", "remove_user_scram_credential", "cluster_secret", "acl", "remove_acl", "session_key"]  # noqa: Y015
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
@@ -832,3 +838,31 @@ class RemoveAclRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveAclRecord: _TypeAlias = RemoveAclRecord  # noqa: Y015
+
+@_typing.final
+class SessionKeyRecord(_message.Message):
+    """A key was drawn that tokens of sessions are signed with from now on. The one before it still verifies them, those
+    before that one do not.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Larger than any before."""
+    key: _builtins.bytes
+    """32 random bytes."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionKeyRecord: _TypeAlias = SessionKeyRecord  # noqa: Y015

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from node import logins
 from node.api import principal
 from node.kafka import login
 from node.kafka.codec import API_VERSIONS
@@ -54,8 +55,10 @@ class Door:
         self.registry.add(HEARTBEAT, 0, 3, self.heartbeat)
         self.registry.add(HANDSHAKE, 0, 1, lambda m, call: self.of(call).handshake(m, call))
         self.registry.add(AUTHENTICATE, 0, 2, lambda m, call: self.of(call).authenticate(m, call))
-        self.gate = login.Gate(lambda: Image(users=MappingProxyType(self.users)))
-        self.listener = Listener(self.registry, FrameLimits(1 << 20, {0: 32 << 20}), gate=self.gate)
+        self.gate = logins.Gate(lambda: Image(users=MappingProxyType(self.users)))
+        self.listener = Listener(
+            self.registry, FrameLimits(1 << 20, {0: 32 << 20}), login=lambda: login.Login(self.gate)
+        )
         self.asked: list[str] = []
 
     def heartbeat(self, message: Message, call: Call) -> Message | None:
@@ -137,7 +140,7 @@ class Client:
 
 @pytest.fixture
 async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
-    monkeypatch.setattr(login, "FAILED_S", 0.02)
+    monkeypatch.setattr(logins, "FAILED_S", 0.02)
     monkeypatch.setattr(login, "GOODBYE_S", 0.01)
     opened = Door()
     yield opened
@@ -339,15 +342,15 @@ async def test_a_session_ends_with_its_credential_and_with_no_other(door: Door, 
     await client.log_in(mechanism, "alice", "pencil")
     await other.log_in("SCRAM-SHA-256", "bob", "pen")
     door.users["carol"] = both("pen")
-    door.gate.end_withdrawn(door.listener.connections)
+    login.end_withdrawn(door.listener.connections)
     assert not client.transport.closed
     door.users["alice"] = both("other")
     with structlog.testing.capture_logs() as lines:
-        door.gate.end_withdrawn(door.listener.connections)
+        login.end_withdrawn(door.listener.connections)
     assert (client.transport.closed, other.transport.closed) == (True, False)
     assert [line["reason"] for line in lines] == ["the user 'alice' was removed, or has another password"]
     del door.users["bob"]
-    door.gate.end_withdrawn(door.listener.connections)
+    login.end_withdrawn(door.listener.connections)
     assert other.transport.closed
 
 
@@ -383,7 +386,7 @@ async def test_a_right_password_is_checked_once_and_a_wrong_one_each_time(
 
     original = scram.is_password
     monkeypatch.setattr(scram, "is_password", counted)
-    monkeypatch.setattr(login, "KNOWN_MAX", 1)
+    monkeypatch.setattr(logins, "KNOWN_MAX", 1)
     for password in ("pencil", "pencil", "wrong", "wrong", "pencil"):
         await door.client().log_in("PLAIN", "alice", password)
     assert checks == ["pencil", "wrong", "wrong"]
@@ -397,7 +400,7 @@ async def test_a_right_password_is_checked_once_and_a_wrong_one_each_time(
 
 async def test_passwords_that_wait_for_their_check_are_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that find no place hear nothing: a client would take a failed login for good."""
-    monkeypatch.setattr(login, "CHECKS_MAX", 2)
+    monkeypatch.setattr(logins, "CHECKS_MAX", 2)
     clients = [door.client() for _ in range(4)]
     for number, client in enumerate(clients):
         await client.handshake("PLAIN")
@@ -439,7 +442,7 @@ async def test_clients_with_one_password_share_its_check(door: Door, monkeypatch
 
 
 async def test_logins_of_an_address_fail_one_after_the_other(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "FAILED_S", 0.1)
+    monkeypatch.setattr(logins, "FAILED_S", 0.1)
     loop = asyncio.get_running_loop()
 
     async def failed_s(host: str) -> float:
@@ -500,7 +503,7 @@ async def test_the_log_has_who_failed_but_nothing_that_may_be_a_password(door: D
 
 
 async def test_without_a_gate_everybody_is_let_in_and_nobody_is_known(door: Door) -> None:
-    door.listener.gate = None
+    door.listener.login = None
     client = door.client()
     client.send(heartbeat(3))
     assert await client.answer() == struct.pack(">ih", 3, 0)

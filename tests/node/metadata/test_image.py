@@ -35,6 +35,7 @@ def entry(*records: object) -> pb.MetadataRecords:
         pb.UserScramCredentialRecord: "user_scram_credential",
         pb.RemoveUserScramCredentialRecord: "remove_user_scram_credential",
         pb.ClusterSecretRecord: "cluster_secret",
+        pb.SessionKeyRecord: "session_key",
     }
     return pb.MetadataRecords(records=[pb.MetadataRecord(**{kinds[type(r)]: r}) for r in records])  # type: ignore[index, arg-type]
 
@@ -88,6 +89,7 @@ def image() -> Image:
             pb.ConfigRecord(resource_type=BROKER_CONFIG, resource_name="", key="log.retention.ms", value="5"),
             pb.ProducerIdsRecord(node_id=1, broker_epoch=5, next_producer_id=1001),
             pb.ClusterSecretRecord(secret=b"s" * 32),
+            pb.SessionKeyRecord(id=3, key=b"kkkkkkkk"),
             scram(),
             scram(mechanism=2),
         ),
@@ -222,6 +224,7 @@ def test_a_broker_with_another_disk_takes_its_replicas_there(image: Image) -> No
         pb.ConfigRecord(resource_type=7, resource_name="x", key="k", value="v"),
         pb.ProducerIdsRecord(next_producer_id=1000),
         pb.ClusterSecretRecord(secret=b"t" * 32),
+        pb.SessionKeyRecord(id=3, key=b"x"),
         pb.RemoveUserScramCredentialRecord(user="bob", mechanism=1),
         pb.RemoveUserScramCredentialRecord(user="alice", mechanism=3),
     ],
@@ -340,4 +343,15 @@ def test_credentials_are_set_one_by_one_and_a_user_without_any_is_none(image: Im
 
 
 def test_what_is_kept_of_a_password_is_not_shown(image: Image) -> None:
-    assert not any(secret in repr(image) for secret in ("salt", "stored", "server'", "ssss"))
+    assert not any(secret in repr(image) for secret in ("salt", "stored", "server'", "ssss", "kkkk"))
+
+
+def test_two_keys_of_sessions_count_the_newest_and_the_one_before(image: Image) -> None:
+    after, delta = step(image, pb.SessionKeyRecord(id=4, key=b"4"))
+    last, _ = step(after, pb.SessionKeyRecord(id=6, key=b"6"))
+    assert [[key.id for key in each.session_keys] for each in (image, after, last)] == [[3], [3, 4], [4, 6]]
+    assert (delta.session_keys_changed, delta.empty) == (True, False)
+    assert from_snapshot(snapshot_bytes(last), last.index, last.term) == last
+    assert snapshot_delta(image, last).session_keys_changed
+    assert not snapshot_delta(last, last).session_keys_changed
+    assert not step(last, scram("bob"))[1].session_keys_changed

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,7 @@ CLUSTER_ID = b"c" * 16
 class Planes:
     """Nodes 1..n. `change` commits records as the controller would, and hands the image to every plane."""
 
-    def __init__(self, directory: Path, nodes: int = 3, *, kafka: bool = False) -> None:
+    def __init__(self, directory: Path, nodes: int = 3, *, kafka: bool = False, settings: Sequence[str] = ()) -> None:
         base = free_base_port(nodes)
         self._settings: dict[int, Settings] = {
             i: load(
@@ -36,6 +36,7 @@ class Planes:
                     f"data.dir={directory / str(i)}",
                     f"base.port={base}",
                     *([f"listeners.kafka=127.0.0.1:{base + 50 + i - 1}"] if kafka else ()),
+                    *settings,
                 ],
                 environ={},
             )

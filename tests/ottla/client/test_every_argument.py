@@ -204,6 +204,8 @@ WRONG: Mapping[str, Given] = {
     "directory_id": Given(b"d", (*ANYTHING, "d", 7, 1.5, True, [], None, bytearray(b"d"))),
     "level": Given(1, whole(1)),
     "password": Given("secret", (*NO_TEXT, "", "a\0b", "x" * 1025)),
+    "user": Given("alice", NO_USER),
+    "password_file": Given(__file__, (*NO_TEXT, "", "no/such/file", "\x00", __file__)),
     "iterations": Given(4096, whole(4096, 16_384)),
 }
 ELSEWHERE: Mapping[str, Given] = {
@@ -274,6 +276,10 @@ def arguments_of(kind: type, name: str, chosen: inspect.Parameter, value: Any) -
             kwargs[parameter.name] = known.good
     if name == "reset_offsets" and chosen.name not in ("offset", "shift_by", "timestamp_ms"):
         kwargs["offset"] = 0
+    if name == "__init__" and chosen.name in ("password", "password_file"):
+        kwargs["user"] = "alice"
+    if name == "__init__" and chosen.name == "user":
+        kwargs["password"] = "secret"
     if chosen.name in SETTINGS_WITH_GROUP and name == "__init__":
         kwargs["group"] = "g"
     if args and kwargs and name != "__init__":  # what stands before a `*` parameter can't be named
