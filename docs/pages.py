@@ -52,7 +52,8 @@ Written by `python docs/pages.py`; don't edit it by hand.
 A node reads a TOML file (`ottla node --config FILE`), the environment and `--set KEY=VALUE` flags; flags win over the
 environment, and that over the file. `broker.session.timeout.ms` is `OTTLA_BROKER_SESSION_TIMEOUT_MS` in the
 environment. Names are Kafka's where Kafka has the setting. A wrong key or value stops the node at its start with the
-key, where it came from, and what is allowed.
+key, where it came from, and what is allowed; an `OTTLA_` variable that no setting reads is only warned about in the
+log, for container platforms make such names up.
 
 Clients and the `ottla` command read `OTTLA_BOOTSTRAP`, host:port of some nodes; without it 127.0.0.1:9092. For a
 cluster with TLS they read `OTTLA_TLS_DIR`, or `OTTLA_TLS_CA`, `OTTLA_TLS_CERT` and `OTTLA_TLS_KEY`, and to log in

@@ -540,6 +540,7 @@ class Admin(_Blocking):
     describe_topic_configs = _waits_for(admin.Admin.describe_topic_configs)
     describe_broker_configs = _waits_for(admin.Admin.describe_broker_configs)
     list_offsets = _waits_for(admin.Admin.list_offsets)
+    log_sizes = _waits_for(admin.Admin.log_sizes)
     delete_records = _waits_for(admin.Admin.delete_records)
     elect_leader = _waits_for(admin.Admin.elect_leader)
     list_groups = _waits_for(admin.Admin.list_groups)

@@ -45,6 +45,11 @@ class OffsetsApi:
             return Found(offset, None, epoch)
         return Found(*await self._broker.offset_for_time(topic_id, number, timestamp_ms, current_leader_epoch))
 
+    def log_size(self, topic_id: bytes, number: int) -> int | None:
+        """What the log takes on this node's disk, in bytes; None where it is not here."""
+        partition = self._broker.partition(topic_id, number)
+        return None if partition is None else partition.log.size_bytes
+
     def epoch_end(self, topic_id: bytes, number: int, leader_epoch: int, current_leader_epoch: int | None) -> EpochEnd:
         """The largest epoch at or below the asked-for one, and where it ends (KIP-320). Raises ApiError."""
         return EpochEnd(*self._broker.epoch_end(topic_id, number, leader_epoch, current_leader_epoch))

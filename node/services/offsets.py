@@ -69,6 +69,7 @@ class Offsets:
                 offset=offset,
                 timestamp_ms=timestamp_ms,
                 leader_epoch=epoch,
+                log_size_bytes=self._api.log_size(topic.topic_id, number),
             )
 
         async def ask(leader: int, indexes: Sequence[int]) -> Sequence[data_pb2.ListOffsetsResult]:

@@ -42,6 +42,11 @@ def topic_configs(incomplete: str) -> list[str]:
     return [f"{key}=" for key in sorted(TOPIC_KEYS) if key.startswith(incomplete)]
 
 
+def topic_config_names(incomplete: str) -> list[str]:
+    """`retention.ms` and the like."""
+    return [each.removesuffix("=") for each in topic_configs(incomplete)]
+
+
 def _names(ctx: Any, incomplete: str, ask: "Callable[[Admin], Awaitable[list[str]]]") -> list[str]:
     """Nothing where no node answers at once: a TAB must never hang, nor print."""
     from ottla.cli.connect import run

@@ -66,6 +66,36 @@ def describe(
         print_table(("KEY", "VALUE", "SOURCE"), rows)
 
 
+@app.command()
+def get(
+    keys: Annotated[
+        list[str], typer.Argument(metavar="KEY...", show_default=False, autocompletion=complete.topic_config_names)
+    ],
+    topic: Topic = None,
+    broker: Broker = None,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    as_json: Json = False,
+) -> None:
+    """Print the values of settings, a line each.
+
+    \b
+    Examples:
+      ottla config get retention.ms --topic orders
+    """
+    from ottla.cli.connect import with_admin
+    from ottla.cli.output import print_json, printable
+
+    _one_of(topic, broker, all_brokers=False)
+    configs = with_admin(bootstrap, lambda admin: _settings(admin, topic, broker))
+    if unknown := [key for key in keys if key not in configs]:
+        raise _unknown(unknown[0], configs)
+    if as_json:
+        print_json({key: configs[key].value for key in keys})
+    else:
+        for key in keys:
+            print(printable(configs[key].value))
+
+
 @app.command("set")
 def set_values(
     settings: Annotated[
@@ -178,4 +208,4 @@ def _unknown(key: str, known: "dict[str, ConfigValue]") -> Failure:
     from ottla.protocol.configs import did_you_mean
 
     message = f"there is no setting {key!r}{did_you_mean(key, known)}"
-    return Failure("INVALID_CONFIG", message, "leave --key out to see all")
+    return Failure("INVALID_CONFIG", message, "`ottla config describe` shows all")

@@ -22,7 +22,8 @@ app = typer.Typer(help="Create, describe, alter, trim and delete topics.", rich_
 # Shown by `describe` even where they have their defaults: they decide what an acknowledgement is worth.
 _ALWAYS_SHOWN: Final = ("flush", "min.insync.replicas", "cleanup.policy")
 _OFFSETS_S: Final = 4.0
-Bounds = dict[int, tuple[int, int]]
+Bounds = dict[int, tuple[int, int, int | None]]
+"""By partition: start and end offset, and the bytes on the leader's disk, where it says."""
 
 
 @app.command()
@@ -108,7 +109,7 @@ def list_topics(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False)
 
 @app.command()
 def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
-    """Show a topic's partitions and configs.
+    """Show a topic's partitions, offsets, sizes and configs.
 
     \b
     Examples:
@@ -116,6 +117,7 @@ def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Jso
     """
     from ottla.cli.connect import with_admin
     from ottla.cli.output import Cell, counted, print_json, print_table
+    from ottla.cli.units import shown_bytes
 
     async def ask(admin: "Admin") -> "tuple[TopicInfo, dict[str, ConfigValue], Bounds]":
         topic = await admin.describe_topic(name)
@@ -126,18 +128,19 @@ def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Jso
         print_json(_topic_as_json(topic, configs, bounds))
         return
     # Compaction leaves gaps: this is how many there are at most.
-    records = sum(end - start for start, end in bounds.values())
+    records = sum(end - start for start, end, _ in bounds.values())
+    size = sum(size or 0 for _, _, size in bounds.values())
     unknown = "" if len(bounds) == len(topic.partitions) else " and more: not every leader answers"
     print(
         f"{topic.name}, id {topic.topic_id.hex()}, {counted(len(topic.partitions), 'partition')}, "
-        f"{counted(records, 'record')}{unknown}"
+        f"{counted(records, 'record')}, {shown_bytes(size)}{unknown}"
     )
     for key, config in configs.items():
         if key in _ALWAYS_SHOWN or config.source != "DEFAULT":
             print(f"  {key} = {config.value} ({source_name(config)})")
     rows = []
     for partition in topic.partitions:
-        start, end = bounds.get(partition.partition, (None, None))
+        start, end, size_bytes = bounds.get(partition.partition, (None, None, None))
         isr = _ids(partition.isr)
         rows.append(
             (
@@ -150,13 +153,14 @@ def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Jso
                 "?" if start is None else start,
                 "?" if end is None else end,
                 "?" if start is None or end is None else end - start,
+                "?" if size_bytes is None else shown_bytes(size_bytes),
             )
         )
-    print_table(("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "ELR", "START", "END", "RECORDS"), rows)
+    print_table(("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "ELR", "START", "END", "RECORDS", "SIZE"), rows)
 
 
 async def _bounds(admin: "Admin", topic: "TopicInfo") -> Bounds:
-    """The first and the next offset of each partition whose leader says so at once."""
+    """The first and the next offset, and the size, of each partition whose leader says so at once."""
     import asyncio
 
     from ottla import OttlaError
@@ -169,9 +173,10 @@ async def _bounds(admin: "Admin", topic: "TopicInfo") -> Bounds:
             async with asyncio.timeout(_OFFSETS_S):
                 first = await admin.list_offsets(dict.fromkeys(places, EARLIEST))
                 latest = await admin.list_offsets(dict.fromkeys(places, LATEST))
+                sizes = await admin.log_sizes(places)
         except (OttlaError, TimeoutError):
             return {}
-        return {tp.partition: (first[tp] or 0, latest[tp] or 0) for tp in latest}
+        return {tp.partition: (first[tp] or 0, latest[tp] or 0, sizes[tp]) for tp in latest}
 
     if len(bounds := await ask(led)) < len(led):
         # One of them cannot tell: the others can.
@@ -271,8 +276,13 @@ def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]", bounds
                 "replicas": list(partition.replicas),
                 "isr": list(partition.isr),
                 "elr": list(partition.elr),
-                "start_offset": bounds.get(partition.partition, (None, None))[0],
-                "end_offset": bounds.get(partition.partition, (None, None))[1],
+                **dict(
+                    zip(
+                        ("start_offset", "end_offset", "size_bytes"),
+                        bounds.get(partition.partition, (None, None, None)),
+                        strict=True,
+                    )
+                ),
             }
             for partition in topic.partitions
         ],

@@ -1,6 +1,6 @@
 """Changing and describing the cluster. Any node takes these calls; the active controller carries them out."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
@@ -12,7 +12,7 @@ from ottla.client.connection import Client, client_for
 from ottla.client.errors import OttlaError, TopicAlreadyExists, UnknownTopic, from_server
 from ottla.client.feature_admin import FeatureAdmin
 from ottla.client.group_admin import GroupAdmin
-from ottla.client.offsets import list_offsets
+from ottla.client.offsets import LATEST, list_offsets, log_size_of
 from ottla.client.quorum_admin import QuorumAdmin
 from ottla.client.records import TopicPartition
 from ottla.client.tls import PathText, Tls
@@ -262,13 +262,13 @@ class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
             arguments.place(where): arguments.whole("timestamp", timestamp, -2, arguments.INT64_MAX)
             for where, timestamp in arguments.mapping("wanted", wanted)
         }
-        answers = await list_offsets(self._client, questions, self._timeout_ms)
-        offsets: dict[TopicPartition, int | None] = {}
-        for tp, answer in answers.items():
-            if isinstance(answer, OttlaError):
-                raise answer
-            offsets[tp] = answer
-        return offsets
+        return _known(await list_offsets(self._client, questions, self._timeout_ms))
+
+    async def log_sizes(self, partitions: Iterable[tuple[str, int]]) -> dict[TopicPartition, int | None]:
+        """What each partition takes on its leader's disk, in bytes: batches as they are stored, without indexes. None
+        where the leader is of a version that does not say."""
+        questions = dict.fromkeys(arguments.places("partitions", partitions), LATEST)
+        return _known(await list_offsets(self._client, questions, self._timeout_ms, log_size_of))
 
     async def delete_records(
         self, topic: str, partition: int, before_offset: int, *, validate_only: bool = False
@@ -338,6 +338,16 @@ class _Result(Protocol):
 
     @property
     def error(self) -> pb.Error: ...
+
+
+def _known(answers: Mapping[TopicPartition, int | OttlaError | None]) -> dict[TopicPartition, int | None]:
+    """All answers, or the first error."""
+    found: dict[TopicPartition, int | None] = {}
+    for tp, answer in answers.items():
+        if isinstance(answer, OttlaError):
+            raise answer
+        found[tp] = answer
+    return found
 
 
 def _first(results: Sequence[R]) -> R:

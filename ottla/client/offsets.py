@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -12,15 +12,28 @@ from ottla.client.connection import TOPIC_WAIT_S, Client
 from ottla.client.errors import OttlaError, from_server
 from ottla.client.records import TopicPartition
 from ottla.v1 import error_pb2 as pb
-from ottla.v1.data_pb2 import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse
+from ottla.v1.data_pb2 import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsResult
 from ottla.v1.data_pb2_grpc import DataServiceStub
 
 LATEST: Final = -1
 EARLIEST: Final = -2
 
 
+def offset_of(result: ListOffsetsResult) -> int | None:
+    """The offset that was asked for; None where no record is."""
+    return result.offset if result.HasField("offset") else None
+
+
+def log_size_of(result: ListOffsetsResult) -> int | None:
+    """What the log takes on the leader's disk; None from a node that does not say."""
+    return result.log_size_bytes if result.HasField("log_size_bytes") else None
+
+
 async def list_offsets(
-    client: Client, wanted: Mapping[TopicPartition, int], timeout_ms: int
+    client: Client,
+    wanted: Mapping[TopicPartition, int],
+    timeout_ms: int,
+    read: Callable[[ListOffsetsResult], int | None] = offset_of,
 ) -> dict[TopicPartition, int | OttlaError | None]:
     """For each partition the first offset at or after a time in ms since the epoch (or LATEST, EARLIEST): None where
     no record is, an OttlaError where it can't be told. Retriable answers are asked again until `timeout_ms` is over;
@@ -50,7 +63,7 @@ async def list_offsets(
             if result.error.code:
                 found[tp] = from_server(result.error)
             else:
-                found[tp] = result.offset if result.HasField("offset") else None
+                found[tp] = read(result)
             left.pop(tp, None)
         if left:
             await asyncio.sleep(0.05)

@@ -54,7 +54,7 @@ def needed() -> None:
     except ImportError:
         raise MissingPackage(
             "making and reading certificates needs the Python package cryptography, which is not installed here",
-            "pip install 'ottla[secure]'",
+            "pip install cryptography",
         ) from None
 
 

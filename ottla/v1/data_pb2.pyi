@@ -929,6 +929,7 @@ class ListOffsetsResult(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
     LEADER_EPOCH_FIELD_NUMBER: _builtins.int
+    LOG_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """The topic's name."""
     topic_id: _builtins.bytes
@@ -941,6 +942,8 @@ class ListOffsetsResult(_message.Message):
     """That record's timestamp; absent for latest and earliest."""
     leader_epoch: _builtins.int
     """Epoch of the leader that answered."""
+    log_size_bytes: _builtins.int
+    """What the leader's log of the partition takes on its disk, without indexes; absent from nodes that do not say."""
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """Absent on success."""
@@ -955,15 +958,20 @@ class ListOffsetsResult(_message.Message):
         offset: _builtins.int | None = ...,
         timestamp_ms: _builtins.int | None = ...,
         leader_epoch: _builtins.int = ...,
+        log_size_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "_timestamp_ms", b"_timestamp_ms", "error", b"error", "offset", b"offset", "timestamp_ms", b"timestamp_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_size_bytes", b"_log_size_bytes", "_offset", b"_offset", "_timestamp_ms", b"_timestamp_ms", "error", b"error", "log_size_bytes", b"log_size_bytes", "offset", b"offset", "timestamp_ms", b"timestamp_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "_timestamp_ms", b"_timestamp_ms", "error", b"error", "leader_epoch", b"leader_epoch", "offset", b"offset", "partition", b"partition", "timestamp_ms", b"timestamp_ms", "topic", b"topic", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_size_bytes", b"_log_size_bytes", "_offset", b"_offset", "_timestamp_ms", b"_timestamp_ms", "error", b"error", "leader_epoch", b"leader_epoch", "log_size_bytes", b"log_size_bytes", "offset", b"offset", "partition", b"partition", "timestamp_ms", b"timestamp_ms", "topic", b"topic", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_size_bytes: _TypeAlias = _typing.Literal["log_size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__log_size_bytes: _TypeAlias = _typing.Literal["_log_size_bytes", b"_log_size_bytes"]  # noqa: Y015
     _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
     _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
     _WhichOneofReturnType__timestamp_ms: _TypeAlias = _typing.Literal["timestamp_ms"]  # noqa: Y015
     _WhichOneofArgType__timestamp_ms: _TypeAlias = _typing.Literal["_timestamp_ms", b"_timestamp_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_size_bytes) -> _WhichOneofReturnType__log_size_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
     @_typing.overload

@@ -1,6 +1,6 @@
 """A cluster of containers as the target: what `docker compose up` starts, under a name and ports of its own.
 
-Needs a Docker Engine, `docker compose`, and Docker's Python package: `pip install 'ottla[verify]'`. Single links and
+Needs a Docker Engine, `docker compose`, and Docker's Python package: `pip install docker`. Single links and
 directions are cut in the containers' network namespaces, which takes root and iptables on this machine; without them
 those faults are left out, and a node is cut off by taking it off the network.
 """
@@ -67,7 +67,7 @@ class ComposeTarget:
             import docker
         except ImportError:
             raise Failure(
-                "NOT_INSTALLED", "--target compose needs Docker's Python package", "pip install 'ottla[verify]'"
+                "NOT_INSTALLED", "--target compose needs Docker's Python package", "pip install docker"
             ) from None
         try:
             self._engine: Any = docker.from_env(timeout=60)

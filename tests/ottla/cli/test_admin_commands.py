@@ -33,6 +33,9 @@ def test_offsets_and_a_topic_s_oldest_records(here: Here, orders: str) -> None:
 
     assert bounds() == [(0, 0), (0, 10)]
     assert "2 partitions, 10 records" in here.lines("topic", "describe", orders)[0]
+    sizes = [each["size_bytes"] for each in here.answer("topic", "describe", orders)["partitions"]]
+    assert sizes[0] == 0 < sizes[1] < 10_000
+    assert here.lines("topic", "describe", orders)[-1].endswith(f"{sizes[1]} B")
     trim = ("topic", "trim", orders, "--partition", "1", "--before", "4")
     assert here.answer(*trim, "--dry-run")["partitions"] == [{"partition": 1, "old_start": 0, "new_start": 4}]
     assert bounds() == [(0, 0), (0, 10)]
@@ -65,6 +68,13 @@ def test_positions_of_a_group_that_is_yet_to_be(here: Here, orders: str, tmp_pat
     assert here.refused("group", "reset", group, "--plan", str(plan), "--execute")["code"] == "OFFSET_OUT_OF_RANGE"
     assert here.refused("group", "reset", group, "--topic", f"{orders}:5", "--to-latest")["message"].startswith(orders)
     assert here.lines("group", "reset", group, "--to-time", "1h")[-1].startswith("Nothing was changed")
+
+
+def test_a_setting_s_value_alone(here: Here, orders: str) -> None:
+    here.lines("config", "set", "retention.ms=7d", "--topic", orders)
+    assert here.lines("config", "get", "retention.ms", "flush", "--topic", orders) == ["604800000", "replica"]
+    assert here.answer("config", "get", "retention.ms", "--topic", orders) == {"retention.ms": "604800000"}
+    assert "retention.ms" in here.refused("config", "get", "retention.mss", "--topic", orders)["message"]
 
 
 def test_settings(here: Here, orders: str) -> None:

@@ -125,5 +125,5 @@ def test_without_the_package(secure: Secure, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setitem(sys.modules, name, None)
     error = secure.refused("init", tmp_path / "x")
     assert error["code"] == "MISSING_PACKAGE"
-    assert "pip install 'ottla[secure]'" in error["next"]
+    assert "pip install cryptography" in error["next"]
     assert not (tmp_path / "x").exists()
