@@ -337,6 +337,7 @@ class Client:
                     self._last_errors[address] = f"its cluster id is {view.cluster_id or 'not known yet'}{wanted}"
                     return False
                 self._home = address
+                self._refused = None
                 self._last_errors.pop(address, None)
                 self._changed.set()
             self._age_ms = max(event.age_ms, event.metadata.age_ms)

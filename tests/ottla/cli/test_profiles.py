@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ottla.cli.main import app
-from ottla.cli.profiles import path
+from ottla.cli.profiles import Profiles, path
 
 PROD, STAGING, HERE = "prod-1:9092,prod-2:9092", "staging:9092", "127.0.0.1:9092"
 
@@ -147,3 +147,25 @@ def test_a_profile_with_certificates(tmp_path: Path, asked: list[str], monkeypat
     # Made again without certificates it has none.
     ottla("profile", "create", "prod", "--bootstrap", PROD)
     assert "tls" not in json.loads(ottla("profile", "list", "--json").stdout)[0]
+
+
+def test_a_profile_may_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca, password = tmp_path / "ca.crt", tmp_path / "password"
+    ca.write_text("")
+    password.write_text("pencil\n")
+    create = ("profile", "create", "prod", "--bootstrap", PROD, "--tls", str(tmp_path))
+    assert ottla(*create).exit_code == 1, "without a user a certificate is wanted"
+    assert ottla(*create, "--user", "alice").exit_code == 1
+    assert ottla(*create, "--password-file", str(password)).exit_code == 1
+    assert ottla(*create, "--user", "alice", "--password-file", str(tmp_path / "none")).exit_code == 1
+    assert ottla(*create, "--user", "alice", "--password-file", str(password)).exit_code == 0
+    (listed,) = json.loads(ottla("profile", "list", "--json").stdout)
+    login = {"user": "alice", "password_file": str(password)}
+    assert (listed["tls"], {key: listed[key] for key in login}) == ({"ca": str(ca)}, login)
+    for name in ("OTTLA_USER", "OTTLA_PASSWORD_FILE", "OTTLA_TLS_CA"):
+        monkeypatch.setenv(name, "before")
+    assert Profiles().enter("prod") == PROD
+    assert (os.environ["OTTLA_USER"], os.environ["OTTLA_PASSWORD_FILE"]) == ("alice", str(password))
+    assert "pencil" not in path().read_text()
+    assert ottla("profile", "create", "prod", "--bootstrap", PROD).exit_code == 0
+    assert "user" not in json.loads(ottla("profile", "list", "--json").stdout)[0]

@@ -198,3 +198,47 @@ def test_who_is_not_there_looks_like_anybody_else() -> None:
 
 def test_a_credential_does_not_show_itself() -> None:
     assert repr(kept()) == "Credential(iterations=4096)"
+
+
+@pytest.mark.parametrize("mechanism", scram.MECHANISMS.values())
+def test_our_client_and_our_server_agree(mechanism: Mechanism) -> None:
+    for user, password in (("alice", "pencil"), ("a,=b", "=,"), ("älice", "pässword")):
+        server = exchange(mechanism, kept(mechanism, password))
+        client = scram.ClientExchange(mechanism, user, password, NONCE)
+        client.check(server.final(client.final(server.first(client.first))))
+        assert server.user == user
+        client = scram.ClientExchange(mechanism, user, password + " ", NONCE)
+        server = exchange(mechanism, kept(mechanism, password))
+        with pytest.raises(scram.WrongProof):
+            server.final(client.final(server.first(client.first)))
+
+
+def test_our_client_by_the_vector_of_rfc_7677() -> None:
+    client = scram.ClientExchange(SHA_256, "user", "pencil", "rOprNGfwEbeRWgbNEkqO")
+    assert client.first == b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+    nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    final = client.final(f"r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096".encode())
+    assert final == f"c=biws,r={nonce},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=".encode()
+    client.check(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
+    with pytest.raises(scram.ScramError, match="does not prove"):
+        client.check(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G5=")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"r=client,s=c2FsdA==,i=4096",
+        b"r=other,s=c2FsdA==,i=4096",
+        b"r=clientserver,s=c2FsdA==,i=4095",
+        b"r=clientserver,s=c2FsdA==,i=16385",
+        b"r=clientserver,s=c2FsdA==,i=" + b"9" * 3000,
+        b"r=clientserver,s=c2FsdA==,i=-4096",
+        b"r=clientserver,s=?,i=4096",
+        b"m=x,r=clientserver,s=c2FsdA==,i=4096",
+        b"\xff",
+    ],
+)
+def test_a_server_that_answers_something_else_gets_no_proof(answer: bytes) -> None:
+    with pytest.raises(scram.ScramError):
+        scram.ClientExchange(SHA_256, "alice", "pencil", NONCE).final(answer)
