@@ -145,6 +145,10 @@ class ControlPlane:
                 endpoints=[
                     metadata_pb2.Endpoint(name=name, host=host, port=port) for name, host, port in settings.endpoints
                 ],
+                lost_partitions=[
+                    controller_pb2.PartitionId(topic_id=topic_id, partition=number)
+                    for topic_id, number in self._directory.lost_logs()
+                ],
             ),
             cluster_id=lambda: self._quorum.cluster_id,
             controller_address=self._controller_address,

@@ -159,6 +159,10 @@ class LogDirectory:
             checkpoints[bytes.fromhex(topic_id), int(partition)] = Checkpoint(*values)
         return checkpoints
 
+    def lost_logs(self) -> list[LogKey]:
+        """Logs that are remembered, but somebody has deleted their directories."""
+        return sorted(self.read_checkpoints().keys() - set(self.logs()))
+
     def write_checkpoints(self, checkpoints: Mapping[LogKey, Checkpoint]) -> None:
         """Replaces what is remembered, durably, as one: the three values of a log are never of different ages.
 

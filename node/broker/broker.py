@@ -54,6 +54,8 @@ Key = tuple[bytes, int]
 LATEST: Final = -1
 EARLIEST: Final = -2
 RECOVERY_THREADS: Final = 2
+NEW_LOG_CHECKPOINT_MS: Final = 1000
+"""Many logs are made at once, and one checkpoint names them all."""
 LOW_WATERMARK_CHECK_S, LOW_WATERMARK_CHECK_MAX_S = 0.02, 0.5
 _NO_CODECS: Final[frozenset[int]] = frozenset()
 
@@ -305,6 +307,7 @@ class Broker:
                 del self._unopened[key]
                 return self._take(key, partition)
             records = self.made.pop(key, None) or self.make_log(key, topic)
+            self._housekeeping.checkpoint_soon(NEW_LOG_CHECKPOINT_MS)  # what is remembered is missed once it is gone
         except (StorageError, OSError) as error:
             log.error("log_not_created", topic=topic.name, partition=key[1], error=str(error))
             self.offline[key] = str(error)

@@ -1,6 +1,7 @@
 """What has to happen from time to time: time-outs, checkpoints, retention, full disks."""
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ class Housekeeping:
         self._active: dict[Partition, int] = {}
         self._guard = broker.guard
         self._refused = False
-        self._checkpoint_wanted = False
+        self._checkpoint_due_ms = math.inf
         self._retained_ms = 0
         settings = broker.settings
         self._jobs: list[tuple[int, Callable[[], None]]] = [
@@ -66,7 +67,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(TICK_MS / 1000)
             clock_ms = broker.clock_ms()
-            if clock_ms >= due_ms or self._checkpoint_wanted:
+            if clock_ms >= min(due_ms, self._checkpoint_due_ms):
                 due_ms = clock_ms + broker.settings.high_watermark_checkpoint_interval_ms
                 await self._checkpoint()
 
@@ -89,9 +90,9 @@ class Housekeeping:
         for partition in self._broker.partitions.values():
             partition.producers.expire(clock_ms, self._broker.settings.producer_id_expiration_ms)
 
-    def checkpoint_soon(self) -> None:
-        """Somebody waits for a log start to be remembered."""
-        self._checkpoint_wanted = True
+    def checkpoint_soon(self, within_ms: int = 0) -> None:
+        """Somebody waits for a log start to be remembered, or there is a new log."""
+        self._checkpoint_due_ms = min(self._checkpoint_due_ms, self._broker.clock_ms() + within_ms)
 
     def disk_refused(self) -> None:
         """A write found no room."""
@@ -141,7 +142,7 @@ class Housekeeping:
                 tables.append((partition, partition.cuts, partition.producers.snapshot(clock_ms)))
         self._active = {partition: base for partition, base in self._active.items() if not partition.closed}
         checkpoints = broker.checkpoints()
-        self._checkpoint_wanted = False
+        self._checkpoint_due_ms = math.inf
 
         def write() -> None:
             for partition, cuts, table in tables:

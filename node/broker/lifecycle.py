@@ -170,6 +170,7 @@ class BrokerLifecycle:
         request.cluster_id = cluster_id
         response = await self._call("RegisterBroker", request, REGISTER_TIMEOUT_S)
         self.broker_epoch = response.broker_epoch
+        self._registration.ClearField("lost_partitions")  # the cluster knows; from now on they are fetched again
         log.info("broker_registered", broker_epoch=response.broker_epoch, controller=self._target)
         self._on_registered(response.broker_epoch)
 

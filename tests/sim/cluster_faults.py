@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from storage.durable import read_durable
 from storage.errors import CorruptFile
 from tests.sim.cluster_net import LinkFaults
-from tests.sim.cluster_node import DIRECTORY, LAG_MS, SESSION_MS, Node
+from tests.sim.cluster_node import DIRECTORY, LAG_MS, SESSION_MS, Node, is_there
 from tests.sim.cluster_plots import PLOTS, Plots
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ class Swarm:
         )
         # Last: a seed that draws none of them gives the history that it always gave.
         kinds |= {kind: rng.random() / 2 for kind in PLOTS if rng.random() < 0.15}
+        if "log lost while down" in kinds and flush == "replica":
+            kinds.pop("power", None)
+            kinds.pop("power of all", None)
         return swarm
 
 
@@ -386,14 +389,14 @@ class Faults:
     def _room_again(self, node: Node) -> None:
         node.disk.capacity_bytes = None
 
-    def _damageable(self) -> Node:
+    def damageable(self) -> Node:
         """Without a good copy elsewhere no verdict means anything, so it is one node per run."""
         if self.victim is None:
             self.victim = self._any()
         return self.victim
 
     def _disk_error(self) -> bool:
-        node = self._damageable()
+        node = self.damageable()
         if not node.up or node.plane is None:
             return False
         self.sim.invariants.disk_lost(node)
@@ -403,12 +406,12 @@ class Faults:
 
     def _log_lost(self) -> bool:
         """One partition on one node: its directory is deleted, or its part of the disk fails."""
-        node = self._damageable()
+        node = self.damageable()
         keys = [key for key in node.partitions if key in self.sim.invariants.truths]
         if not node.up or not keys:
             return False
         log = node.partitions[self.rng.choice(sorted(keys))].log
-        if not _is_there(node, log.directory):
+        if not is_there(node, log.directory):
             return False
         self.sim.invariants.disk_lost(node)
         gone = self.rng.random() < 0.5
@@ -436,7 +439,7 @@ class Faults:
         return True
 
     def _rot(self) -> bool:
-        node = self._damageable()
+        node = self.damageable()
         paths = self._segment_files(node)
         if not paths:
             return False
@@ -463,7 +466,7 @@ class Faults:
         return [path for path in found if node.disk.exists(path)]
 
     def _wipe(self) -> bool:
-        node = self._damageable()
+        node = self.damageable()
         if not node.up:
             return False
         self.sim.invariants.disk_lost(node)
@@ -504,11 +507,3 @@ class Faults:
         if members:
             self.sim.workload.kill(self.rng.choice(members))
         return self.crash(self._leader("__consumer_offsets"))
-
-
-def _is_there(node: Node, directory: str) -> bool:
-    try:
-        node.disk.listdir(directory)
-    except OSError:
-        return False
-    return True

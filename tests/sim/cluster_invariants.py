@@ -19,7 +19,7 @@ from node.groups.shell import OFFSETS_TOPIC, stored_records
 from node.metadata.image import NO_LEADER, Delta, Image
 from ottla.v1.record_pb2 import Records
 from tests.sim.cluster_loop import Process, Violation, World
-from tests.sim.cluster_metadata import came_back, elected_of_last_known, is_flush_ack
+from tests.sim.cluster_metadata import came_back, counts_nowhere, elected_of_last_known, is_flush_ack
 from tests.sim.cluster_node import Node
 from tests.sim.cluster_rules import producers_known
 
@@ -131,6 +131,8 @@ class Invariants:
         self.lost_disk: set[int] = set()
         """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
         self.rotten: set[int] = set()
+        self.deleted_logs: dict[int, set[Key]] = {}
+        """Of each node what somebody deleted while it was down, until it registers."""
 
     # --- the metadata
 
@@ -185,6 +187,7 @@ class Invariants:
         if before is None or after is None or before.broker_epoch == after.broker_epoch:
             return
         came_back(image, before, after, after.node_id in self.unreported)
+        counts_nowhere(image, after.node_id, self.deleted_logs.pop(after.node_id, ()))
         self.unreported.discard(after.node_id)
         self.counts["registrations of restarted brokers"] += 1
         if after.unclean_stop:
@@ -677,6 +680,10 @@ class Invariants:
 
     def disk_lost(self, node: Node) -> None:
         self.lost_disk.add(node.node_id)
+
+    def log_deleted(self, node: Node, key: Key) -> None:
+        self.disk_lost(node)
+        self.deleted_logs.setdefault(node.node_id, set()).add(key)
 
     def rotted(self, node: Node) -> None:
         self.disk_lost(node)

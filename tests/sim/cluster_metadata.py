@@ -1,5 +1,6 @@
 """What a committed metadata entry may say, judged by what the simulation did to disks and machines."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from node.metadata.image import NO_LEADER
@@ -21,6 +22,15 @@ def came_back(image: Any, before: Any, after: Any, lost_power: bool) -> None:
             if after.node_id in (*state.isr, *state.elr):
                 how = "with another disk" if wiped else "from a loss of power"
                 raise Violation(f"15: node {after.node_id} came back {how} and counts in {topic.name}: {state}")
+
+
+def counts_nowhere(image: Any, node_id: int, lost: Iterable[tuple[bytes, int]]) -> None:
+    """15: whose log of a partition was deleted while it was down is neither in sync nor eligible there once it is back:
+    others have more."""
+    for key in sorted(lost):
+        state = image.partition(*key)
+        if state is not None and node_id in (*state.isr, *state.elr):
+            raise Violation(f"15: node {node_id} came back without its log, and counts in {state}")
 
 
 def elected_of_last_known(

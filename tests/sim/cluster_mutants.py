@@ -398,6 +398,13 @@ BUGS: Final = [
         "trusted, before = True, self.trusted",
     ),
     Bug(
+        "a log that was deleted while its node was down is not reported",
+        "node/control.py",
+        "self._directory.lost_logs()\n",
+        "()\n",
+        faults="log lost while down",
+    ),
+    Bug(
         "a log whose directory is gone counts as whole",
         "node/broker/broker.py",
         "            self._gone.add(key)",

@@ -295,7 +295,7 @@ def _here() -> Node:
 class _Os:
     """The two questions that housekeeping asks of the operating system."""
 
-    path = SimpleNamespace(isdir=lambda path: _exists(_here().disk, path))
+    path = SimpleNamespace(isdir=lambda path: is_there(_here(), path))
 
     @staticmethod
     def statvfs(path: str) -> Any:
@@ -304,9 +304,9 @@ class _Os:
         return SimpleNamespace(f_bavail=free, f_frsize=1, f_blocks=DISK_BYTES)
 
 
-def _exists(disk: Disk, path: str) -> bool:
+def is_there(node: Node, directory: str) -> bool:
     try:
-        disk.listdir(path)
+        node.disk.listdir(directory)
     except OSError:
         return False
     return True

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from node.metadata.image import NO_LEADER
+from storage.durable import read_durable
+from tests.sim.cluster_node import DIRECTORY, is_there
 
 if TYPE_CHECKING:
     from tests.sim.cluster_faults import Faults
 
-PLOTS: Final = ("cut who joins", "leaders in turn", "metadata overtakes", "restart who joins")
+PLOTS: Final = ("cut who joins", "leaders in turn", "metadata overtakes", "restart who joins", "log lost while down")
 GIVE_UP_MS: Final = 3000.0
 SLOW_MS: Final = 250.0
 """Each way; with two heartbeats in between less than a broker's session."""
@@ -118,6 +120,29 @@ class Plots:
     def _leads(self, state: Any, node_id: int) -> int | None:
         partition = self._sim.nodes[node_id].partitions.get((state.topic_id, state.partition))
         return node_id if partition is not None and partition.leader is not None else None
+
+    # --- a log that goes unseen
+
+    def log_lost_while_down(self) -> bool:
+        """All replicas of a partition die at once, so that all are eligible; of one somebody deletes the log before it
+        starts, and it starts first or last."""
+        victim, state = self._faults.damageable(), self._begin()
+        if state is None or victim.node_id not in state.replicas or not all(self._up(n) for n in state.replicas):
+            return False
+        name = f"{state.topic_id.hex()}-{state.partition}"
+        directory = f"{DIRECTORY}/{name}"
+        down_ms = self._faults.rng.choice((200, 1500))
+        for node_id in state.replicas:
+            self._faults.crash(self._sim.nodes[node_id], down_ms=down_ms if node_id == victim.node_id else 700)
+        if name in (read_durable(victim.disk, f"{DIRECTORY}/checkpoint") or {}) and is_there(victim, directory):
+            self._sim.invariants.log_deleted(victim, (state.topic_id, state.partition))
+            self._sim.world.note(f"{directory} of {victim.name} is deleted")
+            victim.disk.remove(directory)
+        return True
+
+    def _up(self, node_id: int) -> bool:
+        node = self._sim.nodes[node_id]
+        return node.up and node.plane is not None
 
     # --- inside
 

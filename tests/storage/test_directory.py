@@ -124,3 +124,15 @@ def test_checkpoints_survive_and_a_damaged_file_counts_as_none(tmp_path: Path) -
         (tmp_path / "checkpoint").write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
         assert directory.read_checkpoints() == {}
     assert directory.checkpoint_was_damaged
+
+
+def test_a_log_that_somebody_deleted_is_missed_where_it_is_remembered(tmp_path: Path) -> None:
+    directory = open_directory(tmp_path)
+    assert directory.lost_logs() == []
+    for number in (0, 1):
+        (tmp_path / f"{OTHER.hex()}-{number}").mkdir()
+    directory.write_checkpoints({(OTHER, 0): Checkpoint(1, 2, 0), (OTHER, 1): Checkpoint(1, 2, 0)})
+    assert directory.lost_logs() == []
+    (tmp_path / f"{OTHER.hex()}-1").rmdir()
+    assert directory.lost_logs() == [(OTHER, 1)]
+    directory.close(clean=True)

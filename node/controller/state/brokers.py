@@ -89,6 +89,11 @@ def register(draft: Draft, request: rpc.RegisterBrokerRequest, cluster_id: bytes
     elif request.unclean_stop:
         cause += " after a stop that may have lost what was not synced"
     reconsider_all(draft, request.node_id, cause, lost_by_flush=request.unclean_stop, wiped=wiped)
+    for lost in request.lost_partitions:
+        partition = draft.view.partition(lost.topic_id, lost.partition)
+        if partition is not None and request.node_id in partition.replicas:
+            cause = f"broker {request.node_id} started again without its log of it"
+            reconsider(draft, partition, cause, lost=(request.node_id,), wiped=(request.node_id,))
     return rpc.RegisterBrokerResponse(broker_epoch=draft.next_index)
 
 

@@ -27,7 +27,7 @@ from ottla.v1 import admin_pb2 as ottla_dot_v1_dot_admin__pb2
 from ottla.v1 import error_pb2 as ottla_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ottla/internal/v1/controller.proto\x12\x11ottla.internal.v1\x1a ottla/internal/v1/metadata.proto\x1a\x14ottla/v1/admin.proto\x1a\x14ottla/v1/error.proto\"\xf1\x02\n\x15RegisterBrokerRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x03 \x01(\x0c\x12\x16\n\x0eincarnation_id\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63lient_address\x18\x05 \x01(\t\x12\x1b\n\x13replication_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63ontrol_address\x18\x07 \x01(\t\x12\x0c\n\x04rack\x18\x08 \x01(\t\x12\x14\n\x0cunclean_stop\x18\t \x01(\x08\x12\x0f\n\x07version\x18\n \x01(\t\x12\x1c\n\x14min_metadata_version\x18\x0b \x01(\x05\x12\x1c\n\x14max_metadata_version\x18\x0c \x01(\x05\x12\x16\n\x0emax_partitions\x18\r \x01(\x05\x12.\n\tendpoints\x18\x0e \x03(\x0b\x32\x1b.ottla.internal.v1.Endpoint\"N\n\x16RegisterBrokerResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"\xd1\x02\n\x10HeartbeatRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x16\n\x0emetadata_index\x18\x03 \x01(\x03\x12\x12\n\nwant_fence\x18\x04 \x01(\x08\x12\x15\n\rwant_shutdown\x18\x05 \x01(\x08\x12\x18\n\x10\x64\x61ta_loop_age_ms\x18\x06 \x01(\x05\x12\x1b\n\x13offline_directories\x18\x07 \x03(\x0c\x12:\n\x12offline_partitions\x18\x08 \x03(\x0b\x32\x1e.ottla.internal.v1.PartitionId\x12+\n\x08log_ends\x18\t \x03(\x0b\x32\x19.ottla.internal.v1.LogEnd\x12\x14\n\x07wall_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tdisk_full\x18\x0b \x01(\x08\x42\n\n\x08_wall_ms\"o\n\x06LogEnd\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x12\n\nlast_epoch\x18\x03 \x01(\x11\x12\x16\n\x0elog_end_offset\x18\x04 \x01(\x03\x12\x14\n\x0cleader_epoch\x18\x05 \x01(\x05\"2\n\x0bPartitionId\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\"\xd6\x01\n\x11HeartbeatResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x0e\n\x06\x66\x65nced\x18\x02 \x01(\x08\x12\x11\n\tcaught_up\x18\x03 \x01(\x08\x12\x17\n\x0fshould_shutdown\x18\x04 \x01(\x08\x12\x35\n\rwant_log_ends\x18\x05 \x03(\x0b\x32\x1e.ottla.internal.v1.PartitionId\x12\x1b\n\x0e\x63lock_ahead_ms\x18\x06 \x01(\x12H\x00\x88\x01\x01\x42\x11\n\x0f_clock_ahead_ms\"u\n\x15\x41lterPartitionRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x35\n\npartitions\x18\x03 \x03(\x0b\x32!.ottla.internal.v1.AlterPartition\"\xa2\x01\n\x0e\x41lterPartition\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0cleader_epoch\x18\x03 \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\x04 \x01(\x05\x12)\n\x03isr\x18\x05 \x03(\x0b\x32\x1c.ottla.internal.v1.IsrMember\x12\x11\n\trecovered\x18\x06 \x01(\x08\"2\n\tIsrMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"u\n\x16\x41lterPartitionResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12;\n\npartitions\x18\x02 \x03(\x0b\x32\'.ottla.internal.v1.AlterPartitionResult\"\xa7\x01\n\x14\x41lterPartitionResult\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x1e\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x0b\n\x03isr\x18\x04 \x03(\x05\x12\x0e\n\x06leader\x18\x05 \x01(\x11\x12\x14\n\x0cleader_epoch\x18\x06 \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\x07 \x01(\x05\"C\n\x1a\x41llocateProducerIdsRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"g\n\x1b\x41llocateProducerIdsResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x19\n\x11\x66irst_producer_id\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"?\n\x1a\x45nsureInternalTopicRequest\x12!\n\x05topic\x18\x01 \x01(\x0b\x32\x12.ottla.v1.NewTopic\"=\n\x1b\x45nsureInternalTopicResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error2\xa5\x04\n\x11\x43ontrollerService\x12\x65\n\x0eRegisterBroker\x12(.ottla.internal.v1.RegisterBrokerRequest\x1a).ottla.internal.v1.RegisterBrokerResponse\x12V\n\tHeartbeat\x12#.ottla.internal.v1.HeartbeatRequest\x1a$.ottla.internal.v1.HeartbeatResponse\x12\x65\n\x0e\x41lterPartition\x12(.ottla.internal.v1.AlterPartitionRequest\x1a).ottla.internal.v1.AlterPartitionResponse\x12t\n\x13\x41llocateProducerIds\x12-.ottla.internal.v1.AllocateProducerIdsRequest\x1a..ottla.internal.v1.AllocateProducerIdsResponse\x12t\n\x13\x45nsureInternalTopic\x12-.ottla.internal.v1.EnsureInternalTopicRequest\x1a..ottla.internal.v1.EnsureInternalTopicResponseBU\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ottla/internal/v1/controller.proto\x12\x11ottla.internal.v1\x1a ottla/internal/v1/metadata.proto\x1a\x14ottla/v1/admin.proto\x1a\x14ottla/v1/error.proto\"\xaa\x03\n\x15RegisterBrokerRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x03 \x01(\x0c\x12\x16\n\x0eincarnation_id\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63lient_address\x18\x05 \x01(\t\x12\x1b\n\x13replication_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63ontrol_address\x18\x07 \x01(\t\x12\x0c\n\x04rack\x18\x08 \x01(\t\x12\x14\n\x0cunclean_stop\x18\t \x01(\x08\x12\x0f\n\x07version\x18\n \x01(\t\x12\x1c\n\x14min_metadata_version\x18\x0b \x01(\x05\x12\x1c\n\x14max_metadata_version\x18\x0c \x01(\x05\x12\x16\n\x0emax_partitions\x18\r \x01(\x05\x12.\n\tendpoints\x18\x0e \x03(\x0b\x32\x1b.ottla.internal.v1.Endpoint\x12\x37\n\x0flost_partitions\x18\x0f \x03(\x0b\x32\x1e.ottla.internal.v1.PartitionId\"N\n\x16RegisterBrokerResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"\xd1\x02\n\x10HeartbeatRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x16\n\x0emetadata_index\x18\x03 \x01(\x03\x12\x12\n\nwant_fence\x18\x04 \x01(\x08\x12\x15\n\rwant_shutdown\x18\x05 \x01(\x08\x12\x18\n\x10\x64\x61ta_loop_age_ms\x18\x06 \x01(\x05\x12\x1b\n\x13offline_directories\x18\x07 \x03(\x0c\x12:\n\x12offline_partitions\x18\x08 \x03(\x0b\x32\x1e.ottla.internal.v1.PartitionId\x12+\n\x08log_ends\x18\t \x03(\x0b\x32\x19.ottla.internal.v1.LogEnd\x12\x14\n\x07wall_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tdisk_full\x18\x0b \x01(\x08\x42\n\n\x08_wall_ms\"o\n\x06LogEnd\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x12\n\nlast_epoch\x18\x03 \x01(\x11\x12\x16\n\x0elog_end_offset\x18\x04 \x01(\x03\x12\x14\n\x0cleader_epoch\x18\x05 \x01(\x05\"2\n\x0bPartitionId\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\"\xd6\x01\n\x11HeartbeatResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x0e\n\x06\x66\x65nced\x18\x02 \x01(\x08\x12\x11\n\tcaught_up\x18\x03 \x01(\x08\x12\x17\n\x0fshould_shutdown\x18\x04 \x01(\x08\x12\x35\n\rwant_log_ends\x18\x05 \x03(\x0b\x32\x1e.ottla.internal.v1.PartitionId\x12\x1b\n\x0e\x63lock_ahead_ms\x18\x06 \x01(\x12H\x00\x88\x01\x01\x42\x11\n\x0f_clock_ahead_ms\"u\n\x15\x41lterPartitionRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\x12\x35\n\npartitions\x18\x03 \x03(\x0b\x32!.ottla.internal.v1.AlterPartition\"\xa2\x01\n\x0e\x41lterPartition\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0cleader_epoch\x18\x03 \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\x04 \x01(\x05\x12)\n\x03isr\x18\x05 \x03(\x0b\x32\x1c.ottla.internal.v1.IsrMember\x12\x11\n\trecovered\x18\x06 \x01(\x08\"2\n\tIsrMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"u\n\x16\x41lterPartitionResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12;\n\npartitions\x18\x02 \x03(\x0b\x32\'.ottla.internal.v1.AlterPartitionResult\"\xa7\x01\n\x14\x41lterPartitionResult\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x1e\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x0b\n\x03isr\x18\x04 \x03(\x05\x12\x0e\n\x06leader\x18\x05 \x01(\x11\x12\x14\n\x0cleader_epoch\x18\x06 \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\x07 \x01(\x05\"C\n\x1a\x41llocateProducerIdsRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x62roker_epoch\x18\x02 \x01(\x03\"g\n\x1b\x41llocateProducerIdsResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error\x12\x19\n\x11\x66irst_producer_id\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"?\n\x1a\x45nsureInternalTopicRequest\x12!\n\x05topic\x18\x01 \x01(\x0b\x32\x12.ottla.v1.NewTopic\"=\n\x1b\x45nsureInternalTopicResponse\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.ottla.v1.Error2\xa5\x04\n\x11\x43ontrollerService\x12\x65\n\x0eRegisterBroker\x12(.ottla.internal.v1.RegisterBrokerRequest\x1a).ottla.internal.v1.RegisterBrokerResponse\x12V\n\tHeartbeat\x12#.ottla.internal.v1.HeartbeatRequest\x1a$.ottla.internal.v1.HeartbeatResponse\x12\x65\n\x0e\x41lterPartition\x12(.ottla.internal.v1.AlterPartitionRequest\x1a).ottla.internal.v1.AlterPartitionResponse\x12t\n\x13\x41llocateProducerIds\x12-.ottla.internal.v1.AllocateProducerIdsRequest\x1a..ottla.internal.v1.AllocateProducerIdsResponse\x12t\n\x13\x45nsureInternalTopic\x12-.ottla.internal.v1.EnsureInternalTopicRequest\x1a..ottla.internal.v1.EnsureInternalTopicResponseBU\n\x15\x64\x65v.ottla.internal.v1P\x01Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,35 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.ottla.internal.v1P\001Z:github.com/ottla/ottla/gen/go/ottla/internal/v1;internalv1'
   _globals['_REGISTERBROKERREQUEST']._serialized_start=136
-  _globals['_REGISTERBROKERREQUEST']._serialized_end=505
-  _globals['_REGISTERBROKERRESPONSE']._serialized_start=507
-  _globals['_REGISTERBROKERRESPONSE']._serialized_end=585
-  _globals['_HEARTBEATREQUEST']._serialized_start=588
-  _globals['_HEARTBEATREQUEST']._serialized_end=925
-  _globals['_LOGEND']._serialized_start=927
-  _globals['_LOGEND']._serialized_end=1038
-  _globals['_PARTITIONID']._serialized_start=1040
-  _globals['_PARTITIONID']._serialized_end=1090
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1093
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1307
-  _globals['_ALTERPARTITIONREQUEST']._serialized_start=1309
-  _globals['_ALTERPARTITIONREQUEST']._serialized_end=1426
-  _globals['_ALTERPARTITION']._serialized_start=1429
-  _globals['_ALTERPARTITION']._serialized_end=1591
-  _globals['_ISRMEMBER']._serialized_start=1593
-  _globals['_ISRMEMBER']._serialized_end=1643
-  _globals['_ALTERPARTITIONRESPONSE']._serialized_start=1645
-  _globals['_ALTERPARTITIONRESPONSE']._serialized_end=1762
-  _globals['_ALTERPARTITIONRESULT']._serialized_start=1765
-  _globals['_ALTERPARTITIONRESULT']._serialized_end=1932
-  _globals['_ALLOCATEPRODUCERIDSREQUEST']._serialized_start=1934
-  _globals['_ALLOCATEPRODUCERIDSREQUEST']._serialized_end=2001
-  _globals['_ALLOCATEPRODUCERIDSRESPONSE']._serialized_start=2003
-  _globals['_ALLOCATEPRODUCERIDSRESPONSE']._serialized_end=2106
-  _globals['_ENSUREINTERNALTOPICREQUEST']._serialized_start=2108
-  _globals['_ENSUREINTERNALTOPICREQUEST']._serialized_end=2171
-  _globals['_ENSUREINTERNALTOPICRESPONSE']._serialized_start=2173
-  _globals['_ENSUREINTERNALTOPICRESPONSE']._serialized_end=2234
-  _globals['_CONTROLLERSERVICE']._serialized_start=2237
-  _globals['_CONTROLLERSERVICE']._serialized_end=2786
+  _globals['_REGISTERBROKERREQUEST']._serialized_end=562
+  _globals['_REGISTERBROKERRESPONSE']._serialized_start=564
+  _globals['_REGISTERBROKERRESPONSE']._serialized_end=642
+  _globals['_HEARTBEATREQUEST']._serialized_start=645
+  _globals['_HEARTBEATREQUEST']._serialized_end=982
+  _globals['_LOGEND']._serialized_start=984
+  _globals['_LOGEND']._serialized_end=1095
+  _globals['_PARTITIONID']._serialized_start=1097
+  _globals['_PARTITIONID']._serialized_end=1147
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1150
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1364
+  _globals['_ALTERPARTITIONREQUEST']._serialized_start=1366
+  _globals['_ALTERPARTITIONREQUEST']._serialized_end=1483
+  _globals['_ALTERPARTITION']._serialized_start=1486
+  _globals['_ALTERPARTITION']._serialized_end=1648
+  _globals['_ISRMEMBER']._serialized_start=1650
+  _globals['_ISRMEMBER']._serialized_end=1700
+  _globals['_ALTERPARTITIONRESPONSE']._serialized_start=1702
+  _globals['_ALTERPARTITIONRESPONSE']._serialized_end=1819
+  _globals['_ALTERPARTITIONRESULT']._serialized_start=1822
+  _globals['_ALTERPARTITIONRESULT']._serialized_end=1989
+  _globals['_ALLOCATEPRODUCERIDSREQUEST']._serialized_start=1991
+  _globals['_ALLOCATEPRODUCERIDSREQUEST']._serialized_end=2058
+  _globals['_ALLOCATEPRODUCERIDSRESPONSE']._serialized_start=2060
+  _globals['_ALLOCATEPRODUCERIDSRESPONSE']._serialized_end=2163
+  _globals['_ENSUREINTERNALTOPICREQUEST']._serialized_start=2165
+  _globals['_ENSUREINTERNALTOPICREQUEST']._serialized_end=2228
+  _globals['_ENSUREINTERNALTOPICRESPONSE']._serialized_start=2230
+  _globals['_ENSUREINTERNALTOPICRESPONSE']._serialized_end=2291
+  _globals['_CONTROLLERSERVICE']._serialized_start=2294
+  _globals['_CONTROLLERSERVICE']._serialized_end=2843
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,7 @@ class RegisterBrokerRequest(_message.Message):
     MAX_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_PARTITIONS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    LOST_PARTITIONS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.bytes
     """The cluster it belongs to."""
     node_id: _builtins.int
@@ -71,6 +72,10 @@ class RegisterBrokerRequest(_message.Message):
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_metadata_pb2.Endpoint]:
         """What else it listens for, beside the three addresses above."""
 
+    @_builtins.property
+    def lost_partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionId]:
+        """Partitions whose logs somebody deleted while it was down: it has nothing of them."""
+
     def __init__(
         self,
         *,
@@ -88,10 +93,11 @@ class RegisterBrokerRequest(_message.Message):
         max_metadata_version: _builtins.int = ...,
         max_partitions: _builtins.int = ...,
         endpoints: _abc.Iterable[_metadata_pb2.Endpoint] | None = ...,
+        lost_partitions: _abc.Iterable[Global___PartitionId] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "cluster_id", b"cluster_id", "control_address", b"control_address", "directory_id", b"directory_id", "endpoints", b"endpoints", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "cluster_id", b"cluster_id", "control_address", b"control_address", "directory_id", b"directory_id", "endpoints", b"endpoints", "incarnation_id", b"incarnation_id", "lost_partitions", b"lost_partitions", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

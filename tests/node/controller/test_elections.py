@@ -4,7 +4,7 @@ import pytest
 
 from node.controller.state.leaders import elect_leaders
 from node.controller.state.resource_configs import alter_configs
-from node.metadata.image import NO_LEADER, Partition
+from node.metadata.image import NO_LEADER, Partition, Topic
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import data_pb2 as data
@@ -193,6 +193,48 @@ def test_a_wiped_disk_disqualifies_under_flush_ack_too() -> None:
         cluster.dead(node_id)
     cluster.start(3, directory_id=directory(3, disk=1))
     assert state(cluster.partition()) == (NO_LEADER, (), (2,), ())
+
+
+def lost(topic: Topic, number: int = 0) -> list[rpc.PartitionId]:
+    return [rpc.PartitionId(topic_id=topic.topic_id, partition=number)]
+
+
+@pytest.mark.parametrize("flush", ["ack", "replica"])
+def test_who_is_back_without_its_log_is_eligible_for_it_no_longer(flush: str) -> None:
+    """Somebody deleted the log of one partition while the node was down; of the other it has all that it had."""
+    cluster = Cluster()
+    topic = cluster.assign("t", [1, 2, 3], [1, 2, 3], flush=flush)
+    for node_id in (1, 2, 3):
+        cluster.dead(node_id)
+    cluster.start(3, lost_partitions=lost(topic))
+    assert state(cluster.partition()) == (NO_LEADER, (), (2,), ())
+    assert state(cluster.partition(n=1)) == (3, (3,), (2,), ())
+    cluster.start(2)
+    assert cluster.partition().leader == 2
+
+
+def test_the_last_that_was_eligible_without_its_log_waits_for_all_others() -> None:
+    cluster = Cluster()
+    topic = cluster.assign("t", [1, 2, 3], min_insync_replicas="1")
+    for node_id in (2, 3, 1):
+        cluster.dead(node_id)
+    cluster.start(1, lost_partitions=lost(topic))
+    assert state(cluster.partition()) == (NO_LEADER, (), (), (1, 2, 3))
+    cluster.log_end(1, -1, 0)
+    for node_id in (2, 3):
+        cluster.start(node_id)
+        cluster.log_end(node_id, 0, node_id)
+    after = cluster.partition()
+    assert (after.leader, after.isr, after.recovering) == (3, (3,), True)
+
+
+def test_a_sole_replica_without_its_log_starts_again() -> None:
+    cluster = Cluster(nodes=1)
+    topic = cluster.create(factor=1)
+    cluster.dead(1)
+    cluster.start(1, lost_partitions=[*lost(topic), *lost(topic, 7), rpc.PartitionId(topic_id=b"x" * 16)])
+    assert state(cluster.partition()) == (1, (1,), (), ())
+    assert cluster.partition().recovering
 
 
 @pytest.mark.parametrize("flush", ["ack", "replica"])

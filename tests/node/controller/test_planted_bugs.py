@@ -79,6 +79,12 @@ BUGS = [
         "lost_by_flush=request.unclean_stop, wiped=False)",
     ),
     Bug(
+        "a-deleted-log-counts-as-whole",
+        f"{STATE}/brokers.py",
+        "    for lost in request.lost_partitions:\n",
+        "    for lost in ():\n",
+    ),
+    Bug(
         "a-wiped-replica-is-waited-for",
         f"{STATE}/elections.py",
         "n not in (*new_isr, *elr, *wiped))",
