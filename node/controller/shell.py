@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from node import limits
-from node.controller.slices import joined, result_field, slices_of, weight_of
+from node.controller.slices import all_refused, joined, result_field, slices_of, weight_of
 from node.controller.state import (
     acls,
     brokers,
@@ -266,25 +266,37 @@ class ControllerShell:
         return answer.value
 
     async def _changed(self, request: Any, timeout_ms: int) -> "_Answer":
-        """Decides a client's request slice by slice. Raises ApiError."""
+        """Decides a client's request slice by slice: what one meets is said of its items alone. Raises ApiError where
+        no slice changed anything."""
+        self.check_active()
+        request = _whole(request, self._log_end)
         parts = list(slices_of(request))
-        deciding = [self._decided(partial(self._decide, part, 0), weight_of(part)) for part, _ in parts]
+        answers = await asyncio.gather(*(self._part_changed(part, timeout_ms) for part, _ in parts))
+        changed = [answer for answer in answers if isinstance(answer, _Answer) and answer.changed]
+        failed = [answer for answer in answers if isinstance(answer, ApiError)]
+        if failed and not changed:
+            raise next((error for error in failed if error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT), failed[0])
+        said = [
+            all_refused(part, answer.to_proto()) if isinstance(answer, ApiError) else answer.value
+            for answer, (part, _) in zip(answers, parts, strict=True)
+        ]
+        value = joined(request, [(each, places) for each, (_, places) in zip(said, parts, strict=True)])
+        return _Answer(
+            value, max(answer.index for answer in answers if isinstance(answer, _Answer)), changed=bool(changed)
+        )
+
+    async def _part_changed(self, part: Any, timeout_ms: int) -> "_Answer | ApiError":
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                answers = await asyncio.gather(*deciding, return_exceptions=True)
+                return await self._decided(partial(self._decide, part, 0), weight_of(part))
+        except ApiError as error:
+            return error
         except TimeoutError:
-            raise ApiError(
+            return ApiError(
                 pb.ERROR_CODE_REQUEST_TIMED_OUT,
                 f"no majority of the quorum committed the change within {timeout_ms} ms: whether it takes effect is "
                 "unknown",
-            ) from None
-        good = [answer for answer in answers if not isinstance(answer, BaseException)]
-        failed = next((answer for answer in answers if isinstance(answer, BaseException)), None)
-        if failed is not None:
-            in_part = any(answer.changed for answer in good)
-            raise _after_a_part(failed) if in_part and isinstance(failed, ApiError) else failed
-        value = joined(request, [(answer.value, places) for answer, (_, places) in zip(good, parts, strict=True)])
-        return _Answer(value, max(answer.index for answer in good), any(answer.changed for answer in good))
+            )
 
     async def _read(self, request: Any) -> Any:
         """Answers what changes nothing from the committed state, a slice at a time. Raises ApiError."""
@@ -294,6 +306,7 @@ class ControllerShell:
             self._barrier = self._loop.create_task(self._read_barrier())
         await asyncio.shield(self._barrier)
         image = self._publisher.image
+        request = _whole(request, image)
         draft = Draft(image, image.index + 1, self._soft, self._settings, self._clock_ms(), self._new_id)
         answers: list[tuple[Any, Sequence[int]]] = []
         size_bytes = 0
@@ -301,7 +314,7 @@ class ControllerShell:
             async with self._reading:
                 began_s = self._loop.time()
                 if size_bytes > ANSWER_MAX_BYTES:
-                    answer = _left_out(part)
+                    answer = all_refused(part, _left_out())
                 else:
                     answer = self._tried(part, draft)
                 await asyncio.sleep(self._loop.time() - began_s)
@@ -605,30 +618,20 @@ def _timeout_ms(request: Any) -> int:
     return limits.wait_ms(getattr(request, "timeout_ms", 0), WAIT_DEFAULT_MS)
 
 
-def _after_a_part(refused: ApiError) -> ApiError:
-    """The refusal of a request of which something took effect: whoever repeats it as it is meets its own changes."""
-    return ApiError(
-        pb.ERROR_CODE_REQUEST_TIMED_OUT,
-        f"a part of the request took effect, whether the rest does is unknown ({refused.name}: {refused.message})",
-    )
+def _whole(request: Any, image: Image) -> Any:
+    """The request, with what it is about named one by one."""
+    if isinstance(request, admin.ElectLeadersRequest) and not request.partitions:
+        return leaders.everywhere(image, request)
+    return request
 
 
-def _left_out(request: Any) -> Any:
+def _left_out() -> pb.Error:
     """What is said of resources or users for which an answer has no room."""
-    error = ApiError(
+    return ApiError(
         pb.ERROR_CODE_MESSAGE_TOO_LARGE,
         f"the answer has {ANSWER_MAX_BYTES} bytes without this one: ask for it again, with fewer at once or for some "
         "keys only",
     ).to_proto()
-    if isinstance(request, admin.DescribeUserScramCredentialsRequest):
-        left_out = [admin.UserScramCredentials(name=name[:300], error=error) for name in request.users]
-        return admin.DescribeUserScramCredentialsResponse(users=left_out)
-    response = admin.DescribeConfigsResponse()
-    for resource in request.resources:
-        result = response.resources.add(error=error)
-        result.resource.type = resource.type
-        result.resource.name = resource.name[:300]
-    return response
 
 
 def _mark_unfinished(response: Any, error: ApiError) -> None:

@@ -8,17 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from node import limits
-from ottla.protocol.names import collision_key
+from ottla.protocol.names import TOPIC_NAME_MAX, collision_key
 from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import error_pb2 as pb
 
 
 class _Many(NamedTuple):
-    """Where the items of a request are, and its results; what makes two items one, and the work that an item is."""
+    """Where the items of a request are, and its results; what makes two items one, and the work that an item is. And
+    the answer to the request, with the result of an item that was refused."""
 
     items: str
     results: str
     key: Callable[[Any], object] | None
     weight: Callable[[Any], int]
+    answer: type[Any]
+    refused: Callable[[Any, pb.Error], Any]
+
+
+DESCRIBED: Final = 10
+"""A resource that is described is so many items: a quarter of a millisecond, and 3 KB of the answer."""
 
 
 def _one(_item: Any) -> int:
@@ -29,24 +37,93 @@ def _resource(change: Any) -> object:
     return (change.resource.type, change.resource.name)
 
 
+def _shown(resource: admin.ConfigResource) -> admin.ConfigResource:
+    return admin.ConfigResource(type=resource.type, name=resource.name[:300])
+
+
 _MANY: Final[dict[type, _Many]] = {
     admin.CreateTopicsRequest: _Many(
         "topics",
         "topics",
         lambda topic: collision_key(topic.name),
         lambda topic: max(1, topic.num_partitions, len(topic.assignments)),
+        admin.CreateTopicsResponse,
+        lambda topic, error: admin.CreateTopicResult(name=topic.name[:TOPIC_NAME_MAX], error=error),
     ),
-    admin.DeleteTopicsRequest: _Many("topics", "topics", None, _one),
+    admin.DeleteTopicsRequest: _Many(
+        "topics",
+        "topics",
+        None,
+        _one,
+        admin.DeleteTopicsResponse,
+        lambda ref, error: admin.DeleteTopicResult(
+            name=ref.name[:TOPIC_NAME_MAX], topic_id=ref.topic_id[:16], error=error
+        ),
+    ),
     admin.CreatePartitionsRequest: _Many(
-        "topics", "topics", lambda topic: topic.name, lambda topic: max(1, topic.total_count)
+        "topics",
+        "topics",
+        lambda topic: topic.name,
+        lambda topic: max(1, topic.total_count),
+        admin.CreatePartitionsResponse,
+        lambda topic, error: admin.CreatePartitionsResult(name=topic.name[:TOPIC_NAME_MAX], error=error),
     ),
-    admin.AlterConfigsRequest: _Many("resources", "resources", _resource, lambda change: max(1, len(change.changes))),
-    admin.DescribeConfigsRequest: _Many("resources", "resources", None, _one),
-    admin.AlterUserScramCredentialsRequest: _Many("users", "users", lambda changes: changes.name, _one),
-    admin.DescribeUserScramCredentialsRequest: _Many("users", "users", None, _one),
-    admin.CreateAclsRequest: _Many("acls", "results", None, _one),
-    admin.DeleteAclsRequest: _Many("filters", "results", None, _one),
-    admin.ElectLeadersRequest: _Many("partitions", "partitions", None, _one),
+    admin.AlterConfigsRequest: _Many(
+        "resources",
+        "resources",
+        _resource,
+        lambda change: max(1, len(change.changes)),
+        admin.AlterConfigsResponse,
+        lambda change, error: admin.AlterConfigsResult(resource=_shown(change.resource), error=error),
+    ),
+    admin.DescribeConfigsRequest: _Many(
+        "resources",
+        "resources",
+        None,
+        lambda _resource: DESCRIBED,
+        admin.DescribeConfigsResponse,
+        lambda resource, error: admin.DescribeConfigsResult(resource=_shown(resource), error=error),
+    ),
+    admin.AlterUserScramCredentialsRequest: _Many(
+        "users",
+        "users",
+        lambda changes: changes.name,
+        _one,
+        admin.AlterUserScramCredentialsResponse,
+        lambda changes, error: admin.UserScramResult(name=changes.name[:300], error=error),
+    ),
+    admin.DescribeUserScramCredentialsRequest: _Many(
+        "users",
+        "users",
+        None,
+        _one,
+        admin.DescribeUserScramCredentialsResponse,
+        lambda name, error: admin.UserScramCredentials(name=name[:300], error=error),
+    ),
+    admin.ElectLeadersRequest: _Many(
+        "partitions",
+        "partitions",
+        None,
+        _one,
+        admin.ElectLeadersResponse,
+        lambda partition, error: admin.ElectLeadersResult(partition=partition, error=error),
+    ),
+    admin.CreateAclsRequest: _Many(
+        "acls",
+        "results",
+        None,
+        _one,
+        admin.CreateAclsResponse,
+        lambda _acl, error: admin.CreateAclResult(error=error),
+    ),
+    admin.DeleteAclsRequest: _Many(
+        "filters",
+        "results",
+        None,
+        _one,
+        admin.DeleteAclsResponse,
+        lambda _filter, error: admin.DeleteAclsResult(error=error),
+    ),
 }
 
 
@@ -92,6 +169,14 @@ def joined(request: Any, answers: Sequence[tuple[Any, Sequence[int]]]) -> Any:
         key=lambda pair: pair[0],
     )
     return type(answers[0][0])(**{field: [result for _, result in ordered]})
+
+
+def all_refused(request: Any, error: pb.Error) -> Any:
+    """The response to a request of many items of which each met the same refusal; None for another one."""
+    many = _MANY.get(type(request))
+    if many is None:
+        return None
+    return many.answer(**{many.results: [many.refused(item, error) for item in getattr(request, many.items)]})
 
 
 def result_field(response: Any) -> str:

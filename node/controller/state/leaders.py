@@ -4,7 +4,7 @@ from typing import Final
 
 from node.controller.state.draft import Draft, LogEnd, PartitionKey
 from node.controller.state.elections import best_log, reconsider
-from node.metadata.image import NO_LEADER, Partition, Topic
+from node.metadata.image import NO_LEADER, Image, Partition, Topic
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import data_pb2 as data
@@ -13,20 +13,29 @@ from ottla.v1 import error_pb2 as pb
 NOT_KNOWN: Final = -1
 
 
+def everywhere(image: Image, request: admin.ElectLeadersRequest) -> admin.ElectLeadersRequest:
+    """The request that names no partition, with those named where an election is needed."""
+    unclean = request.type == admin.ELECTION_TYPE_UNCLEAN
+    return admin.ElectLeadersRequest(
+        type=request.type,
+        validate_only=request.validate_only,
+        partitions=[
+            data.TopicPartition(topic=topic.name, topic_id=topic.topic_id, partition=partition.partition)
+            for topic in image.topics.values()
+            for partition in topic.partitions
+            if partition.leader == NO_LEADER or (not unclean and partition.leader != partition.replicas[0])
+        ],
+    )
+
+
 def elect_leaders(draft: Draft, request: admin.ElectLeadersRequest) -> admin.ElectLeadersResponse:
-    """Holds elections: preferred, or unclean where no eligible replica is left. Empty partitions = everywhere."""
+    """Holds elections: preferred, or unclean where no eligible replica is left."""
     if request.validate_only:
         draft = draft.scratch()
     unclean = request.type == admin.ELECTION_TYPE_UNCLEAN
     response = admin.ElectLeadersResponse()
-    everywhere = not request.partitions
-    refs = list(request.partitions) or [
-        data.TopicPartition(topic=topic.name, topic_id=topic.topic_id, partition=partition.partition)
-        for topic in list(draft.view.all_topics())
-        for partition in topic.partitions
-    ]
-    for ref in refs:
-        result = admin.ElectLeadersResult(partition=ref, records_at_risk=0)
+    for ref in request.partitions:
+        result = response.partitions.add(partition=ref, records_at_risk=0)
         try:
             topic, partition = _find(draft, ref)
             if partition.leader != NO_LEADER:
@@ -36,10 +45,7 @@ def elect_leaders(draft: Draft, request: admin.ElectLeadersRequest) -> admin.Ele
             else:
                 _elect_preferred(draft, topic, partition, result)
         except ApiError as error:
-            if everywhere and error.code == pb.ERROR_CODE_ELECTION_NOT_NEEDED:
-                continue
             result.error.CopyFrom(error.to_proto())
-        response.partitions.append(result)
     return response
 
 

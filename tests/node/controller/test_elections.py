@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.controller.state.leaders import elect_leaders
+from node.controller.state.leaders import elect_leaders, everywhere
 from node.controller.state.resource_configs import alter_configs
 from node.metadata.image import NO_LEADER, Partition, Topic
 from ottla.internal.v1 import controller_pb2 as rpc
@@ -469,7 +469,7 @@ def test_an_election_everywhere_names_only_what_changed() -> None:
     cluster.start(1)
     for n in range(6):
         cluster.alter([1, 2, 3], n=n)
-    answer = cluster.do(elect_leaders, admin.ElectLeadersRequest())
+    answer = cluster.do(elect_leaders, everywhere(cluster.image, admin.ElectLeadersRequest()))
     assert [(p.partition.partition, p.leader_id) for p in answer.partitions] == [(0, 1), (3, 1)]
 
 

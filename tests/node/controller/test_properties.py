@@ -201,7 +201,7 @@ class ControllerMachine(RuleBasedStateMachine):
     @rule()
     def unclean_election(self) -> None:
         request = admin.ElectLeadersRequest(type=admin.ELECTION_TYPE_UNCLEAN)
-        self.cluster.do(leaders.elect_leaders, request)
+        self.cluster.do(leaders.elect_leaders, leaders.everywhere(self.cluster.image, request))
         self.follow()
 
     # Other topics and configs come and go.

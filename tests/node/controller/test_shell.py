@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from node import limits
 from node.controller import shell as shell_module
-from node.controller.shell import REACHED_MS, TICK_MIN_S, TICK_S, ControllerShell
+from node.controller.shell import ANSWER_MAX_BYTES, REACHED_MS, TICK_MIN_S, TICK_S, ControllerShell
 from node.controller.state import topics
 from node.controller.state.draft import ControllerSettings, Draft
 from node.limits import AT_ONCE
@@ -409,16 +410,125 @@ async def test_a_request_whose_last_slice_changes_nothing_waits_for_the_entry_of
     assert errors == [0] * AT_ONCE + [pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION] * AT_ONCE
 
 
-async def test_a_request_that_another_controller_cut_short_says_that_a_part_of_it_is_made(rig: Rig) -> None:
-    """NOT_CONTROLLER would mean that nothing was: who sent it again would be told that the topics are there."""
+async def test_a_request_that_another_controller_cut_short_says_of_each_item_what_became_of_it(rig: Rig) -> None:
+    """Who sent all of it again, told that there was no controller, would be told that the topics are there."""
     topics = [admin.NewTopic(name=f"t{n}", replication_factor=1) for n in range(2 * AT_ONCE)]
     task = asyncio.ensure_future(rig.shell.handle(admin.CreateTopicsRequest(topics=topics, timeout_ms=2_000)))
     await until(lambda: len(rig.publisher.image.topics) == AT_ONCE)
     rig.quorum.leadership = type(rig.quorum.leadership)(2, 2, False, False)
-    await until(task.done)
-    assert refused(task) == "REQUEST_TIMED_OUT"
-    assert "a part of the request took effect" in str(task.exception())
+    answer: admin.CreateTopicsResponse = await task
+    assert [topic.name for topic in answer.topics] == [topic.name for topic in topics]
+    codes = [topic.error.code for topic in answer.topics]
+    assert codes[:AT_ONCE] == [0] * AT_ONCE
+    assert set(codes[AT_ONCE:]) <= {pb.ERROR_CODE_NOT_CONTROLLER, pb.ERROR_CODE_REQUEST_TIMED_OUT}
     assert len(rig.publisher.image.topics) == AT_ONCE
+
+
+_CONFIG = admin.ConfigResource(type=admin.CONFIG_RESOURCE_TYPE_BROKER)
+_KEY = [admin.ConfigChange(key="num.partitions", value="3")]
+
+
+@pytest.mark.parametrize(
+    "request_of_two",
+    [
+        admin.CreateTopicsRequest(topics=[admin.NewTopic(name="a", replication_factor=1), admin.NewTopic(name="b")]),
+        admin.DeleteTopicsRequest(topics=[admin.TopicRef(name="t"), admin.TopicRef(name="b")]),
+        admin.CreatePartitionsRequest(topics=[admin.GrowTopic(name="t", total_count=2), admin.GrowTopic(name="b")]),
+        admin.AlterConfigsRequest(
+            resources=[
+                admin.ResourceConfigChanges(resource=_CONFIG, changes=_KEY),
+                admin.ResourceConfigChanges(resource=admin.ConfigResource(name="b")),
+            ]
+        ),
+        admin.AlterUserScramCredentialsRequest(
+            users=[
+                admin.UserScramChanges(
+                    name="a",
+                    credentials=[
+                        admin.NewScramCredential(mechanism=1, iterations=4096, salt=bytes(8), salted_password=bytes(32))  # type: ignore[arg-type]
+                    ],
+                ),
+                admin.UserScramChanges(name="b"),
+            ]
+        ),
+    ],
+    ids=lambda request: type(request).__name__,
+)
+async def test_of_a_request_of_which_a_part_failed_each_item_has_its_own_answer(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, request_of_two: Any
+) -> None:
+    """One part is made; the controller has a bug that the other one meets."""
+    monkeypatch.setattr("node.controller.state.users.USERS_METADATA_VERSION", 1)
+    monkeypatch.setattr("node.limits.AT_ONCE", 1)
+    made = asyncio.ensure_future(
+        rig.shell.handle(admin.CreateTopicsRequest(topics=[admin.NewTopic(name="t", replication_factor=1)]))
+    )
+    await until(lambda: len(rig.publisher.image.topics) == 1)
+    await rig.beat_all()
+    await made
+    decide = rig.shell._decide
+
+    def broken(request: Any, now_ms: int, draft: Draft) -> Any:
+        answer = decide(request, now_ms, draft)
+        (result,) = getattr(answer, answer.DESCRIPTOR.fields[0].name)
+        name = result.resource.name if "resource" in result.DESCRIPTOR.fields_by_name else result.name
+        if name == "b":
+            raise ZeroDivisionError
+        return answer
+
+    monkeypatch.setattr(rig.shell, "_decide", broken)
+    before = rig.publisher.image.index
+    task = asyncio.ensure_future(rig.shell.handle(request_of_two))
+    await until(lambda: rig.publisher.image.index > before)
+    monkeypatch.setattr(rig.shell, "_decide", decide)
+    await rig.beat_all()
+    answer = await task
+    first, second = getattr(answer, answer.DESCRIPTOR.fields[0].name)
+    assert first.error.code == 0
+    assert second.error.code == pb.ERROR_CODE_UNKNOWN_SERVER_ERROR
+    assert (second.resource if "resource" in second.DESCRIPTOR.fields_by_name else second).name == "b"
+
+
+async def test_a_request_of_which_nothing_was_made_is_refused_as_a_whole(rig: Rig) -> None:
+    """Then another controller may be asked for all of it."""
+    topics = [admin.NewTopic(name=f"t{n}", replication_factor=1) for n in range(2 * AT_ONCE)]
+    task = asyncio.ensure_future(rig.shell.handle(admin.CreateTopicsRequest(topics=topics, timeout_ms=2_000)))
+    rig.quorum.leadership = type(rig.quorum.leadership)(2, 2, False, False)
+    rig.shell.on_leadership(rig.quorum.leadership)
+    await until(task.done)
+    assert refused(task) == "NOT_CONTROLLER"
+    assert not rig.publisher.image.topics
+
+
+async def test_an_election_everywhere_is_held_in_slices(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat does not wait for as many partitions as there are."""
+    topics = [
+        admin.NewTopic(name=f"t{n}", assignments=[admin.ReplicaAssignment(replicas=[1 + n % 2])])
+        for n in range(4 * AT_ONCE)
+    ]
+    making = asyncio.ensure_future(rig.shell.handle(admin.CreateTopicsRequest(topics=topics)))
+    await until(lambda: len(rig.publisher.image.topics) == 4 * AT_ONCE)
+    await rig.beat_all()
+    await making
+    rig.shell.on_peer_dead(1)
+    await until(lambda: rig.publisher.image.brokers[1].fenced)
+    decide = rig.shell._decide
+    sizes: list[int] = []
+
+    def counted(request: Any, now_ms: int, draft: Draft) -> Any:
+        sizes.append(len(request.partitions))
+        return decide(request, now_ms, draft)
+
+    monkeypatch.setattr(rig.shell, "_decide", counted)
+    wish = admin.ElectLeadersRequest(type=admin.ELECTION_TYPE_UNCLEAN)
+    answer: admin.ElectLeadersResponse = await rig.shell.handle(wish)
+    assert [each.error.code for each in answer.partitions] == [pb.ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE] * (
+        2 * AT_ONCE
+    )
+    assert sizes == [AT_ONCE, AT_ONCE]
+    wish.validate_only = True
+    answer = await rig.shell.handle(wish)
+    assert len(answer.partitions) == 2 * AT_ONCE
 
 
 async def test_what_is_named_twice_is_refused_wherever_the_request_is_cut(rig: Rig) -> None:
@@ -463,12 +573,14 @@ async def test_reads_that_come_together_share_one_barrier(rig: Rig) -> None:
 
 
 async def test_a_description_stops_at_its_size(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.controller.shell.ANSWER_MAX_BYTES", 10_000)
-    brokers = [admin.ConfigResource(type=admin.CONFIG_RESOURCE_TYPE_BROKER, name="1")] * (2 * AT_ONCE)
+    """So that a client of gRPC takes it: the last slice before the limit is small."""
+    brokers = [admin.ConfigResource(type=admin.CONFIG_RESOURCE_TYPE_BROKER, name="1")] * 2000
     shown: admin.DescribeConfigsResponse = await rig.shell.handle(admin.DescribeConfigsRequest(resources=brokers))
-    assert len(shown.resources) == 2 * AT_ONCE
-    assert not shown.resources[AT_ONCE - 1].HasField("error")
-    assert shown.resources[AT_ONCE].error.code == pb.ERROR_CODE_MESSAGE_TOO_LARGE
+    codes = [each.error.code for each in shown.resources]
+    assert len(codes) == 2000
+    shown_whole = codes.index(pb.ERROR_CODE_MESSAGE_TOO_LARGE)
+    assert codes == [0] * shown_whole + [pb.ERROR_CODE_MESSAGE_TOO_LARGE] * (2000 - shown_whole)
+    assert ANSWER_MAX_BYTES < shown.ByteSize() < limits.STOCK_MESSAGE_BYTES
 
 
 async def test_a_description_of_users_stops_at_its_size(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
