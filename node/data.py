@@ -171,7 +171,7 @@ class DataPlane:
             ),
             random.Random(),
         )
-        self._groups_api = GroupsApi(self._groups)
+        self._groups_api = GroupsApi(self._groups, self._in_flight)
         self._positions = Positions(self.broker, self.view, self._peers)
         self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
         self._controller = ControllerClient(self.view.controller_address, lambda: self.view.quorum.leader_id, transport)
@@ -271,6 +271,7 @@ class DataPlane:
             identify=for_whom(self._transport) if forwarded else self._transport.identify,
             sessions=None if forwarded else self._sessions,
             receiver=receive.Receiver(),
+            in_flight=self._in_flight,
         )
         producer = Producer(ProduceApi(broker, view, metrics), view, metrics)
         in_flight = self._in_flight
@@ -311,7 +312,15 @@ class DataPlane:
         # What a coordinator asks leaders is its own question, not the hop of a call that was passed on to it.
         lookups = Offsets(broker, view, peers, metrics, forwarded=False)
         groups = GroupServices(
-            self._groups, self._groups_api, view, peers, lookups, self._lags, self._coordination, forwarded=forwarded
+            self._groups,
+            self._groups_api,
+            view,
+            peers,
+            lookups,
+            self._lags,
+            self._coordination,
+            self._in_flight,
+            forwarded=forwarded,
         )
         add(GROUPS, groups.handlers())
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)

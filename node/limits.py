@@ -138,7 +138,8 @@ BOUNDS: Final = (
         "bytes in flight, all calls of a node together",
         f"`in.flight.max.bytes`; 0 = a {IN_FLIGHT_SHARE}th of the memory, from {IN_FLIGHT_MIN_BYTES // MIB} to "
         f"{IN_FLIGHT_MAX_BYTES // MIB} MiB",
-        "THROTTLING_QUOTA_EXCEEDED for large calls; streams are not read from, readers get little at once",
+        "THROTTLING_QUOTA_EXCEEDED for large calls (COORDINATOR_LOAD_IN_PROGRESS to clients of Kafka that ask for "
+        "positions or groups); streams are not read from, readers get little at once",
         "try again after the time that the answer says",
     ),
     Bound(

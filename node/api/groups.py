@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from node import limits
+from node.api.in_flight import Growing, InFlight
 from node.groups.classic import Join, JoinAnswer, SyncAnswer
 from node.groups.classics import Shown
 from node.groups.coordinator import Coordinator
@@ -19,6 +20,7 @@ from ottla.v1 import error_pb2 as pb
 
 POSITIONS_AT_ONCE: Final = 500
 """Positions that one decision is about, so that nobody waits for the whole."""
+GROUP_BYTES: Final = 60
 POSITION_BYTES: Final = 60
 """Of an answer, beside names and metadata."""
 TARGET_WAIT_S: Final = 5.0
@@ -33,18 +35,24 @@ class GroupsApi:
     """All methods raise NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE or COORDINATOR_LOAD_IN_PROGRESS where this node does
     not coordinate the group, or not yet; and INVALID_GROUP_ID."""
 
-    def __init__(self, shell: GroupShell) -> None:
+    def __init__(self, shell: GroupShell, in_flight: InFlight) -> None:
         self._shell = shell
+        self._in_flight = in_flight
 
     # --- looking at groups, and deleting them ---------------------------------------------------------------------
 
     async def listed(self) -> list[Shown]:
-        """The groups that this node coordinates."""
+        """The groups that this node coordinates. Raises THROTTLING_QUOTA_EXCEEDED where there is no room for them."""
+        with self._in_flight.growing() as answer:
+            return await self._listed(answer)
+
+    async def _listed(self, answer: Growing) -> list[Shown]:
         found: list[Shown] = []
         for shard in self._shell.shards():
             ids = await self._shell.look(shard, lambda c: [group.group_id for group in c.groups()])
             for start in range(0, len(ids), limits.AT_ONCE):
                 some = ids[start : start + limits.AT_ONCE]
+                answer.add(sum(GROUP_BYTES + len(group_id) for group_id in some))
                 found += await self._shell.look(shard, partial(_shown, some))
                 await asyncio.sleep(0)
         return found
@@ -148,21 +156,27 @@ class GroupsApi:
     ) -> list[Stored]:
         """The positions that are asked for, or all. `reader`: the member that asks, and its epoch. Raises
         INVALID_REQUEST where that is too much for an answer, and UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH or
-        FENCED_MEMBER_EPOCH where the reader is no such member."""
+        FENCED_MEMBER_EPOCH where the reader is no such member. THROTTLING_QUOTA_EXCEEDED: there is no room for an
+        answer now."""
+        with self._in_flight.growing() as answer:
+            return await self._positions(group_id, wanted, reader, answer)
+
+    async def _positions(
+        self, group_id: str, wanted: Sequence[Where] | None, reader: tuple[str, int] | None, answer: Growing
+    ) -> list[Stored]:
         shard = self._shell.shard(group_id)
         if reader is not None:
             await self._shell.look(shard, lambda c: c.check_reader(group_id, *reader))
         if wanted is None:
             wanted = await self._shell.look(shard, lambda c: c.stored(group_id))
         found: list[Stored] = []
-        size = 0
         for start in range(0, len(wanted), POSITIONS_AT_ONCE):
             some = wanted[start : start + POSITIONS_AT_ONCE]
             positions = await self._stored(shard, group_id, some)
-            for where, position in zip(some, positions, strict=True):
-                size += POSITION_BYTES + len(where.topic) + (0 if position is None else len(position.metadata))
-                found.append((where, position))
-            if size > limits.GROUP_ANSWER_MAX_BYTES:
+            more = list(zip(some, positions, strict=True))
+            found += more
+            answer.add(sum(map(stored_bytes, more)))
+            if answer.size_bytes > limits.GROUP_ANSWER_MAX_BYTES:
                 raise ApiError(
                     pb.ERROR_CODE_INVALID_REQUEST,
                     f"the {len(wanted)} positions have more than {limits.GROUP_ANSWER_MAX_BYTES} bytes, the limit of "
@@ -181,6 +195,12 @@ class GroupsApi:
             return await self._shell.decide(group_id, lambda c: c.delete_positions(group_id, some))
 
         return await _in_parts(wanted, part)
+
+
+def stored_bytes(stored: Stored) -> int:
+    """Of an answer."""
+    where, position = stored
+    return POSITION_BYTES + len(where.topic) + (0 if position is None else len(position.metadata))
 
 
 def _shown(group_ids: Sequence[str], coordinator: Coordinator) -> list[Shown]:

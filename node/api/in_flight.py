@@ -7,14 +7,32 @@ fits, since it would never do otherwise.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from node import limits
 
 SMALL_BYTES: Final = limits.MIB // 4
+COUNTED_BYTES: Final = limits.MIB // 64
+"""Answers without records that are smaller do not count: calls are bounded, too."""
 COPIES: Final = 2
 """Of a unary request: as it came, which gRPC keeps to the end of the call, and parsed; of an answer: its pieces, and
 the message made of them."""
+
+
+class Growing:
+    """An answer in the making, whose size is what is stored."""
+
+    def __init__(self, in_flight: "InFlight") -> None:
+        self._in_flight = in_flight
+        self.size_bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Raises THROTTLING_QUOTA_EXCEEDED where there is no room for so many bytes more."""
+        self._in_flight.check(size_bytes)
+        self._in_flight.take(size_bytes)
+        self.size_bytes += size_bytes
 
 
 class InFlight:
@@ -55,6 +73,15 @@ class InFlight:
         self.used_bytes -= size_bytes
         if before >= self.limit_bytes > self.used_bytes:
             self._room.set()
+
+    @contextmanager
+    def growing(self) -> Iterator[Growing]:
+        """Counts an answer while it is made. What it holds to the end is counted again by who sends it."""
+        growing = Growing(self)
+        try:
+            yield growing
+        finally:
+            self.give(growing.size_bytes)
 
     async def room(self) -> None:
         """Waits until there is any room."""

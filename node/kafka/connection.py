@@ -10,10 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 
+from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.api.principal import ANONYMOUS, Principal, acting_as
 from node.fail_stop import stop_if_broken
 from node.kafka.codec import (
@@ -97,6 +99,7 @@ class Listener:
     connections: "set[Connection]" = field(default_factory=set)
     login: "Callable[[], Login] | None" = None
     certified: Callable[[Any], Principal] | None = None
+    in_flight: InFlight | None = None
 
     def connection(self) -> "Connection":
         """The protocol factory of `loop.create_server`."""
@@ -200,9 +203,18 @@ class Call:
         """What to write; nothing for a request without an answer."""
         return self._parts or []
 
+    def _count(self, size: int) -> None:
+        """Until it has left; those of a connection that is lost are not sent at all."""
+        in_flight = self.connection.listener.in_flight
+        if in_flight is not None and not self.connection.lost:
+            in_flight.take(size)
+            self.on_sent = partial(in_flight.give, size)
+
     def _send(self, body: list[Buffer]) -> None:
         head = response_head(self.key, self.version, self.correlation_id)
         size = len(head) + sum(map(len, body))
+        if size >= COUNTED_BYTES and self.on_sent is None:
+            self._count(size)
         self._parts = [size.to_bytes(4, "big") + head, *body]
         self.done = True
         self.connection.finished()
@@ -221,6 +233,7 @@ class Connection(asyncio.BufferedProtocol):
         self.last_read = 0.0
         self.blocked_since = 0.0
         self.asked = False
+        self.lost = False
         self.held = False
         self.counted_bytes = 0
         self._unsent: list[Callable[[], None]] = []
@@ -275,6 +288,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self.lost = True
         self.listener.connections.discard(self)
         self._count(0)
         calls, self._calls = self._calls, deque()

@@ -114,6 +114,7 @@ class KafkaService:
             received_max_bytes,
             grpc_address=grpc_address,
             certified=certified,
+            in_flight=rooms.in_flight,
         )
         self._server: asyncio.Server | None = None
         self._add_all(rooms)
@@ -201,7 +202,7 @@ class KafkaService:
         self.add_later(DELETE_GROUPS, groups.DELETE_LOW, groups.DELETE_HIGH, of_groups.delete)
         commits = positions.OffsetCommitHandler(api, self.facts, metrics)
         self.add_later(OFFSET_COMMIT, positions.COMMIT_LOW, positions.COMMIT_HIGH, commits)
-        fetches = positions.OffsetFetchHandler(api, self.facts, metrics)
+        fetches = positions.OffsetFetchHandler(api, self.facts, rooms.in_flight, metrics)
         self.add_later(OFFSET_FETCH, positions.FETCH_LOW, positions.FETCH_HIGH, fetches)
         deletes = positions.OffsetDeleteHandler(api, metrics)
         self.add_later(OFFSET_DELETE, positions.DELETE_LOW, positions.DELETE_HIGH, deletes)

@@ -6,7 +6,7 @@ group is first asked for. Lag is looked up at the partitions' leaders, so it is 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -14,7 +14,8 @@ import structlog
 
 from node import limits, turns
 from node.api.coordination import Coordination
-from node.api.groups import POSITIONS_AT_ONCE, GroupsApi
+from node.api.groups import GROUP_BYTES, POSITIONS_AT_ONCE, GroupsApi
+from node.api.in_flight import Growing, InFlight
 from node.api.view import ClusterView
 from node.groups.assign import TopicPartition
 from node.groups.classics import CONSUMER, Shown
@@ -80,6 +81,7 @@ class GroupServices:
         offsets: Offsets,
         lags: GroupLags,
         coordination: Coordination,
+        in_flight: InFlight,
         *,
         forwarded: bool,
     ) -> None:
@@ -90,6 +92,7 @@ class GroupServices:
         self._offsets = offsets
         self._lags = lags
         self._coordination = coordination
+        self._in_flight = in_flight
         self._forwarded = forwarded
         self._closing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Semaphore(JOINS_AT_ONCE)
@@ -453,12 +456,13 @@ class GroupServices:
         is waited for a little; then the answer says that it has gaps."""
         deadline = asyncio.get_running_loop().time() + (0 if self._forwarded else LIST_WAIT_S)
         while True:
-            response = await self._listed(request)
+            with self._in_flight.growing() as growing:
+                response = await self._listed(request, growing)
             if not response.error.retriable or asyncio.get_running_loop().time() >= deadline:
                 return response
             await asyncio.sleep(RETRY_S)
 
-    async def _listed(self, request: group_pb2.ListGroupsRequest) -> group_pb2.ListGroupsResponse:
+    async def _listed(self, request: group_pb2.ListGroupsRequest, growing: Growing) -> group_pb2.ListGroupsResponse:
         response = group_pb2.ListGroupsResponse()
         topic = self._view.image.topic_named(OFFSETS_TOPIC)
         leaders = {partition.leader for partition in topic.partitions} if topic is not None else set()
@@ -473,7 +477,8 @@ class GroupServices:
                 continue
             for number, group in enumerate(groups):
                 if number % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1:
-                    await asyncio.sleep(0)
+                    growing.add(GROUPS_AT_ONCE * GROUP_BYTES)
+                    await turns.give_way()
                 shown = coordinator.shown(group)
                 if not request.state or _state(shown) == request.state:
                     response.groups.add(
@@ -508,13 +513,17 @@ class GroupServices:
         self, request: group_pb2.DescribeGroupsRequest, context: Context
     ) -> group_pb2.DescribeGroupsResponse:
         """Members, assignments, positions and lag, each group at its coordinator; no coordinator waits for another."""
-        deadline = self._deadline(context)
-        size = 0
+        with self._in_flight.growing() as answer:
+            return await self._described(request.group_ids, self._deadline(context), answer)
 
+    async def _described(
+        self, group_ids: Sequence[str], deadline: float, answer: Growing
+    ) -> group_pb2.DescribeGroupsResponse:
         async def one(group_id: str) -> group_pb2.GroupDescription:
-            nonlocal size
-            description = await described(group_id) if size <= limits.GROUP_ANSWER_MAX_BYTES else _full(group_id)
-            size += description.ByteSize()
+            if answer.size_bytes > limits.GROUP_ANSWER_MAX_BYTES:
+                return _full(group_id)
+            description = await described(group_id)
+            answer.add(description.ByteSize())
             return description
 
         async def described(group_id: str) -> group_pb2.GroupDescription:
@@ -535,9 +544,7 @@ class GroupServices:
             except ApiError as error:
                 return group_pb2.GroupDescription(group_id=group_id, error=error.to_proto())
 
-        return group_pb2.DescribeGroupsResponse(
-            groups=await turns.in_lanes(request.group_ids, self._coordination.lane, one)
-        )
+        return group_pb2.DescribeGroupsResponse(groups=await turns.in_lanes(group_ids, self._coordination.lane, one))
 
     async def _describe(self, group: Group, shown: Shown) -> group_pb2.GroupDescription:
         description = group_pb2.GroupDescription(

@@ -15,6 +15,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 
 from node import limits
+from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.api.principal import Principal, identified
 from node.hooks import Hooks
 from node.metrics import Metrics
@@ -36,6 +37,9 @@ SEND_MAX_BYTES: Final = 64 * limits.MIB
 PENDING_MAX: Final = 4 * limits.NODE_STREAMS_MAX
 """Calls that wait for our loop to take them. Above 1 000 gRPC cancels new ones at random, whoever they are from: the
 streams of one connection, opened while the loop is busy, would fail the calls of everybody else."""
+
+COUNTS_ITSELF: Final = "Fetch"
+"""Its answers are bytes of batches, which are counted where they are read."""
 
 PARSED_LATER: Final = frozenset({"ProduceStream", "FetchStream"})
 """Streams whose handlers get what parses a message, for they do it when it is their client's turn."""
@@ -114,6 +118,7 @@ def add_service(
     identify: Callable[[faults.Context], Principal] | None = None,
     sessions: Sessions | None = None,
     receiver: receive.Receiver | None = None,
+    in_flight: InFlight | None = None,
     requests: Mapping[str, Deserializer] | None = None,
     responses: Mapping[str, Serializer] | None = None,
 ) -> None:
@@ -123,7 +128,7 @@ def add_service(
     `identify` says whose a call is, and raises ApiError where that is nobody who may call here; `sessions` lets in
     users alone. Without them nobody knows. With `turns` clients take them; `forwarded`: calls are of nodes, which say
     for whom. `receiver` asks for unary requests, of all services of a listener; without one each method has its own, so
-    that no heartbeat waits behind another kind of request."""
+    that no heartbeat waits behind another kind of request. `in_flight` counts unary answers until they have left."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         handler = handlers.get(method.name)
@@ -151,6 +156,8 @@ def add_service(
             handler = identified(handler, identify)
         metrics.served(method.name)
         serialize = (responses or {}).get(method.name) or _class_of(method.output_type).SerializeToString
+        if in_flight is not None and not method.server_streaming and method.name != COUNTS_ITSELF:
+            handler, serialize = _counted(handler, serialize, in_flight), passes
         table[method.name] = _bind(method, handler, metrics, deserialize, serialize)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, table),))
 
@@ -172,6 +179,22 @@ def _bind(
         request_deserializer=deserialize if method.client_streaming else None,
         response_serializer=serialize,
     )
+
+
+def _counted(
+    handler: Callable[..., Awaitable[Any]], serialize: Serializer, in_flight: InFlight
+) -> Callable[..., Awaitable[bytes]]:
+    """A client may take its time to read an answer, which is here until then."""
+
+    async def call(context: faults.Context) -> bytes:
+        data = serialize(await handler(context))
+        if (size := len(data)) >= COUNTED_BYTES:
+            in_flight.take(size)
+            done: Any = lambda _: in_flight.give(size)  # noqa: E731 (gRPC's stubs ask for another shape)
+            context.add_done_callback(done)
+        return data
+
+    return call
 
 
 def _checked(

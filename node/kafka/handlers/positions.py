@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from node import turns
-from node.api.groups import GroupsApi, Stored
+from node import limits, turns
+from node.api.groups import GroupsApi, Stored, stored_bytes
+from node.api.in_flight import Growing, InFlight
 from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Position, Where
 from node.kafka.connection import Call
@@ -77,6 +78,8 @@ def code_of(error: ApiError) -> int:
     """What clients of groups know: what happened to the log that keeps the group is the coordinator's matter."""
     if error.code in _MOVED:
         return pb.ERROR_CODE_NOT_COORDINATOR
+    if error.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED:
+        return pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS
     if error.code in _WAITS and error.code != pb.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS:
         return pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
     return error.code
@@ -152,27 +155,42 @@ class OffsetFetchHandler:
     """What was never committed is -1 and no error, whatever it is: the group, the topic, the partition; but an id that
     no topic has is told."""
 
-    def __init__(self, api: GroupsApi, facts: ClusterFacts, metrics: Metrics) -> None:
+    def __init__(self, api: GroupsApi, facts: ClusterFacts, in_flight: InFlight, metrics: Metrics) -> None:
         self._api = api
         self._facts = facts
+        self._in_flight = in_flight
         self._metrics = metrics
 
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, OffsetFetchRequest)
         if call.version >= BATCHED:
-            groups = []
-            for each in request.groups:
-                is_member = each.member_id or each.member_epoch >= 0
-                reader = (each.member_id or "", each.member_epoch) if is_member else None
-                found, code = await self._found(each.group_id, _wanted_in(each, call.version), reader)
-                groups.append(self._group(each.group_id, found, code, call.version))
-                await turns.give_way()
-            return OffsetFetchResponse(groups=groups)
+            with self._in_flight.growing() as answer:
+                return OffsetFetchResponse(groups=await self._groups(request, call.version, answer))
         wanted = _wanted(request.topics)
         found, code = await self._found(request.group_id, wanted)
         if code and call.version < GROUP_ERRORS:
             found = [(where, None) for where in wanted or ()]
         return OffsetFetchResponse(topics=_topics(found, 0 if call.version >= GROUP_ERRORS else code), error_code=code)
+
+    async def _groups(
+        self, request: OffsetFetchRequest, version: int, answer: Growing
+    ) -> list[OffsetFetchResponseGroup]:
+        """All of them together are not more than those of one may be."""
+        groups = []
+        for each in request.groups:
+            is_member = each.member_id or each.member_epoch >= 0
+            reader = (each.member_id or "", each.member_epoch) if is_member else None
+            found: list[Stored] = []
+            code: int = pb.ERROR_CODE_INVALID_REQUEST
+            if answer.size_bytes <= limits.GROUP_ANSWER_MAX_BYTES:
+                found, code = await self._found(each.group_id, _wanted_in(each, version), reader)
+                try:
+                    answer.add(sum(map(stored_bytes, found)))
+                except ApiError as error:
+                    found, code = [], code_of(error)
+            groups.append(self._group(each.group_id, found, code, version))
+            await turns.give_way()
+        return groups
 
     def _group(self, group_id: str, found: list[Stored], code: int, version: int) -> OffsetFetchResponseGroup:
         topics = [

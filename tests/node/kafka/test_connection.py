@@ -9,7 +9,9 @@ import pytest
 import structlog.testing
 import uvloop
 
+from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.kafka import codec
+from node.kafka.codec import Encoded
 from node.kafka.connection import IN_FLIGHT_MAX, Call, Listener, goaway
 from node.kafka.messages.api_versions import ApiVersion, ApiVersionsResponse
 from node.kafka.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -400,6 +402,24 @@ async def test_what_wants_to_be_first_begins_when_the_answers_before_have_left()
     assert sent == [1, 2]
     world.connection.connection_lost(None)
     assert sent == [1, 2]
+
+
+async def test_a_large_answer_is_in_flight_until_it_has_left_or_never_will() -> None:
+    world = World()
+    in_flight = world.listener.in_flight = InFlight(2**26)
+    large = Encoded([bytes(COUNTED_BYTES)])
+    world.send(heartbeat(1) + heartbeat(2) + heartbeat(3))
+    world.connection.pause_writing()
+    world.calls[0].answer(large)
+    assert in_flight.used_bytes > COUNTED_BYTES
+    world.connection.resume_writing()
+    assert in_flight.used_bytes == 0
+    world.calls[2].answer(large)
+    assert in_flight.used_bytes > COUNTED_BYTES
+    world.connection.connection_lost(None)
+    assert in_flight.used_bytes == 0
+    world.calls[1].answer(large)
+    assert in_flight.used_bytes == 0, "nobody gives it back"
 
 
 def test_what_has_no_codec_is_not_served() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from node import limits
 from node.kafka.codec import write_body
 from node.kafka.messages.offset_commit import (
     OffsetCommitRequest,
@@ -25,6 +26,7 @@ from node.kafka.messages.offset_fetch import (
 )
 from node.kafka.wire import NO_ID
 from ottla.v1 import data_pb2, group_pb2, group_pb2_grpc
+from ottla.v1 import error_pb2 as pb
 from tests.node.kafka.test_handlers import World
 from tests.node.services.planes import Planes
 
@@ -218,3 +220,34 @@ async def test_a_group_without_its_last_position_is_no_more(world: World) -> Non
     request = OffsetDeleteRequest(group_id="g", topics=[OffsetDeleteRequestTopic(name="t", partitions=parts)])
     assert codes(await world.ask(OFFSET_DELETE, 0, request)) == [0]
     assert (await world.ask(OFFSET_DELETE, 0, request)).error_code == 69
+
+
+async def test_positions_of_many_groups_are_bounded_together_and_need_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await commit(world, part(0, 5))
+    one = OffsetFetchRequestGroup("g", topics=[OffsetFetchRequestTopics("t", partition_indexes=[0])])
+
+    async def asked() -> list[int]:
+        answer = await world.ask(OFFSET_FETCH, 9, OffsetFetchRequest(groups=[one] * 3))
+        return [group.error_code for group in answer.groups]
+
+    assert await asked() == [0, 0, 0]
+    in_flight = world.plane._in_flight
+    in_flight.take(2 * in_flight.limit_bytes)
+    assert await asked() == [14, 14, 14], "clients ask again"
+    in_flight.give(2 * in_flight.limit_bytes)
+    monkeypatch.setattr(limits, "GROUP_ANSWER_MAX_BYTES", 100)
+    assert await asked() == [0, 0, 42]
+    assert in_flight.used_bytes == 0
+
+
+async def test_grpc_refuses_positions_without_room(world: World) -> None:
+    await commit(world, part(0, 5))
+    in_flight = world.plane._in_flight
+    ask = group_pb2.FetchOffsetsRequest(group_id="g")
+    in_flight.take(2 * in_flight.limit_bytes)
+    assert (await grpc_stub(world, "FetchOffsets", ask)).error.code == pb.ERROR_CODE_THROTTLING_QUOTA_EXCEEDED
+    in_flight.give(2 * in_flight.limit_bytes)
+    assert len((await grpc_stub(world, "FetchOffsets", ask)).offsets) == 1
+    assert in_flight.used_bytes == 0

@@ -315,7 +315,7 @@ async def test_positions_are_moved_part_by_part(planes: Planes, monkeypatch: pyt
 async def test_few_sessions_are_on_their_way_to_a_coordinator_that_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is passed on to that node would wait behind all of them."""
     monkeypatch.setattr(groups, "TAKEN_S", 0.1)
-    services = GroupServices(*[None] * 7, forwarded=False)  # type: ignore[arg-type]
+    services = GroupServices(*[None] * 8, forwarded=False)  # type: ignore[arg-type]
 
     class Upstream:
         cancelled = False

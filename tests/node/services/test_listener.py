@@ -11,6 +11,7 @@ import grpc
 import pytest
 import structlog.testing
 
+from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.limits import NODE_STREAMS_MAX as STREAMS_MAX
 from node.metrics import Metrics
 from node.services.listener import add_service, make_server
@@ -98,3 +99,27 @@ async def test_a_request_that_is_none_is_refused_in_words(
     assert raised.value.code() is grpc.StatusCode["RESOURCE_EXHAUSTED" if too_large else "INVALID_ARGUMENT"]
     assert said in (raised.value.details() or "")
     assert logged == []
+
+
+async def test_an_answer_is_in_flight_until_it_has_left() -> None:
+    in_flight = InFlight(2**26)
+    held: list[int] = []
+
+    async def large(_request: Any, _context: Any) -> cluster_pb2.Metadata:
+        held.append(in_flight.used_bytes)
+        return cluster_pb2.Metadata(cluster_id="x" * COUNTED_BYTES)
+
+    server = make_server(2**20)
+    handlers: dict[str, Any] = dict.fromkeys([method.name for method in CLUSTER.methods], large)
+    add_service(server, CLUSTER, handlers, Metrics(), in_flight=in_flight)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    taken: list[int] = []
+    take = in_flight.take
+    in_flight.take = lambda size: (taken.append(size), take(size))[1]  # type: ignore[func-returns-value, method-assign]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        rpc: Any = channel.unary_unary(f"/{CLUSTER.full_name}/GetMetadata")
+        answer = await rpc(b"", timeout=10)
+    assert taken == [len(answer)]
+    await server.stop(None)
+    assert in_flight.used_bytes == 0
