@@ -14,8 +14,8 @@ import structlog.testing
 from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.limits import NODE_STREAMS_MAX as STREAMS_MAX
 from node.metrics import Metrics
-from node.services.listener import add_service, make_server
-from ottla.v1 import cluster_pb2
+from node.services.listener import OWN_QUEUE, add_service, make_server
+from ottla.v1 import cluster_pb2, data_pb2, group_pb2
 from tests.cluster.test_hostile import BEGIN, headers_of_a_call
 
 ECHO = "/test.Service/Echo"
@@ -99,6 +99,62 @@ async def test_a_request_that_is_none_is_refused_in_words(
     assert raised.value.code() is grpc.StatusCode["RESOURCE_EXHAUSTED" if too_large else "INVALID_ARGUMENT"]
     assert said in (raised.value.details() or "")
     assert logged == []
+
+
+GROUPS = group_pb2.DESCRIPTOR.services_by_name["GroupService"]
+DATA = data_pb2.DESCRIPTOR.services_by_name["DataService"]
+
+
+def busy(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+async def _nothing(*_: Any) -> None:
+    raise AssertionError
+
+
+def test_what_has_a_queue_of_its_own_exists() -> None:
+    assert {method.name for service in (CLUSTER, GROUPS, DATA) for method in service.methods} >= OWN_QUEUE
+
+
+async def test_a_crowd_of_sessions_is_not_before_the_next_record() -> None:
+    """gRPC has one queue for all calls that have none of their own."""
+    crowd = 150
+    begun = 0
+    first = asyncio.Event()
+
+    async def session(context: Any) -> None:
+        nonlocal begun
+        begun += 1
+        first.set()
+        busy(0.003)
+        await context.read()
+
+    async def send(_request: Any, _context: Any) -> data_pb2.SendResponse:
+        return data_pb2.SendResponse()
+
+    server = make_server(2**20)
+    for service, own in ((GROUPS, {"Session": session}), (DATA, {"Send": send})):
+        handlers: dict[str, Any] = {method.name: _nothing for method in service.methods} | own
+        add_service(server, service, handlers, Metrics())
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as many,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as other,
+    ):
+        await other.channel_ready()
+        sessions = [many.stream_stream(f"/{GROUPS.full_name}/Session")() for _ in range(crowd)]
+        reads = [asyncio.ensure_future(each.read()) for each in sessions]
+        await first.wait()
+        rpc: Any = other.unary_unary(f"/{DATA.full_name}/Send")
+        await rpc(b"", timeout=20)
+        assert begun < crowd
+        for read in reads:
+            read.cancel()
+    await server.stop(None)
 
 
 async def test_an_answer_is_in_flight_until_it_has_left() -> None:
