@@ -42,6 +42,11 @@ class ClusterClock:
         ahead_ms = self.ahead_ms()
         return None if ahead_ms is None else self._wall_ms() - max(0, ahead_ms)
 
+    def stamp_ms(self) -> int:
+        """The wall clock's time, or the cluster's where that is later, as far as it is known: what carries an earlier
+        time would be old too early for whoever's clock is right."""
+        return self._wall_ms() + max(0, -(self.ahead_ms() or 0))
+
     def look(self) -> bool:
         """Whether the wall clock may say what is old. Says so in the log where that changes."""
         ahead_ms = self.ahead_ms()

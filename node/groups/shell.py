@@ -116,7 +116,8 @@ class GroupShell:
     # --- which groups are ours ------------------------------------------------------------------------------------
 
     def wall_ms(self) -> int:
-        return self._broker.wall_ms()
+        """What positions and groups are stamped with. Another coordinator may say when they are old."""
+        return self._broker.clock.stamp_ms()
 
     def _old_ms(self) -> int:
         """The time by which positions are old: the cluster's. Where it is not known, none is."""
@@ -212,7 +213,7 @@ class GroupShell:
             try:
                 self._tick_classics(shard)
                 together, _ = self._decide(
-                    shard, lambda c: (c.tick(self._broker.clock_ms(), self._broker.wall_ms(), self._old_ms()), None)
+                    shard, lambda c: (c.tick(self._broker.clock_ms(), self.wall_ms(), self._old_ms()), None)
                 )
                 await asyncio.shield(together.appended)
             except ApiError:  # refused: what is due stays due
@@ -471,7 +472,7 @@ class GroupShell:
                 shard.coordinator.heartbeat(session.id, now_ms)
                 self._look_in_time(shard)
             case "leave":
-                self._decide_for(shard, session, lambda c: c.leave(session.id, now_ms, self._broker.wall_ms()))
+                self._decide_for(shard, session, lambda c: c.leave(session.id, now_ms, self.wall_ms()))
                 return False
             case "join":
                 raise ApiError(e.ERROR_CODE_INVALID_REQUEST, "a session has one join, as its first message")
@@ -512,7 +513,7 @@ class GroupShell:
             if told is not None:
                 return await self.look(shard, lambda _: told)
         self._session_ids += 1
-        session, now_ms, wall_ms = self._session_ids, self._broker.clock_ms(), self._broker.wall_ms()
+        session, now_ms, wall_ms = self._session_ids, self._broker.clock_ms(), self.wall_ms()
         return await self.decide(group_id, lambda c: c.poll(group_id, session, said, now_ms, wall_ms))
 
     # --- members of the classic protocol --------------------------------------------------------------------------
@@ -531,7 +532,7 @@ class GroupShell:
             answer(JoinAnswer(error, request.member_id))
             return
         if found is None or not found[1].members:
-            wall_ms = self._broker.wall_ms()
+            wall_ms = self.wall_ms()
             self._decide(shard, lambda c: (c.begin_classic(group_id, wall_ms), None))
             found = self._classic(shard, group_id)
         assert found is not None, "it was begun"
@@ -623,7 +624,7 @@ class GroupShell:
                 code = error.code
             self._act(shard, group_id, group, lambda now_ms: group.stored(store.number, code, now_ms))
 
-        wall_ms = self._broker.wall_ms()
+        wall_ms = self.wall_ms()
         try:
             together, _ = self._decide(shard, lambda c: (c.store_classic(group_id, store.generation, wall_ms), None))
         except ApiError as error:

@@ -36,6 +36,18 @@ def test_a_jump_shows_before_the_controller_says_anything() -> None:
     assert clock.now_ms() == 10, "by a clock that is behind nothing is old too early"
 
 
+def test_nothing_is_stamped_with_a_time_before_the_clusters() -> None:
+    times = Times()
+    clock = times.cluster_clock()
+    assert clock.stamp_ms() == HOUR_MS, "as long as that is not known"
+    clock.told(-100, HOUR_MS, 0)
+    assert clock.stamp_ms() == HOUR_MS + 100
+    times.wall_ms, times.clock_ms = 0, 5
+    assert clock.stamp_ms() == HOUR_MS + 105
+    times.wall_ms = 3 * HOUR_MS
+    assert clock.stamp_ms() == 3 * HOUR_MS
+
+
 def test_a_node_that_is_alone_compares_with_its_start() -> None:
     times = Times()
     clock = times.cluster_clock(alone=True)

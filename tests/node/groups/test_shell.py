@@ -543,3 +543,19 @@ async def test_a_clock_that_jumps_ahead_ends_no_group_and_whoever_looks_does_not
     node.broker.alone = False  # the cluster's clocks say the same: its time has come
     shard.wake.set()
     await until(lambda: not shard.coordinator.groups())  # type: ignore[union-attr]
+
+
+async def test_a_coordinator_whose_clock_is_behind_stamps_no_position_into_the_past(node: Node) -> None:
+    """It knows the cluster's time: by a clock that is right what it stored now is not a month old."""
+    node.metadata()
+    shard = await node.active()
+    broker, behind_ms = node.broker, 30 * 24 * 3_600_000
+    broker.alone, broker.wall_skew_ms = False, -behind_ms
+    broker.clock.told(-behind_ms, broker.wall_ms(), broker.clock_ms())
+    where = [Position(Where("t", b"", 0), 3)]
+    await node.shell.decide("g", lambda c: c.commit("g", Committer(), where, node.shell.wall_ms()))
+    broker.wall_skew_ms = 0
+    broker.clock.told(0, broker.wall_ms(), broker.clock_ms())
+    shard.wake.set()
+    await asyncio.sleep(0.05)
+    assert await node.committed() == 3
