@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from node.metadata.acls import Rules
 from node.metadata.image import Endpoint
 from ottla.protocol.configs import BROKER_KEYS
 from ottla.protocol.errors import ApiError
@@ -97,6 +98,14 @@ class Settings(BaseModel):
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
+
+    # Who may do what: `off`, everybody everything; or `acl`, what ACLs allow (`ottla acl`), which needs security and a
+    # super user. docs/security.md tells of it.
+    authorizer: Literal["off", "acl"] = "off"
+    # Who may do everything, whatever ACLs say, as in `User:admin;User:root`. A certificate's user is its common name.
+    super_users: frozenset[str] = frozenset()
+    # Whether what no ACL is about is everybody's.
+    allow_everyone_if_no_acl_found: bool = False
 
     # The nodes that form the cluster and vote on its metadata, as id@host:port of their control listeners; empty: this
     # node alone. A node that is not among them only stores and serves partitions (Kafka's `process.roles=broker`): it
@@ -186,6 +195,18 @@ class Settings(BaseModel):
             raise ValueError("a node id appears twice")
         return tuple(sorted(voters))
 
+    @field_validator("super_users", mode="before")
+    @classmethod
+    def _parse_principals(cls, value: object) -> object:
+        items = [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple | set | frozenset):
+            raise ValueError("a list of User:NAME is allowed, with ; between them")
+        for item in items:
+            kind, _, name = str(item).partition(":")
+            if kind != "User" or not name or name == "*":
+                raise ValueError(f"{item!r} is not User:NAME")
+        return frozenset(map(str, items))
+
     @field_validator(
         "listeners_public",
         "listeners_control",
@@ -214,7 +235,18 @@ class Settings(BaseModel):
             )
         if self.security == "on" and None in self._tls_paths:
             raise ValueError("security is on: set tls.dir, or tls.ca, tls.cert and tls.key, or turn it off")
+        if self.authorizer == "acl" and self.security != "on":
+            raise ValueError("authorizer is acl, and without security=on nobody proves who he is: turn that on first")
+        if self.authorizer == "acl" and not self.super_users:
+            raise ValueError(
+                "authorizer is acl, and nobody could give the first right: name whoever administrates the cluster in "
+                "super.users, as in User:admin"
+            )
         return self
+
+    @property
+    def access_rules(self) -> Rules:
+        return Rules(self.authorizer == "acl", self.super_users, self.allow_everyone_if_no_acl_found)
 
     @property
     def _tls_paths(self) -> tuple[Path | None, ...]:

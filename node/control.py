@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import structlog
 
+from node.api.access import Access
 from node.api.view import QuorumView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
@@ -83,6 +84,7 @@ class ControlPlane:
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._publisher = MetadataPublisher()
         self._image = self._publisher.image
+        self._access = Access(lambda: self._publisher.image.acls, settings.access_rules)
         self._quorum = Quorum(settings, directory, fs, transport=transport)
         self._shell = ControllerShell(
             self._quorum,
@@ -92,6 +94,7 @@ class ControlPlane:
                 heartbeat_interval_ms=settings.broker_heartbeat_interval_ms,
                 max_partitions_per_node=settings.max_partitions_per_node,
                 static=settings.broker_configs,
+                access=settings.access_rules,
             ),
             _now_ms,
             lambda: secrets.token_bytes(16),
@@ -171,7 +174,11 @@ class ControlPlane:
             identify=for_whom(self._transport),
         )
         listener.add_service(
-            self._server, ADMIN, admin_handlers(self._shell, self._quorum), metrics, identify=for_whom(self._transport)
+            self._server,
+            ADMIN,
+            admin_handlers(self._shell, self._quorum, self._access, lambda: self._publisher.image),
+            metrics,
+            identify=for_whom(self._transport),
         )
         listener.listen(self._server, settings.listener("control"), "control", self._transport)
         await self._server.start()

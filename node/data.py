@@ -42,6 +42,7 @@ from node.metadata.image import Delta, Image
 from node.metrics import Metrics
 from node.process import trim_when_idle
 from node.services import listener, receive
+from node.services.acls import ControllerAcls
 from node.services.admin import AdminForwarder
 from node.services.auto_create import AutoCreate
 from node.services.cluster import ClusterServicer, DescribeQuorum
@@ -64,6 +65,7 @@ from node.tls import Tls
 from node.transport import PLAIN, Transport, for_whom
 from node.turns import Turns
 from ottla.internal.v1 import replication_pb2
+from ottla.protocol.acls import IDEMPOTENT_WRITE, TOPIC, WRITE
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2
 from storage.directory import LogDirectory
 from storage.errors import StorageError
@@ -117,7 +119,7 @@ class DataPlane:
         self._hooks = hooks
         self.metrics = Metrics()
         self._capacity = of_process()
-        self.view = ClusterView(settings.node_id, dict(settings.voters))
+        self.view = ClusterView(settings.node_id, dict(settings.voters), settings.access_rules)
         self.broker = Broker(
             node_id=settings.node_id,
             directory=directory,
@@ -171,7 +173,7 @@ class DataPlane:
             ),
             random.Random(),
         )
-        self._groups_api = GroupsApi(self._groups, self._in_flight)
+        self._groups_api = GroupsApi(self._groups, self._in_flight, self.view)
         self._positions = Positions(self.broker, self.view, self._peers)
         self._lags = GroupLags(self._groups, self.view, self._positions, self.metrics.groups_unlisted.set)
         self._controller = ControllerClient(self.view.controller_address, lambda: self.view.quorum.leader_id, transport)
@@ -240,12 +242,13 @@ class DataPlane:
                 OffsetsApi(broker),
                 topics,
                 ControllerUsers(topics),
+                ControllerAcls(topics),
                 ReplicasApi(broker, view),
                 self._coordination,
                 self._groups_api,
                 self._in_flight,
                 metrics,
-                broker.allocate_producer_id,
+                self._allocate_producer_id,
                 _shown_to_kafka(self._settings),
                 ClusterServicer(view, self._peers, self._describe_quorum, forwarded=False).quorum,
             ),
@@ -342,7 +345,12 @@ class DataPlane:
                 add(LOGIN, {"BeginScram": sessions.begin_scram, "FinishScram": sessions.finish_scram})
 
     async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:
-        return data_pb2.InitProducerIdResponse(producer_id=await self.broker.allocate_producer_id())
+        return data_pb2.InitProducerIdResponse(producer_id=await self._allocate_producer_id())
+
+    async def _allocate_producer_id(self) -> int:
+        """For whoever may write to any topic."""
+        self.view.access.check_any(WRITE, TOPIC, IDEMPOTENT_WRITE)
+        return await self.broker.allocate_producer_id()
 
     def _time_ms(self) -> int:
         """The cluster's time, where it is known."""

@@ -18,6 +18,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Options = Sequence[tuple[str, Any]]
 PRINCIPAL: Final = "ottla-principal-bin"
 """Names are not ASCII only."""
+ADDRESS: Final = "ottla-address"
 
 
 class Transport(Protocol):
@@ -72,9 +73,12 @@ class Plain:
 PLAIN = Plain()
 
 
-def for_principal() -> tuple[str, bytes]:
-    """Metadata of a call that is passed on: whose it is."""
-    return PRINCIPAL, str(principal.current()).encode("utf-8", "replace")
+def for_principal() -> tuple[tuple[str, str | bytes], ...]:
+    """Metadata of a call that is passed on: whose it is, and where that is."""
+    return (
+        (PRINCIPAL, str(principal.current()).encode("utf-8", "replace")),
+        (ADDRESS, principal.host().encode("ascii", "replace").decode()),
+    )
 
 
 def for_whom(transport: Transport) -> Callable[[Context], Principal]:
@@ -86,7 +90,9 @@ def for_whom(transport: Transport) -> Callable[[Context], Principal]:
         own = ANONYMOUS if caller is None else principal.node(caller(context))
         for key, value in context.invocation_metadata() or ():
             if key == PRINCIPAL:
-                return principal.named(bytes(value).decode("utf-8", "replace"))  # type: ignore[arg-type]
+                own = principal.named(bytes(value).decode("utf-8", "replace"))  # type: ignore[arg-type]
+            elif key == ADDRESS:
+                principal.came_from(str(value))
         return own
 
     return identify

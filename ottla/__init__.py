@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from ottla.client.acl_admin import Acl as Acl
+    from ottla.client.acl_admin import AclTest as AclTest
     from ottla.client.admin import Admin as Admin
     from ottla.client.admin import ConfigValue as ConfigValue
     from ottla.client.admin import CreatedTopic as CreatedTopic
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from ottla.client.view import TopicInfo as TopicInfo
 
 _WHERE = {
+    "acl_admin": ("Acl", "AclTest"),
     "admin": ("Admin", "ConfigValue", "CreatedTopic"),
     "connection": ("Client",),
     "consumer": ("Consumer",),

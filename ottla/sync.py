@@ -558,3 +558,7 @@ class Admin(_Blocking):
     create_user = _waits_for(admin.Admin.create_user)
     change_password = _waits_for(admin.Admin.change_password)
     remove_user = _waits_for(admin.Admin.remove_user)
+    list_acls = _waits_for(admin.Admin.list_acls)
+    create_acls = _waits_for(admin.Admin.create_acls)
+    delete_acls = _waits_for(admin.Admin.delete_acls)
+    test_acl = _waits_for(admin.Admin.test_acl)

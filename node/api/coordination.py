@@ -36,7 +36,7 @@ class Coordination:
         if self._view.image.topic_named(OFFSETS_TOPIC) is None:
             await self._ensure_topic()
         number = self._partition_for(group_id)
-        topic = self._view.topic(OFFSETS_TOPIC, b"")
+        topic = self._view.own_topic(OFFSETS_TOPIC, b"")
         leader = topic.partitions[number].leader
         if leader == NO_LEADER:
             raise self._view.no_leader(topic, topic.partitions[number])

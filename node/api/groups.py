@@ -1,12 +1,13 @@
 """Groups as front ends ask for them, at the node that coordinates them. What is told is committed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
 from node import limits
 from node.api.in_flight import Growing, InFlight
+from node.api.view import ClusterView
 from node.groups.classic import Join, JoinAnswer, SyncAnswer
 from node.groups.classics import Shown
 from node.groups.coordinator import Coordinator
@@ -14,6 +15,7 @@ from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Committer, Position, Where
 from node.groups.polling import JOINS, Heartbeat, Told
 from node.groups.shell import GroupShell, Shard
+from ottla.protocol.acls import CLUSTER, CLUSTER_NAME, DELETE, DESCRIBE, GROUP, READ
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id, check_id
 from ottla.v1 import error_pb2 as pb
@@ -35,11 +37,28 @@ class GroupsApi:
     """All methods raise NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE or COORDINATOR_LOAD_IN_PROGRESS where this node does
     not coordinate the group, or not yet; and INVALID_GROUP_ID."""
 
-    def __init__(self, shell: GroupShell, in_flight: InFlight) -> None:
+    def __init__(self, shell: GroupShell, in_flight: InFlight, view: ClusterView) -> None:
         self._shell = shell
         self._in_flight = in_flight
+        self._view = view
+        self._access = view.access
+
+    def _check(self, group_id: str, operation: int = READ) -> None:
+        """Raises GROUP_AUTHORIZATION_FAILED."""
+        self._access.check(operation, GROUP, group_id)
 
     # --- looking at groups, and deleting them ---------------------------------------------------------------------
+
+    def check_member(self, group_id: str, topics: Iterable[str]) -> None:
+        """Raises GROUP_ or TOPIC_AUTHORIZATION_FAILED for who may not be a member that consumes these."""
+        self._check(group_id)
+        for name in topics if self._access.on else ():
+            self._view.check_named(name, b"", DESCRIBE)
+
+    def may_list(self, group_id: str) -> bool:
+        """Whether whoever asks hears of that group: of others lists say nothing."""
+        access = self._access
+        return access.may(DESCRIBE, CLUSTER, CLUSTER_NAME) or access.may(DESCRIBE, GROUP, group_id)
 
     async def listed(self) -> list[Shown]:
         """The groups that this node coordinates. Raises THROTTLING_QUOTA_EXCEEDED where there is no room for them."""
@@ -50,6 +69,7 @@ class GroupsApi:
         found: list[Shown] = []
         for shard in self._shell.shards():
             ids = await self._shell.look(shard, lambda c: [group.group_id for group in c.groups()])
+            ids = list(filter(self.may_list, ids))
             for start in range(0, len(ids), limits.AT_ONCE):
                 some = ids[start : start + limits.AT_ONCE]
                 answer.add(sum(GROUP_BYTES + len(group_id) for group_id in some))
@@ -60,6 +80,7 @@ class GroupsApi:
     async def described(self, group_id: str) -> Shown | None:
         """None where there is no such group."""
         check_group_id(group_id)
+        self._check(group_id, DESCRIBE)
 
         def look(coordinator: Coordinator) -> Shown | None:
             group = coordinator.group(group_id)
@@ -69,6 +90,7 @@ class GroupsApi:
 
     async def delete(self, group_id: str) -> None:
         """Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
+        self._check(group_id, DELETE)
         await self._shell.decide(group_id, lambda c: (c.delete(group_id), None))
 
     # --- members of Kafka's classic protocol: some answers come later, by the callable -----------------------------
@@ -79,6 +101,7 @@ class GroupsApi:
     def join(self, group_id: str, request: Join, answer: Callable[[JoinAnswer], None]) -> None:
         """Raises ApiError, as when the group has members that the server assigns to: INCONSISTENT_GROUP_PROTOCOL."""
         check_group_id(group_id)
+        self._check(group_id)
         for what, name in (("client_id", request.client_id), ("group_instance_id", request.instance_id or "")):
             check_id(what, name)
         for name in (request.protocol_type, *(name for name, _ in request.protocols)):
@@ -98,18 +121,21 @@ class GroupsApi:
     ) -> None:
         """`protocol`: type and name, as the member was told; None = it does not say. Raises ApiError."""
         check_group_id(group_id)
+        self._check(group_id)
         _check_bytes("assignment", max(map(len, assignments.values()), default=0))
         self._shell.sync_classic(group_id, who, assignments, protocol, answer)
 
     def heartbeat(self, group_id: str, who: ClassicCommitter) -> int:
         """The error code of the answer. Raises ApiError."""
         check_group_id(group_id)
+        self._check(group_id)
         return self._shell.heartbeat_classic(group_id, who)
 
     def leave(self, group_id: str, leaving: Sequence[tuple[str, str | None]]) -> list[int] | None:
         """(member id, instance id) each: error codes in their order; None where there is no such group. Raises
         ApiError."""
         check_group_id(group_id)
+        self._check(group_id)
         return self._shell.leave_classic(group_id, leaving)
 
     # --- members without a stream (KIP-848) ------------------------------------------------------------------------
@@ -121,6 +147,7 @@ class GroupsApi:
     async def poll(self, group_id: str, said: Heartbeat) -> Told:
         """A heartbeat. Who joins is told when it has an epoch: the first target of a large group takes a while. Raises
         ApiError."""
+        self.check_member(group_id, said.topics or ())
         if said.member_epoch == JOINS and not said.member_id:
             said = said._replace(member_id=self._shell.new_member_id(said.client_id))
         loop = asyncio.get_running_loop()
@@ -146,7 +173,9 @@ class GroupsApi:
         async def part(some: Sequence[Position]) -> list[ApiError | None]:
             return await self._shell.decide(group_id, lambda c: c.commit(group_id, who, some, self._shell.wall_ms()))
 
-        errors = await _in_parts(positions, part)
+        self._check(group_id)
+        refused, allowed = self._sorted_out([position.where for position in positions])
+        errors = _merged(refused, await _in_parts([positions[index] for index in allowed], part))
         if isinstance(who, ClassicCommitter) and who.member_id:
             self._shell.heard_classic(group_id, who.member_id)
         return errors
@@ -155,9 +184,12 @@ class GroupsApi:
         self, group_id: str, wanted: Sequence[Where] | None, reader: tuple[str, int] | None = None
     ) -> list[Stored]:
         """The positions that are asked for, or all. `reader`: the member that asks, and its epoch. Raises
-        INVALID_REQUEST where that is too much for an answer, and UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH or
-        FENCED_MEMBER_EPOCH where the reader is no such member. THROTTLING_QUOTA_EXCEEDED: there is no room for an
-        answer now."""
+        INVALID_REQUEST where that is too much for an answer, TOPIC_AUTHORIZATION_FAILED, and UNKNOWN_MEMBER_ID,
+        STALE_MEMBER_EPOCH or FENCED_MEMBER_EPOCH where the reader is no such member. THROTTLING_QUOTA_EXCEEDED: there
+        is no room for an answer now."""
+        self._check(group_id, DESCRIBE)
+        for where in wanted or () if self._access.on else ():
+            self._view.check_named(where.topic, where.topic_id, DESCRIBE)
         with self._in_flight.growing() as answer:
             return await self._positions(group_id, wanted, reader, answer)
 
@@ -168,7 +200,8 @@ class GroupsApi:
         if reader is not None:
             await self._shell.look(shard, lambda c: c.check_reader(group_id, *reader))
         if wanted is None:
-            wanted = await self._shell.look(shard, lambda c: c.stored(group_id))
+            stored = await self._shell.look(shard, lambda c: c.stored(group_id))
+            wanted = [where for where in stored if self._view.may_name(where.topic, where.topic_id, DESCRIBE)]
         found: list[Stored] = []
         for start in range(0, len(wanted), POSITIONS_AT_ONCE):
             some = wanted[start : start + POSITIONS_AT_ONCE]
@@ -194,7 +227,27 @@ class GroupsApi:
         async def part(some: Sequence[Where]) -> list[ApiError | None]:
             return await self._shell.decide(group_id, lambda c: c.delete_positions(group_id, some))
 
-        return await _in_parts(wanted, part)
+        self._check(group_id, DELETE)
+        refused, allowed = self._sorted_out(wanted)
+        return _merged(refused, await _in_parts([wanted[index] for index in allowed], part))
+
+    def _sorted_out(self, wanted: Sequence[Where]) -> tuple[list[ApiError | None], list[int]]:
+        """Why each must not be touched by whoever asks, and the indexes of those that may."""
+        refused: list[ApiError | None] = [None] * len(wanted)
+        if not self._access.on:
+            return refused, list(range(len(wanted)))
+        for index, where in enumerate(wanted):
+            try:
+                self._view.check_named(where.topic, where.topic_id, READ)
+            except ApiError as error:
+                refused[index] = error
+        return refused, [index for index, error in enumerate(refused) if error is None]
+
+
+def _merged(refused: list[ApiError | None], others: Sequence[ApiError | None]) -> list[ApiError | None]:
+    """What became of all, where `others` are those that were not refused before."""
+    left = iter(others)
+    return [next(left) if error is None else error for error in refused]
 
 
 def stored_bytes(stored: Stored) -> int:

@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
+from node import turns
+from ottla.protocol.acls import address_of
+
 USER: Final = "User"
 NODE: Final = "Node"
 
@@ -21,6 +24,7 @@ class Principal(NamedTuple):
 
 ANONYMOUS: Final = Principal(USER, "ANONYMOUS")
 """Whoever has proven nothing, as Kafka has it."""
+_HOST: Final[ContextVar[str]] = ContextVar("host", default="")
 _CURRENT: Final[ContextVar[Principal]] = ContextVar("principal", default=ANONYMOUS)
 
 
@@ -48,14 +52,31 @@ def begin(principal: Principal) -> None:
     _CURRENT.set(principal)
 
 
+def host() -> str:
+    """The address that the request under way came from, at whichever node; empty where that is not known."""
+    at = _HOST.get()
+    return address_of(at or _host_in(turns.client() or ""))
+
+
+def _host_in(peer: str) -> str:
+    """Of what gRPC calls a peer, as in `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
+    return peer.partition(":")[2].rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+
+
+def came_from(address: str) -> None:
+    """Says so of the call under way, which is a task of its own."""
+    _HOST.set(address)
+
+
 @contextmanager
-def acting_as(principal: Principal) -> Iterator[None]:
-    """What is begun within is this principal's, tasks too."""
-    token = _CURRENT.set(principal)
+def acting_as(principal: Principal, address: str = "") -> Iterator[None]:
+    """What is begun within is this principal's, tasks too. `address`: where it is."""
+    token, at = _CURRENT.set(principal), _HOST.set(address)
     try:
         yield
     finally:
         _CURRENT.reset(token)
+        _HOST.reset(at)
 
 
 def identified(handler: Callable[..., Any], identify: Callable[[Any], Principal]) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from node.broker.door import Admit, Admitted, OnLoop
 from node.broker.host import Appended
 from node.metadata.image import NO_LEADER, Partition, Topic
 from node.metrics import Metrics
+from ottla.protocol.acls import WRITE
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -54,7 +55,7 @@ class ProduceApi:
     def writable(self, name: str, topic_id: bytes, number: int) -> tuple[Topic, Partition]:
         """The partition, if clients may write to it. Raises as `ClusterView.partition` does, and
         INVALID_TOPIC_EXCEPTION."""
-        topic, partition = self._view.partition(name, topic_id, number)
+        topic, partition = self._view.partition(name, topic_id, number, WRITE)
         if topic.internal:
             raise ApiError(
                 pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION, f"{topic.name} is internal: only the cluster writes to it"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from node.api.view import ClusterView
 from node.broker.broker import Broker
+from ottla.protocol.acls import READ
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -61,7 +62,7 @@ class ReplicasApi:
 
     def producers(self, topic_name: str, number: int) -> list[Writer]:
         """What the replica of this node remembers. Raises ApiError, NOT_LEADER_OR_FOLLOWER where there is none."""
-        topic, state = self._view.partition(topic_name, b"", number)
+        topic, state = self._view.partition(topic_name, b"", number, READ)
         found = self._broker.partition(topic.topic_id, number)
         if found is None:
             raise ApiError(

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from node.api.access import Access
+from node.metadata.acls import Rules
 from node.metadata.image import NO_LEADER, Delta, Image, Partition, Topic
+from ottla.protocol.acls import DESCRIBE, TOPIC
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -31,10 +34,11 @@ class QuorumView:
 class ClusterView:
     """Image and quorum state on the data loop. Changed only by `apply` and `set_quorum`, on that loop."""
 
-    def __init__(self, node_id: int, voters: Mapping[int, str]) -> None:
+    def __init__(self, node_id: int, voters: Mapping[int, str], rules: Rules = Rules()) -> None:  # noqa: B008 (immutable)
         self.node_id = node_id
         self._voters = voters
         self.image: Image = Image.EMPTY
+        self.access = Access(lambda: self.image.acls, rules)
         self.quorum = QuorumView()
         self.create_topic: Callable[[str], None] | None = None
         """Where topics are created by being named: begins that."""
@@ -49,6 +53,8 @@ class ClusterView:
 
     def apply(self, image: Image, delta: Delta) -> None:
         self.image = image
+        if delta.acls_changed:
+            self.access.changed()
         self._tell(delta)
 
     def set_quorum(self, quorum: QuorumView) -> None:
@@ -91,9 +97,20 @@ class ClusterView:
                 f"node {self.node_id} belongs to cluster {own}, the call is for cluster {cluster_id[:64]!r}",
             )
 
-    def topic(self, name: str, topic_id: bytes) -> Topic:
-        """The topic with that name, that id, or both. Raises UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID,
-        INCONSISTENT_TOPIC_ID or INVALID_REQUEST."""
+    def topic(self, name: str, topic_id: bytes, operation: int) -> Topic:
+        """The topic with that name, that id, or both, for whoever may do that to it. Raises UNKNOWN_TOPIC_OR_PARTITION,
+        UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID, INVALID_REQUEST or, whether or not there is one of that name,
+        TOPIC_AUTHORIZATION_FAILED."""
+        access = self.access
+        if access.on and name:
+            access.check(operation, TOPIC, name)
+        topic = self.own_topic(name, topic_id)
+        if access.on and not name:
+            access.check(operation, TOPIC, topic.name)
+        return topic
+
+    def own_topic(self, name: str, topic_id: bytes) -> Topic:
+        """As `topic`, for the node itself."""
         image = self.image
         if not topic_id:
             if not name:
@@ -114,13 +131,28 @@ class ClusterView:
         if name and by_id.name != name:
             raise ApiError(
                 pb.ERROR_CODE_INCONSISTENT_TOPIC_ID,
-                f"topic id {topic_id.hex()} belongs to {by_id.name!r}, not to {name[:249]!r}",
+                f"topic id {topic_id.hex()} belongs to {self._shown(by_id.name)}, not to {name[:249]!r}",
             )
         return by_id
 
-    def partition(self, name: str, topic_id: bytes, number: int) -> tuple[Topic, Partition]:
+    def _shown(self, name: str) -> str:
+        return repr(name) if self.access.may(DESCRIBE, TOPIC, name) else "another topic"
+
+    def check_named(self, name: str, topic_id: bytes, operation: int) -> None:
+        """Of a topic that need not be there: raises TOPIC_AUTHORIZATION_FAILED. Of an id that is none's: nothing."""
+        if self.access.on:
+            topic = None if name else self.image.topics.get(topic_id)
+            if name or topic is not None:
+                self.access.check(operation, TOPIC, name if topic is None else topic.name)
+
+    def may_name(self, name: str, topic_id: bytes, operation: int) -> bool:
+        """Whether `check_named` would not raise."""
+        topic = None if name else self.image.topics.get(topic_id)
+        return (not name and topic is None) or self.access.may(operation, TOPIC, name if topic is None else topic.name)
+
+    def partition(self, name: str, topic_id: bytes, number: int, operation: int) -> tuple[Topic, Partition]:
         """The topic and its partition `number`. Raises as `topic` does."""
-        topic = self.topic(name, topic_id)
+        topic = self.topic(name, topic_id, operation)
         if not 0 <= number < len(topic.partitions):
             raise ApiError(
                 pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
@@ -148,7 +180,11 @@ class ClusterView:
         if self._hints[1] >= HINTS_MAX:
             return []
         self._hints = (self._hints[0], self._hints[1] + 1)
-        alike = [other for other in self.image.names if abs(len(other) - len(name)) <= 3]
+        alike = [
+            other
+            for other in self.image.names
+            if abs(len(other) - len(name)) <= 3 and self.access.may(DESCRIBE, TOPIC, other)
+        ]
         alike.sort(key=lambda other: (other[:1] != name[:1], other[:3] != name[:3]))
         return difflib.get_close_matches(name, alike[:HINT_NAMES_MAX], n=3)
 

@@ -8,7 +8,10 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from node.api.access import Access
+from node.controller.access import authorized
 from node.controller.shell import ControllerShell
+from node.metadata.image import Image
 from node.transport import PLAIN, Transport, check_claim
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
@@ -72,7 +75,9 @@ def controller_handlers(shell: ControllerShell, transport: Transport = PLAIN) ->
     return {name: handler(response) for name, response in _CONTROLLER.items()}
 
 
-def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]:
+def admin_handlers(
+    shell: ControllerShell, voters: Voters, access: Access, image: Callable[[], Image]
+) -> dict[str, Handler]:
     """Refusals of one item are in its result; a refused call (NOT_CONTROLLER) is a status with details."""
 
     async def call(request: Any, _context: Any) -> Any:
@@ -123,13 +128,15 @@ def admin_handlers(shell: ControllerShell, voters: Voters) -> dict[str, Handler]
             pb.ERROR_CODE_INVALID_REQUEST, "DeleteRecords is carried out by partition leaders, not by the controller"
         )
 
-    return dict.fromkeys(_ADMIN, call) | {
+    handlers: dict[str, Handler] = {
+        **dict.fromkeys(_ADMIN, call),
         "AddVoter": add_voter,
         "RemoveVoter": remove_voter,
         "TransferLeadership": transfer,
         "FinalizeFeature": finalize,
         "DeleteRecords": delete_records,
     }
+    return authorized(handlers, access, image)
 
 
 def _check_add(quorum: cluster.DescribeQuorumResponse, request: admin.AddVoterRequest) -> None:

@@ -127,6 +127,16 @@ _MANY: Final[dict[type, _Many]] = {
 }
 
 
+def items_of(request: Any) -> Sequence[Any]:
+    """The items of a request of many."""
+    return getattr(request, _MANY[type(request)].items)  # type: ignore[no-any-return]
+
+
+def part_of(request: Any, chosen: Sequence[int]) -> Any:
+    """The request with these of its items only."""
+    return _slice(request, _MANY[type(request)], chosen)[0]
+
+
 def weight_of(request: Any) -> int:
     """How much work a slice is, in items."""
     many = _MANY.get(type(request))

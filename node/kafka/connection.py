@@ -188,7 +188,7 @@ class Call:
     def is_first(self) -> None:
         begin, self._when_first = self._when_first, None
         if begin is not None:
-            with acting_as(self.connection.principal):
+            with acting_as(self.connection.principal, self.connection.host):
                 begin()
 
     def hold(self) -> None:
@@ -250,6 +250,10 @@ class Connection(asyncio.BufferedProtocol):
     def principal(self) -> Principal:
         """Who this is, as far as that is proven."""
         return self._certified if self.login is None else self.login.principal or ANONYMOUS
+
+    @property
+    def host(self) -> str:
+        return str(self.peer[0]) if self.peer is not None else ""
 
     def take_raw(self) -> None:
         """What comes next is a login's own messages, which may be small."""
@@ -376,7 +380,7 @@ class Connection(asyncio.BufferedProtocol):
             self.software = f"{message.client_software_name} {message.client_software_version}".strip()
         self._calls.append(call)
         try:
-            with acting_as(self.principal):
+            with acting_as(self.principal, self.host):
                 answer = handler(message, call)
         except Exception as error:  # a handler answers with error codes; anything else is a bug of ours
             stop_if_broken(error)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node import limits
+from node.api.acls import AclsApi
 from node.api.coordination import Coordination
 from node.api.fetch import FetchApi
 from node.api.groups import GroupsApi
@@ -23,6 +24,7 @@ from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
 from node.kafka.handlers import (
+    acls,
     cluster,
     configs,
     consumers,
@@ -43,6 +45,7 @@ from node.kafka.handlers import (
 from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later, one_by_one
 from node.kafka.messages import APIS
 from node.kafka.registry import Handler, Registry
+from node.kafka.rights import RIGHTS
 from node.kafka.wire import Message
 from node.logins import Gate
 from node.metadata.image import Delta
@@ -62,6 +65,7 @@ DESCRIBE_QUORUM, DESCRIBE_CLUSTER, DESCRIBE_TOPIC_PARTITIONS = 55, 60, 75
 LIST_REASSIGNMENTS, DESCRIBE_QUOTAS, DESCRIBE_PRODUCERS, LIST_TRANSACTIONS = 46, 48, 61, 66
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 DESCRIBE_USERS, ALTER_USERS = 50, 51
+DESCRIBE_ACLS, CREATE_ACLS, DELETE_ACLS = 29, 30, 31
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
@@ -78,6 +82,7 @@ class Rooms(NamedTuple):
     offsets: OffsetsApi
     topics: TopicsApi
     users: UsersApi
+    acls: AclsApi
     replicas: ReplicasApi
     coordination: Coordination
     groups: GroupsApi
@@ -159,10 +164,14 @@ class KafkaService:
         of_users = users.UserHandlers(rooms.users)
         self.add_admin(DESCRIBE_USERS, users.DESCRIBE_LOW, users.DESCRIBE_HIGH, of_users.describe)
         self.add_admin(ALTER_USERS, users.ALTER_LOW, users.ALTER_HIGH, of_users.alter)
+        of_acls = acls.AclHandlers(rooms.acls)
+        self.add_admin(DESCRIBE_ACLS, acls.LOW, acls.HIGH, of_acls.describe)
+        self.add_admin(CREATE_ACLS, acls.LOW, acls.HIGH, of_acls.create)
+        self.add_admin(DELETE_ACLS, acls.LOW, acls.HIGH, of_acls.delete)
         self.add_admin(
             DESCRIBE_TOPIC_PARTITIONS, topic_pages.LOW, topic_pages.HIGH, topic_pages.TopicPagesHandler(facts)
         )
-        dirs = replicas.DescribeLogDirsHandler(rooms.replicas)
+        dirs = replicas.DescribeLogDirsHandler(rooms.replicas, rooms.view.access)
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
         of_producers = producers.DescribeProducersHandler(rooms.replicas)
         self.add_admin(DESCRIBE_PRODUCERS, producers.LOW, producers.HIGH, of_producers)
@@ -196,7 +205,7 @@ class KafkaService:
         self.add_later(CONSUMER_GROUP_HEARTBEAT, low, high, of_consumers.heartbeat)
         low, high = consumers.DESCRIBE_LOW, consumers.DESCRIBE_HIGH
         self.add_later(CONSUMER_GROUP_DESCRIBE, low, high, of_consumers.describe)
-        of_groups = groups.GroupHandlers(api)
+        of_groups = groups.GroupHandlers(api, rooms.view.access)
         self.add_later(DESCRIBE_GROUPS, groups.DESCRIBE_LOW, groups.DESCRIBE_HIGH, of_groups.describe)
         self.add_later(LIST_GROUPS, groups.LIST_LOW, groups.LIST_HIGH, of_groups.list)
         self.add_later(DELETE_GROUPS, groups.DELETE_LOW, groups.DELETE_HIGH, of_groups.delete)
@@ -208,7 +217,8 @@ class KafkaService:
         self.add_later(OFFSET_DELETE, positions.DELETE_LOW, positions.DELETE_HIGH, deletes)
 
     def add(self, key: int, low: int, high: int, handler: Handler) -> None:
-        """Serves versions of an API, and counts what is asked of it."""
+        """Serves versions of an API, and counts what is asked of it. One whose rights nobody named is a KeyError."""
+        assert RIGHTS[key]
         name = f"Kafka{APIS[key].name}"
         self._metrics.served(name)
         asked = self._metrics.requests.labels(rpc=name)

@@ -53,7 +53,7 @@ class Decision(NamedTuple):
 class Acls:
     """All ACLs at one index of the metadata log. `changed` makes the next ones, and shares what stays."""
 
-    __slots__ = ("_all", "_by_principal", "_lengths", "_resources")
+    __slots__ = ("_all", "_by_principal", "_hosts", "_lengths", "_resources")
 
     EMPTY: "Acls"
 
@@ -63,11 +63,18 @@ class Acls:
         by_principal: Mapping[str, Mapping[Pattern, tuple[Acl, ...]]],
         resources: Mapping[Pattern, int],
         lengths: tuple[int, ...],
+        hosts: int,
     ) -> None:
+        self._hosts = hosts
         self._all = entries
         self._by_principal = by_principal
         self._resources = resources
         self._lengths = lengths
+
+    @property
+    def have_hosts(self) -> bool:
+        """Whether it matters where somebody is."""
+        return self._hosts > 0
 
     @property
     def entries(self) -> Mapping[Acl, None]:
@@ -92,7 +99,7 @@ class Acls:
         by_principal = dict(self._by_principal)
         resources = dict(self._resources)
         own: dict[str, dict[Pattern, tuple[Acl, ...]]] = {}
-        patterns = False
+        patterns, hosts = False, self._hosts
         for acl in touched:
             added = acl in entries
             if added == (acl in self._all):
@@ -110,6 +117,8 @@ class Acls:
             if not resources[key]:
                 del resources[key]
             patterns = patterns or acl.pattern == PREFIXED
+            if acl.host != EVERY:
+                hosts += 1 if added else -1
         for principal, of_principal in own.items():
             if of_principal:
                 by_principal[principal] = of_principal
@@ -118,7 +127,7 @@ class Acls:
         lengths = self._lengths
         if patterns:
             lengths = tuple(sorted({len(name) for _, pattern, name in resources if pattern == PREFIXED}))
-        return Acls(MappingProxyType(dict(entries)), by_principal, resources, lengths)
+        return Acls(MappingProxyType(dict(entries)), by_principal, resources, lengths, hosts)
 
     def decide(self, rules: Rules, principal: str, host: str, operation: int, resource: int, name: str) -> Decision:
         """Whether `principal`, at the address `host`, may do that."""
@@ -197,4 +206,4 @@ class Acls:
             yield resource, PREFIXED, name[:length]
 
 
-Acls.EMPTY = Acls(MappingProxyType({}), {}, {}, ())
+Acls.EMPTY = Acls(MappingProxyType({}), {}, {}, (), 0)

@@ -124,7 +124,7 @@ class AdminForwarder:
     ) -> bytes | None:
         """The answer; None where another controller took over in the meantime, for the old one may be frozen."""
         rpc: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
-        call = asyncio.ensure_future(_awaited(rpc(request, timeout=timeout_s, metadata=(for_principal(),))))
+        call = asyncio.ensure_future(_awaited(rpc(request, timeout=timeout_s, metadata=for_principal())))
         try:
             while not call.done():
                 await asyncio.wait([call], timeout=LEADER_CHECK_S)

@@ -11,6 +11,7 @@ from node.api.view import ClusterView
 from node.metadata.image import NO_LEADER, Broker, Delta, Image, Topic
 from node.services.faults import Context
 from node.services.peers import Peers
+from ottla.protocol.acls import DESCRIBE, TOPIC
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2
@@ -74,9 +75,13 @@ class ClusterServicer:
     async def describe_quorum(self, _request: Any, _context: Context) -> cluster_pb2.DescribeQuorumResponse:
         return await self.quorum()
 
+    def _may_see(self, topic: Topic) -> bool:
+        return self._view.access.may(DESCRIBE, TOPIC, topic.name)
+
     async def quorum(self) -> cluster_pb2.DescribeQuorumResponse:
         """As the leader sees it, who knows how far the others are; where that does not answer, as this node does. All
         that ask at once share one answer."""
+        self._view.access.check_cluster(DESCRIBE)
         if self._describing is None:
             self._describing = asyncio.create_task(self._describe())
             self._describing.add_done_callback(self._described)
@@ -107,7 +112,8 @@ class ClusterServicer:
                     await context.write(cluster_pb2.MetadataEvent(age_ms=self._age_ms()).SerializeToString())
                     continue
                 topics, deleted = news
-                metadata = self._metadata(b"".join(map(self._topics.of, topics)))
+                metadata = self._metadata(b"".join(map(self._topics.of, filter(self._may_see, topics))))
+                deleted = [name for name in deleted if self._view.access.may(DESCRIBE, TOPIC, name)]
                 await context.write(
                     _event(metadata) + cluster_pb2.MetadataEvent(deleted_topics=deleted).SerializeToString()
                 )
@@ -120,13 +126,16 @@ class ClusterServicer:
         if request.brokers_only:
             return b""
         if not request.topics:
-            return self._topics.all(self._view.image)
+            if not self._view.access.on:
+                return self._topics.all(self._view.image)
+            seen = filter(self._may_see, self._view.image.topics.values())
+            return b"".join(map(self._topics.of, sorted(seen, key=lambda topic: topic.name)))
         found: list[bytes] = []
         for count, name in enumerate(dict.fromkeys(request.topics), 1):
             if count % limits.AT_ONCE == 0:
                 await turns.give_way()
             try:
-                found.append(self._topics.of(self._view.topic(name, b"")))
+                found.append(self._topics.of(self._view.topic(name, b"", DESCRIBE)))
             except ApiError as error:
                 found.append(_framed(cluster_pb2.Topic(name=name, error=error.to_proto())))
         return b"".join(found)
@@ -240,7 +249,7 @@ class _Watcher:
             if not self._brokers_only:
                 ids = {topic_id for topic_id, _ in delta.changed_partitions}
                 ids |= delta.created_topics | delta.changed_config_topics
-                if delta.snapshot:
+                if delta.snapshot or (delta.acls_changed and self._view.access.on):
                     ids |= self._view.image.topics.keys()
                 self._topics |= ids
                 self._deleted |= {topic.name for topic in delta.deleted_topics.values()}

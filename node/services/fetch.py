@@ -21,6 +21,7 @@ from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import Peers
 from ottla.internal.v1.view_pb2 import FetchResponseView
+from ottla.protocol.acls import READ
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_id
@@ -287,7 +288,7 @@ class Fetcher:
             if count % limits.AT_ONCE == 0:
                 await turns.give_way()
             try:
-                topic, partition = view.partition(want.topic, want.topic_id, want.partition)
+                topic, partition = view.partition(want.topic, want.topic_id, want.partition, READ)
                 if want.offset < EARLIEST:
                     raise ApiError(
                         pb.ERROR_CODE_OFFSET_OUT_OF_RANGE,

@@ -28,7 +28,8 @@ from node.metadata.image import NO_LEADER
 from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
-from node.services.peers import MARGIN_S, Peers, forwarded
+from node.services.peers import MARGIN_S, Peers, forwarded, half_close
+from ottla.protocol.acls import DELETE, DESCRIBE, GROUP, READ
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
@@ -167,6 +168,7 @@ class GroupServices:
         deadline = asyncio.get_running_loop().time() + (0 if self._forwarded else WAIT_S)
         while True:
             try:
+                self._api.check_member(first.join.group_id, first.join.topics)
                 node_id = await self._coordinator(first.join.group_id)
                 if node_id != self._view.node_id:
                     await self._pass_on(node_id, first, context)
@@ -179,7 +181,7 @@ class GroupServices:
                     await context.write(group_pb2.SessionResponse(error=error.to_proto()))
                     return
             await asyncio.sleep(RETRY_S)
-        await self._serve(shard, session, context)
+        await self._serve(shard, session, context, first.join.group_id)
 
     async def _opened(self, join: group_pb2.Join, context: Context) -> tuple[Shard, Session]:
         """A session whose join is in the log. Raises ApiError: no member then."""
@@ -192,9 +194,10 @@ class GroupServices:
             raise
         return shard, session
 
-    async def _serve(self, shard: Shard, session: Session, context: Context) -> None:
+    async def _serve(self, shard: Shard, session: Session, context: Context, group_id: str) -> None:
         """Listens and talks until either side ends it."""
         talking = asyncio.create_task(self._talk(session, context))
+        unwatch = self._view.access.watch([(READ, GROUP, group_id)], session.end)
         by_client = not self._forwarded
         try:
             while not talking.done():
@@ -219,6 +222,7 @@ class GroupServices:
             session.end(error)
             await asyncio.wait((talking,), timeout=TICK_S)
         finally:
+            unwatch()
             self._shell.close_session(shard, session, by_client=by_client)
             talking.cancel()
             await asyncio.gather(talking, return_exceptions=True)
@@ -268,7 +272,7 @@ class GroupServices:
             pass  # the coordinator is gone, and its answers have ended, too: they say so
         finally:
             # A client that is gone cancels this call, but the coordinator is to hear of it: by a task of its own.
-            closing = asyncio.get_running_loop().create_task(_half_close(upstream, answers))
+            closing = asyncio.get_running_loop().create_task(half_close(upstream, answers, TICK_S))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         await asyncio.shield(closing)
@@ -395,6 +399,7 @@ class GroupServices:
         target = request.WhichOneof("target")
         if target is None:
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "none of timestamp_ms, offset and shift_by is given")
+        self._view.access.check(READ, GROUP, request.group_id)
         shard = self._shell.shard(request.group_id)
         stored = await self._stored(group_pb2.FetchOffsetsRequest(group_id=request.group_id))
         group = None if shard.coordinator is None else shard.coordinator.group(request.group_id)
@@ -406,6 +411,8 @@ class GroupServices:
             )
         old = {(o.partition.topic_id, o.partition.partition): o.offset for o in stored.offsets}
         named = [_at(self._view, tp) for tp in request.partitions] or sorted(old)
+        for topic_id, _ in named:
+            self._view.check_named("", topic_id, READ)
         earliest = await self._list(named, -2, context)
         latest = await self._list(named, -1, context)
         asked = await self._list(named, request.timestamp_ms, context) if target == "timestamp_ms" else latest
@@ -479,6 +486,8 @@ class GroupServices:
                 if number % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1:
                     growing.add(GROUPS_AT_ONCE * GROUP_BYTES)
                     await turns.give_way()
+                if not self._api.may_list(group.group_id):
+                    continue
                 shown = coordinator.shown(group)
                 if not request.state or _state(shown) == request.state:
                     response.groups.add(
@@ -528,6 +537,7 @@ class GroupServices:
 
         async def described(group_id: str) -> group_pb2.GroupDescription:
             async def local() -> group_pb2.DescribeGroupsResponse:
+                self._view.access.check(DESCRIBE, GROUP, group_id)
                 shard = self._shell.shard(group_id)
                 group = await self._shell.look(shard, lambda c: c.group(group_id))
                 shown = await self._api.described(group_id)
@@ -610,6 +620,7 @@ class GroupServices:
 
         async def one(group_id: str) -> group_pb2.DeleteGroupResult:
             async def local() -> group_pb2.DeleteGroupsResponse:
+                self._view.access.check(DELETE, GROUP, group_id)
                 await self._shell.decide(group_id, lambda c: (c.delete(group_id, request.validate_only), None))
                 return group_pb2.DeleteGroupsResponse(groups=[group_pb2.DeleteGroupResult(group_id=group_id)])
 
@@ -673,15 +684,6 @@ def _stored(where: Where, position: CommittedOffset | None) -> group_pb2.Committ
     )
 
 
-async def _half_close(upstream: Any, answers: "asyncio.Task[None]") -> None:
-    """Ends the way to the coordinator without breaking it, and waits a bounded time for its last word."""
-    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        await upstream.done_writing()
-    await asyncio.wait((answers,), timeout=TICK_S)
-    upstream.cancel()
-    await asyncio.gather(answers, return_exceptions=True)
-
-
 def _full(group_id: str) -> group_pb2.GroupDescription:
     full = ApiError(
         pb.ERROR_CODE_INVALID_REQUEST,
@@ -691,5 +693,5 @@ def _full(group_id: str) -> group_pb2.GroupDescription:
 
 
 def _at(view: ClusterView, tp: data_pb2.TopicPartition) -> tuple[bytes, int]:
-    topic, partition = view.partition(tp.topic, tp.topic_id, tp.partition)
+    topic, partition = view.partition(tp.topic, tp.topic_id, tp.partition, READ)
     return topic.topic_id, partition.partition

@@ -13,6 +13,7 @@ from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import Peers
+from ottla.protocol.acls import DELETE, DESCRIBE
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, data_pb2
 from ottla.v1 import error_pb2 as pb
@@ -169,6 +170,7 @@ class Offsets:
         deadline = time.monotonic() + wait_s
         open_questions: Sequence[int] = range(len(questions))
         retry_s = RETRY_S
+        operation = DELETE if rpc == "DeleteRecords" else DESCRIBE
         while open_questions:
             refusals: dict[int, ApiError] = {}
 
@@ -191,7 +193,7 @@ class Offsets:
                     mixed = ApiError(pb.ERROR_CODE_NETWORK_EXCEPTION, f"node {leader} answered for other partitions")
                     refusals.update(dict.fromkeys(indexes, mixed))
 
-            own, remote = await self._by_leader(questions, open_questions, refusals)
+            own, remote = await self._by_leader(questions, open_questions, refusals, operation)
             async with asyncio.TaskGroup() as group:
                 for leader, indexes in remote.items():
                     group.create_task(there(leader, indexes))
@@ -219,7 +221,7 @@ class Offsets:
         return [result for result in results if result is not None]
 
     async def _by_leader(
-        self, questions: Sequence[Named], indexes: Sequence[int], refusals: dict[int, ApiError]
+        self, questions: Sequence[Named], indexes: Sequence[int], refusals: dict[int, ApiError], operation: int
     ) -> tuple[list[tuple[int, Topic]], dict[int, list[int]]]:
         """Which questions are this node's, and which are whose; of those that are nobody's, why."""
         own: list[tuple[int, Topic]] = []
@@ -229,7 +231,7 @@ class Offsets:
                 await turns.give_way()
             want = questions[index]
             try:
-                topic, partition = self._view.partition(want.topic, want.topic_id, want.partition)
+                topic, partition = self._view.partition(want.topic, want.topic_id, want.partition, operation)
                 if partition.leader == self._view.node_id:
                     own.append((index, topic))
                 elif partition.leader == NO_LEADER or self._forwarded:

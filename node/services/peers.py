@@ -5,6 +5,7 @@ left is unknown, and only the client knows whether it may send it again.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -30,7 +31,7 @@ MARGIN_S: Final = 0.5
 
 def forwarded() -> tuple[tuple[str, str | bytes], ...]:
     """Metadata of a call that is passed on: that it is, and for whom."""
-    marked = ((FORWARDED, "1"), for_principal())
+    marked = ((FORWARDED, "1"), *for_principal())
     client = turns.client()
     return marked if client is None else (*marked, (turns.CLIENT, client))
 
@@ -119,3 +120,12 @@ def fault_of(error: grpc.aio.AioRpcError, node_id: int) -> ApiError:
         pb.ERROR_CODE_NETWORK_EXCEPTION,
         f"the connection to the leader, node {node_id}, broke: {error.code().name} {error.details() or ''}".rstrip(),
     )
+
+
+async def half_close(upstream: Any, answers: "asyncio.Task[None]", wait_s: float) -> None:
+    """Ends the way to another node without breaking it, and waits a bounded time for its last word."""
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        await upstream.done_writing()
+    await asyncio.wait((answers,), timeout=wait_s)
+    upstream.cancel()
+    await asyncio.gather(answers, return_exceptions=True)

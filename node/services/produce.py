@@ -21,6 +21,7 @@ from node.metrics import Metrics
 from node.services.faults import Context, unexpected
 from node.services.peers import MARGIN_S, Peers
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
+from ottla.protocol.acls import WRITE
 from ottla.protocol.batch import STORED_OVERHEAD_MAX
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_id
@@ -155,7 +156,7 @@ class Producer:
         admitted: Admitted | None = None
         while self._start(request, range(index, index + 1), forward, order, on_loop, admitted) == index:
             try:
-                topic, _ = self._view.partition(part.topic, part.topic_id, part.partition)
+                topic, _ = self._view.partition(part.topic, part.topic_id, part.partition, WRITE)
                 admitted = await self._api.admit(topic.topic_id, part.partition, part.batch, admit)
             except ApiError as error:
                 self._metrics.refused("Produce", error.code)
@@ -199,7 +200,7 @@ class Producer:
                 continue
             for index in passed_on:
                 part = batches[index]
-                topic, partition = self._view.partition(part.topic, part.topic_id, part.partition)
+                topic, partition = self._view.partition(part.topic, part.topic_id, part.partition, WRITE)
                 request.fail(index, self._view.not_leader(topic, partition))
         return next_index
 
@@ -348,7 +349,7 @@ class UnaryProduce:
         acks = request.acks if request.HasField("acks") else ACKS_ALL
         results = [data_pb2.SendResult(partition=-1, offset=-1) for _ in request.records]
         try:
-            topic = self._view.topic(request.topic, b"")
+            topic = self._view.topic(request.topic, b"", WRITE)
         except ApiError as error:
             self._producer.refused("Send", error)
             for result in results:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 from grpc import aio
 
 from ottla.client import arguments
+from ottla.client.acl_admin import AclAdmin
 from ottla.client.connection import Client, client_for
 from ottla.client.errors import OttlaError, TopicAlreadyExists, UnknownTopic, from_server
 from ottla.client.feature_admin import FeatureAdmin
@@ -56,7 +57,7 @@ class ConfigValue:
     documentation: str
 
 
-class Admin(FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
+class Admin(AclAdmin, FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 

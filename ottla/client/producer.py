@@ -19,6 +19,7 @@ from ottla.client.errors import (
     BufferFull,
     Closed,
     DeliveryFailed,
+    NotAuthorized,
     OttlaError,
     RecordTooLarge,
 )
@@ -440,6 +441,11 @@ class Producer:
                 self._state.start_epoch(answer.producer_id, answer.producer_epoch)
             except Closed:
                 raise
+            except NotAuthorized as error:
+                # Nothing was sent, and to wait changes nothing: what is handed in later asks again.
+                refused = DeliveryFailed(error.message, error.code, maybe_written=False)
+                self._complete(self._state.abort(refused))
+                break
             except (OttlaError, ApiError) as error:
                 log.info("no producer id yet: %s", error)
                 await asyncio.sleep(backoff_s)

@@ -158,3 +158,18 @@ def test_listeners_that_are_open_to_others_without_tls(
     tmp_path: Path, flags: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     assert settings(tmp_path, *flags).open_listeners == expected
+
+
+def test_access_control_needs_certificates_and_somebody_who_may_everything(tmp_path: Path) -> None:
+    on, secure, root = "authorizer=acl", ("security=on", "tls.dir=/tls"), "super.users=User:root; User:Ann B"
+    with pytest.raises(ConfigError, match="without security=on nobody proves who he is"):
+        settings(tmp_path, on, root)
+    with pytest.raises(ConfigError, match=r"nobody could give the first right: name .* in super\.users"):
+        settings(tmp_path, on, *secure)
+    rules = settings(tmp_path, on, root, *secure).access_rules
+    assert rules == (True, frozenset({"User:root", "User:Ann B"}), False)
+    assert not settings(tmp_path, root, *secure).access_rules.on
+    assert settings(tmp_path, file='super.users = ["User:a;b"]').super_users == {"User:a;b"}
+    for wrong in ("root", "User:", "User:*", "Group:x"):
+        with pytest.raises(ConfigError, match="is not User:NAME"):
+            settings(tmp_path, f"super.users={wrong}")

@@ -7,6 +7,7 @@ from node.metadata.apply import acl_record
 from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, SECURITY_METADATA_VERSION
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import acls
+from ottla.protocol.acl_messages import acl_of, filter_of, message_of
 from ottla.protocol.acls import Acl, Filter
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
@@ -17,7 +18,7 @@ def describe_acls(draft: Draft, request: admin.DescribeAclsRequest) -> admin.Des
     """Raises INVALID_REQUEST, MESSAGE_TOO_LARGE."""
     wanted = _filter_of(request.filter)
     found = sorted(filter(wanted.fits, draft.view.acl_entries))
-    response = admin.DescribeAclsResponse(acls=map(_message_of, found))
+    response = admin.DescribeAclsResponse(acls=map(message_of, found))
     if response.ByteSize() > limits.ACLS_ANSWER_MAX_BYTES:
         raise _too_large(f"{len(found)} ACLs have {response.ByteSize()} bytes")
     return response
@@ -30,7 +31,7 @@ def create_acls(draft: Draft, request: admin.CreateAclsRequest) -> admin.CreateA
     new: dict[Acl, None] = {}
     for message in request.acls:
         result = response.results.add()
-        acl = _acl_of(message)
+        acl = acl_of(message)
         try:
             acls.check(acl)
         except ApiError as error:
@@ -68,7 +69,7 @@ def delete_acls(draft: Draft, request: admin.DeleteAclsRequest) -> admin.DeleteA
         try:
             wanted = _filter_of(message)
             fits = sorted(acl for acl in filter(wanted.fits, draft.view.acl_entries) if acl not in gone)
-            found = admin.DeleteAclsResult(acls=map(_message_of, fits))
+            found = admin.DeleteAclsResult(acls=map(message_of, fits))
             if size_bytes + found.ByteSize() > limits.ACLS_ANSWER_MAX_BYTES:
                 raise _too_large(f"{len(fits)} ACLs that fit have {found.ByteSize()} bytes")
         except ApiError as error:
@@ -102,47 +103,15 @@ def test_acl(draft: Draft, request: admin.TestAclRequest) -> admin.TestAclRespon
     )
     response = admin.TestAclResponse(allowed=decision.allowed, reason=decision.why.value)
     if decision.acl is not None:
-        response.acl.CopyFrom(_message_of(decision.acl))
+        response.acl.CopyFrom(message_of(decision.acl))
     if decision.why is Why.ACL:
         response.reason = str(decision.acl)
     return response
 
 
-def _acl_of(message: admin.Acl) -> Acl:
-    return Acl(
-        message.resource_type,
-        message.pattern_type,
-        message.resource_name,
-        message.principal,
-        message.host,
-        message.operation,
-        message.permission,
-    )
-
-
-def _message_of(acl: Acl) -> admin.Acl:
-    return admin.Acl(
-        resource_type=admin.AclResourceType.ValueType(acl.resource),
-        pattern_type=admin.AclPatternType.ValueType(acl.pattern),
-        resource_name=acl.name,
-        principal=acl.principal,
-        host=acl.host,
-        operation=admin.AclOperation.ValueType(acl.operation),
-        permission=admin.AclPermission.ValueType(acl.permission),
-    )
-
-
 def _filter_of(message: admin.AclFilter) -> Filter:
     """Raises INVALID_REQUEST."""
-    wanted = Filter(
-        message.resource_type or acls.ANY,
-        message.pattern_type or acls.ANY,
-        message.resource_name if message.HasField("resource_name") else None,
-        message.principal if message.HasField("principal") else None,
-        message.host if message.HasField("host") else None,
-        message.operation or acls.ANY,
-        message.permission or acls.ANY,
-    )
+    wanted = filter_of(message)
     acls.check_filter(wanted)
     return wanted
 

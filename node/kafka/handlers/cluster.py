@@ -25,6 +25,7 @@ from node.kafka.messages.metadata import (
 )
 from node.kafka.wire import NO_ID, Message
 from node.metadata.image import NO_LEADER, Image, Partition, Topic
+from ottla.protocol.acls import CLUSTER, CLUSTER_NAME, DESCRIBE, GROUP, TOPIC
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_topic_name
 from ottla.v1 import error_pb2 as pb
@@ -38,8 +39,8 @@ CREATED_S: Final = 1.0
 """How long an answer waits for a topic that it made by naming it."""
 CLUSTER_OPERATIONS: Final = 0x1FA0
 TOPIC_OPERATIONS: Final = 0x0DF8
-"""Who may do what is not restricted yet: everything that Kafka 4.3 names."""
-GROUP: Final = 0
+"""Everything that Kafka 4.3 names."""
+GROUPS: Final = 0
 
 
 class MetadataHandler:
@@ -53,11 +54,12 @@ class MetadataHandler:
         everything = request.topics is None or (call.version == 0 and not request.topics)
         wanted = [] if request.topics is None else [(topic.name, topic.topic_id) for topic in request.topics]
         if view.create_topic is not None and request.allow_auto_topic_creation:
-            await self._made([name for name, _ in wanted if name])
+            await self._made([name for name, _ in wanted if name and view.access.may(DESCRIBE, TOPIC, name)])
         image = view.image
         with_operations = request.include_topic_authorized_operations
         topics: list[bytes] = []
-        names = [(topic.name, NO_ID) for topic in image.topics.values()] if everything else wanted
+        seen = (name for name in image.names if view.access.may(DESCRIBE, TOPIC, name)) if everything else ()
+        names = [(name, NO_ID) for name in seen] if everything else wanted
         for count, (name, topic_id) in enumerate(names, 1):
             if count % limits.AT_ONCE == 0:
                 await turns.give_way()
@@ -77,6 +79,14 @@ class MetadataHandler:
 
     def _topic(self, image: Image, version: int, name: str | None, topic_id: bytes, with_operations: bool) -> bytes:
         topic = image.topic_named(name) if name else image.topic(topic_id)
+        access = self._facts.view.access
+        if access.on and (name or topic is not None):
+            shown = name or (topic.name if topic is not None else "")
+            if not access.may(DESCRIBE, TOPIC, shown):
+                access.denied(DESCRIBE, TOPIC, shown)
+                return encoded.topic_bytes(version, _denied(name, topic_id))
+            if with_operations and topic is not None:
+                return encoded.topic_bytes(version, self._described(topic, with_operations))
         if topic is None:
             return encoded.topic_bytes(version, _unknown(name, topic_id, with_operations))
         state = image.index, image.term
@@ -90,7 +100,9 @@ class MetadataHandler:
             topic_id=topic.topic_id,
             is_internal=topic.internal,
             partitions=[self._partition(each) for each in topic.partitions],
-            topic_authorized_operations=TOPIC_OPERATIONS if with_operations else NOT_ASKED,
+            topic_authorized_operations=self._facts.view.access.operations(TOPIC, topic.name, TOPIC_OPERATIONS)
+            if with_operations
+            else NOT_ASKED,
         )
 
     def _partition(self, state: Partition) -> MetadataResponsePartition:
@@ -114,7 +126,9 @@ class MetadataHandler:
             cluster_id=self._facts.cluster_id or None,
             controller_id=self._facts.controller(),
             cluster_authorized_operations=(
-                CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED
+                self._facts.view.access.operations(CLUSTER, CLUSTER_NAME, CLUSTER_OPERATIONS)
+                if request.include_cluster_authorized_operations
+                else NOT_ASKED
             ),
         )
 
@@ -135,6 +149,13 @@ def is_name(name: str) -> bool:
 
 def _has_leaders(topic: Topic | None) -> bool:
     return topic is not None and all(each.leader != NO_LEADER for each in topic.partitions)
+
+
+def _denied(name: str | None, topic_id: bytes) -> MetadataResponseTopic:
+    """Whether there is one of that name is not told, and of an id as much as of one that is none's."""
+    if name:
+        return MetadataResponseTopic(pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED, name)
+    return MetadataResponseTopic(error_code=pb.ERROR_CODE_UNKNOWN_TOPIC_ID, name=None, topic_id=topic_id)
 
 
 def _unknown(name: str | None, topic_id: bytes, with_operations: bool) -> MetadataResponseTopic:
@@ -168,7 +189,9 @@ class DescribeClusterHandler:
                 for broker, at in nodes
             ],
             cluster_authorized_operations=(
-                CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED
+                self._facts.view.access.operations(CLUSTER, CLUSTER_NAME, CLUSTER_OPERATIONS)
+                if request.include_cluster_authorized_operations
+                else NOT_ASKED
             ),
         )
 
@@ -193,13 +216,14 @@ class FindCoordinatorHandler:
         )
 
     async def _find(self, key: str, key_type: int) -> Coordinator:
-        if key_type != GROUP:
+        if key_type != GROUPS:
             code = TRANSACTIONAL_ID_AUTHORIZATION_FAILED if key_type == 1 else pb.ERROR_CODE_INVALID_REQUEST
             return _no_coordinator(key, code, "only groups have coordinators: transactions are not served")
         try:
+            self._facts.view.access.check(DESCRIBE, GROUP, key)
             node_id = await self._coordination.coordinator(key)
         except ApiError as error:
-            final = error.code == pb.ERROR_CODE_INVALID_GROUP_ID
+            final = error.code in (pb.ERROR_CODE_INVALID_GROUP_ID, pb.ERROR_CODE_GROUP_AUTHORIZATION_FAILED)
             code = error.code if final else pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
             return _no_coordinator(key, code, error.message)
         at = self._facts.endpoint(node_id)

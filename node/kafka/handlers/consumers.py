@@ -29,6 +29,7 @@ from node.kafka.messages.consumer_group_heartbeat import (
 )
 from node.kafka.wire import Message
 from node.metrics import Metrics
+from ottla.protocol.acls import GROUP
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -72,7 +73,6 @@ class ConsumerHandlers:
 
     async def describe(self, request: Message, call: Call) -> Message:
         assert isinstance(request, ConsumerGroupDescribeRequest)
-        operations = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
         described: list[DescribedGroup] = []
         size = 0
         for group_id in request.group_ids:
@@ -84,6 +84,9 @@ class ConsumerHandlers:
                 described.append(DescribedGroup(code_of(error), error.message, group_id))
                 continue
             size += sum(map(_size, found.consumers))
+            operations = NOT_ASKED
+            if request.include_authorized_operations:
+                operations = self._facts.view.access.operations(GROUP, group_id, GROUP_OPERATIONS)
             described.append(await self._described(found, operations))
         return ConsumerGroupDescribeResponse(groups=described)
 

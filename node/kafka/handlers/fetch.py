@@ -25,6 +25,7 @@ from node.kafka.fetch import (
 from node.kafka.handlers.cluster_facts import ClusterFacts, run, unexpected
 from node.kafka.wire import Message
 from node.metrics import Metrics
+from ottla.protocol.acls import READ, TOPIC
 from ottla.protocol.batch import BatchAt, CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -106,9 +107,9 @@ class FetchHandler:
                 await turns.give_way()
             try:
                 if version >= 13:
-                    found, state = view.partition("", topic.topic_id, part.partition)
+                    found, state = view.partition("", topic.topic_id, part.partition, READ)
                 else:
-                    found, state = view.partition(topic.name, b"", part.partition)
+                    found, state = view.partition(topic.name, b"", part.partition, READ)
                 if state.leader != view.node_id:
                     raise view.not_leader(found, state)
                 if part.fetch_offset < 0:
@@ -142,6 +143,7 @@ class FetchHandler:
         indexes = list(wanted)
         budget = Budget(EVERY_CODEC, max_bytes, max(max_bytes, MAX_BYTES))
         urgent = len(wanted) < len(asked)
+        access = self._facts.view.access
 
         def take(place: int, read: ReadResult | Exception) -> int:
             nonlocal urgent
@@ -167,6 +169,10 @@ class FetchHandler:
                 for index, read in reads.items()
             ]
             await self._api.news(positions, request.min_bytes - found, left_ms)
+            for place in range(len(indexes)):
+                if not access.may(READ, TOPIC, wanted[indexes[place]].topic.name):
+                    take(place, access.denied(READ, TOPIC, wanted[indexes[place]].topic.name))
+            indexes = [index for index in indexes if results[index] is None]
 
     async def _convert(self, topic_id: bytes, partition: int, read: ReadResult) -> list[bytes]:
         try:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from node import limits, turns
+from node.api.access import Access
 from node.api.groups import GroupsApi
 from node.groups.classics import CLASSIC, CONSUMER, Shown
 from node.kafka.connection import Call
@@ -17,6 +18,7 @@ from node.kafka.messages.describe_groups import (
 )
 from node.kafka.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
 from node.kafka.wire import Message
+from ottla.protocol.acls import GROUP
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -27,14 +29,15 @@ GROUPS_AT_ONCE: Final = 20
 SAYS_NOT_FOUND: Final = 6
 """From here on a description of what is not there has an error."""
 GROUP_OPERATIONS: Final = 0x0D48
-"""Who may do what is not restricted yet: everything that Kafka 4.3 names."""
+"""Everything that Kafka 4.3 names."""
 DEAD: Final = "Dead"
 STABLE: Final = "Stable"
 
 
 class GroupHandlers:
-    def __init__(self, api: GroupsApi) -> None:
+    def __init__(self, api: GroupsApi, access: Access) -> None:
         self._api = api
+        self._access = access
 
     async def list(self, request: Message, call: Call) -> Message:
         assert isinstance(request, ListGroupsRequest)
@@ -54,13 +57,14 @@ class GroupHandlers:
 
     async def describe(self, request: Message, call: Call) -> Message:
         assert isinstance(request, DescribeGroupsRequest)
-        operations = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
         described, size = [], 0
         for count, group_id in enumerate(request.groups, 1):
             if count % GROUPS_AT_ONCE == 0:
                 await turns.give_way()
             one = await self._described(group_id, call.version, size)
-            one.authorized_operations = NOT_ASKED if one.error_code else operations
+            one.authorized_operations = NOT_ASKED
+            if request.include_authorized_operations and not one.error_code:
+                one.authorized_operations = self._access.operations(GROUP, group_id, GROUP_OPERATIONS)
             size += 100 + sum(len(each.member_metadata) + len(each.member_assignment) + 200 for each in one.members)
             described.append(one)
         return DescribeGroupsResponse(groups=described)

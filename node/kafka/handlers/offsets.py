@@ -24,6 +24,7 @@ from node.kafka.messages.offset_for_leader_epoch import (
 )
 from node.kafka.wire import Message
 from node.metrics import Metrics
+from ottla.protocol.acls import DESCRIBE
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -81,7 +82,7 @@ class _OfLeaders:
     def _led(self, name: str, number: int) -> bytes:
         """The id of the topic, of which this node leads that partition. Raises ApiError."""
         view = self._facts.view
-        topic, state = view.partition(name, b"", number)
+        topic, state = view.partition(name, b"", number, DESCRIBE)
         if state.leader != view.node_id:
             raise view.not_leader(topic, state)
         return topic.topic_id

@@ -37,6 +37,7 @@ from node.kafka.messages.offset_fetch import (
 )
 from node.kafka.wire import NO_ID, Message
 from node.metrics import Metrics
+from ottla.protocol.acls import DESCRIBE
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -170,7 +171,11 @@ class OffsetFetchHandler:
         found, code = await self._found(request.group_id, wanted)
         if code and call.version < GROUP_ERRORS:
             found = [(where, None) for where in wanted or ()]
-        return OffsetFetchResponse(topics=_topics(found, 0 if call.version >= GROUP_ERRORS else code), error_code=code)
+        topics = _topics(found, 0 if call.version >= GROUP_ERRORS else code)
+        for topic in topics:
+            for part in topic.partitions:
+                part.error_code = part.error_code or self._wrong(topic.name, b"", call.version)
+        return OffsetFetchResponse(topics=topics, error_code=code)
 
     async def _groups(
         self, request: OffsetFetchRequest, version: int, answer: Growing
@@ -198,7 +203,7 @@ class OffsetFetchHandler:
                 name=name,
                 topic_id=topic_id or NO_ID,
                 partitions=[
-                    OffsetFetchResponsePartitions(*_told(where, position), self._unknown(topic_id, version))
+                    OffsetFetchResponsePartitions(*_told(where, position), self._wrong(name, topic_id, version))
                     for where, position in some
                 ],
             )
@@ -206,14 +211,22 @@ class OffsetFetchHandler:
         ]
         return OffsetFetchResponseGroup(group_id=group_id, topics=topics, error_code=code)
 
-    def _unknown(self, topic_id: bytes, version: int) -> int:
+    def _wrong(self, name: str, topic_id: bytes, version: int) -> int:
+        if not self._facts.view.may_name(name, topic_id, DESCRIBE):
+            return pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED
         return pb.ERROR_CODE_UNKNOWN_TOPIC_ID if version >= IDS and self._facts.is_unknown(topic_id) else 0
 
     async def _found(
         self, group_id: str, wanted: Sequence[Where] | None, reader: tuple[str, int] | None = None
     ) -> tuple[list[Stored], int]:
+        view = self._facts.view
         try:
-            return await self._api.positions(group_id, wanted, reader), 0
+            if wanted is None or not view.access.on:
+                return await self._api.positions(group_id, wanted, reader), 0
+            may = [where for where in wanted if view.may_name(where.topic, where.topic_id, DESCRIBE)]
+            stored = iter(await self._api.positions(group_id, may, reader))
+            allowed = set(may)
+            return [next(stored) if where in allowed else (where, None) for where in wanted], 0
         except ApiError as error:
             code = _fence(code_of(error), MEMBER_EPOCHS)
         except Exception as error:

@@ -210,7 +210,9 @@ class ProduceHandler:
             Produced(
                 part.partition,
                 pb.ERROR_CODE_LEADER_NOT_AVAILABLE if error.code in _RETRIED else error.code,
-                log_start_offset=self._api.log_start(part.topic, part.topic_id, part.partition),
+                log_start_offset=-1
+                if error.code == pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED
+                else self._api.log_start(part.topic, part.topic_id, part.partition),
                 record_errors=error.record_errors if isinstance(error, InvalidRecords) else (),
                 error_message=error.message,
                 current_leader=leader,

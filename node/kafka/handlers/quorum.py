@@ -14,6 +14,7 @@ from node.kafka.messages.describe_quorum import (
     TopicData,
 )
 from node.kafka.wire import NO_ID, Message
+from ottla.protocol.errors import ApiError
 from ottla.v1 import cluster_pb2
 from ottla.v1 import error_pb2 as pb
 
@@ -43,7 +44,10 @@ class DescribeQuorumHandler:
                     for each in request.topics
                 ],
             )
-        quorum = await self._describe()
+        try:
+            quorum = await self._describe()
+        except ApiError as error:
+            return DescribeQuorumResponse(error.code, error.message)
         if quorum.HasField("error"):
             return DescribeQuorumResponse(quorum.error.code, quorum.error.message)
         return DescribeQuorumResponse(

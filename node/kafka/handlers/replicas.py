@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from node import limits, turns
+from node.api.access import Access
 from node.api.offsets import OffsetsApi
 from node.api.replicas import ReplicasApi
 from node.api.topics import Elected, TopicsApi
@@ -34,6 +35,7 @@ from node.kafka.messages.elect_leaders import (
 )
 from node.kafka.wire import Message
 from node.metrics import Metrics
+from ottla.protocol.acls import DELETE, DESCRIBE
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -72,7 +74,7 @@ class DeleteRecordsHandler:
     async def _one(self, name: str, part: DeleteRecordsPartition, deadline_s: float) -> DeleteRecordsPartitionResult:
         view = self._facts.view
         try:
-            topic, state = view.partition(name, b"", part.partition_index)
+            topic, state = view.partition(name, b"", part.partition_index, DELETE)
             if state.leader != view.node_id:
                 raise view.not_leader(topic, state)
             low = await self._api.delete_records(topic, part.partition_index, part.offset, deadline_s)
@@ -128,11 +130,16 @@ def _outcome(elected: Elected, election_type: int) -> PartitionResult:
 class DescribeLogDirsHandler:
     """A node has one directory. Of what is not there nothing is said."""
 
-    def __init__(self, api: ReplicasApi) -> None:
+    def __init__(self, api: ReplicasApi, access: Access) -> None:
         self._api = api
+        self._access = access
 
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, DescribeLogDirsRequest)
+        try:
+            self._access.check_cluster(DESCRIBE)
+        except ApiError as error:
+            return DescribeLogDirsResponse(error_code=error.code)
         wanted = self._api.partitions() if request.topics is None else _by_topic(request.topics)
         topics = []
         seen = 0

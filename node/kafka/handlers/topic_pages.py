@@ -16,6 +16,7 @@ from node.kafka.messages.describe_topic_partitions import (
 )
 from node.kafka.wire import Message
 from node.metadata.image import NO_LEADER, Image, Partition
+from ottla.protocol.acls import DESCRIBE, TOPIC
 from ottla.v1 import error_pb2 as pb
 
 LOW, HIGH = 0, 0
@@ -44,7 +45,9 @@ class TopicPagesHandler:
                 topics=[_failed(name, pb.ERROR_CODE_INVALID_REQUEST, NOT_ASKED) for name in sorted(named)]
             )
         image = self._facts.view.image
-        names = sorted(name for name in named or image.names if name >= page.name)
+        access = self._facts.view.access
+        known = named or {name for name in image.names if access.may(DESCRIBE, TOPIC, name)}
+        names = sorted(name for name in known if name >= page.name)
         left = max(1, min(request.response_partition_limit, PARTITIONS_MAX))
         topics: list[DescribeTopicPartitionsResponseTopic] = []
         for count, name in enumerate(names, 1):
@@ -64,6 +67,10 @@ class TopicPagesHandler:
 
     def _topic(self, image: Image, name: str, first: int, left: int) -> DescribeTopicPartitionsResponseTopic:
         topic = image.topic_named(name)
+        access = self._facts.view.access
+        if not access.may(DESCRIBE, TOPIC, name):
+            access.denied(DESCRIBE, TOPIC, name)
+            return _failed(name, pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED, NOT_ASKED)
         if topic is None:
             known = is_name(name)
             code = pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION if known else pb.ERROR_CODE_INVALID_TOPIC_EXCEPTION
@@ -73,7 +80,7 @@ class TopicPagesHandler:
             topic_id=topic.topic_id,
             is_internal=topic.internal,
             partitions=list(self._partitions(image, topic.partitions[first : first + left])),
-            topic_authorized_operations=TOPIC_OPERATIONS,
+            topic_authorized_operations=access.operations(TOPIC, name, TOPIC_OPERATIONS),
         )
 
     def _partitions(

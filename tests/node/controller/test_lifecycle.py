@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import grpc
 import pytest
 
+from node.api.access import OFF
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
 from node.controller.service import admin_handlers, controller_handlers
 from node.controller.shell import ControllerShell
 from node.controller.state.draft import ControllerSettings
-from node.metadata.image import NO_LEADER
+from node.metadata.image import NO_LEADER, Image
 from node.metadata.publisher import MetadataPublisher
 from node.metrics import Metrics
 from node.services import listener
@@ -63,7 +64,9 @@ class Node:
         controller = rpc.DESCRIPTOR.services_by_name["ControllerService"]
         listener.add_service(self.server, controller, controller_handlers(self.shell), metrics)
         admins = admin.DESCRIPTOR.services_by_name["AdminService"]
-        listener.add_service(self.server, admins, admin_handlers(self.shell, NoVoters()), metrics)
+        listener.add_service(
+            self.server, admins, admin_handlers(self.shell, NoVoters(), OFF, lambda: Image.EMPTY), metrics
+        )
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self.ticking: asyncio.Task[None] | None = None
 

@@ -4,8 +4,10 @@ from typing import Any, NoReturn, cast
 
 import pytest
 
+from node.api.access import OFF
 from node.controller.service import admin_handlers
 from node.controller.shell import ControllerShell
+from node.metadata.image import Image
 from ottla.protocol.errors import name_of
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import cluster_pb2 as cluster
@@ -38,7 +40,7 @@ class Shell:
 
 
 async def tried(method: str, request: Any, quorum: Quorum | None = None) -> str:
-    handlers = admin_handlers(cast(ControllerShell, Shell()), quorum or Quorum())
+    handlers = admin_handlers(cast(ControllerShell, Shell()), quorum or Quorum(), OFF, lambda: Image.EMPTY)
     answer: Any = await handlers[method](request, cast(Any, None))
     return name_of(answer.error.code)
 

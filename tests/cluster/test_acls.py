@@ -1,0 +1,226 @@
+"""Access control on three nodes: what users of Kafka's door and holders of certificates may do, and that they may not
+any more when a right is taken away."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import message_factory
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from ottla import Acl, OttlaError
+from ottla.secure.issue import Authority, asked_client, asked_node
+from ottla.sync import Admin, Consumer, Producer
+from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, group_pb2, login_pb2
+from tests.cluster.harness import LocalCluster
+
+pytestmark = pytest.mark.cluster
+PASSWORD = "correct horse"
+REVOKED_S = 1.0
+FILES = (data_pb2, cluster_pb2, group_pb2, admin_pb2, login_pb2)
+SERVICES = [service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()]
+
+
+class Guarded:
+    """Three nodes where ACLs count. Certificates: admin, who may everything, alice, bob, and eve, who may nothing;
+    alice and bob are users, too."""
+
+    def __init__(self, directory: Path) -> None:
+        self.tls = directory / "secure"
+        authority = Authority.make(self.tls, None, replace=False)
+        self.cluster = LocalCluster(directory, 3, {"kafka.authentication": "sasl"}, kafka=True)
+        names = ("admin", "alice", "bob", "eve")
+        for asked in [*map(asked_client, names), *(asked_node(i, []) for i in self.cluster.nodes)]:
+            authority.issue(asked, 30, replace=False)
+        for i, node in self.cluster.nodes.items():
+            node.settings = {
+                **node.settings,
+                "security": "on",
+                "tls.dir": self.tls / f"node-{i}",
+                "authorizer": "acl",
+                "super.users": "User:admin",
+            }
+
+    def admin(self, who: str = "admin") -> Admin:
+        return Admin(self.cluster.bootstrap, tls=self.tls / who)
+
+    def producer(self, who: str) -> Producer:
+        return Producer(self.cluster.bootstrap, tls=self.tls / who)
+
+    def consumer(self, who: str, topic: str, **fields: Any) -> Consumer:
+        return Consumer(topic, bootstrap=self.cluster.bootstrap, tls=self.tls / who, **fields)
+
+    def kafka(self, user: str) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": self.cluster.kafka_bootstrap,
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-256",
+            "sasl_plain_username": user,
+            "sasl_plain_password": PASSWORD,
+            "ssl_cafile": str(self.tls / "ca" / "ca.crt"),
+        }
+
+
+def allow(who: str, operation: str, kind: str, name: str, **fields: Any) -> Acl:
+    return Acl(f"User:{who}", operation, kind, name, **fields)
+
+
+RIGHTS = [
+    allow("alice", "write", "topic", "orders"),
+    allow("bob", "read", "topic", "ord", pattern_type="prefixed"),
+    allow("bob", "read", "group", "readers"),
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    made = Guarded(tmp_path_factory.mktemp("acls"))
+    with made.cluster as cluster:
+        cluster.start().wait_ready()
+        with made.admin() as admin:
+            admin.finalize_feature()
+            for user in ("alice", "bob"):
+                admin.create_user(user, PASSWORD)
+            for topic in ("orders", "secrets"):
+                admin.create_topic(topic, partitions=3)
+            admin.create_acls(RIGHTS)
+        yield made
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(OttlaError) as error:
+        call()
+    return str(error.value.name)
+
+
+def test_over_kafka(guarded: Guarded) -> None:
+    producer = KafkaProducer(**guarded.kafka("alice"))
+    producer.send("orders", b"two").get(10)
+    with pytest.raises(KafkaError, match="TopicAuthorizationFailed"):
+        producer.send("secrets", b"x").get(5)
+    producer.close()
+    consumer = KafkaConsumer(
+        "orders", **guarded.kafka("bob"), group_id="readers", auto_offset_reset="earliest", consumer_timeout_ms=15_000
+    )
+    assert next(consumer).value in (b"one", b"two")
+    assert consumer.topics() == {"orders"}
+    consumer.close()
+    with pytest.raises(KafkaError, match="GroupAuthorizationFailed"):
+        next(KafkaConsumer("orders", **guarded.kafka("bob"), group_id="others", consumer_timeout_ms=15_000))
+    admin = KafkaAdminClient(**guarded.kafka("bob"))
+    with pytest.raises(KafkaError, match="ClusterAuthorizationFailed"):
+        admin.describe_user_scram_credentials()
+    admin.close()
+
+
+def test_a_right_that_is_taken_away_ends_open_streams(guarded: Guarded) -> None:
+    with guarded.admin() as admin, guarded.producer("alice") as producer:
+        admin.create_acls([allow("alice", "read", "topic", "secrets"), allow("alice", "write", "topic", "secrets")])
+        producer.send("secrets", b"before", partition=0).result(10)
+        by_kafka = KafkaProducer(**guarded.kafka("alice"))
+        by_kafka.send("secrets", b"before", partition=0).get(10)
+        reading = KafkaConsumer(**guarded.kafka("alice"), consumer_timeout_ms=15_000)
+        reading.assign([TopicPartition("secrets", 0)])
+        reading.seek_to_beginning()
+        assert [next(reading).value for _ in range(2)] == [b"before"] * 2
+        admin.create_acls([allow("bob", "read", "topic", "secrets")])
+        with guarded.consumer("bob", "secrets", group="readers") as member:
+            assert member.poll(timeout_ms=20_000)[0].value == b"before"
+            admin.delete_acls(principal="User:alice", resource_name="secrets")
+            # Removed is removed: the very next batch is refused.
+            assert (
+                refused(lambda: producer.send("secrets", b"x", partition=0).result(10)) == "TOPIC_AUTHORIZATION_FAILED"
+            )
+            with pytest.raises(KafkaError, match="TopicAuthorizationFailed"):
+                by_kafka.send("secrets", b"x", partition=0).get(5)
+            with pytest.raises((KafkaError, StopIteration)):
+                next(reading)
+            began = time.monotonic()
+            admin.delete_acls(principal="User:bob", resource_type="group")
+            assert refused(lambda: polled_for(member, 10)) == "GROUP_AUTHORIZATION_FAILED"
+            assert time.monotonic() - began < REVOKED_S + 1
+        admin.create_acls(RIGHTS)
+        reading.close()
+        by_kafka.close()
+
+
+def polled_for(consumer: Consumer, seconds: float) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        consumer.poll(timeout_ms=200)
+
+
+AT = {"topic": "orders"}
+TOPICS = [{"name": "orders"}]
+ASKED: dict[str, dict[str, Any] | None] = {
+    "Produce": {"partitions": [{**AT, "batch": {}}]},
+    "ProduceStream": {"partitions": [{**AT, "batch": {}}]},
+    "Send": {**AT, "records": [{"value": b"x"}]},
+    "Fetch": {"partitions": [AT]},
+    "FetchStream": {"add": [AT], "credit_bytes": 1000},
+    "ListOffsets": {"partitions": [{**AT, "timestamp_ms": -1}]},
+    "OffsetForLeaderEpoch": {"partitions": [AT]},
+    "InitProducerId": {},
+    "GetVersion": None,  # everybody's
+    "BeginScram": None,
+    "FinishScram": None,
+    "GetMetadata": {"topics": ["orders"]},
+    "WatchMetadata": {"topics": ["orders"]},
+    "DescribeQuorum": {},
+    "Session": {"join": {"group_id": "readers", "topics": ["orders"]}},
+    "CommitOffsets": {"group_id": "readers", "offsets": [{"partition": AT}]},
+    "FetchOffsets": {"group_id": "readers"},
+    "ListGroups": None,  # lists what may be seen
+    "DescribeGroups": {"group_ids": ["readers"]},
+    "DeleteGroups": {"group_ids": ["readers"]},
+    "ResetOffsets": {"group_id": "readers", "offset": 1},
+    "CreateTopics": {"topics": TOPICS},
+    "DeleteTopics": {"topics": TOPICS},
+    "CreatePartitions": {"topics": [{"name": "orders", "total_count": 4}]},
+    "AlterConfigs": {"resources": [{"resource": {"type": 2, "name": "orders"}}]},
+    "DescribeConfigs": {"resources": [{"type": 2, "name": "orders"}]},
+    "DeleteRecords": {"partitions": [{"partition": AT}]},
+    "ElectLeaders": {},
+    "AddVoter": {"node_id": 1},
+    "RemoveVoter": {"node_id": 1},
+    "TransferLeadership": {},
+    "DescribeFeatures": {},
+    "FinalizeFeature": {"name": "metadata.version"},
+    "DescribeUserScramCredentials": {},
+    "AlterUserScramCredentials": {"users": [{"name": "eve", "remove_all": True}]},
+    "DescribeAcls": {},
+    "CreateAcls": {},
+    "DeleteAcls": {"filters": [{}]},
+    "TestAcl": {"principal": "User:eve"},
+}
+
+
+def test_whoever_may_nothing_is_refused_by_every_call(guarded: Guarded) -> None:
+    """A new method of the contract needs a place in the table, and a rule."""
+    files = [(guarded.tls / "eve" / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")]
+    with grpc.secure_channel(guarded.cluster.bootstrap.split(",")[0], grpc.ssl_channel_credentials(*files)) as channel:
+        for service in SERVICES:
+            for method in service.methods:
+                fields = ASKED[method.name]
+                if fields is None:
+                    continue
+                said = asked(channel, method, fields)
+                assert "AUTHORIZATION_FAILED" in said, (method.full_name, said)
+
+
+def asked(channel: grpc.Channel, method: Any, fields: dict[str, Any]) -> str:
+    """What a method answers, as text."""
+    request, answer = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+    call = getattr(channel, kind)(path, request.SerializeToString, answer.FromString)
+    message = request(**fields)
+    try:
+        told = call(iter([message]) if method.client_streaming else message, timeout=10)
+        return str(next(told) if method.server_streaming else told)
+    except grpc.RpcError as error:
+        return f"{error.code()} {error.details()}"
