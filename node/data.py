@@ -85,7 +85,7 @@ DATA: Final = data_pb2.DESCRIPTOR.services_by_name["DataService"]
 CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 REPLICATION: Final = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
-PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN, GROUPS)]
+PUBLIC: Final = [service.full_name for service in (DATA, CLUSTER, ADMIN, GROUPS, LOGIN)]
 
 
 class Waiting(NamedTuple):
@@ -179,11 +179,10 @@ class DataPlane:
         self._controller = ControllerClient(self.view.controller_address, lambda: self.view.quorum.leader_id, transport)
         self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
         self._gate = Gate(lambda: self.view.image)
-        self._sessions: Sessions | None = None
-        if settings.public_authentication == "token":
-            encrypted = isinstance(transport, Tls)
-            self._sessions = Sessions(self._gate, lambda: self.view.image, self._time_ms, encrypted=encrypted)
-            self.view.subscribe(self._sessions.changed)
+        self._sessions = Sessions(
+            self._gate, lambda: self.view.image, self._time_ms, encrypted=isinstance(transport, Tls)
+        )
+        self.view.subscribe(self._sessions.changed)
         self._servers: list[grpc.aio.Server] = []
         self._kafka: KafkaService | None = None
         self._health = Health(PUBLIC)
@@ -223,7 +222,7 @@ class DataPlane:
             context = self._transport.context(certified=certified) if isinstance(self._transport, Tls) else None
             await self._kafka.start(*split_address(self._settings.listeners_kafka), context)
         for server, name in ((public, "public"), (between, "replication")):
-            certified = server is between or self._sessions is None
+            certified = server is between or not self._for_users
             listener.listen(server, self._settings.listener(name), name, self._transport, certified=certified)
         for server in self._servers:
             await server.start()
@@ -272,7 +271,7 @@ class DataPlane:
             turns=self._turns,
             forwarded=forwarded,
             identify=for_whom(self._transport) if forwarded else self._transport.identify,
-            sessions=None if forwarded else self._sessions,
+            sessions=self._sessions if self._for_users and not forwarded else None,
             receiver=receive.Receiver(),
             in_flight=self._in_flight,
         )
@@ -341,8 +340,9 @@ class DataPlane:
             health = self._health
             add(HEALTH, {"Check": health.check, "List": health.list, "Watch": health.watch})
             add(REFLECTION, {"ServerReflectionInfo": Reflection(PUBLIC).serve})
-            if (sessions := self._sessions) is not None:
-                add(LOGIN, {"BeginScram": sessions.begin_scram, "FinishScram": sessions.finish_scram})
+            # Where nobody has to log in, too: clients may have their users before all nodes ask for them.
+            login = self._sessions
+            add(LOGIN, {"BeginScram": login.begin_scram, "FinishScram": login.finish_scram})
 
     async def _init_producer_id(self, _request: Any, _context: Any) -> data_pb2.InitProducerIdResponse:
         return data_pb2.InitProducerIdResponse(producer_id=await self._allocate_producer_id())
@@ -351,6 +351,11 @@ class DataPlane:
         """For whoever may write to any topic."""
         self.view.access.check_any(WRITE, TOPIC, IDEMPOTENT_WRITE)
         return await self.broker.allocate_producer_id()
+
+    @property
+    def _for_users(self) -> bool:
+        """Whether who calls at the public listener must be a user."""
+        return self._settings.public_authentication == "token"
 
     def _time_ms(self) -> int:
         """The cluster's time, where it is known."""

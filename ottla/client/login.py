@@ -150,7 +150,7 @@ class Login:
         except aio.AioRpcError as error:
             refusal = refusal_in(error)
             if refusal is None and error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                # It has no users yet: clients may have theirs before all nodes ask for them.
+                # A build that has no users yet: clients may have theirs before all nodes do.
                 return None
             if refusal is None or refusal.retriable:
                 raise

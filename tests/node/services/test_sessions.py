@@ -20,6 +20,7 @@ from node.metadata.apply import credential_record
 from node.services import sessions
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import scram
+from ottla.protocol.errors import ApiError
 from ottla.protocol.scram import SHA_256, SHA_512, ClientExchange, Mechanism
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, group_pb2, login_pb2
 from tests.node.services.planes import Planes
@@ -155,7 +156,7 @@ async def test_a_password_is_enough_for_a_call(users: Users) -> None:
         assert await users.says(basic("bob", "pen")) == "OK"
     for wrong in (basic("alice", "pen"), basic("carol", "pencil"), basic("alice", ""), basic("", "")):
         assert "wrong user or password" in await users.says(wrong)
-    for none in ("Basic", "Basic !", "Basic " + b64encode(b"alice").decode(), "Basic " + "x" * 8000, "Basic gA=="):
+    for none in ("Basic", "Basic !", "Basic " + b64encode(b"alice").decode(), "Basic " + "x" * 5000, "Basic gA=="):
         assert (await users.says(none)).startswith("UNAUTHENTICATED SASL_AUTHENTICATION_FAILED: Basic is followed"), (
             none
         )
@@ -195,9 +196,11 @@ async def test_a_token_that_is_changed_anywhere_is_none(users: Users) -> None:
     token = await users.log_in("alice", "pencil")
     users.change(credential("alicd", "pencil"))
     size = len(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    said = {await users.says(f"Bearer {_changed(token, at)}") for at in range(size)}
-    assert all(each.startswith("UNAUTHENTICATED SASL_AUTHENTICATION_FAILED: the ") for each in said), said
-    for other in ("", "x", "x" * 8000, token[:-4]):
+    for at in range(size):
+        with pytest.raises(ApiError, match=r"the (token|session)") as refused:
+            users[1]._sessions._by_token(_changed(token, at))
+        assert refused.value.name == "SASL_AUTHENTICATION_FAILED"
+    for other in ("", "x", "x" * 5000, token[:-4]):
         assert (await users.says(f"Bearer {other}")).startswith("UNAUTHENTICATED"), other
     assert await users.says(f"Bearer {token}") == "OK"
 
@@ -245,14 +248,14 @@ async def test_a_session_ends_with_its_user_or_password(users: Users, change: An
             calls.append(fetch(poll, metadata=metadata))
         await asyncio.sleep(0.3)
         users.change(change)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             codes = [await call.code() for call in mine]
         assert codes == [grpc.StatusCode.UNAUTHENTICATED] * 4
         assert "removed, or has another password" in str(await mine[1].details())
         assert not any(call.done() for call in others)
         for call in others:
             call.cancel()
-    assert not users[1]._sessions._ended  # type: ignore[union-attr]
+    assert not users[1]._sessions._ended
     for node_id in (1, 2):
         assert (await users.says(alice, node_id=node_id)).startswith("UNAUTHENTICATED")
         assert await users.says(bob, node_id=node_id) == "OK"

@@ -70,8 +70,21 @@ async def test_who_has_no_user_hears_that_one_is_wanted(users: Users) -> None:
 
 
 async def test_a_user_is_no_hindrance_where_none_is_wanted(tmp_path: Path) -> None:
-    async with Planes(tmp_path, nodes=1) as planes, Client(planes.address(1), user="alice", password="x") as client:
-        assert await client.home()
+    """So clients may have theirs before the nodes ask for them, one after the other."""
+    async with Planes(tmp_path, nodes=1) as planes:
+        planes.change(key(1), credential("alice", "pencil"))
+        async with Client(planes.address(1), user="alice", password="pencil") as client:
+            assert client._token is not None
+        with pytest.raises(AuthenticationFailed, match="wrong user or password"):
+            async with Client(planes.address(1), user="alice", password="pen"):
+                pass
+
+
+async def test_a_node_of_an_older_build_lets_users_in(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Client(users.address(1), user="alice", password="pencil") as client:
+        assert client._login is not None
+        async with users.channel(1, "replication") as channel:
+            assert await client._login(channel, users.address(1), encrypted=False) is None
 
 
 async def test_before_there_are_sessions_the_way_is_told_at_once(tmp_path: Path) -> None:
