@@ -5,13 +5,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from node.kafka.codec import API_VERSIONS
 from node.kafka.messages import APIS
-from node.kafka.messages.api_versions import ApiVersion, ApiVersionsResponse
+from node.kafka.messages.api_versions import (
+    ApiVersion,
+    ApiVersionsResponse,
+    FinalizedFeatureKey,
+    SupportedFeatureKey,
+)
 from node.kafka.wire import Message
 
 if TYPE_CHECKING:
     from node.kafka.connection import Call
 
 UNSUPPORTED_VERSION: Final = 35
+FEATURES_FROM: Final = 4
+"""Clients that ask in an earlier version cannot read a feature that may be off (KAFKA-17011)."""
+GROUP_VERSION: Final = ("group.version", 1)
+"""Kafka's name and level of groups whose partitions the server assigns (KIP-848), which are always on here."""
 # Returns the answer, or None: then `Call.answer` or `Call.no_answer` follows, now or later.
 Handler = Callable[[Message, "Call"], Message | None]
 
@@ -45,7 +54,16 @@ class Registry:
 
     def answer(self, version: int) -> ApiVersionsResponse:
         """The answer to an ApiVersions request that could be read."""
-        return ApiVersionsResponse(0, self.advertised())
+        if version < FEATURES_FROM:
+            return ApiVersionsResponse(0, self.advertised())
+        name, level = GROUP_VERSION
+        return ApiVersionsResponse(
+            0,
+            self.advertised(),
+            supported_features=[SupportedFeatureKey(name, 0, level)],
+            finalized_features_epoch=0,
+            finalized_features=[FinalizedFeatureKey(name, level, level)],
+        )
 
     def answer_to_a_newer_client(self) -> ApiVersionsResponse:
         """KIP-511: whoever asks in a version of ApiVersions that is not known here gets version 0's answer, with the

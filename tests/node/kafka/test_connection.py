@@ -212,6 +212,13 @@ async def test_api_versions_names_what_is_served_and_nothing_else() -> None:
     assert world.transport.written == sized(struct.pack(">i", 7) + body)
 
 
+def test_features_are_told_of_in_the_version_that_can_say_that_one_may_be_off() -> None:
+    registry = Registry()
+    assert [(each.name, each.max_version) for each in registry.answer(4).supported_features] == [("group.version", 1)]
+    assert [each.max_version_level for each in registry.answer(4).finalized_features] == [1]
+    assert registry.answer(3).supported_features == registry.answer(3).finalized_features == ()
+
+
 async def test_a_newer_api_versions_gets_version_0_and_what_there_is() -> None:
     world = World()
     world.send(sized(struct.pack(">hhih", API_VERSIONS, 77, 7, -1) + b"anything"))
