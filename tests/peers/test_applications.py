@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,14 +71,19 @@ def until(what: str, good: Callable[[], bool]) -> None:
 
 
 def rest(port: int, path: str, body: object = None) -> Any:
-    """What a worker of Connect answers; None while it does not."""
+    """What a worker of Connect answers; None while it does not, or is between two generations."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    url, headers = f"http://127.0.0.1:{port}{path}", {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method="GET" if data is None else "PUT")
     try:
         with urllib.request.urlopen(request, timeout=10) as reply:
             return json.load(reply)
     except OSError:
         return None
+
+
+def told(port: int, path: str, body: object) -> bool:
+    return rest(port, path, body) is not None
 
 
 def address(cluster: LocalCluster) -> tuple[str, int]:
@@ -110,7 +116,7 @@ def test_connect_loses_and_repeats_nothing(cluster: LocalCluster, tmp_path: Path
             },
         }  # fmt: skip
         for name, config in connectors.items():
-            assert rest(first, "/connectors", {"name": name, "config": config}) is not None, name
+            until(name, partial(told, first, f"/connectors/{name}/config", config))
         until("1000 lines", lambda: sink.exists() and len(sink.read_text().splitlines()) == 1000)
         time.sleep(COMMITTED_S)
         works = rest(first, "/connectors/out/status")["tasks"][0]["worker_id"]
