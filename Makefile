@@ -108,7 +108,7 @@ languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the s
 	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages -rs tests/languages
 
 .PHONY: peers
-peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven) and to Ottla: the same answers; Kafka's tools and applications (12 minutes)
+peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven) and to Ottla: the same answers; Kafka's tools (9 minutes)
 	$(BIN)/python -m tests.peers.apache_kafka
 	$(BIN)/python -m pytest -m long -rs tests/peers
 

@@ -50,6 +50,13 @@ ANSWER_MAX_BYTES: Final = 8 * limits.MIB
 LITTLE_BYTES: Final = limits.MIB // 4
 """Of an answer while there is no room for a large one."""
 
+THROTTLES: Final = frozenset({
+    "leader.replication.throttled.rate", "follower.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+})  # fmt: skip
+"""Of a broker in Kafka. There are none here, so that nothing is to be done where kafka-reassign-partitions deletes
+them."""
+
 At = tuple[int, str]
 """Type and name of a resource."""
 
@@ -261,6 +268,8 @@ class _Wanted:
             self.error = error
 
     def _passed_over(self, change: ConfigChange) -> bool:
+        if self.kind == BROKER:
+            return change.operation == DELETE and change.key in THROTTLES
         if self.kind != TOPIC or change.key not in topic_configs.PASSED_OVER:
             return False
         if change.operation != DELETE:

@@ -378,3 +378,10 @@ async def test_a_brokers_configs_are_its_own(controlled: Controlled) -> None:
     assert dict(cluster.image.broker_configs) == {"": everywhere, "1": {"log.roll.ms": "5"}}
     assert await replaced(controlled, ("num.partitions", "4"), at=(BROKER, "")) == [0]
     assert dict(cluster.image.broker_configs) == {"": {"num.partitions": "4"}, "1": {"log.roll.ms": "5"}}
+
+
+async def test_throttles_that_are_not_there_can_be_deleted(controlled: Controlled) -> None:
+    rate = "leader.replication.throttled.rate"
+    assert await altered(controlled, (rate, DELETE, None), at=(BROKER, "1")) == [0]
+    assert await altered(controlled, (rate, SET, "1000"), at=(BROKER, "1")) == [40]
+    assert await altered(controlled, ("nonsense", DELETE, None), at=(BROKER, "1")) == [40]
