@@ -54,7 +54,7 @@ class Node:
         self.shell = ControllerShell(
             self.quorum,
             self.publisher,
-            ControllerSettings(session_timeout_ms=600, heartbeat_interval_ms=100),
+            ControllerSettings(session_timeout_ms=1500, heartbeat_interval_ms=100),
             now_ms,
             lambda: next(ids).to_bytes(16),
         )
@@ -113,7 +113,7 @@ class Brokers:
             log_ends=self.looked_up(node_id),
             on_registered=lambda epoch: self.registered.append((node_id, epoch)),
             heartbeat_interval_ms=100,
-            session_timeout_ms=600,
+            session_timeout_ms=1500,
             rng=random.Random(node_id),
         )
         self.tasks[node_id] = asyncio.ensure_future(lifecycle.run())
@@ -158,7 +158,7 @@ async def test_a_broker_registers_is_unfenced_and_keeps_its_lease(node: Node, br
     await until(lambda: not lifecycle.fenced)
     assert lifecycle.caught_up
     assert brokers.registered == [(1, lifecycle.broker_epoch)]
-    await asyncio.sleep(1.0)  # longer than the lease of 600 ms
+    await asyncio.sleep(2.0)  # longer than the lease
     assert node.live() == [1]
 
 

@@ -260,13 +260,13 @@ async def test_a_broker_that_is_fenced_meanwhile_is_not_waited_for(rig: Rig) -> 
 
 
 async def test_create_topic_says_which_broker_it_waited_for_in_vain(rig: Rig) -> None:
-    task = rig.create("t", timeout_ms=30)
+    task = rig.create("t", timeout_ms=300)
     await settle()
     await rig.beat(1)
     await rig.beat(2)
     error = (await task).topics[0].error
     assert error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
-    assert "broker 3 did not apply it within 30 ms" in error.message
+    assert "broker 3 did not apply it within 300 ms" in error.message
     assert rig.publisher.image.topic_named("t") is not None
 
 
@@ -312,7 +312,7 @@ async def test_a_bug_in_one_decision_fails_that_request_alone(rig: Rig) -> None:
         rig.shell.handle(rpc.AllocateProducerIdsRequest(node_id=1, broker_epoch=rig.epochs[1]))
     )
     unknown = asyncio.ensure_future(rig.shell.handle(object()))
-    await settle()
+    await until(lambda: good.done() and unknown.done())
     assert refused(unknown) == "UNKNOWN_SERVER_ERROR"
     assert good.result().count == 1000
 
@@ -597,12 +597,12 @@ async def test_a_user_is_there_when_every_broker_knows_it(rig: Rig, monkeypatch:
     monkeypatch.setattr("node.controller.state.users.USERS_METADATA_VERSION", 1)
     new = admin.NewScramCredential(mechanism=1, iterations=4096, salt=bytes(8), salted_password=bytes(32))  # type: ignore[arg-type]
     users = [admin.UserScramChanges(name=name, credentials=[new]) for name in ("alice", "\n")]
-    task = asyncio.ensure_future(rig.shell.handle(admin.AlterUserScramCredentialsRequest(users=users, timeout_ms=30)))
+    task = asyncio.ensure_future(rig.shell.handle(admin.AlterUserScramCredentialsRequest(users=users, timeout_ms=300)))
     await settle()
     assert not task.done()
     waited, wrong = (await task).users
     assert waited.error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
-    assert "did not apply it within 30 ms" in waited.error.message
+    assert "did not apply it within 300 ms" in waited.error.message
     assert wrong.error.code == pb.ERROR_CODE_UNACCEPTABLE_CREDENTIAL
     assert set(rig.publisher.image.users) == {"alice"}
 
@@ -621,12 +621,12 @@ async def test_a_broker_out_of_reach_is_not_waited_for(rig: Rig) -> None:
 
 async def test_a_change_that_no_majority_commits_ends_with_the_requests_time_out(rig: Rig) -> None:
     rig.quorum.auto = False
-    task = rig.create("t", timeout_ms=30)
+    task = rig.create("t", timeout_ms=300)
     await asyncio.wait([task], timeout=5)
     error = task.exception()
     assert isinstance(error, ApiError)
     assert error.code == pb.ERROR_CODE_REQUEST_TIMED_OUT
-    assert "within 30 ms" in error.message
+    assert "within 300 ms" in error.message
     rig.quorum.commit()
 
 
