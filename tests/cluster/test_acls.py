@@ -16,7 +16,7 @@ from ottla import Acl, OttlaError
 from ottla.secure.issue import Authority, asked_client, asked_node
 from ottla.sync import Admin, Consumer, Producer
 from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, group_pb2, login_pb2
-from tests.cluster.harness import LocalCluster
+from tests.cluster.harness import LocalCluster, eventually
 
 pytestmark = pytest.mark.cluster
 PASSWORD = "correct horse"
@@ -95,6 +95,35 @@ def refused(call: Callable[[], object]) -> str:
     with pytest.raises(OttlaError) as error:
         call()
     return str(error.value.name)
+
+
+def test_over_grpc(guarded: Guarded) -> None:
+    with guarded.producer("alice") as producer:
+        for partition in range(3):
+            assert producer.send("orders", b"one", partition=partition).result(10).offset >= 0
+        assert refused(lambda: producer.send("secrets", b"x").result(10)) == "TOPIC_AUTHORIZATION_FAILED"
+    with guarded.producer("bob") as producer:  # who may write nowhere gets no producer id
+        assert refused(lambda: producer.send("orders", b"x").result(10)) == "CLUSTER_AUTHORIZATION_FAILED"
+    with guarded.consumer("bob", "orders", group="readers") as consumer:
+        assert consumer.poll(timeout_ms=20_000)[0].value == b"one"
+    for who, group in (("bob", "others"), ("alice", "readers")):
+        with guarded.consumer(who, "orders", group=group) as consumer:
+            assert refused(lambda: consumer.poll(timeout_ms=10_000)) == "GROUP_AUTHORIZATION_FAILED"
+    with guarded.consumer("alice", "orders") as consumer:
+        assert refused(lambda: consumer.poll(timeout_ms=10_000)) == "TOPIC_AUTHORIZATION_FAILED"
+    with guarded.admin("bob") as admin:
+        assert sorted(admin.list_topics()) == ["orders"]
+        assert refused(lambda: admin.create_topic("ord2")) == "TOPIC_AUTHORIZATION_FAILED"
+        assert refused(lambda: admin.delete_topic("orders")) == "TOPIC_AUTHORIZATION_FAILED"
+        for call in (admin.list_users, admin.list_acls, lambda: admin.create_acls(RIGHTS), admin.describe_quorum):
+            assert refused(call) == "CLUSTER_AUTHORIZATION_FAILED"
+        assert refused(lambda: admin.create_user("eve", PASSWORD)) == "CLUSTER_AUTHORIZATION_FAILED"
+    with guarded.admin() as admin:
+        assert sorted(admin.list_topics()) == ["orders", "secrets"]
+        assert admin.test_acl("User:bob", "read", "topic", "orders").acl == RIGHTS[1]
+        assert not admin.test_acl("User:bob", "write", "topic", "orders").allowed
+    logs = "".join(node.log() for node in guarded.cluster.nodes.values())
+    assert "access_denied" in logs
 
 
 def test_over_kafka(guarded: Guarded) -> None:
@@ -224,3 +253,15 @@ def asked(channel: grpc.Channel, method: Any, fields: dict[str, Any]) -> str:
         return str(next(told) if method.server_streaming else told)
     except grpc.RpcError as error:
         return f"{error.code()} {error.details()}"
+
+
+def test_a_follower_and_a_new_controller_know_them(guarded: Guarded) -> None:
+    """What is refused by one node is by all, and still is after the controller was killed."""
+    with guarded.admin() as admin:
+        leader = admin.describe_quorum().leader_id
+        guarded.cluster[leader].kill()
+        eventually(lambda: admin.describe_quorum().leader_id not in (None, leader), True, 20)
+        assert len(admin.list_acls()) >= len(RIGHTS)
+        guarded.cluster.start([leader]).wait_ready([leader])
+    with guarded.producer("alice") as producer:
+        assert refused(lambda: producer.send("secrets", b"x").result(20)) == "TOPIC_AUTHORIZATION_FAILED"
