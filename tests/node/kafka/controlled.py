@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from node.api.topics import TopicsApi
-from node.controller.state.leaders import elect_leaders
+from node.controller.state.leaders import elect_leaders, everywhere
 from node.controller.state.resource_configs import alter_configs, describe_configs
 from node.controller.state.topics import create_partitions, create_topics, delete_topics
 from node.kafka.handlers.cluster_facts import Later
@@ -39,6 +39,8 @@ class Controlled:
             raise self.unreachable
         asked = getattr(admin_pb2, f"{method}Request").FromString(request)
         self.calls.append((method, asked))
+        if method == "ElectLeaders" and not asked.partitions:
+            asked = everywhere(self.cluster.image, asked)
         answer: bytes = self.cluster.do(DECISIONS[method], asked).SerializeToString()
         return answer
 

@@ -64,7 +64,13 @@ class Users(Planes):
         super().__init__(directory, nodes=2, settings=["public.authentication=token"])
 
     async def says(self, authorization: str = "", rpc: str = VERSION, *, node_id: int = 1) -> str:
-        """OK, or the status and the message. Of a stream the first message counts."""
+        """OK, or the status and the message. Of a stream the first message counts. A client that is refused while it
+        writes may be told so by its own core alone: it asks again."""
+        while (told := await self._says_once(authorization, rpc, node_id)) == "INTERNAL Internal error from Core":
+            continue
+        return told
+
+    async def _says_once(self, authorization: str, rpc: str, node_id: int) -> str:
         metadata = (("authorization", authorization),) if authorization else ()
         async with self.channel(node_id) as channel:
             begin: Any = channel.stream_stream(rpc)

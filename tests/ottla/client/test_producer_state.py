@@ -553,7 +553,7 @@ class Broker:
             return ProduceResult(base_offset=-1, error=error.to_proto())
         if stored is None:
             self.log += [payload] * count
-            self.table.appended(header, header.base_offset, 0)
+            self.table.appended(header, header.base_offset, 0, 0)
         if fault:
             return ProduceResult(base_offset=-1, error=ApiError(fault, "fault").to_proto())
         return ProduceResult(base_offset=stored.base_offset if stored else header.base_offset)
