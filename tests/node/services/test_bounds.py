@@ -146,6 +146,7 @@ async def test_partitions_of_a_replica_or_leader_that_says_nothing_cost_the_othe
     planes: Planes, monkeypatch: pytest.MonkeyPatch, via: int
 ) -> None:
     """More than are begun in one turn; the first waits for a replica, one for a leader, until the time is over."""
+    monkeypatch.setattr(limits, "AT_ONCE", 8)
     count = 2 * limits.AT_ONCE
     planes.create_topic("t", [*[1] * count, 3])
     for number in (0, count - 1):
