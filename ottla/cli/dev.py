@@ -30,6 +30,15 @@ def dev(
     base_port: Annotated[
         int, typer.Option("--base-port", help="Node i serves clients on this port plus i - 1.", metavar="PORT")
     ] = 9092,
+    kafka_port: Annotated[
+        int | None,
+        typer.Option(
+            "--kafka-port",
+            help="Node i serves clients of Apache Kafka on this port plus i - 1, 0: nowhere; it is kept.",
+            metavar="PORT",
+            show_default=False,
+        ),
+    ] = None,
     secure: Annotated[
         bool, typer.Option("--secure", help="With TLS: makes certificates, and a profile for the commands.")
     ] = False,
@@ -41,6 +50,7 @@ def dev(
     Examples:
       ottla dev --nodes 3
       ottla dev --base-port 19092 --data-dir /tmp/try
+      ottla dev --nodes 3 --kafka-port 9492
       ottla dev --secure
     """
     from ottla.cli.local import LocalCluster, end_as_with_ctrl_c
@@ -49,7 +59,9 @@ def dev(
     end_as_with_ctrl_c()
     try:
         certificates = _certificates(data_dir / "secure", nodes) if secure else None
-        with LocalCluster(nodes, data_dir, base_port, _SETTINGS, certificates=certificates) as cluster:
+        with LocalCluster(
+            nodes, data_dir, base_port, _SETTINGS, certificates=certificates, kafka_port=kafka_port
+        ) as cluster:
             started = time.monotonic()
             before = cluster.port_before()
             cluster.start()
@@ -115,9 +127,17 @@ def _print_words(cluster: "LocalCluster", seconds: float, command: str) -> None:
         f"  {command} topic create hello --partitions 3{at}\n"
         f"  echo 'hello, world' | {command} produce hello{at}\n"
         f"  {command} consume hello --from-beginning --max-messages 1{at}\n"
+        f"{_for_kafka(cluster)}"
         "Ctrl-C stops everything.",
         flush=True,
     )
+
+
+def _for_kafka(cluster: "LocalCluster") -> str:
+    if cluster.kafka_bootstrap is None:
+        return ""
+    tls = " security.protocol=SSL" if cluster.is_secure else ""
+    return f"kafka clients: bootstrap.servers={cluster.kafka_bootstrap}{tls}\n"
 
 
 def _print_json(cluster: "LocalCluster", certificates: Path | None) -> None:
@@ -135,6 +155,8 @@ def _print_json(cluster: "LocalCluster", certificates: Path | None) -> None:
         for node in cluster.nodes
     ]
     about: dict[str, object] = {"bootstrap": cluster.bootstrap, "nodes": nodes}
+    if cluster.kafka_bootstrap is not None:
+        about["kafka_bootstrap"] = cluster.kafka_bootstrap
     if certificates is not None:
         about |= {"profile": PROFILE, "tls": str((certificates / _CLIENT).resolve())}
     print(json.dumps(about), flush=True)

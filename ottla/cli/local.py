@@ -22,6 +22,9 @@ HOST: Final = "127.0.0.1"
 LISTENERS: Final = {"clients": 0, "control": 100, "replication": 200, "http": 300}
 NODES_MAX: Final = 9
 BASE_PORT_MAX: Final = 65535 - LISTENERS["http"] - NODES_MAX
+KAFKA_PORT_MAX: Final = 65535 - NODES_MAX
+# From a base port to one for clients of Kafka that collides with nothing.
+_KAFKA_DISTANCE: Final = 400
 # A controlled stop may take a node 15 s, but one whose peers stop too has nobody to hand over to.
 STOP_S: Final = 5.0
 KILL_S: Final = 3.0
@@ -37,12 +40,18 @@ class LocalNode:
     node_id: int
     directory: Path
     port: int
+    kafka_port: int | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
         """Where clients reach it."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def kafka_address(self) -> str | None:
+        """Where clients of Kafka reach it, if they do."""
+        return None if self.kafka_port is None else f"{HOST}:{self.kafka_port}"
 
     @property
     def config(self) -> Path:
@@ -111,15 +120,22 @@ class LocalCluster:
         environment: Callable[[int], Mapping[str, str]] = lambda _: {},
         orphaned: signal.Signals = signal.SIGTERM,
         certificates: Path | None = None,
+        kafka_port: int | None = None,
     ) -> None:
-        """`certificates`: with TLS, from a directory of `ottla secure`. `flags` and `environment` (by node id) are a
-        node's besides its config file; `orphaned` is the signal it gets when this program is killed."""
+        """`certificates`: with TLS, from a directory of `ottla secure`. `kafka_port`: the first node's for clients of
+        Kafka, 0 for none; None for the one that the directory's cluster had when it last ran. `flags` and `environment`
+        (by node id) are a node's besides its config file; `orphaned` is the signal it gets when this program is
+        killed."""
         if not 1 <= nodes <= NODES_MAX:
             raise Failure("INVALID_CONFIG", f"{nodes} nodes were asked for", f"ask for 1 to {NODES_MAX}")
         if not 1 <= base_port <= BASE_PORT_MAX:
             raise Failure("INVALID_CONFIG", f"base port {base_port} does not work", f"choose 1 to {BASE_PORT_MAX}")
         self.directory = directory
-        self.nodes = [LocalNode(i, directory, base_port + i - 1) for i in range(1, nodes + 1)]
+        first = _kafka_port_before(directory) if kafka_port is None else kafka_port
+        _check_kafka_port(first, nodes, base_port)
+        self.nodes = [
+            LocalNode(i, directory, base_port + i - 1, first + i - 1 if first else None) for i in range(1, nodes + 1)
+        ]
         self._settings = dict(settings or {})
         self._flags = flags
         self._environment = environment
@@ -141,20 +157,24 @@ class LocalCluster:
         """The client addresses of all nodes, for `--bootstrap`."""
         return ",".join(node.address for node in self.nodes)
 
+    @property
+    def kafka_bootstrap(self) -> str | None:
+        """The addresses of all nodes for clients of Kafka, if they are served."""
+        return ",".join(node.kafka_address for node in self.nodes if node.kafka_address) or None
+
     def start(self) -> None:
         """Checks ports and directory, writes the configs, starts every node. Raises Failure before any process runs."""
         for node in self.nodes:
             check_ports(node.node_id, node.port)
+            if node.kafka_port is not None:
+                _check_port(node.node_id, node.kafka_port, "clients of Kafka", "--kafka-port")
         self.write_configs()
         for node in self.nodes:
             self.start_node(node)
 
     def port_before(self) -> int | None:
         """The base port of the cluster in the directory when it last ran; None if there is none, or none that says."""
-        try:
-            port = tomllib.loads(self.nodes[0].config.read_text())["base"]["port"]
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
+        port = _written_before(self.directory, "base", "port")
         return port if isinstance(port, int) else None
 
     def write_configs(self) -> None:
@@ -233,6 +253,9 @@ class LocalCluster:
             "controller.quorum.auto.join.enable": True,
             **self._settings,
         }
+        if node.kafka_address is not None:
+            # As Kafka does, and as its clients expect.
+            settings |= {"listeners.kafka": node.kafka_address, "auto.create.topics.enable": True}
         if self._certificates is not None:
             settings |= {
                 "security": "on",
@@ -267,12 +290,53 @@ def _end(number: int, _: object) -> None:
 def check_ports(node_id: int, port: int) -> None:
     """Raises PORT_TAKEN with the port and its use where one of a node's four ports cannot be bound."""
     for use, distance in LISTENERS.items():
-        if not _is_free(port + distance):
+        _check_port(node_id, port + distance, use, "--base-port")
+
+
+def _check_port(node_id: int, port: int, use: str, option: str) -> None:
+    if not _is_free(port):
+        raise Failure(
+            "PORT_TAKEN",
+            f"port {port} on {HOST} is in use; node {node_id} needs it for {use}",
+            f"stop what uses it, or choose other ports with {option}",
+        )
+
+
+def _check_kafka_port(first: int, nodes: int, base_port: int) -> None:
+    """Raises Failure where it cannot be a port, or one of the cluster's own is among them."""
+    if not 0 <= first <= KAFKA_PORT_MAX:
+        raise Failure(
+            "INVALID_CONFIG",
+            f"port {first} for clients of Kafka does not work",
+            f"choose 1 to {KAFKA_PORT_MAX}, or 0 for none",
+        )
+    for use, distance in LISTENERS.items():
+        if first and abs(first - base_port - distance) < nodes:
             raise Failure(
-                "PORT_TAKEN",
-                f"port {port + distance} on {HOST} is in use; node {node_id} needs it for {use}",
-                "stop what uses it, or choose other ports with --base-port",
+                "INVALID_CONFIG",
+                f"clients of Kafka cannot have {_span(first, nodes)}: "
+                f"the nodes need {_span(base_port + distance, nodes)} for {use}",
+                f"choose others with --kafka-port, as {base_port + _KAFKA_DISTANCE}, or with --base-port",
             )
+
+
+def _span(first: int, nodes: int) -> str:
+    return f"port {first}" if nodes == 1 else f"ports {first} to {first + nodes - 1}"
+
+
+def _kafka_port_before(directory: Path) -> int:
+    """0 where clients of Kafka had none."""
+    address = _written_before(directory, "listeners", "kafka")
+    port = address.rpartition(":")[2] if isinstance(address, str) else ""
+    return int(port) if port.isdecimal() else 0
+
+
+def _written_before(directory: Path, section: str, key: str) -> object:
+    """What the first node's config says, as it last ran; None where it says nothing, or is none."""
+    try:
+        return tomllib.loads((directory / "node-1.toml").read_text())[section][key]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def free_base_port(nodes: int, candidates: Sequence[int]) -> int:

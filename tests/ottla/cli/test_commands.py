@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 
 from ottla.cli.local import HOST, LocalCluster
 from tests.cluster.harness import free_base_port
@@ -382,3 +383,24 @@ def test_dev_says_what_works_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "Traceback" not in errors
     with socket.socket() as probe:
         assert probe.connect_ex((HOST, port)) != 0
+
+
+def test_dev_serves_clients_of_kafka_and_does_so_again(tmp_path: Path) -> None:
+    port = free_base_port(1)
+    base = [sys.executable, "-m", "ottla.cli", "dev", "--base-port", str(port), "--data-dir", str(tmp_path / "d")]
+    at = f"{HOST}:{port + 50}"
+    for turn, asked in enumerate((["--kafka-port", str(port + 50)], [])):
+        with subprocess.Popen([*base, *asked], stdout=subprocess.PIPE, text=True) as dev:
+            assert dev.stdout is not None
+            said = list(iter(dev.stdout.readline, "Ctrl-C stops everything.\n"))
+            assert said[-1] == f"kafka clients: bootstrap.servers={at}\n"
+            producer = KafkaProducer(bootstrap_servers=at)
+            producer.send("made-by-its-first-record", b"record %d" % turn).get(30)
+            producer.close()
+            read = subprocess.run(
+                ["ottla", "consume", "made-by-its-first-record", "--from-beginning", "--to-end"],
+                capture_output=True, text=True, timeout=60, check=False, env=environment(f"{HOST}:{port}"),
+            )  # fmt: skip
+            assert sorted(read.stdout.splitlines()) == [f"record {number}" for number in range(turn + 1)], read.stderr
+            dev.terminate()
+            assert dev.wait(20) == 0

@@ -132,6 +132,9 @@ def test_what_is_mistyped_names_what_was_meant() -> None:
         (["group", "reset", "g", "--to-latest", "--shift-by", "1"], "INVALID_REQUEST"),
         (["dev", "--nodes", "0"], "INVALID_CONFIG"),
         (["dev", "--base-port", "70000"], "INVALID_CONFIG"),
+        (["dev", "--kafka-port", "70000"], "INVALID_CONFIG"),
+        (["dev", "--kafka-port", "-1"], "INVALID_CONFIG"),
+        (["dev", "--nodes", "3", "--kafka-port", "9194"], "INVALID_CONFIG"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_asked(arguments: list[str], code: str) -> None:

@@ -70,6 +70,57 @@ def test_a_cluster_knows_where_it_ran_before(tmp_path: Path) -> None:
     assert LocalCluster(3, tmp_path / "old", 9192).port_before() is None
 
 
+def test_clients_of_kafka_have_a_port_of_each_node_and_keep_it(tmp_path: Path) -> None:
+    LocalCluster(3, tmp_path, 33000, kafka_port=33400).write_configs()
+    again = LocalCluster(3, tmp_path, 33000)
+    assert again.kafka_bootstrap == f"{HOST}:33400,{HOST}:33401,{HOST}:33402"
+    again.write_configs()
+    loaded = [load(node.config, [], environ={}) for node in again.nodes]
+    assert [settings.listener("kafka") for settings in loaded] == [f"{HOST}:{33400 + i}" for i in range(3)]
+    assert (
+        LocalCluster(3, tmp_path, 33000, kafka_port=33450).kafka_bootstrap == f"{HOST}:33450,{HOST}:33451,{HOST}:33452"
+    )
+    LocalCluster(3, tmp_path, 33000, kafka_port=0).write_configs()
+    assert LocalCluster(3, tmp_path, 33000).kafka_bootstrap is None
+
+
+@pytest.mark.parametrize("said", ["'nonsense'", "7", "'127.0.0.1:'", "''"])
+def test_a_config_that_names_no_port_for_clients_of_kafka_is_one_without(tmp_path: Path, said: str) -> None:
+    (tmp_path / "node-1.toml").write_text(f"listeners.kafka = {said}")
+    assert LocalCluster(1, tmp_path, 33000).kafka_bootstrap is None
+
+
+@pytest.mark.parametrize("first", [33000, 33002, 32998, 33100, 33202, 33298])
+def test_ports_for_clients_of_kafka_do_not_collide_with_the_clusters_own(tmp_path: Path, first: int) -> None:
+    with pytest.raises(Failure) as failed:
+        LocalCluster(3, tmp_path, 33000, kafka_port=first)
+    assert failed.value.code == "INVALID_CONFIG"
+    assert f"clients of Kafka cannot have ports {first} to {first + 2}: the nodes need ports 33" in failed.value.message
+    assert "--kafka-port, as 33400" in failed.value.next_step
+
+
+@pytest.mark.parametrize("first", [32997, 33003, 33097, 33303])
+def test_ports_beside_them_are_good(tmp_path: Path, first: int) -> None:
+    assert LocalCluster(3, tmp_path, 33000, kafka_port=first).nodes[2].kafka_port == first + 2
+
+
+def test_a_remembered_port_that_collides_after_a_move_is_told(tmp_path: Path) -> None:
+    LocalCluster(1, tmp_path, 33000, kafka_port=33400).write_configs()
+    with pytest.raises(Failure, match="Kafka cannot have port 33400: the nodes need port 33400 for control"):
+        LocalCluster(1, tmp_path, 33300)
+
+
+def test_a_taken_port_for_clients_of_kafka_is_named_with_its_use(tmp_path: Path) -> None:
+    port = harness.free_base_port(1)
+    with socket.socket() as taken:
+        taken.bind((HOST, port + 50))
+        taken.listen()
+        with LocalCluster(1, tmp_path, port, kafka_port=port + 50) as cluster, pytest.raises(Failure) as failed:
+            cluster.start()
+    assert (failed.value.code, failed.value.next_step.rsplit(" ", 1)[1]) == ("PORT_TAKEN", "--kafka-port")
+    assert f"port {port + 50} on {HOST} is in use; node 1 needs it for clients of Kafka" in failed.value.message
+
+
 def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
     LocalCluster(1, tmp_path / "data", 9092).write_configs()
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
