@@ -237,7 +237,7 @@ class DataPlane:
             Rooms(
                 view,
                 ProduceApi(broker, view, metrics),
-                FetchApi(broker),
+                FetchApi(broker, self.view.access),
                 OffsetsApi(broker),
                 topics,
                 ControllerUsers(topics),
@@ -279,7 +279,7 @@ class DataPlane:
         in_flight = self._in_flight
         unary = UnaryProduce(producer, view, peers, in_flight, forwarded=forwarded)
         fetcher = Fetcher(
-            FetchApi(broker),
+            FetchApi(broker, self.view.access),
             view,
             peers,
             metrics,

@@ -4,6 +4,7 @@ Both doors and the controller ask the same way. What was decided is remembered a
 so a change of them counts for the next question, of open streams too.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -25,7 +26,8 @@ CODES: Final = {
     acls.GROUP: pb.ERROR_CODE_GROUP_AUTHORIZATION_FAILED,
     acls.CLUSTER: pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
 }
-_Key = tuple[principal.Principal, str, int, int, str]
+_Known = dict[tuple[int, int, str], bool]
+"""What was decided, by operation, resource type and name."""
 
 log = structlog.get_logger("audit")
 
@@ -62,24 +64,40 @@ class Access:
         self._rules = rules
         self._current = current
         self._seen = Acls.EMPTY
-        self._memo: dict[_Key, bool] = {}
+        self._memo: dict[tuple[principal.Principal, str], _Known] = {}
+        self._memo_size = 0
+        self._who = principal.ANONYMOUS
+        self._host = ""
+        self._known: _Known = {}
+        """Of the one who asked last, as long as the ACLs are those that were seen."""
         self._denials = denials or Denials()
-        self._watching: set[Callable[[], None]] = set()
+        self._watching: dict[Callable[[], None], None] = {}
 
     def may(self, operation: int, resource: int, name: str) -> bool:
         if not self.on:
             return True
-        who = principal.current()
-        if who.kind == principal.NODE:
-            return True
-        now = self._current()
-        if now is not self._seen or len(self._memo) > MEMO_MAX:
-            self._seen, self._memo = now, {}
-        key = (who, principal.host() if now.have_hosts else "", operation, resource, name)
-        known = self._memo.get(key)
-        if known is None:
-            known = self._memo[key] = now.decide(self._rules, str(who), key[1], operation, resource, name).allowed
-        return known
+        who, now = principal.current(), self._current()
+        if who is not self._who or now is not self._seen or now.have_hosts:
+            self._turn_to(who, now)
+        known = self._known.get((operation, resource, name))
+        return self._decide(operation, resource, name) if known is None else known
+
+    def _turn_to(self, who: principal.Principal, now: Acls) -> None:
+        if now is not self._seen or self._memo_size > MEMO_MAX:
+            self._seen, self._memo, self._memo_size = now, {}, 0
+        self._who, self._host = who, principal.host() if now.have_hosts else ""
+        self._known = self._memo.setdefault((who, self._host), {})
+
+    def _decide(self, operation: int, resource: int, name: str) -> bool:
+        allowed = self._who.kind == principal.NODE
+        if not allowed:
+            who = str(self._who)
+            allowed = self._seen.decide(self._rules, who, self._host, operation, resource, name).allowed
+        if self._memo_size > MEMO_MAX:
+            self._memo, self._known, self._memo_size = {}, {}, 0
+        self._known[operation, resource, name] = allowed
+        self._memo_size += 1
+        return allowed
 
     def check(self, operation: int, resource: int, name: str) -> None:
         """Raises TOPIC_, GROUP_ or CLUSTER_AUTHORIZATION_FAILED, and writes it down."""
@@ -118,7 +136,9 @@ class Access:
         for look in list(self._watching):
             look()
 
-    def watch(self, rights: Sequence[tuple[int, int, str]], revoked: Callable[[ApiError], None]) -> Callable[[], None]:
+    def watch(
+        self, rights: Sequence[tuple[int, int, str]], revoked: Callable[[ApiError], None]
+    ) -> Callable[[], object]:
         """Calls `revoked` when a right that whoever asks now has is gone. Returns how to stop that."""
         if not self.on:
             return lambda: None
@@ -130,9 +150,32 @@ class Access:
                     revoked(asking.run(self.denied, *right))
                     return
 
-        self._watching.add(look)
+        self._watching[look] = None
         look()  # it may have gone before this
-        return lambda: self._watching.discard(look)
+        return lambda: self._watching.pop(look, None)
+
+    @property
+    def acls(self) -> Acls:
+        """Those of the moment."""
+        return self._current()
+
+    async def or_changed(self, waiting: "asyncio.Future[None]", since: Acls) -> None:
+        """Waits for what wakes a waiter, or for other ACLs than those it was let in by."""
+        if not self.on:
+            await waiting
+            return
+
+        def wake() -> None:
+            if not waiting.done():
+                waiting.set_result(None)
+
+        self._watching[wake] = None
+        try:
+            if self._current() is not since:
+                wake()
+            await waiting
+        finally:
+            del self._watching[wake]
 
 
 OFF: Final = Access(lambda: Acls.EMPTY, Rules())

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from node import limits, turns
+from node.api.access import Access
 from node.broker.broker import Broker
 from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
 from node.broker.lookup import Reader
 from node.fail_stop import stop_if_broken
+from node.metadata.acls import Acls
 from node.metadata.image import Topic
 
 T = TypeVar("T")
@@ -42,8 +44,9 @@ Take = Callable[[int, ReadResult | Exception], int]
 class FetchApi:
     """Reads the partitions that this node leads."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, access: Access) -> None:
         self._broker = broker
+        self._access = access
 
     async def read_all(self, wanted: Sequence[Wanted], budget: Budget, turn: int, take: Take) -> None:
         """One pass over the positions, starting at another one with each `turn` so that none starves. The loop turns in
@@ -99,6 +102,14 @@ class FetchApi:
         """What is too much for the loop; one at a time, and clients take turns."""
         return await self._broker.in_thread(work, *arguments)
 
-    async def news(self, positions: Iterable[tuple[bytes, int, int]], missing_bytes: int, timeout_ms: int) -> None:
-        """Waits until so many more bytes are committed behind these (topic id, partition, offset)."""
-        await self._broker.data_waiter(positions, missing_bytes, timeout_ms)
+    async def news(
+        self, positions: Iterable[tuple[bytes, int, int]], missing_bytes: int, timeout_ms: int, since: Acls
+    ) -> None:
+        """Waits until so many more bytes are committed behind these (topic id, partition, offset), or until there are
+        other ACLs than `since`, by which the reader was let in: then it may have no right to wait any more."""
+        await self._access.or_changed(self._broker.data_waiter(positions, missing_bytes, timeout_ms), since)
+
+    @property
+    def acls(self) -> Acls:
+        """Those of the moment."""
+        return self._access.acls

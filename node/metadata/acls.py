@@ -53,7 +53,7 @@ class Decision(NamedTuple):
 class Acls:
     """All ACLs at one index of the metadata log. `changed` makes the next ones, and shares what stays."""
 
-    __slots__ = ("_all", "_by_principal", "_hosts", "_lengths", "_resources")
+    __slots__ = ("_all", "_by_principal", "_hosts", "_lengths", "_resources", "have_hosts")
 
     EMPTY: "Acls"
 
@@ -65,16 +65,13 @@ class Acls:
         lengths: tuple[int, ...],
         hosts: int,
     ) -> None:
+        self.have_hosts = hosts > 0
+        """Whether it matters where somebody is."""
         self._hosts = hosts
         self._all = entries
         self._by_principal = by_principal
         self._resources = resources
         self._lengths = lengths
-
-    @property
-    def have_hosts(self) -> bool:
-        """Whether it matters where somebody is."""
-        return self._hosts > 0
 
     @property
     def entries(self) -> Mapping[Acl, None]:

@@ -16,6 +16,7 @@ from node.api.fetch import EARLIEST, Budget, FetchApi, Wanted
 from node.api.in_flight import COPIES, SMALL_BYTES, InFlight
 from node.api.view import ClusterView
 from node.broker.host import ReadResult
+from node.metadata.acls import Acls
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
@@ -242,6 +243,7 @@ class Fetcher:
             deadline = min(deadline, time.monotonic() + max(0.0, remaining_s - 0.05))
         before = -1
         while True:
+            acls = self._api.acls
             local, remote, found = await self._sort_out(wanted)
             if len(remote) == 1 and not local and not found.urgent:
                 [(leader, part)] = remote.items()
@@ -253,7 +255,7 @@ class Fetcher:
                 if self._enough(found, terms) or time.monotonic() >= deadline:
                     found.cut(terms.max_bytes)
                     return found
-                await self._local_news(positions, terms.min_bytes - found.data_bytes, deadline)
+                await self._local_news(positions, terms.min_bytes - found.data_bytes, deadline, acls)
                 await turns.take()
                 continue
             share = replace(terms, max_wait_ms=0, max_bytes=max(1, terms.max_bytes // (len(remote) + bool(local))))
@@ -269,7 +271,7 @@ class Fetcher:
                 # What comes now must bring more than this, or there is no use in asking again.
                 before = found.data_bytes
             there = {leader: answer.data_bytes for leader, answer in by_leader.items()}
-            await self._any_news(positions, remote, there, terms, found, deadline)
+            await self._any_news(positions, remote, there, terms, found, deadline, acls)
             await turns.take()
 
     @staticmethod
@@ -348,9 +350,9 @@ class Fetcher:
             retriable=error.retriable,
         )
 
-    async def _local_news(self, positions: Sequence[Position], missing_bytes: int, deadline: float) -> None:
-        """Waits until so many more bytes are committed behind these positions."""
-        await self._api.news(positions, missing_bytes, _left_ms(deadline))
+    async def _local_news(self, positions: Sequence[Position], missing_bytes: int, deadline: float, acls: Acls) -> None:
+        """Waits until so many more bytes are committed behind these positions, or for other ACLs."""
+        await self._api.news(positions, missing_bytes, _left_ms(deadline), acls)
 
     async def _any_news(
         self,
@@ -360,6 +362,7 @@ class Fetcher:
         terms: Terms,
         found: Found,
         deadline: float,
+        acls: Acls,
     ) -> None:
         """Waits for the first node, this one included, that has what is missing beside what it had. What it has is read
         again afterwards."""
@@ -371,7 +374,7 @@ class Fetcher:
         ]
         if positions:
             waits.append(
-                asyncio.ensure_future(self._local_news(positions, terms.min_bytes - found.data_bytes, deadline))
+                asyncio.ensure_future(self._local_news(positions, terms.min_bytes - found.data_bytes, deadline, acls))
             )
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """Access control lists in Kafka's words: what one is, with Kafka's numbers, and what one may look like."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ottla.protocol.errors import ApiError
@@ -46,6 +47,7 @@ CLUSTER_NAME: Final = "kafka-cluster"
 EVERY: Final = "*"
 EVERYBODY: Final = "User:*"
 NAME_MAX_BYTES: Final = 255
+ADDRESSES_KNOWN: Final = 1000
 PRINCIPAL_MAX_BYTES: Final = 300
 FILTER_MAX_BYTES: Final = 1024
 IMPLIED: Final = {
@@ -139,6 +141,7 @@ def check_filter(wanted: Filter) -> None:
             raise _refused(f"a {what} to look for has more than {FILTER_MAX_BYTES} bytes")
 
 
+@lru_cache(ADDRESSES_KNOWN)
 def address_of(host: str) -> str:
     """A peer's address as ACLs have it: of IPv4 through an IPv6 socket, the IPv4 one."""
     return _address(host) or host

@@ -162,3 +162,33 @@ async def test_who_watches_hears_that_a_right_is_gone() -> None:
         end()
     rig.set()
     assert len(heard) == 1
+
+
+async def test_who_waits_is_woken_by_other_acls_alone() -> None:
+    rig = Rig(allow())
+    since, loop = rig.acls, asyncio.get_running_loop()
+    waits = [loop.create_future() for _ in range(3)]
+    woken = [asyncio.create_task(rig.access.or_changed(wait, since)) for wait in waits[:2]]
+    waits[0].set_result(None)
+    await woken[0]
+    assert not waits[1].done()
+    rig.set()
+    await woken[1]
+    await rig.access.or_changed(waits[2], since)  # they had changed before it waited
+    assert not rig.access._watching
+    off = loop.create_future()
+    off.set_result(None)
+    await OFF.or_changed(off, since)
+
+
+def test_what_is_remembered_is_bounded_and_each_principals_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.api.access.MEMO_MAX", 10)
+    rig = Rig(allow(name="t7"), Acl(TOPIC, LITERAL, "t8", "User:bob", "*", READ, ALLOW))
+    for _ in range(3):
+        for number in range(40):
+            for who, own in ((ALICE, 7), (BOB, 8)):
+                with acting_as(who):
+                    assert rig.access.may(READ, TOPIC, f"t{number}") is (number == own)
+            with acting_as(principal.node(1)):
+                assert rig.access.may(READ, TOPIC, f"t{number}")
+            assert sum(map(len, rig.access._memo.values())) <= 11

@@ -24,6 +24,7 @@ from node.kafka.fetch import (
 )
 from node.kafka.handlers.cluster_facts import ClusterFacts, run, unexpected
 from node.kafka.wire import Message
+from node.metadata.acls import Acls
 from node.metrics import Metrics
 from ottla.protocol.acls import READ, TOPIC
 from ottla.protocol.batch import BatchAt, CorruptBatch
@@ -67,12 +68,13 @@ class FetchHandler:
         asked = [_Asked(topic, part) for topic in request.topics for part in topic.partitions]
         results: list[Fetched | None] = [None] * len(asked)
         reads: dict[int, ReadResult] = {}
+        acls = self._api.acls
         wanted = await self._sort_out(asked, results, request, call.version)
         max_bytes = max(1, min(request.max_bytes, MAX_BYTES))
         counts = self._in_flight.fits(COPIES * max_bytes)
         if not counts:
             max_bytes = min(max_bytes, LITTLE_BYTES)
-        await self._read(request, asked, results, reads, wanted, max_bytes, call.version)
+        await self._read(request, asked, results, reads, wanted, max_bytes, call.version, acls)
         size = 0
         for index, read in reads.items():
             topic = wanted[index].topic
@@ -136,6 +138,7 @@ class FetchHandler:
         wanted: dict[int, Wanted],
         max_bytes: int,
         version: int,
+        acls: Acls,
     ) -> None:
         """Reads until there is enough, something is wrong somewhere, or the time is over."""
         loop = asyncio.get_running_loop()
@@ -168,7 +171,8 @@ class FetchHandler:
                 (wanted[index].topic.topic_id, wanted[index].partition, read.next_offset)
                 for index, read in reads.items()
             ]
-            await self._api.news(positions, request.min_bytes - found, left_ms)
+            await self._api.news(positions, request.min_bytes - found, left_ms, acls)
+            acls = self._api.acls
             for place in range(len(indexes)):
                 if not access.may(READ, TOPIC, wanted[indexes[place]].topic.name):
                     take(place, access.denied(READ, TOPIC, wanted[indexes[place]].topic.name))
