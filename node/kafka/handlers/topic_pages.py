@@ -61,7 +61,7 @@ class TopicPagesHandler:
             left -= len(found.partitions)
             end = first + len(found.partitions)
             topic = image.topic_named(name)
-            if topic is not None and end < len(topic.partitions):
+            if topic is not None and not found.error_code and end < len(topic.partitions):
                 return DescribeTopicPartitionsResponse(topics=topics, next_cursor=Cursor(name, end))
         return DescribeTopicPartitionsResponse(topics=topics)
 
