@@ -1,22 +1,37 @@
 """Access control on three nodes: what users of Kafka's door and holders of certificates may do, and that they may not
 any more when a right is taken away."""
 
+import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import message_factory
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
 from kafka.errors import KafkaError
 
-from ottla import Acl, OttlaError
+from ottla import Acl, OttlaError, Tls
 from ottla.secure.issue import Authority, asked_client, asked_node
 from ottla.sync import Admin, Consumer, Producer
-from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, group_pb2, login_pb2
+from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, data_pb2_grpc, error_pb2, group_pb2, login_pb2
 from tests.cluster.harness import LocalCluster, eventually
+from tests.cluster.kafka_asks import UNKNOWN_TOPIC_ID, asks, codes
+from tests.peers.wire import APIS, Connection
 
 pytestmark = pytest.mark.cluster
 PASSWORD = "correct horse"
@@ -27,12 +42,14 @@ SERVICES = [service for file in FILES for service in file.DESCRIPTOR.services_by
 
 class Guarded:
     """Three nodes where ACLs count. Certificates: admin, who may everything, alice, bob, and eve, who may nothing;
-    alice and bob are users, too."""
+    alice and bob are users, too. With `tokens` clients of gRPC are users as well, and nobody asks for certificates."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tokens: bool = False) -> None:
+        self.tokens = tokens
         self.tls = directory / "secure"
         authority = Authority.make(self.tls, None, replace=False)
-        self.cluster = LocalCluster(directory, 3, {"kafka.authentication": "sasl"}, kafka=True)
+        settings = {"kafka.authentication": "sasl", **({"public.authentication": "token"} if tokens else {})}
+        self.cluster = LocalCluster(directory, 3, settings, kafka=True)
         names = ("admin", "alice", "bob", "eve")
         for asked in [*map(asked_client, names), *(asked_node(i, []) for i in self.cluster.nodes)]:
             authority.issue(asked, 30, replace=False)
@@ -45,14 +62,23 @@ class Guarded:
                 "super.users": "User:admin",
             }
 
+    def identity(self, who: str) -> dict[str, Any]:
+        if self.tokens:
+            return {"tls": Tls(self.tls / "ca" / "ca.crt"), "user": who, "password": PASSWORD}
+        return {"tls": self.tls / who}
+
     def admin(self, who: str = "admin") -> Admin:
-        return Admin(self.cluster.bootstrap, tls=self.tls / who)
+        return Admin(self.cluster.bootstrap, **self.identity(who))
+
+    def as_node(self) -> Admin:
+        """With the certificate of node 1, at that node's listener for nodes."""
+        return Admin(self.cluster[1].address("replication"), tls=self.tls / "node-1")
 
     def producer(self, who: str) -> Producer:
-        return Producer(self.cluster.bootstrap, tls=self.tls / who)
+        return Producer(self.cluster.bootstrap, **self.identity(who))
 
     def consumer(self, who: str, topic: str, **fields: Any) -> Consumer:
-        return Consumer(topic, bootstrap=self.cluster.bootstrap, tls=self.tls / who, **fields)
+        return Consumer(topic, bootstrap=self.cluster.bootstrap, **self.identity(who), **fields)
 
     def kafka(self, user: str) -> dict[str, Any]:
         return {
@@ -83,6 +109,24 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         cluster.start().wait_ready()
         with made.admin() as admin:
             admin.finalize_feature()
+            for user in ("alice", "bob"):
+                admin.create_user(user, PASSWORD)
+            for topic in ("orders", "secrets"):
+                admin.create_topic(topic, partitions=3)
+            admin.create_acls(RIGHTS)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """Where users log in at both doors; the first one was made at a node."""
+    made = Guarded(tmp_path_factory.mktemp("acls-users"), tokens=True)
+    with made.cluster as cluster:
+        cluster.start().wait_ready()
+        with made.as_node() as node:
+            node.finalize_feature()
+            node.create_user("admin", PASSWORD)
+        with made.admin() as admin:
             for user in ("alice", "bob"):
                 admin.create_user(user, PASSWORD)
             for topic in ("orders", "secrets"):
@@ -181,6 +225,141 @@ def polled_for(consumer: Consumer, seconds: float) -> None:
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         consumer.poll(timeout_ms=200)
+
+
+def test_users_with_tokens_may_do_the_same_at_both_doors(users: Guarded) -> None:
+    test_over_grpc(users)
+    test_over_kafka(users)
+
+
+def fetch_stream(users: Guarded, node_id: int, who: str, topic: str) -> tuple[grpc.Channel, Any]:
+    """A stub's own stream at a node, which waits half a minute for what comes."""
+    credentials = grpc.ssl_channel_credentials((users.tls / "ca" / "ca.crt").read_bytes())
+    channel = grpc.secure_channel(users.cluster[node_id].address(), credentials)
+    first = data_pb2.FetchStreamRequest(
+        add=[data_pb2.FetchPartition(topic=topic, partition=0, offset=0)], credit_bytes=1 << 20, max_wait_ms=30_000
+    )
+    asked: SimpleQueue[data_pb2.FetchStreamRequest] = SimpleQueue()
+    asked.put(first)
+    who_asks = "Basic " + b64encode(f"{who}:{PASSWORD}".encode()).decode()
+    stub = data_pb2_grpc.DataServiceStub(channel)
+    return channel, stub.FetchStream(iter(asked.get, None), metadata=(("authorization", who_asks),), timeout=60)
+
+
+def test_streams_of_users_hear_at_once_that_a_right_is_gone(users: Guarded) -> None:
+    """At the leader and where the stream is passed on, however long it waits; and the open stream of a producer."""
+    with users.admin() as admin, users.producer("alice") as producer:
+        admin.create_acls([allow("alice", op, "topic", "secrets") for op in ("read", "write")])
+        producer.send("secrets", b"before", partition=0).result(10)
+        streams = [fetch_stream(users, node_id, "alice", "secrets") for node_id in users.cluster.nodes]
+        try:
+            for _, stream in streams:
+                assert next(stream).partitions[0].batches
+            admin.delete_acls(principal="User:alice", resource_name="secrets")
+            began = time.monotonic()
+            code = refused(lambda: producer.send("secrets", b"x", partition=0).result(10))
+            assert code == "TOPIC_AUTHORIZATION_FAILED"
+            for _, stream in streams:
+                assert next(stream).partitions[0].error.code == error_pb2.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED
+            assert time.monotonic() - began < REVOKED_S
+        finally:
+            for channel, stream in streams:
+                stream.cancel()
+                channel.close()
+        assert producer.send("orders", b"after", partition=0).result(10).offset >= 0  # the stream itself goes on
+
+
+def kafka_connection(users: Guarded, who: str) -> Connection:
+    """A bare one, over TLS and after a login."""
+    connection = Connection(("127.0.0.1", int(users.cluster[1].address("kafka").rpartition(":")[2])))
+    context = ssl.create_default_context(cafile=str(users.tls / "ca" / "ca.crt"))
+    connection.socket = context.wrap_socket(connection.socket, server_hostname="127.0.0.1")
+    connection.send("SaslHandshake", 1, {"mechanism": "PLAIN"})
+    assert connection.receive()["error_code"] == 0
+    connection.send("SaslAuthenticate", 2, {"auth_bytes": f"\0{who}\0{PASSWORD}".encode()})
+    assert connection.receive()["error_code"] == 0
+    return connection
+
+
+def test_each_api_of_kafka_refuses_whoever_may_nothing_and_names_nothing(users: Guarded) -> None:
+    """What is there and what is not are told apart by nothing; no answer has a name that the question had not."""
+    with users.admin() as admin:
+        admin.create_user("eve", PASSWORD)
+    with users.consumer("bob", "orders", group="readers") as consumer:
+        consumer.poll(timeout_ms=5_000)
+    connection, told = kafka_connection(users, "eve"), {}
+    connection.send("ApiVersions", 3, {"client_software_name": "eve", "client_software_version": "1"})
+    served = {each["api_key"] for each in connection.receive()["api_keys"]}
+    there, none = asks("orders", "readers"), asks("nobody", "nowhere")
+    assert {APIS[name].key for name in there} == served - {
+        APIS[name].key for name in ("SaslHandshake", "SaslAuthenticate")
+    }
+    for name, ask in there.items():
+        answers = []
+        for each in (ask, none[name]):
+            connection.send(name, each.version, each.body)
+            answers.append(connection.receive())
+        told[name] = codes(answers[0])
+        shown = str(answers[0]).replace("orders", "nobody").replace("readers", "nowhere")
+        assert shown == str(answers[1]).replace("orders", "ORDERS").replace("readers", "READERS"), name
+        assert "secrets" not in str(answers), name
+        if ask.refused is None:
+            assert "orders" not in str(answers[0]), name
+            assert "readers" not in str(answers[0]), name
+    assert told == {name: {ask.refused} if ask.refused else set() for name, ask in there.items()}
+    for key in ("topic_id", "name"):  # no name for an id, and none of all
+        asked = None if key == "name" else [{"topic_id": topic_id, "name": None} for topic_id in topic_ids(users)]
+        connection.send("Metadata", 12, {"topics": asked, "allow_auto_topic_creation": False})
+        answer = connection.receive()
+        assert "orders" not in str(answer)
+        assert codes(answer) == ({UNKNOWN_TOPIC_ID} if asked else set())  # as an id that is none's
+    connection.close()
+
+
+def topic_ids(users: Guarded) -> list[bytes]:
+    connection = kafka_connection(users, "admin")
+    connection.send("Metadata", 12, {"topics": None, "allow_auto_topic_creation": False})
+    found = [topic["topic_id"] for topic in connection.receive()["topics"] if topic["name"] == "orders"]
+    connection.close()
+    assert found
+    return found
+
+
+def test_acls_by_a_client_of_kafka(users: Guarded) -> None:
+    mine = ACL("User:carol", "*", ACLOperation.READ, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, "c"))
+    of_carol = ACLFilter(
+        "User:carol",
+        None,
+        ACLOperation.ANY,
+        ACLPermissionType.ANY,
+        ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+    )
+    begin = ACL(
+        "User:carol",
+        "*",
+        ACLOperation.READ,
+        ACLPermissionType.DENY,
+        ResourcePattern(ResourceType.GROUP, "c-", ACLResourcePatternType.PREFIXED),
+    )
+    admin = KafkaAdminClient(**users.kafka("admin"))
+    made = admin.create_acls([mine, begin])
+    assert (len(made["succeeded"]), made["failed"]) == (2, [])
+    assert set(admin.describe_acls(of_carol)[0]) == {mine, begin}
+    groups = ACLFilter(
+        "User:carol",
+        None,
+        ACLOperation.ANY,
+        ACLPermissionType.DENY,
+        ResourcePatternFilter(ResourceType.GROUP, "c-9", ACLResourcePatternType.MATCH),
+    )
+    assert admin.describe_acls(groups)[0] == [begin]
+    [(_, gone, _)] = admin.delete_acls([groups])
+    assert gone == [begin]
+    assert admin.describe_acls(of_carol)[0] == [mine]
+    [(_, gone, _)] = admin.delete_acls([of_carol])
+    assert gone == [mine]
+    assert admin.describe_acls(of_carol)[0] == []
+    admin.close()
 
 
 AT = {"topic": "orders"}
