@@ -112,10 +112,11 @@ class GroupSession:
         """Raises OttlaError where the server refused."""
         membership = self.membership
         membership.connected()
+        channel = self._client.channel(await self._client.home())
+        # From here on without a pause, so that a `subscribe` either is in the request or finds the call to be resumed.
         while not self._outbox.empty():
             self._outbox.get_nowait()  # confirmations of an earlier session: joining says what is owned
         self._outbox.put_nowait(SessionRequest(join=membership.join_request()))
-        channel = self._client.channel(await self._client.home())
         call: Any = GroupServiceStub(channel).Session()
         self._call = call
         try:

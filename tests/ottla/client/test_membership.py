@@ -1,6 +1,13 @@
 """What a group member decides, without any network."""
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from ottla.client.group import Membership
+from ottla.client.group_session import GroupSession
 from ottla.client.records import TopicPartition
 from ottla.v1.data_pb2 import TopicPartition as Wire
 from ottla.v1.group_pb2 import AssignedPartition, Assignment
@@ -107,3 +114,38 @@ def test_a_fenced_member_starts_anew_with_nothing() -> None:
     request = membership.join_request()
     assert (request.member_id, request.member_epoch, len(request.owned)) == ("m-1", 0, 0)
     assert not membership.may_hand_out(0)
+
+
+async def test_topics_that_are_changed_while_a_node_is_looked_for_are_what_is_joined_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = asyncio.Event()
+
+    async def home() -> str:
+        await found.wait()
+        return "127.0.0.1:1"
+
+    client: Any = SimpleNamespace(home=home, channel=lambda address: None)
+    session = GroupSession(member(), client, SimpleNamespace())  # type: ignore[arg-type]
+    said: list[list[str]] = []
+
+    class Stub:
+        def __init__(self, channel: object) -> None: ...
+
+        def Session(self) -> object:  # noqa: N802 - gRPC's
+            said.append(list(session._outbox.get_nowait().join.topics))
+            return SimpleNamespace(cancel=said.append)
+
+    async def converse(call: object, writing: Any, take: object) -> str:
+        writing.close()
+        session._is_leaving = True
+        return "over"
+
+    monkeypatch.setattr("ottla.client.group_session.GroupServiceStub", Stub)
+    monkeypatch.setattr("ottla.client.group_session.converse", converse)
+    running = asyncio.create_task(session.run())
+    await asyncio.sleep(0)
+    session.subscribe(("other",), "")
+    found.set()
+    await running
+    assert said == [["other"]]
