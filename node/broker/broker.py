@@ -174,7 +174,6 @@ class Broker:
             self.fs,
             self.partitions,
             remembered,
-            self.clock_ms(),
         )
         self._sync_threads.shutdown()
         self._checkpoint_thread.shutdown()
@@ -619,7 +618,7 @@ class Broker:
         self._isr.submit(partition, change)
 
     def log_cut(self, partition: Partition, producers: ProducerTable | None) -> None:
-        saved = producers.snapshot(self.clock_ms()) if producers else None
+        saved = partition.saved_producers(producers) if producers else None
         snapshots.cut(self.fs, partition.log.directory, saved)
 
     def log_failed(self, partition: Partition, error: Exception) -> None:

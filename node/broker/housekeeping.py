@@ -134,12 +134,11 @@ class Housekeeping:
     async def _checkpoint(self) -> None:
         """Remembers recovery points and high watermarks, and the producers of logs that have a new segment."""
         broker = self._broker
-        clock_ms = broker.clock_ms()
         tables = []
         for partition in broker.partitions.values():
             if partition.offline is None and self._rolled(partition):
                 broker.sync_soon(partition)
-                tables.append((partition, partition.cuts, partition.producers.snapshot(clock_ms)))
+                tables.append((partition, partition.cuts, partition.saved_producers()))
         self._active = {partition: base for partition, base in self._active.items() if not partition.closed}
         checkpoints = broker.checkpoints()
         self._checkpoint_due_ms = math.inf

@@ -98,14 +98,13 @@ def close_partitions(
     fs: FileSystem,
     partitions: Mapping[Key, Partition],
     remembered: Mapping[Key, Checkpoint],
-    clock_ms: int,
 ) -> bool:
     """Closes all logs, with their producers and checkpoints saved; True if every one was closed cleanly."""
 
     def close(partition: Partition) -> bool:
         try:
             if partition.offline is None:
-                snapshots.save(fs, partition.log.directory, partition.producers.snapshot(clock_ms))
+                snapshots.save(fs, partition.log.directory, partition.saved_producers())
             partition.log.close()
         except (StorageError, OSError) as error:
             log.error("log_not_closed", partition=partition.name, error=str(error))

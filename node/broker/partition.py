@@ -583,12 +583,22 @@ class Partition:
         except CorruptBatch as error:
             raise LogDamaged(str(error)) from None
 
+    def saved_producers(self, producers: ProducerTable | None = None) -> dict[str, Any]:
+        """What to write down of the producers, those of now or as they are to be; with what tells whose log it was."""
+        table = self.producers if producers is None else producers
+        epoch = self.log.epochs.epoch_at(table.end_offset - 1)
+        saved = table.snapshot(self._host.clock_ms())
+        return saved if epoch is None else {**saved, "leader_epoch": epoch}
+
     def rebuild_producers(self, saved: ProducerTable | None, high_watermark: int) -> None:
-        """Replays the log after what `saved` covers; what was trimmed, too, where it is still there. Raises
-        CorruptBatch."""
+        """Replays the log after what `saved` covers; what was trimmed, too, where it is still there. Where the log lost
+        what that is from, and has gone on with another leader's batches, it is of no use: within an epoch there is one
+        log. Raises CorruptBatch."""
         records = self.log
         table = ProducerTable() if saved is None else saved
-        if table.end_offset < records.first_offset or table.truncated(records.log_end_offset):
+        epoch = records.epochs.epoch_at(table.end_offset - 1)
+        is_another = table.saved_epoch is not None and epoch is not None and table.saved_epoch != epoch
+        if is_another or table.end_offset < records.first_offset or table.truncated(records.log_end_offset):
             table = ProducerTable()
         try:
             self.producers = self._replayed(table, high_watermark)

@@ -54,12 +54,14 @@ class Producer:
 class ProducerTable:
     """The producers of one partition, least recently written first. `now_ms` is monotonic."""
 
-    __slots__ = ("_producers", "end_offset")
+    __slots__ = ("_producers", "end_offset", "saved_epoch")
 
     def __init__(self) -> None:
         self._producers: dict[int, Producer] = {}
         self.end_offset = 0
         """Everything before it in the log is taken into account."""
+        self.saved_epoch: int | None = None
+        """The leader epoch of the log before `end_offset`, as it was when this table was saved; None: not known."""
 
     def __len__(self) -> int:
         return len(self._producers)
@@ -222,6 +224,8 @@ class ProducerTable:
                 raise ValueError(f"producer {producer_id} without batches")
             table._producers[int(producer_id)] = Producer(stored, now_ms - int(age_ms))
         table.end_offset = int(snapshot["end_offset"])
+        saved_epoch = snapshot.get("leader_epoch")
+        table.saved_epoch = None if saved_epoch is None else int(saved_epoch)
         return table
 
 
