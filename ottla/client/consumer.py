@@ -235,6 +235,8 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             raise ConfigError("subscribe was given neither topics nor a topic_regex. Next: name one")
         self._check_open()
         if self._session is not None:
+            if self._reader.error is not None:
+                raise self._reader.error  # the group's session may be over: nobody would carry it out
             self._session.subscribe(names, topic_regex)
             return
         if topic_regex:
@@ -407,8 +409,12 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             self._work.note_processed()
         while True:
             records: list[ConsumerRecord] = []
-            while len(records) < max_records and (record := self._take()) is not None:
-                records.append(record)
+            try:
+                while len(records) < max_records and (record := self._take()) is not None:
+                    records.append(record)
+            except BaseException:
+                self._reader.put_back(records)
+                raise
             if records or self._life in ("closing", "closed"):
                 return records
             self._use()
@@ -432,7 +438,13 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 return []
             self._use()
             await self._reader.wait_for_news(None)
-        return [first, *self._reader.take_more(max_records - 1)]
+        records = [first]
+        try:
+            self._reader.take_more(records, max_records)
+        except BaseException:
+            self._reader.put_back(records)
+            raise
+        return records
 
     # -- the group -------------------------------------------------------------------------------------------------
 

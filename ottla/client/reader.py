@@ -116,8 +116,13 @@ class Reader:
                 chunk = self._chunks.popleft()
                 self._current = chunk, chunk.state.records(chunk)
             chunk, records = self._current
-            if chunk.generation == chunk.state.generation and (record := next(records, None)) is not None:
-                return record
+            try:
+                if chunk.generation == chunk.state.generation and (record := next(records, None)) is not None:
+                    return record
+            except BaseException:  # as sys.exit in a deserializer: what follows must not pass for what comes next
+                chunk.state.rewind()
+                self.wake.set()
+                raise
             self._current = None
             self.chunk_ended = True
             if isinstance(chunk.source, FetchStream):
@@ -125,9 +130,8 @@ class Reader:
             if chunk.state.added_to is None:
                 self.wake.set()
 
-    def take_more(self, count: int) -> list[ConsumerRecord]:
-        """Up to so many records that follow the last one in what was read with it, which is of its partition."""
-        taken: list[ConsumerRecord] = []
+    def take_more(self, taken: list[ConsumerRecord], count: int) -> None:
+        """Adds up to so many records that follow the last one in what was read with it, which is of its partition."""
         if self._current is not None:
             chunk, records = self._current
             while (
@@ -136,7 +140,15 @@ class Reader:
                 and (record := next(records, None)) is not None
             ):
                 taken.append(record)
-        return taken
+
+    def put_back(self, taken: list[ConsumerRecord]) -> None:
+        """They did not reach the user, and are read again."""
+        for record in reversed(taken):
+            state = self.states.get(record.topic_partition)
+            if state is not None:
+                state.position, state.position_epoch = record.offset, None
+                state.rewind()
+        self.wake.set()
 
     def stop(self) -> None:
         """Hands out nothing more. Positions stay as they are."""

@@ -79,14 +79,18 @@ class Cluster:
         self._runner: asyncio.Runner | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine of the cluster and waits for it. Raises ClusterFailed outside of the `with` block."""
+        """Runs a coroutine of the cluster and waits for it. Raises ClusterFailed outside of the `with` block, and where
+        an event loop runs."""
         if self._runner is None:
             work.close()
             raise ClusterFailed("the cluster is not there. Next: use it in a `with` block")
+        if asyncio._get_running_loop() is not None:
+            work.close()
+            raise ClusterFailed("an event loop runs here, and would stand still. Next: use ottla.testing.cluster")
         return self._runner.run(work)
 
     def __enter__(self) -> Self:
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)  # the program's own loop stays what it is
         try:
             self.run(self._inner.__aenter__())
         except BaseException:

@@ -132,7 +132,7 @@ async def test_topics_that_are_changed_while_a_node_is_looked_for_are_what_is_jo
     class Stub:
         def __init__(self, channel: object) -> None: ...
 
-        def Session(self) -> object:  # noqa: N802 - gRPC's
+        def Session(self) -> object:
             said.append(list(session._outbox.get_nowait().join.topics))
             return SimpleNamespace(cancel=said.append)
 

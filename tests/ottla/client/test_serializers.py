@@ -1,5 +1,6 @@
 """Functions of the user's between bytes and values: what they make, and what happens when they raise."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 
@@ -78,6 +79,31 @@ async def test_a_record_that_can_not_be_deserialized_holds_its_partition_until_i
     state.added_to = "a stream"
     member.reader._chunks.append(state.take(data(stored([b"4"], 3, epoch=3), next_offset=4), 0))
     assert [record.value for record in await member.consumer.poll(timeout_ms=0)] == [4]
+
+
+@pytest.mark.parametrize("way", ["poll", "batches"])
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+async def test_what_ends_a_program_in_a_deserializer_passes_no_record_over(way: str, end: type[BaseException]) -> None:
+    ends = [end]
+
+    def deserialize(data: bytes) -> int:
+        if data == b"2" and ends:
+            raise ends.pop()
+        return int(data)
+
+    async def take() -> list[object]:
+        member.fetch(5)
+        return [record.value for record in await (anext(lists) if way == "batches" else member.consumer.poll())]
+
+    member = Member()
+    member.reader._deserialize = deserialize_with(None, deserialize)
+    await member.gain()
+    lists = member.consumer.batches()
+    with pytest.raises(end):
+        await take()
+    await member.work.commit(member.session)  # type: ignore[arg-type]
+    assert member.session.stored in (None, 0)
+    assert await take() == [0, 1, 2, 3, 4]
 
 
 def test_nulls_stay_nulls() -> None:

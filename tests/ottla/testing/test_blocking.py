@@ -84,3 +84,8 @@ def _in_a_group(bootstrap: str) -> None:
             consumer.poll(timeout_ms=100)
             assert time.monotonic() < give_up
         assert consumer.lag()["events", 0] <= 3  # it goes on at the position that was committed
+
+
+async def test_where_a_loop_runs_it_says_where_to_go() -> None:
+    with pytest.raises(ClusterFailed, match=r"ottla\.testing\.cluster"):
+        ottla.testing.sync.cluster(1).__enter__()
