@@ -157,7 +157,7 @@ class Sessions:
     def _token(self, user: str, mechanism: Mechanism, kept: Credential) -> str:
         key = self._signing_key()
         body = _TOKEN.pack(key.id, mechanism.number, self._now_ms() + LIFE_MS) + user.encode()
-        return urlsafe_b64encode(body + _token_mac(key, body, kept)).decode().rstrip("=")
+        return _text(body + _token_mac(key, body, kept))
 
     def _key(self, key_id: int) -> SessionKey | None:
         return next((key for key in self._image().session_keys if key.id == key_id), None)
@@ -251,8 +251,7 @@ class Sessions:
         )
 
     def _exchange(self, mechanism: Mechanism, nonce: bytes) -> ServerExchange:
-        text = urlsafe_b64encode(nonce).decode().rstrip("=")
-        return ServerExchange(mechanism, lambda user: self._gate.credential(user, mechanism), text)
+        return ServerExchange(mechanism, lambda user: self._gate.credential(user, mechanism), _text(nonce))
 
     def _opened(self, state: bytes) -> tuple[Mechanism, bytes, bytes]:
         """Mechanism, nonce and the client's first message. Raises ILLEGAL_SASL_STATE."""
@@ -284,11 +283,15 @@ def _address(context: Context) -> str:
     return host.strip("[]")
 
 
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
 def _parts(token: str, size: int) -> tuple[bytes, bytes]:
-    """What is signed, and the signature. Raises ApiError."""
+    """What is signed, and the signature; a token is written in one way alone. Raises ApiError."""
     with contextlib.suppress(binascii.Error, ValueError):
         data = urlsafe_b64decode(token + "=" * (-len(token) % 4)) if len(token) <= VALUE_MAX_BYTES else b""
-        if len(data) >= size + _MAC_BYTES:
+        if len(data) >= size + _MAC_BYTES and _text(data) == token:
             return data[:-_MAC_BYTES], data[-_MAC_BYTES:]
     raise _refusal("what the call brings is no token", _NEXT)
 

@@ -69,6 +69,8 @@ def credential(mechanism: Mechanism, salted: bytes, salt: bytes, iterations: int
 
 def is_password(mechanism: Mechanism, kept: Credential, password: str) -> bool:
     """Whether it is the password, from the password itself (SASL PLAIN). As slow as `salted_password`."""
+    if "\0" in password:
+        return False  # to an HMAC, and so to PBKDF2, a key and the same one with zero bytes behind it are one
     salted = salted_password(mechanism, password, kept.salt, kept.iterations)
     made = credential(mechanism, salted, kept.salt, kept.iterations)
     return hmac.compare_digest(made.stored_key, kept.stored_key)

@@ -160,7 +160,8 @@ async def test_a_password_is_enough_for_a_call(users: Users) -> None:
     for _ in range(2):
         assert await users.says(basic("alice", "pencil")) == "OK"
         assert await users.says(basic("bob", "pen")) == "OK"
-    for wrong in (basic("alice", "pen"), basic("carol", "pencil"), basic("alice", ""), basic("", "")):
+    passwords = ("pen", "", "pencil\0", "\0pencil")
+    for wrong in (*(basic("alice", each) for each in passwords), basic("carol", "pencil"), basic("", "")):
         assert "wrong user or password" in await users.says(wrong)
     for none in ("Basic", "Basic !", "Basic " + b64encode(b"alice").decode(), "Basic " + "x" * 5000, "Basic gA=="):
         assert (await users.says(none)).startswith("UNAUTHENTICATED SASL_AUTHENTICATION_FAILED: Basic is followed"), (
@@ -206,7 +207,7 @@ async def test_a_token_that_is_changed_anywhere_is_none(users: Users) -> None:
         with pytest.raises(ApiError, match=r"the (token|session)") as refused:
             users[1]._sessions._by_token(_changed(token, at))
         assert refused.value.name == "SASL_AUTHENTICATION_FAILED"
-    for other in ("", "x", "x" * 5000, token[:-4]):
+    for other in ("", "x", "x" * 5000, token[:-4], token[:9] + "!" + token[9:], token + "="):
         assert (await users.says(f"Bearer {other}")).startswith("UNAUTHENTICATED"), other
     assert await users.says(f"Bearer {token}") == "OK"
 
