@@ -15,6 +15,7 @@ import structlog
 from node.api import principal
 from node.metadata.acls import Acls, Rules
 from ottla.protocol import acls
+from ottla.protocol.acls import TOPIC
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -104,6 +105,11 @@ class Access:
         if self.on and not self.may(operation, resource, name):
             raise self.denied(operation, resource, name)
 
+    def check_topic_of(self, topic_id: bytes, operation: int, name: str) -> None:
+        """As `check`, for who named the topic by its id alone, and hears its name only if it may describe it."""
+        if self.on and not self.may(operation, TOPIC, name):
+            raise self.denied(operation, TOPIC, name, f"with the id {topic_id[:16].hex()}")
+
     def check_cluster(self, operation: int) -> None:
         self.check(operation, acls.CLUSTER, acls.CLUSTER_NAME)
 
@@ -115,13 +121,14 @@ class Access:
         if not self._current().decide_any(self._rules, str(principal.current()), host, operation, resource):
             raise self.denied(or_cluster, acls.CLUSTER, acls.CLUSTER_NAME)
 
-    def denied(self, operation: int, resource: int, name: str) -> ApiError:
-        """The refusal, which is written down."""
+    def denied(self, operation: int, resource: int, name: str, asked: str = "") -> ApiError:
+        """The refusal, which is written down. `asked`: what was asked for, if not by name."""
         who, what, kind = str(principal.current()), acls.OPERATIONS[operation], acls.RESOURCES[resource]
         self._denials.tell(who, principal.host(), what, kind, name[:300])
+        shown = asked if asked and not self.may(acls.DESCRIBE, resource, name) else repr(name[:300])
         return ApiError(
             CODES[resource],
-            f"{who} may not {what} {kind} {name[:300]!r}",
+            f"{who} may not {what} {kind} {shown}",
             next_step="ask who administrates the cluster; `ottla acl test` says which ACL decides",
         )
 

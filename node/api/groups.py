@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from node import limits
 from node.api.in_flight import Growing, InFlight
 from node.api.view import ClusterView
+from node.groups.assign import TopicPartition
 from node.groups.classic import Join, JoinAnswer, SyncAnswer
 from node.groups.classics import Shown
 from node.groups.coordinator import Coordinator
@@ -15,7 +16,7 @@ from node.groups.model import CommittedOffset
 from node.groups.offsets import ClassicCommitter, Committer, Position, Where
 from node.groups.polling import JOINS, Heartbeat, Told
 from node.groups.shell import GroupShell, Shard
-from ottla.protocol.acls import CLUSTER, CLUSTER_NAME, DELETE, DESCRIBE, GROUP, READ
+from ottla.protocol.acls import CLUSTER, CLUSTER_NAME, DELETE, DESCRIBE, GROUP, READ, TOPIC
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id, check_id
 from ottla.v1 import error_pb2 as pb
@@ -59,6 +60,13 @@ class GroupsApi:
         """Whether whoever asks hears of that group: of others lists say nothing."""
         access = self._access
         return access.may(DESCRIBE, CLUSTER, CLUSTER_NAME) or access.may(DESCRIBE, GROUP, group_id)
+
+    def may_see(self, topic: str) -> bool:
+        return self._access.may(DESCRIBE, TOPIC, topic)
+
+    def seen(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Those in topics that whoever asks may describe: a group's description says nothing of others."""
+        return sorted(at for at in partitions if self._view.may_name("", at[0], DESCRIBE))
 
     async def listed(self) -> list[Shown]:
         """The groups that this node coordinates. Raises THROTTLING_QUOTA_EXCEEDED where there is no room for them."""

@@ -106,7 +106,7 @@ class ClusterView:
             access.check(operation, TOPIC, name)
         topic = self.own_topic(name, topic_id)
         if access.on and not name:
-            access.check(operation, TOPIC, topic.name)
+            access.check_topic_of(topic_id, operation, topic.name)
         return topic
 
     def own_topic(self, name: str, topic_id: bytes) -> Topic:
@@ -140,10 +140,10 @@ class ClusterView:
 
     def check_named(self, name: str, topic_id: bytes, operation: int) -> None:
         """Of a topic that need not be there: raises TOPIC_AUTHORIZATION_FAILED. Of an id that is none's: nothing."""
-        if self.access.on:
-            topic = None if name else self.image.topics.get(topic_id)
-            if name or topic is not None:
-                self.access.check(operation, TOPIC, name if topic is None else topic.name)
+        if name:
+            self.access.check(operation, TOPIC, name)
+        elif self.access.on and (topic := self.image.topics.get(topic_id)) is not None:
+            self.access.check_topic_of(topic_id, operation, topic.name)
 
     def may_name(self, name: str, topic_id: bytes, operation: int) -> bool:
         """Whether `check_named` would not raise."""

@@ -39,7 +39,12 @@ def _create(access: Access, _image: Image, topic: Any) -> None:
 
 
 def _delete(access: Access, image: Image, ref: Any) -> None:
-    access.check(DELETE, TOPIC, _name_of(image, ref))
+    """By its name where the request has one: the controller finds that name and id belong together."""
+    if ref.name or not ref.topic_id:
+        access.check(DELETE, TOPIC, ref.name)
+    else:
+        topic = image.topic(ref.topic_id)
+        access.check_topic_of(ref.topic_id, DELETE, "" if topic is None else topic.name)
 
 
 def _grow(access: Access, _image: Image, topic: Any) -> None:
@@ -51,11 +56,6 @@ def _configs(operation: int, access: Access, resource: Any) -> None:
         access.check(operation, TOPIC, resource.name)
     else:
         access.check_cluster(operation)
-
-
-def _name_of(image: Image, ref: Any) -> str:
-    topic = image.topic(ref.topic_id) if ref.topic_id else None
-    return str(ref.name) if topic is None else topic.name
 
 
 RIGHTS: Final[dict[str, int | OfItems | None]] = {

@@ -161,7 +161,7 @@ def resolve(topics: TopicView, where: Where) -> TopicPartition:
     elif topic_id and where.topic and topics.names.get(topic_id, where.topic) != where.topic:
         raise ApiError(
             e.ERROR_CODE_INCONSISTENT_TOPIC_ID,
-            f"topic id {topic_id.hex()} belongs to {topics.names[topic_id]!r}, not to {where.topic[:249]!r}",
+            f"topic id {topic_id.hex()} belongs to another topic, not to {where.topic[:249]!r}",
         )
     if not 0 <= where.partition < topics.count(topic_id):
         name = where.topic[:249] or where.topic_id[:16].hex()

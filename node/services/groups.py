@@ -566,6 +566,7 @@ class GroupServices:
             type=shown.type,
         )
         owners = {**group.owners, **self._add_classic(description, shown)}
+        seen = self._api.seen
         for member_id, member in sorted(group.members.items()):
             description.members.add(
                 member_id=member_id,
@@ -573,12 +574,12 @@ class GroupServices:
                 client_id=member.client_id,
                 client_host=member.client_host,
                 member_epoch=member.member_epoch,
-                topics=member.topics,
-                owned=[self._name(at) for at in sorted(member.assigned | member.revoking)],
-                target=[self._name(at) for at in sorted(group.targets.get(member_id, frozenset()))],
+                topics=filter(self._api.may_see, member.topics),
+                owned=map(self._name, seen(member.assigned | member.revoking)),
+                target=map(self._name, seen(group.targets.get(member_id, frozenset()))),
             )
         lags = (await self._lags.of([group], LAG_WAIT_S)).get(group.group_id, {})
-        for at in sorted(group.offsets.keys() | owners.keys()):
+        for at in seen(group.offsets.keys() | owners.keys()):
             entry = description.partitions.add(partition=self._name(at), member_id=owners.get(at, ""))
             if (committed := group.offsets.get(at)) is not None:
                 entry.committed_offset = committed.offset
@@ -599,14 +600,16 @@ class GroupServices:
         for at, member_id in sorted(owners.items()):
             of_member.setdefault(member_id, []).append(at)
         for member in shown.members:
-            owned = [self._name(at) for at in of_member.get(member.member_id, ())]
+            owned = [self._name(at) for at in self._api.seen(of_member.get(member.member_id, ()))]
             description.members.add(
                 member_id=member.member_id,
                 instance_id=member.instance_id or "",
                 client_id=member.client_id,
                 client_host=member.client_host,
                 member_epoch=shown.generation,
-                topics=(subscribed(member.metadata) if shown.protocol_type == CONSUMER else None) or (),
+                topics=filter(
+                    self._api.may_see, (subscribed(member.metadata) if shown.protocol_type == CONSUMER else None) or ()
+                ),
                 owned=owned,
                 target=owned,
             )

@@ -434,6 +434,35 @@ def asked(channel: grpc.Channel, method: Any, fields: dict[str, Any]) -> str:
         return f"{error.code()} {error.details()}"
 
 
+BY_ID: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "Produce": lambda at: {"partitions": [{**at, "batch": {}}]},
+    "ProduceStream": lambda at: {"partitions": [{**at, "batch": {}}]},
+    "Fetch": lambda at: {"partitions": [at]},
+    "FetchStream": lambda at: {"add": [at], "credit_bytes": 1000},
+    "ListOffsets": lambda at: {"partitions": [{**at, "timestamp_ms": -1}]},
+    "OffsetForLeaderEpoch": lambda at: {"partitions": [at]},
+    "CommitOffsets": lambda at: {"group_id": "readers", "offsets": [{"partition": at}]},
+    "FetchOffsets": lambda at: {"group_id": "readers", "partitions": [at]},
+    "ResetOffsets": lambda at: {"group_id": "readers", "offset": 1, "partitions": [at]},
+    "DeleteRecords": lambda at: {"partitions": [{"partition": at}]},
+    "DeleteTopics": lambda at: {"topics": [{"topic_id": at["topic_id"], "name": at.get("topic", "")}]},
+}
+
+
+def test_an_id_is_no_way_to_a_name(guarded: Guarded) -> None:
+    """Neither alone nor beside the name of a topic that one may read."""
+    with guarded.admin() as admin:
+        hidden = admin.describe_topic("secrets").topic_id
+    files = [(guarded.tls / "bob" / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")]
+    methods = {method.name: method for service in SERVICES for method in service.methods}
+    with grpc.secure_channel(guarded.cluster.bootstrap.split(",")[0], grpc.ssl_channel_credentials(*files)) as channel:
+        for at in ({"topic_id": hidden}, {"topic_id": hidden, "topic": "orders"}):
+            for name, fields in BY_ID.items():
+                said = asked(channel, methods[name], fields(at))
+                assert "ERROR_CODE" in said, (name, said)
+                assert "secrets" not in said, (name, said)
+
+
 def test_a_follower_and_a_new_controller_know_them(guarded: Guarded) -> None:
     """What is refused by one node is by all, and still is after the controller was killed."""
     with guarded.admin() as admin:

@@ -26,6 +26,7 @@ from ottla.protocol.acls import (
     Acl,
 )
 from ottla.protocol.errors import ApiError
+from ottla.v1 import error_pb2 as pb
 
 ALICE, BOB = principal.user("alice"), principal.user("bob")
 RULES = Rules(True, frozenset({"User:root"}))
@@ -101,6 +102,18 @@ def test_a_refusal_says_who_what_and_on_what() -> None:
     assert [(line["event"], line["principal"], line["resource"]) for line in logs] == [
         ("access_denied", "User:alice", kind) for kind in ("topic", "group", "cluster")
     ]
+
+
+def test_who_names_a_topic_by_its_id_does_not_hear_its_name() -> None:
+    rig = Rig(allow(WRITE, "mine"))
+    with acting_as(ALICE):
+        for name, shown in (("hidden", "topic with the id 0707"), ("mine", "topic 'mine'")):
+            with structlog.testing.capture_logs() as lines, pytest.raises(ApiError) as error:
+                rig.access.check_topic_of(b"\7" * 16, READ, name)
+            assert error.value.code == pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED
+            assert f"may not read {shown}" in error.value.message
+            assert lines[0]["name"] == name, "the node's log says which"
+        rig.access.check_topic_of(b"\7" * 16, WRITE, "mine")
 
 
 def test_lines_about_denials_are_few_and_counted() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from node import limits, turns
+from node.api import principal
 from node.api.groups import GroupsApi
 from node.groups.assign import TopicPartition
 from node.groups.classics import CONSUMER, Shown
@@ -29,7 +30,7 @@ from node.kafka.messages.consumer_group_heartbeat import (
 )
 from node.kafka.wire import Message
 from node.metrics import Metrics
-from ottla.protocol.acls import GROUP
+from ottla.protocol.acls import DESCRIBE, GROUP, TOPIC
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -97,7 +98,23 @@ class ConsumerHandlers:
         if found is None or found.type != CONSUMER:
             why = "there is no such group" if found is None else "the server does not assign its partitions"
             raise ApiError(pb.ERROR_CODE_GROUP_ID_NOT_FOUND, why)
+        self._check_topics(found)
         return found
+
+    def _check_topics(self, found: Shown) -> None:
+        """As in Kafka, a group is described to whoever may describe all that it consumes. Raises
+        TOPIC_AUTHORIZATION_FAILED."""
+        view = self._facts.view
+        if not view.access.on:
+            return
+        ids = {at[0] for member, target in found.consumers for at in member.assigned | target}
+        names = {name for member, _ in found.consumers for name in member.topics}
+        names |= {topic.name for topic_id in ids if (topic := view.image.topics.get(topic_id)) is not None}
+        if not all(view.access.may(DESCRIBE, TOPIC, name) for name in names):
+            raise ApiError(
+                pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED,
+                f"group {found.group_id!r} consumes topics that {principal.current()} may not describe",
+            )
 
     async def _described(self, found: Shown, operations: int) -> DescribedGroup:
         members = []
