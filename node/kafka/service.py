@@ -175,9 +175,10 @@ class KafkaService:
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
         of_producers = producers.DescribeProducersHandler(rooms.replicas)
         self.add_admin(DESCRIBE_PRODUCERS, producers.LOW, producers.HIGH, of_producers)
+        of_none = none_here.NoneHereHandlers(rooms.view.access)
         low, high = none_here.REASSIGNMENTS_LOW, none_here.REASSIGNMENTS_HIGH
-        self.add(LIST_REASSIGNMENTS, low, high, none_here.reassignments)
-        self.add(DESCRIBE_QUOTAS, none_here.QUOTAS_LOW, none_here.QUOTAS_HIGH, none_here.quotas)
+        self.add(LIST_REASSIGNMENTS, low, high, of_none.reassignments)
+        self.add(DESCRIBE_QUOTAS, none_here.QUOTAS_LOW, none_here.QUOTAS_HIGH, of_none.quotas)
         low, high = none_here.TRANSACTIONS_LOW, none_here.TRANSACTIONS_HIGH
         self.add(LIST_TRANSACTIONS, low, high, none_here.transactions)
 

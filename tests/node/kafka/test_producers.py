@@ -12,6 +12,7 @@ from node.kafka.messages.describe_client_quotas import DescribeClientQuotasReque
 from node.kafka.messages.describe_producers import DescribeProducersRequest, TopicRequest
 from node.kafka.messages.list_partition_reassignments import ListPartitionReassignmentsRequest
 from node.kafka.messages.list_transactions import ListTransactionsRequest
+from ottla.protocol import acls
 from tests.node.kafka.test_handlers import World, kafka_batch
 from tests.node.services.planes import Planes
 
@@ -70,6 +71,31 @@ async def test_an_answer_has_a_bound(world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "PRODUCERS_MAX", 3)
     first, second = await told(world, ("t", [0, 0]))
     assert (len(first.active_producers), second.error_code) == (2, 42)
+
+
+@pytest.mark.parametrize("granted", [None, acls.DESCRIBE, acls.DESCRIBE_CONFIGS])
+async def test_who_may_not_ask_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch, granted: int | None) -> None:
+    """Though there is nothing to hide: a right that is wanted later is wanted now."""
+    access = world.plane.view.access
+    monkeypatch.setattr(access, "on", True)
+    monkeypatch.setattr(access, "may", lambda operation, resource, _: (operation, resource) == (granted, acls.CLUSTER))
+    moves = await world.ask(LIST_REASSIGNMENTS, 0, ListPartitionReassignmentsRequest())
+    assert moves.error_code == (0 if granted == acls.DESCRIBE else 31)
+    quotas = await world.ask(DESCRIBE_QUOTAS, 1, DescribeClientQuotasRequest())
+    assert (quotas.error_code, quotas.entries) == ((0, ()) if granted == acls.DESCRIBE_CONFIGS else (31, None))
+    assert write_body(DESCRIBE_QUOTAS, 1, quotas)
+    assert (await world.ask(LIST_TRANSACTIONS, 2, ListTransactionsRequest())).error_code == 0
+
+
+@pytest.mark.parametrize("granted", [None, acls.DESCRIBE, acls.READ])
+async def test_producers_are_for_who_reads(world: World, monkeypatch: pytest.MonkeyPatch, granted: int | None) -> None:
+    world.planes.create_topic("t", [1])
+    access = world.plane.view.access
+    monkeypatch.setattr(access, "on", True)
+    monkeypatch.setattr(access, "may", lambda operation, resource, _: (operation, resource) == (granted, acls.TOPIC))
+    [found, missing] = await told(world, ("t", [0]), ("missing", [0]))
+    assert found.error_code == (0 if granted == acls.READ else 29)
+    assert (missing.error_code == 29) or granted == acls.READ
 
 
 async def test_there_are_no_moves_quotas_and_transactions(world: World) -> None:
