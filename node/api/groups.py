@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from node import limits
 from node.api.in_flight import Growing, InFlight
@@ -30,6 +30,7 @@ TARGET_WAIT_S: Final = 5.0
 TARGET_LOOK_S: Final = 0.05
 
 T = TypeVar("T")
+Response = TypeVar("Response", bound=Any)
 Stored = tuple[Where, CommittedOffset | None]
 """A partition, and the position there; None where none was committed."""
 
@@ -67,6 +68,20 @@ class GroupsApi:
     def seen(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Those in topics that whoever asks may describe: a group's description says nothing of others."""
         return sorted(at for at in partitions if self._view.may_name("", at[0], DESCRIBE))
+
+    def heard(self, response: Response) -> Response:
+        """What a member hears: nothing of topics that an expression matched and it may not describe."""
+        if response is None or not self._access.on or not response.HasField("assignment"):
+            return response
+        told: Response = type(response)()
+        told.CopyFrom(response)
+        del told.assignment.partitions[:]
+        told.assignment.partitions.extend(
+            each
+            for each in response.assignment.partitions
+            if self._view.may_name("", each.partition.topic_id, DESCRIBE)
+        )
+        return told
 
     async def listed(self) -> list[Shown]:
         """The groups that this node coordinates. Raises THROTTLING_QUOTA_EXCEEDED where there is no room for them."""
@@ -168,7 +183,10 @@ class GroupsApi:
                 )
             await asyncio.sleep(look_s)
             look_s *= 2
-        return told
+        if told.assigned is None or not self._access.on:
+            return told
+        # What an expression matched and the member may not describe it does not hear of.
+        return told._replace(assigned=frozenset(self.seen(told.assigned)))
 
     # --- positions ------------------------------------------------------------------------------------------------
 

@@ -234,7 +234,7 @@ class GroupServices:
             response: group_pb2.SessionResponse | None
             try:
                 async with asyncio.timeout(TICK_S):
-                    response = await session.next()
+                    response = self._api.heard(await session.next())
             except TimeoutError:
                 response = tick
             if response is None:

@@ -28,7 +28,7 @@ from kafka.errors import KafkaError
 from ottla import Acl, OttlaError, Tls
 from ottla.secure.issue import Authority, asked_client, asked_node
 from ottla.sync import Admin, Consumer, Producer
-from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, data_pb2_grpc, error_pb2, group_pb2, login_pb2
+from ottla.v1 import admin_pb2, cluster_pb2, data_pb2, data_pb2_grpc, error_pb2, group_pb2, group_pb2_grpc, login_pb2
 from tests.cluster.harness import LocalCluster, eventually
 from tests.cluster.kafka_asks import UNKNOWN_TOPIC_ID, asks, codes
 from tests.peers.wire import APIS, Connection
@@ -461,6 +461,23 @@ def test_an_id_is_no_way_to_a_name(guarded: Guarded) -> None:
                 said = asked(channel, methods[name], fields(at))
                 assert "ERROR_CODE" in said, (name, said)
                 assert "secrets" not in said, (name, said)
+
+
+def test_an_expression_is_no_way_to_a_name(guarded: Guarded) -> None:
+    files = [(guarded.tls / "bob" / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")]
+    with grpc.secure_channel(guarded.cluster.bootstrap.split(",")[0], grpc.ssl_channel_credentials(*files)) as channel:
+        join = group_pb2.SessionRequest(join=group_pb2.Join(group_id="readers", topic_regex=".*"))
+        asking: SimpleQueue[group_pb2.SessionRequest | None] = SimpleQueue()
+        asking.put(join)
+        told = group_pb2_grpc.GroupServiceStub(channel).Session(iter(asking.get, None), timeout=20)
+        heard = next(each.assignment for each in told if each.assignment.partitions)
+        assert {each.partition.topic for each in heard.partitions} == {"orders"}
+        methods = {method.name: method for service in SERVICES for method in service.methods}
+        said = asked(channel, methods["DescribeGroups"], {"group_ids": ["readers"]})
+        assert "orders" in said
+        assert "secrets" not in said
+        asking.put(None)
+        told.cancel()
 
 
 def test_a_follower_and_a_new_controller_know_them(guarded: Guarded) -> None:
