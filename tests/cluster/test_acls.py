@@ -216,6 +216,7 @@ def test_a_right_that_is_taken_away_ends_open_streams(guarded: Guarded) -> None:
             admin.delete_acls(principal="User:bob", resource_type="group")
             assert refused(lambda: polled_for(member, 10)) == "GROUP_AUTHORIZATION_FAILED"
             assert time.monotonic() - began < REVOKED_S + 1
+        admin.delete_acls(principal="User:bob", resource_name="secrets")
         admin.create_acls(RIGHTS)
         reading.close()
         by_kafka.close()
