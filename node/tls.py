@@ -15,9 +15,9 @@ from weakref import WeakSet
 import grpc
 import structlog
 
-from node.api import principal
-from node.api.principal import Principal
+from node import principal
 from node.config import ConfigError, Settings
+from node.principal import Principal
 from node.transport import PLAIN, Context, Options, Transport
 from ottla.protocol.errors import ApiError
 from ottla.secure import judge

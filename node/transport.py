@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 
 import grpc
 
-from node.api import principal
-from node.api.principal import ANONYMOUS, Principal
+from node import principal
+from node.principal import ANONYMOUS, Principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from node.api import principal
+from node import principal
 from node.metadata.acls import Acls, Rules
 from ottla.protocol import acls
 from ottla.protocol.acls import TOPIC

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import structlog
 
 from node.api.in_flight import COUNTED_BYTES, InFlight
-from node.api.principal import ANONYMOUS, Principal, acting_as
 from node.fail_stop import stop_if_broken
 from node.kafka.codec import (
     API_VERSIONS,
@@ -32,6 +31,7 @@ from node.kafka.messages import APIS
 from node.kafka.messages.api_versions import ApiVersionsRequest
 from node.kafka.registry import Registry
 from node.kafka.wire import Buffer, MalformedRequest, Message
+from node.principal import ANONYMOUS, Principal, acting_as
 
 if TYPE_CHECKING:
     from node.kafka.login import Login

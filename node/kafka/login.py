@@ -9,8 +9,7 @@ goes by one credential: when that is changed or removed, the connection ends.
 import secrets
 from typing import Final
 
-from node.api import principal
-from node.api.principal import Principal
+from node import principal
 from node.kafka.codec import API_VERSIONS, SASL_AUTHENTICATE
 from node.kafka.connection import Call, Connection
 from node.kafka.handlers.cluster_facts import run
@@ -18,6 +17,7 @@ from node.kafka.messages.sasl_authenticate import SaslAuthenticateRequest, SaslA
 from node.kafka.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 from node.kafka.wire import Message
 from node.logins import CHECKS_MAX, WRONG, Busy, Gate, is_loopback
+from node.principal import Principal
 from ottla.protocol import scram
 from ottla.protocol.scram import Credential, Mechanism, ScramError, ServerExchange
 from ottla.v1 import error_pb2 as pb

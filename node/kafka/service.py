@@ -12,7 +12,6 @@ from node.api.fetch import FetchApi
 from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
-from node.api.principal import Principal
 from node.api.produce import ProduceApi
 from node.api.replicas import ReplicasApi
 from node.api.topics import TopicsApi
@@ -50,6 +49,7 @@ from node.kafka.wire import Message
 from node.logins import Gate
 from node.metadata.image import Delta
 from node.metrics import Metrics
+from node.principal import Principal
 
 if TYPE_CHECKING:
     import ssl

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 
 from node import limits
 from node.api.in_flight import COUNTED_BYTES, InFlight
-from node.api.principal import Principal, identified
 from node.hooks import Hooks
 from node.metrics import Metrics
+from node.principal import Principal, identified
 from node.services import faults, receive
 from node.services.measure import limits_of, measured
 from node.services.sessions import Sessions

@@ -19,11 +19,10 @@ from urllib.parse import unquote
 import structlog
 from google.protobuf.descriptor import MethodDescriptor
 
-from node import limits
-from node.api import principal
-from node.api.principal import Principal
+from node import limits, principal
 from node.logins import CHECKS_MAX, WRONG, Busy, Gate, is_loopback
 from node.metadata.image import METADATA_VERSION, SECURITY_METADATA_VERSION, Delta, Image, SessionKey
+from node.principal import Principal
 from node.services.faults import Context
 from ottla.protocol import scram
 from ottla.protocol.errors import ApiError

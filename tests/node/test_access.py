@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import structlog.testing
 
-from node.api import principal
+from node import principal
 from node.api.access import LINES_A_SECOND, OFF, Access, Denials
-from node.api.principal import acting_as
 from node.metadata.acls import Acls, Rules
+from node.principal import acting_as
 from ottla.protocol.acls import (
     ALLOW,
     CLUSTER,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.api import principal
+from node import principal
 from node.tls import Tls
 from ottla.secure import judge
 from ottla.secure.issue import Authority, asked_node

@@ -4,8 +4,7 @@ kind."""
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from node import limits, turns
-from node.api import principal
+from node import limits, principal, turns
 from node.api.groups import GroupsApi
 from node.groups.assign import TopicPartition
 from node.groups.classics import CONSUMER, Shown

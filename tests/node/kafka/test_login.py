@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
-from node import logins
-from node.api import principal
+from node import logins, principal
 from node.kafka import login
 from node.kafka.codec import API_VERSIONS
 from node.kafka.connection import Call, Listener

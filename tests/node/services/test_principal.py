@@ -6,9 +6,9 @@ from typing import Any
 import grpc
 import pytest
 
-from node.api import principal
-from node.api.principal import ANONYMOUS, Principal
+from node import principal
 from node.metrics import Metrics
+from node.principal import ANONYMOUS, Principal
 from node.services.listener import add_service, make_server
 from node.services.peers import forwarded
 from node.transport import PLAIN, PRINCIPAL, Context, for_whom

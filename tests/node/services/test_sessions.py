@@ -14,8 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from node import logins
-from node.api import principal
+from node import logins, principal
 from node.metadata.apply import credential_record
 from node.services import sessions
 from ottla.internal.v1 import metadata_pb2 as records
