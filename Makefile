@@ -107,6 +107,10 @@ hostile: $(BIN)/ottla-dev-ready ## Clients that mean harm, with five times the a
 languages: $(BIN)/ottla-dev-ready ## Clients in other languages, made from the stock stubs; skips what is not installed
 	OTTLA_WRITE_DOCS=1 $(BIN)/python -m pytest -m languages -rs tests/languages
 
+.PHONY: languages-build
+languages-build: $(BIN)/ottla-dev-ready ## Their programs alone, where the sources have changed
+	$(BIN)/python -m tests.languages.conformance
+
 .PHONY: peers
 peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven) and to Ottla: the same answers; Kafka's tools (9 minutes)
 	$(BIN)/python -m tests.peers.apache_kafka

@@ -25,6 +25,7 @@ PROGRAMS: Final[dict[str, dict[str, Any]]] = tomllib.loads((HERE / "programs.tom
 PATIENCE_S: Final = 60.0
 READY_S: Final = 120.0
 BUILDERS: Final = 2
+STAMPS: Final = ROOT / "build" / "languages"
 OFFSETS_TOPIC: Final = "__consumer_offsets"
 TALKS_TO: Final = 1
 """The one node whose address the programs know."""
@@ -48,9 +49,21 @@ def build(language: str) -> None:
     if lacks := missing(language):
         raise NotInstalled(f"{', '.join(lacks)} not found (deploy/install-toolchains gets it on Debian)")
     command = PROGRAMS[language].get("build")
-    if command is not None:
+    if command is not None and not is_built(language):
         built = _run(language, command)
         assert built.returncode == 0, f"{language} does not build:\n{built.stdout}{built.stderr}"
+        STAMPS.mkdir(parents=True, exist_ok=True)
+        (STAMPS / PROGRAMS[language]["folder"]).touch()
+
+
+def is_built(language: str) -> bool:
+    """Whether it was built since its sources and the contract were last changed."""
+    folder = PROGRAMS[language]["folder"]
+    stamp = STAMPS / folder
+    listing = ["git", "ls-files", "-z", "proto", f"examples/{folder}"]
+    sources = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    newest = max((ROOT / name).stat().st_mtime for name in sources if name)
+    return stamp.exists() and stamp.stat().st_mtime > newest
 
 
 def build_all(languages: Sequence[str]) -> dict[str, Future[None]]:
@@ -310,3 +323,13 @@ class Run:
             states = {n: (p.process.poll(), len(p.lines), p.errors[-500:]) for n, p in self.started.items()}
             assert time.monotonic() < deadline, f"no {what} in time: {states}"
             time.sleep(0.05)
+
+
+def main() -> None:
+    """Builds what can be built here, so that the cases need not wait for it."""
+    for language, built in build_all(list(PROGRAMS)).items():
+        print(f"{language}: {built.exception() or 'built'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
