@@ -2,9 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from node.broker import snapshots
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.node.broker.cluster import TOPIC_ID, Cluster, batch, running, until
@@ -221,3 +223,26 @@ async def _cut_off(cluster: Cluster, node_id: int) -> None:
     """Nobody fetches from the node any more."""
     for other in cluster.nodes.values():
         await other.broker._following.detach(node_id)
+
+
+async def test_producers_that_are_written_down_while_the_log_is_cut_are_gone_with_what_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, nodes=1) as cluster:
+        cluster.create([1])
+        await cluster.produce(1, batch(b"a"))
+        broker = cluster.nodes[1].broker
+        partition = broker.partitions[TOPIC_ID, 0]
+        housekeeping = broker._housekeeping
+        monkeypatch.setattr(housekeeping, "_rolled", lambda _: True)
+        await housekeeping._checkpoint()
+        assert snapshots.load(broker.fs, partition.log.directory, 0) is not None
+        save = snapshots.save
+
+        def and_cut(*args: Any) -> None:
+            save(*args)
+            partition.cuts += 1
+
+        monkeypatch.setattr(snapshots, "save", and_cut)
+        await housekeeping._checkpoint()
+        assert snapshots.load(broker.fs, partition.log.directory, 0) is None

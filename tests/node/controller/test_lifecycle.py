@@ -5,6 +5,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import grpc
 import pytest
@@ -231,6 +232,26 @@ async def test_it_waits_for_a_controller_and_goes_to_the_next_without_registerin
     assert node.live() == [1]
     assert lifecycle.broker_epoch == epoch
     assert brokers.registered == [(1, epoch)]
+
+
+async def test_logs_that_are_gone_are_told_once_for_they_are_fetched_again(
+    node: Node, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    handle = node.shell.handle
+
+    async def heard(request: Any) -> Any:
+        if isinstance(request, rpc.RegisterBrokerRequest):
+            told.append(len(request.lost_partitions))
+        return await handle(request)
+
+    monkeypatch.setattr(node.shell, "handle", heard)
+    lifecycle = brokers.start(1, lost_partitions=[rpc.PartitionId(topic_id=b"t" * 16, partition=0)])
+    await until(lambda: not lifecycle.fenced)
+    assert lifecycle.broker_epoch is not None
+    lifecycle.broker_epoch -= 1
+    await until(lambda: len(told) == 2 and not lifecycle.fenced)
+    assert told == [1, 0]
 
 
 async def test_it_registers_again_where_the_controller_knows_another_start(node: Node, brokers: Brokers) -> None:
