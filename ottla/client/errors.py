@@ -31,15 +31,20 @@ OttlaError (an ApiError: code, message, retriable)
 └── WrongCluster            the node belongs to another cluster
 """
 
-from typing import Any, Self
+import contextlib
+from collections.abc import Iterable
+from typing import Any, Final, Self
 
 import grpc
-from google.rpc import error_details_pb2
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
-from grpc_status import rpc_status
 
 from ottla.protocol.errors import ApiError, name_of
 from ottla.v1 import error_pb2 as pb
+
+_DETAILS: Final = "grpc-status-details-bin"
 
 
 class OttlaError(ApiError):
@@ -344,9 +349,8 @@ def from_server(error: pb.Error) -> OttlaError:
 
 def refusal_in(error: aio.AioRpcError) -> pb.Error | None:
     """What a node said when it refused a whole call; None where the failure is gRPC's own."""
-    status = rpc_status.from_call(error)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    for detail in status.details if status is not None else ():
+    for detail in _details(error):
         detail.Unpack(info)
         detail.Unpack(retry)
     if info.domain != "ottla":
@@ -357,6 +361,16 @@ def refusal_in(error: aio.AioRpcError) -> pb.Error | None:
         retriable=info.metadata["retriable"] == "true",
         retry_after_ms=retry.retry_delay.ToMilliseconds(),
     )
+
+
+def _details(error: aio.AioRpcError) -> Iterable[any_pb2.Any]:
+    """The messages of google.rpc's error model beside the status, if there are any."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            with contextlib.suppress(DecodeError):  # of something between us and a node
+                details: Iterable[any_pb2.Any] = status_pb2.Status.FromString(value).details
+                return details
+    return ()
 
 
 def from_call(error: aio.AioRpcError, address: str) -> OttlaError:
