@@ -4,28 +4,29 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, DryRun, Json, Yes
 
 if TYPE_CHECKING:
     from ottla import Acl
 
-app = typer.Typer(help="List, add, remove and test ACLs: who may do what.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("List, add, remove and test ACLs: who may do what.")
 
-Who = Annotated[str, typer.Argument(metavar="User:NAME", show_default=False, help="User:* is everybody.")]
-Principal = Annotated[str | None, typer.Option("--principal", metavar="User:NAME", help="Of this principal.")]
-OnTopic = Annotated[str | None, typer.Option("--topic", metavar="NAME", help="On this topic; '*' is every one.")]
-OnGroup = Annotated[str | None, typer.Option("--group", metavar="NAME", help="On this group; '*' is every one.")]
-OnCluster = Annotated[bool, typer.Option("--cluster", help="On the cluster.")]
-Operation = Annotated[str | None, typer.Option("--operation", metavar="NAME", help="As read, write, describe, all.")]
-Prefixed = Annotated[bool, typer.Option("--prefixed", help="On all whose names begin so.")]
-Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="From this address; '*' is every one.")]
+Who = Annotated[str, typed.Argument(metavar="User:NAME", help="User:* is everybody.")]
+Principal = Annotated[str | None, typed.Option("--principal", metavar="User:NAME", help="Of this principal.")]
+OnTopic = Annotated[str | None, typed.Option("--topic", metavar="NAME", help="On this topic; '*' is every one.")]
+OnGroup = Annotated[str | None, typed.Option("--group", metavar="NAME", help="On this group; '*' is every one.")]
+OnCluster = Annotated[bool, typed.Option("--cluster", help="On the cluster.")]
+Operation = Annotated[str | None, typed.Option("--operation", metavar="NAME", help="As read, write, describe, all.")]
+Prefixed = Annotated[bool, typed.Option("--prefixed", help="On all whose names begin so.")]
+Host = Annotated[str, typed.Option("--host", metavar="ADDRESS", help="From this address; '*' is every one.")]
 CLUSTER_NAME = "kafka-cluster"
 
 
-@app.command("list")
+@app.verb("list")
 def list_acls(
     principal: Principal = None,
     topic: OnTopic = None,
@@ -57,17 +58,17 @@ def list_acls(
     _print(found, as_json)
 
 
-@app.command()
+@app.verb()
 def add(
     principal: Who,
     operation: Operation = None,
-    producer: Annotated[bool, typer.Option("--producer", help="What producing to --topic takes.")] = False,
-    consumer: Annotated[bool, typer.Option("--consumer", help="What consuming --topic in --group takes.")] = False,
+    producer: Annotated[bool, typed.Option("--producer", help="What producing to --topic takes.")] = False,
+    consumer: Annotated[bool, typed.Option("--consumer", help="What consuming --topic in --group takes.")] = False,
     topic: OnTopic = None,
     group: OnGroup = None,
     cluster: OnCluster = False,
     prefixed: Prefixed = False,
-    deny: Annotated[bool, typer.Option("--deny", help="Deny it, whatever else allows it.")] = False,
+    deny: Annotated[bool, typed.Option("--deny", help="Deny it, whatever else allows it.")] = False,
     host: Host = "*",
     dry_run: DryRun = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
@@ -89,7 +90,7 @@ def add(
     _print(new, as_json)
 
 
-@app.command()
+@app.verb()
 def remove(
     principal: Principal = None,
     operation: Operation = None,
@@ -129,18 +130,18 @@ def remove(
         )
 
     if not sure and not dry_run and sys.stdin.isatty():
-        typer.confirm(f"Remove {len(removed(True))} ACLs?", abort=True, err=True)
+        click.confirm(f"Remove {len(removed(True))} ACLs?", abort=True, err=True)
     _print(removed(dry_run), as_json)
 
 
-@app.command("test")
+@app.verb("test")
 def ask(
     principal: Who,
-    operation: Annotated[str, typer.Argument(metavar="OPERATION", show_default=False)],
+    operation: Annotated[str, typed.Argument(metavar="OPERATION")],
     topic: OnTopic = None,
     group: OnGroup = None,
     cluster: OnCluster = False,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Coming from this address.")] = "",
+    host: Annotated[str, typed.Option("--host", metavar="ADDRESS", help="Coming from this address.")] = "",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +163,7 @@ def ask(
     else:
         print(f"{'yes' if told.allowed else 'no'}: {printable(told.reason)}")
     if not told.allowed:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _new(

@@ -4,9 +4,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import typer
-
-from ottla.cli import features, health, voter
+from ottla.cli import features, health, typed, voter
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 from ottla.cli.watch import Watch
 
@@ -15,15 +13,15 @@ if TYPE_CHECKING:
     from ottla.client.quorum_admin import Quorum
     from ottla.client.view import BrokerInfo, ClusterView
 
-app = typer.Typer(help="Show how the cluster does.", rich_markup_mode=None, no_args_is_help=True)
-app.add_typer(voter.app, name="voter")
-app.command()(voter.transfer)
-app.command()(health.health)
-app.command()(features.features)
-app.command()(features.finalize)
+app = typed.Group("Show how the cluster does.")
+app.add_command(voter.app, "voter")
+app.verb()(voter.transfer)
+app.verb()(health.health)
+app.verb()(features.features)
+app.verb()(features.finalize)
 
 
-@app.command()
+@app.verb()
 def status(watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """Show the nodes and the partitions in need.
 
@@ -96,7 +94,7 @@ def _print_status(view: "ClusterView", as_json: bool, *, in_a_line: bool) -> Non
     print_table(("NODE", "ADDRESS", "STATE", "LEADS", "REPLICAS"), rows)
 
 
-@app.command()
+@app.verb()
 def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """Show the Raft quorum that keeps the metadata. Any node answers, also without a leader.
 

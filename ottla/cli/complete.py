@@ -12,12 +12,12 @@ VARIABLE: Final = "_OTTLA_COMPLETE"
 _PATIENCE_S: Final = 1.5
 
 
-def topics(ctx: Any, incomplete: str) -> list[str]:
+def topics(ctx: Any, _: Any, incomplete: str) -> list[str]:
     """Names of topics."""
     return _names(ctx, incomplete, lambda admin: admin.list_topics())
 
 
-def groups(ctx: Any, incomplete: str) -> list[str]:
+def groups(ctx: Any, _: Any, incomplete: str) -> list[str]:
     """Names of groups."""
 
     async def ask(admin: "Admin") -> list[str]:
@@ -26,7 +26,7 @@ def groups(ctx: Any, incomplete: str) -> list[str]:
     return _names(ctx, incomplete, ask)
 
 
-def users(ctx: Any, incomplete: str) -> list[str]:
+def users(ctx: Any, _: Any, incomplete: str) -> list[str]:
     """Names of users."""
 
     async def ask(admin: "Admin") -> list[str]:
@@ -35,16 +35,16 @@ def users(ctx: Any, incomplete: str) -> list[str]:
     return _names(ctx, incomplete, ask)
 
 
-def topic_configs(incomplete: str) -> list[str]:
+def topic_configs(_: Any, __: Any, incomplete: str) -> list[str]:
     """`retention.ms=` and the like."""
     from ottla.protocol.configs import TOPIC_KEYS
 
     return [f"{key}=" for key in sorted(TOPIC_KEYS) if key.startswith(incomplete)]
 
 
-def topic_config_names(incomplete: str) -> list[str]:
+def topic_config_names(ctx: Any, parameter: Any, incomplete: str) -> list[str]:
     """`retention.ms` and the like."""
-    return [each.removesuffix("=") for each in topic_configs(incomplete)]
+    return [each.removesuffix("=") for each in topic_configs(ctx, parameter, incomplete)]
 
 
 def _names(ctx: Any, incomplete: str, ask: "Callable[[Admin], Awaitable[list[str]]]") -> list[str]:

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Final, Literal
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.complete import VARIABLE
 
 Shell = Literal["bash", "zsh", "fish"]
 NAME: Final = "ottla"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", show_default=False)]) -> None:
+def completion(shell: Annotated[Shell, typed.Argument(metavar="bash|zsh|fish")]) -> None:
     """Print the completion script for a shell.
 
     \b
@@ -19,6 +20,9 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", s
       ottla completion zsh >> ~/.zshrc           below its `compinit`
       ottla completion fish > ~/.config/fish/completions/ottla.fish
     """
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+    from click.shell_completion import get_completion_class
 
-    print(get_completion_script(prog_name=NAME, complete_var=VARIABLE, shell=shell))
+    script = get_completion_class(shell)
+    assert script is not None
+    root = click.get_current_context().find_root().command
+    print(script(root, {}, NAME, VARIABLE).source())

@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from ottla.cli import complete
+from ottla.cli import complete, typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, DryRun, Json
 from ottla.cli.units import config_value
@@ -13,20 +11,20 @@ if TYPE_CHECKING:
     from ottla import Admin
     from ottla.client.admin import ConfigValue
 
-app = typer.Typer(help="Show and change settings of topics and nodes.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("Show and change settings of topics and nodes.")
 
 Topic = Annotated[
-    str | None, typer.Option("--topic", "-t", help="Of a topic.", metavar="TOPIC", autocompletion=complete.topics)
+    str | None, typed.Option("--topic", "-t", help="Of a topic.", metavar="TOPIC", shell_complete=complete.topics)
 ]
-Broker = Annotated[int | None, typer.Option("--broker", "-b", help="Of a node, by id.", metavar="NODE")]
-AllBrokers = Annotated[bool, typer.Option("--all-brokers", help="Of every node.")]
+Broker = Annotated[int | None, typed.Option("--broker", "-b", help="Of a node, by id.", metavar="NODE")]
+AllBrokers = Annotated[bool, typed.Option("--all-brokers", help="Of every node.")]
 
 
-@app.command()
+@app.verb()
 def describe(
     topic: Topic = None,
     broker: Broker = None,
-    keys: Annotated[list[str] | None, typer.Option("--key", help="Only this one; repeatable.", metavar="KEY")] = None,
+    keys: Annotated[list[str] | None, typed.Option("--key", help="Only this one; repeatable.", metavar="KEY")] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
@@ -66,11 +64,9 @@ def describe(
         print_table(("KEY", "VALUE", "SOURCE"), rows)
 
 
-@app.command()
+@app.verb()
 def get(
-    keys: Annotated[
-        list[str], typer.Argument(metavar="KEY...", show_default=False, autocompletion=complete.topic_config_names)
-    ],
+    keys: Annotated[list[str], typed.Argument(metavar="KEY...", shell_complete=complete.topic_config_names)],
     topic: Topic = None,
     broker: Broker = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
@@ -96,11 +92,11 @@ def get(
             print(printable(configs[key].value))
 
 
-@app.command("set")
+@app.verb("set")
 def set_values(
     settings: Annotated[
         list[str],
-        typer.Argument(metavar="KEY=VALUE...", show_default=False, autocompletion=complete.topic_configs),
+        typed.Argument(metavar="KEY=VALUE...", shell_complete=complete.topic_configs),
     ],
     topic: Topic = None,
     broker: Broker = None,
@@ -121,9 +117,9 @@ def set_values(
     _change(settings_of(settings, ""), topic, broker, all_brokers, dry_run, bootstrap, as_json)
 
 
-@app.command()
+@app.verb()
 def unset(
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", show_default=False)],
+    keys: Annotated[list[str], typed.Argument(metavar="KEY...")],
     topic: Topic = None,
     broker: Broker = None,
     all_brokers: AllBrokers = False,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import typer
+import click
 
 if TYPE_CHECKING:
     from ottla import Admin, Client
@@ -46,7 +46,7 @@ async def _until_sigterm(work: Coroutine[Any, Any, Answer]) -> Answer:
         return await work
     except asyncio.CancelledError:
         if told:
-            raise typer.Exit(128 + signal.SIGTERM) from None
+            raise click.exceptions.Exit(128 + signal.SIGTERM) from None
         raise
     finally:
         loop.remove_signal_handler(signal.SIGTERM)

@@ -6,9 +6,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
+import click
 
-from ottla.cli import complete, streams
+from ottla.cli import complete, streams, typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
@@ -19,37 +19,35 @@ DEFAULT_FORMAT: Final = "{value}"
 _RANGE: Final = re.compile(r"\d+|\d*:\d+|\d+:", re.ASCII)
 
 
-def _range(text: str | None) -> str | None:
+def _range(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     if text is not None and not _RANGE.fullmatch(text):
-        raise typer.BadParameter("write it like 5, 5:10 (5 to 9), :10 or 5: (to the end)")
+        raise click.BadParameter("write it like 5, 5:10 (5 to 9), :10 or 5: (to the end)")
     return text
 
 
 def consume(
-    topics: Annotated[
-        list[str], typer.Argument(metavar="TOPIC...", show_default=False, autocompletion=complete.topics)
-    ],
+    topics: Annotated[list[str], typed.Argument(metavar="TOPIC...", shell_complete=complete.topics)],
     regex: Annotated[
-        bool, typer.Option("--regex", "-r", help="TOPIC is a pattern that whole names must match; new ones join.")
+        bool, typed.Option("--regex", "-r", help="TOPIC is a pattern that whole names must match; new ones join.")
     ] = False,
     start: Annotated[
         str | None,
-        typer.Option(
+        typed.Option(
             "--from", metavar="WHEN", help="beginning, end, or a time: 2026-11-30T10:15, 15m (ago), ms since 1970."
         ),
     ] = None,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="As --from beginning; in a group, where it has no position.")
+        bool, typed.Option("--from-beginning", help="As --from beginning; in a group, where it has no position.")
     ] = False,
     last: Annotated[
-        int | None, typer.Option("--last", help="The newest N over all partitions.", metavar="N", min=1)
+        int | None, typed.Option("--last", help="The newest N over all partitions.", metavar="N", min=1)
     ] = None,
     partitions: Annotated[
-        list[int] | None, typer.Option("--partition", "-p", help="Only this one; may be repeated.", min=0)
+        list[int] | None, typed.Option("--partition", "-p", help="Only this one; may be repeated.", min=0)
     ] = None,
     offset: Annotated[
         str | None,
-        typer.Option(
+        typed.Option(
             "--offset",
             "-o",
             help="Of one partition: 5 on, 5:10 (5 to 9), :10, 5: to the end.",
@@ -58,31 +56,31 @@ def consume(
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--until", help="Leave before the first record of this time or later.", metavar="WHEN")
+        str | None, typed.Option("--until", help="Leave before the first record of this time or later.", metavar="WHEN")
     ] = None,
     to_end: Annotated[
-        bool, typer.Option("--to-end", "-e", help="Leave at the end that there is now; starts at the beginning.")
+        bool, typed.Option("--to-end", "-e", help="Leave at the end that there is now; starts at the beginning.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, after --last, too.")] = False,
+    follow: Annotated[bool, typed.Option("--follow", help="Go on with what comes, after --last, too.")] = False,
     max_messages: Annotated[
-        int | None, typer.Option("--max-messages", "-n", help="Leave after so many.", metavar="N", min=1)
+        int | None, typed.Option("--max-messages", "-n", help="Leave after so many.", metavar="N", min=1)
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(
+        typed.Option(
             "--group",
             "-g",
             help="Share the partitions with the group's other members, and go on where the group stopped.",
             metavar="GROUP",
-            autocompletion=complete.groups,
+            shell_complete=complete.groups,
         ),
     ] = None,
     template: Annotated[
         str,
-        typer.Option("--format", "-f", help="What to print of a record; see below.", metavar="TEXT"),
+        typed.Option("--format", "-f", help="What to print of a record; see below.", metavar="TEXT"),
     ] = DEFAULT_FORMAT,
     delimiter: Annotated[
-        str, typer.Option("--delimiter", "-d", help="What stands behind each record.", metavar="TEXT")
+        str, typed.Option("--delimiter", "-d", help="What stands behind each record.", metavar="TEXT")
     ] = "\\n",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,

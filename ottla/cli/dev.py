@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Json
 
@@ -23,24 +22,23 @@ _SETTINGS: Final = {"num.partitions": 3}
 
 
 def dev(
-    nodes: Annotated[int, typer.Option("--nodes", help="How many nodes, each a process of its own.")] = 1,
+    nodes: Annotated[int, typed.Option("--nodes", help="How many nodes, each a process of its own.")] = 1,
     data_dir: Annotated[
-        Path, typer.Option("--data-dir", help="Where configs, logs and data go.", metavar="DIR")
+        Path, typed.Option("--data-dir", help="Where configs, logs and data go.", metavar="DIR")
     ] = Path("ottla-data"),
     base_port: Annotated[
-        int, typer.Option("--base-port", help="Node i serves clients on this port plus i - 1.", metavar="PORT")
+        int, typed.Option("--base-port", help="Node i serves clients on this port plus i - 1.", metavar="PORT")
     ] = 9092,
     kafka_port: Annotated[
         int | None,
-        typer.Option(
+        typed.Option(
             "--kafka-port",
             help="Node i serves clients of Apache Kafka on this port plus i - 1, 0: nowhere; it is kept.",
             metavar="PORT",
-            show_default=False,
         ),
     ] = None,
     secure: Annotated[
-        bool, typer.Option("--secure", help="With TLS: makes certificates, and a profile for the commands.")
+        bool, typed.Option("--secure", help="With TLS: makes certificates, and a profile for the commands.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -3,8 +3,9 @@
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
@@ -15,12 +16,12 @@ _TIMEOUT_MS = 20_000
 
 
 def elect(
-    name: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)],
-    partition: Annotated[int | None, typer.Option("--partition", help="Only this one; else all.", min=0)] = None,
+    name: Annotated[str, typed.Argument(metavar="TOPIC")],
+    partition: Annotated[int | None, typed.Option("--partition", help="Only this one; else all.", min=0)] = None,
     unclean: Annotated[
-        bool, typer.Option("--unclean", help="Where nobody leads, elect a live replica, which may lose records.")
+        bool, typed.Option("--unclean", help="Where nobody leads, elect a live replica, which may lose records.")
     ] = False,
-    sure: Annotated[bool, typer.Option("--yes", help="Don't ask before an unclean election.")] = False,
+    sure: Annotated[bool, typed.Option("--yes", help="Don't ask before an unclean election.")] = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +43,7 @@ def elect(
                 tell(f"  partition {result.partition.partition}: node {result.leader_id}, {_at_risk(result)}")
             if not sys.stdin.isatty():
                 raise Failure("NOT_CONFIRMED", "nobody is here to be asked", "say --yes if the loss is accepted")
-            typer.confirm("Go ahead?", abort=True, err=True)
+            click.confirm("Go ahead?", abort=True, err=True)
     held = _elections(bootstrap, name, partition, unclean=unclean, validate_only=False)
     if as_json:
         print_json(

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import typer.core
+import click
 
+from ottla.cli import typed
 from ottla.cli.output import printable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 AS_JSON: Final = "ottla.as_json"
 _DEBUG: Final = "OTTLA_DEBUG"
+_CTRL_C: Final = 130
 
 
 class Failure(Exception):
@@ -32,7 +34,7 @@ class Failure(Exception):
         self.next_step = next_step
 
 
-class Commands(typer.core.TyperGroup):
+class Commands(typed.Group):
     """The root command: the one place where an exception of any command becomes a message and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -52,6 +54,8 @@ def _told(ctx: Any) -> Iterator[None]:
     as_json = ctx.meta[AS_JSON]
     try:
         yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(_CTRL_C) from None
     except Exception as error:
         failure = _misuse(error) if as_json else None
         code = 1 if failure is None else 2
@@ -60,7 +64,7 @@ def _told(ctx: Any) -> Iterator[None]:
             raise
         with contextlib.suppress(OSError):
             print(_as_json(failure) if as_json else as_text(failure), file=sys.stderr)
-        raise typer.Exit(code) from error
+        raise click.exceptions.Exit(code) from error
 
 
 def _misuse(error: Exception) -> Failure | None:
@@ -90,7 +94,7 @@ def explain(error: Exception) -> Failure | None:
         error = error.exceptions[0]
     if isinstance(error, Failure):
         return error
-    if type(error).__module__.startswith(("typer.", "click.")):
+    if type(error).__module__.startswith("click."):
         return None
     if isinstance(error, OSError):
         if error.errno == errno.EPIPE:

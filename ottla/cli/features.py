@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from ottla.cli import typed
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 if TYPE_CHECKING:
@@ -51,11 +50,11 @@ def features(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) ->
 
 
 def finalize(
-    feature: Annotated[str, typer.Option("--feature", metavar="NAME", help="Which one.")] = _METADATA_VERSION,
+    feature: Annotated[str, typed.Option("--feature", metavar="NAME", help="Which one.")] = _METADATA_VERSION,
     level: Annotated[
-        int | None, typer.Option("--level", metavar="N", help="Else the highest that any node supports.", min=1)
+        int | None, typed.Option("--level", metavar="N", help="Else the highest that any node supports.", min=1)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
+    dry_run: Annotated[bool, typed.Option("--dry-run", help="Check everything, change nothing.")] = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:

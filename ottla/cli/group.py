@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from ottla.cli import reset
+from ottla.cli import reset, typed
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Group, Json
 from ottla.cli.watch import Watch
 
@@ -12,11 +10,11 @@ if TYPE_CHECKING:
     from ottla import Admin
     from ottla.client.group_admin import GroupDescription, GroupLag, GroupSummary
 
-app = typer.Typer(help="Show, reset and delete consumer groups.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("Show, reset and delete consumer groups.")
 _AT_ONCE = 8
 
 
-@app.command("list")
+@app.verb("list")
 def list_groups(watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """List all groups with their lag.
 
@@ -75,7 +73,7 @@ async def _described(admin: "Admin") -> "list[tuple[GroupSummary, list[GroupLag]
     return list(zip(groups, await asyncio.gather(*map(lags, groups)), strict=True))
 
 
-@app.command()
+@app.verb()
 def describe(name: Group, watch: Watch = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """Show members, positions, and lag in records and time.
 
@@ -131,10 +129,10 @@ def _print_group(group: "GroupDescription") -> None:
         )
 
 
-app.command("reset")(reset.reset)
+app.verb("reset")(reset.reset)
 
 
-@app.command()
+@app.verb()
 def delete(name: Group, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """Delete an empty group with its positions.
 

@@ -4,8 +4,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 from ottla.cli.units import duration_ms
 
@@ -30,7 +31,7 @@ class Problem(NamedTuple):
 
 def health(
     wait: Annotated[
-        str | None, typer.Option("--wait", help="Until it is healthy, for so long at most.", metavar="DURATION")
+        str | None, typed.Option("--wait", help="Until it is healthy, for so long at most.", metavar="DURATION")
     ] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
@@ -55,7 +56,7 @@ def health(
         for problem in problems:
             print(f"  {styled('critical', 'bad') if problem.critical else styled('warning', 'warn')}: {problem.what}")
     if problems:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _found(bootstrap: str, patience_s: float) -> list[Problem]:

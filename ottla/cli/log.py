@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import Json
 from ottla.cli.output import printable
@@ -14,25 +13,18 @@ if TYPE_CHECKING:
 
     from ottla.cli.segments import Batch
 
-app = typer.Typer(help="Read the files of a node.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("Read the files of a node.")
 
 
-@app.callback()
-def _group() -> None:
-    """A group, although it has one verb so far."""
-
-
-@app.command()
+@app.verb()
 def dump(
     path: Annotated[
         Path,
-        typer.Argument(
-            metavar="PATH", help="A partition's directory, `quorum`, a .log or a .snapshot file.", show_default=False
-        ),
+        typed.Argument(metavar="PATH", help="A partition's directory, `quorum`, a .log or a .snapshot file."),
     ],
-    records: Annotated[bool, typer.Option("--records", help="Print the records of each batch, too.")] = False,
-    offset: Annotated[int, typer.Option("--offset", help="Leave out batches that end before this offset.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", help="Print so many batches.", min=1)] = None,
+    records: Annotated[bool, typed.Option("--records", help="Print the records of each batch, too.")] = False,
+    offset: Annotated[int, typed.Option("--offset", help="Leave out batches that end before this offset.")] = 0,
+    limit: Annotated[int | None, typed.Option("--limit", help="Print so many batches.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
     """Print the batches of a log, and check them.

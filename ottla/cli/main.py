@@ -1,13 +1,13 @@
 """`ottla`: the one command. Its verbs are named here and imported when one of them is called."""
 
-import os
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Annotated, Any, Final
 
-import typer
+import click
 
-from ottla.cli import complete, streams
+from ottla.cli import streams, typed
+from ottla.cli.complete import VARIABLE
 from ottla.cli.failure import Commands, Failure
 from ottla.cli.options import BOOTSTRAP
 
@@ -43,12 +43,8 @@ class _Verbs(MutableMapping[str, Any]):
             if name not in VERBS:
                 raise KeyError(name)
             module = import_module(f"ottla.cli.{name}")
-            if hasattr(module, "app"):
-                self._taken[name] = typer.main.get_group(module.app)
-            else:
-                single = typer.Typer(add_completion=False, rich_markup_mode=None)
-                single.command(name)(getattr(module, name))
-                self._taken[name] = typer.main.get_command(single)
+            group = getattr(module, "app", None)
+            self._taken[name] = group or typed.command(name, getattr(module, name))
         return self._taken[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
@@ -67,48 +63,29 @@ class _Verbs(MutableMapping[str, Any]):
 class _Root(Commands):
     """`ottla`, whose help imports no verb."""
 
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self.commands = _Verbs()
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(VERBS)
-
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
 
-app = typer.Typer(
-    cls=_Root,
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
         from ottla.cli.version import installed
 
         print(f"ottla {installed()}")
-        raise typer.Exit
+        raise click.exceptions.Exit
 
 
-@app.callback()
 def root(
-    ctx: typer.Context,
     bootstrap: Annotated[
         str | None,
-        typer.Option("--bootstrap", metavar="HOST:PORT[,...]", help="Nodes to start from, for any command."),
+        typed.Option("--bootstrap", metavar="HOST:PORT[,...]", help="Nodes to start from, for any command."),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", metavar="NAME", help="The cluster of `ottla profile` to talk to.")
+        str | None, typed.Option("--profile", metavar="NAME", help="The cluster of `ottla profile` to talk to.")
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typed.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Ottla: a replicated log broker. Start with `ottla dev`.
@@ -128,14 +105,18 @@ def root(
 
         bootstrap = Profiles().enter(profile)
     if bootstrap is not None:
-        ctx.meta[BOOTSTRAP] = bootstrap
+        click.get_current_context().meta[BOOTSTRAP] = bootstrap
+
+
+app = _Root(
+    name=NAME,
+    commands=_Verbs(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    **typed.parts_of(root),
+)
 
 
 def main() -> None:
     """The console script."""
     streams.settle()
-    if complete.VARIABLE in os.environ:
-        from typer.completion import completion_init  # type: ignore[attr-defined]
-
-        completion_init()
-    app(prog_name=NAME)
+    app(prog_name=NAME, complete_var=VARIABLE)

@@ -2,16 +2,16 @@
 
 from typing import Annotated, Final
 
-import typer
+import click
 
-from ottla.cli import complete
+from ottla.cli import complete, typed
 
 DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
 BOOTSTRAP: Final = "ottla.bootstrap"
 """Where the root command leaves what stood before the verb."""
 
 
-def _nearest(ctx: typer.Context, bootstrap: str) -> str:
+def _nearest(ctx: click.Context, _: click.Parameter, bootstrap: str) -> str:
     """What was said nearest: behind the verb, before it, in the environment, by the profile in use."""
     source = ctx.get_parameter_source("bootstrap")
     said = "DEFAULT" if source is None else source.name
@@ -28,7 +28,7 @@ def _nearest(ctx: typer.Context, bootstrap: str) -> str:
 
 Bootstrap = Annotated[
     str,
-    typer.Option(
+    typed.Option(
         "--bootstrap",
         envvar="OTTLA_BOOTSTRAP",
         metavar="HOST:PORT[,...]",
@@ -36,8 +36,8 @@ Bootstrap = Annotated[
         help="Nodes to start from; one that answers is enough.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
-Topic = Annotated[str, typer.Argument(metavar="TOPIC", show_default=False, autocompletion=complete.topics)]
-Group = Annotated[str, typer.Argument(metavar="GROUP", show_default=False, autocompletion=complete.groups)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Json = Annotated[bool, typed.Option("--json", help="Print JSON, errors too.")]
+Topic = Annotated[str, typed.Argument(metavar="TOPIC", shell_complete=complete.topics)]
+Group = Annotated[str, typed.Argument(metavar="GROUP", shell_complete=complete.groups)]
+DryRun = Annotated[bool, typed.Option("--dry-run", help="Check everything, change nothing.")]
+Yes = Annotated[bool, typed.Option("--yes", "-y", help="Don't ask.")]

@@ -36,9 +36,9 @@ def styled(text: str, style: Style) -> str:
     """The text in its colour, where colours are shown."""
     if not has_colours():
         return text
-    import typer
+    import click
 
-    return typer.style(text, bold=True) if style == "bold" else typer.style(text, fg=_COLOURS[style])
+    return click.style(text, bold=True) if style == "bold" else click.style(text, fg=_COLOURS[style])
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

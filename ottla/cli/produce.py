@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Final, Literal
 
-import typer
-
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json, Topic
 
@@ -22,37 +21,35 @@ _REQUEST_BYTES_MAX: Final = 31 * 1024 * 1024
 
 def produce(
     topic: Topic,
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Else standard input.", show_default=False)
-    ] = None,
-    key: Annotated[str | None, typer.Option("--key", "-k", help="The key of every record.")] = None,
+    files: Annotated[list[Path] | None, typed.Argument(metavar="[FILE]...", help="Else standard input.")] = None,
+    key: Annotated[str | None, typed.Option("--key", "-k", help="The key of every record.")] = None,
     key_separator: Annotated[
-        str | None, typer.Option("--key-separator", help="What stands between key and value, \\t a tab; else no keys.")
+        str | None, typed.Option("--key-separator", help="What stands between key and value, \\t a tab; else no keys.")
     ] = None,
     headers: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="Of every record; repeatable.", metavar="NAME=VALUE")
+        list[str] | None, typed.Option("--header", "-H", help="Of every record; repeatable.", metavar="NAME=VALUE")
     ] = None,
-    partition: Annotated[int | None, typer.Option("--partition", "-p", help="Else the key decides.", min=0)] = None,
+    partition: Annotated[int | None, typed.Option("--partition", "-p", help="Else the key decides.", min=0)] = None,
     tombstone: Annotated[
         bool,
-        typer.Option("--tombstone", help="Empty values are null; with --key alone one null is sent, nothing read."),
+        typed.Option("--tombstone", help="Empty values are null; with --key alone one null is sent, nothing read."),
     ] = False,
     delimiter: Annotated[
-        str, typer.Option("--delimiter", "-d", help="What ends a record, \\0 a zero byte.", metavar="TEXT")
+        str, typed.Option("--delimiter", "-d", help="What ends a record, \\0 a zero byte.", metavar="TEXT")
     ] = "\\n",
-    whole: Annotated[bool, typer.Option("--whole", help="Each file is one record, or all of standard input.")] = False,
+    whole: Annotated[bool, typed.Option("--whole", help="Each file is one record, or all of standard input.")] = False,
     form: Annotated[
         Literal["lines", "json"],
-        typer.Option("--input", help="json: lines as `ottla consume --json` writes them.", metavar="lines|json"),
+        typed.Option("--input", help="json: lines as `ottla consume --json` writes them.", metavar="lines|json"),
     ] = "lines",
     compression: Annotated[
-        Codec, typer.Option("--compression", "-z", metavar="none|gzip|snappy|lz4|zstd", help="How batches are packed.")
+        Codec, typed.Option("--compression", "-z", metavar="none|gzip|snappy|lz4|zstd", help="How batches are packed.")
     ] = "none",
     acks: Annotated[
         Literal["all", "1", "0"],
-        typer.Option("--acks", metavar="all|1|0", help="Who must have a record: all in sync, the leader, nobody."),
+        typed.Option("--acks", metavar="all|1|0", help="Who must have a record: all in sync, the leader, nobody."),
     ] = "all",
-    rate: Annotated[float | None, typer.Option("--rate", help="Records a second at most.", metavar="N")] = None,
+    rate: Annotated[float | None, typed.Option("--rate", help="Records a second at most.", metavar="N")] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:

@@ -3,37 +3,38 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import Json
 
-app = typer.Typer(help="Name clusters, and choose one.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("Name clusters, and choose one.")
 
 
-def _known(incomplete: str) -> list[str]:
+def _known(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     from ottla.cli.profiles import Profiles
 
     return [name for name in Profiles().bootstraps if name.startswith(incomplete)]
 
 
-New = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, autocompletion=_known)]
+New = Annotated[str, typed.Argument(metavar="NAME")]
+Name = Annotated[str, typed.Argument(metavar="NAME", shell_complete=_known)]
 
 
-@app.command()
+@app.verb()
 def create(
     name: New,
-    bootstrap: Annotated[str, typer.Option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster's nodes.")],
+    bootstrap: Annotated[str, typed.Option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster's nodes.")],
     tls: Annotated[
         Path | None,
-        typer.Option("--tls", metavar="DIR", help="Directory with ca.crt, tls.crt and tls.key, for a secure cluster."),
+        typed.Option("--tls", metavar="DIR", help="Directory with ca.crt, tls.crt and tls.key, for a secure cluster."),
     ] = None,
     user: Annotated[
-        str | None, typer.Option("--user", metavar="NAME", help="Log in as this user; of --tls then ca.crt is enough.")
+        str | None, typed.Option("--user", metavar="NAME", help="Log in as this user; of --tls then ca.crt is enough.")
     ] = None,
     password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="The user's password, alone in one line.")
+        Path | None, typed.Option("--password-file", metavar="FILE", help="The user's password, alone in one line.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +69,7 @@ def create(
     _answer(name, f"{name} is {profiles.bootstraps[name]}.", as_json)
 
 
-@app.command("list")
+@app.verb("list")
 def list_profiles(as_json: Json = False) -> None:
     """Show all profiles and which one is in use.
 
@@ -101,7 +102,7 @@ def list_profiles(as_json: Json = False) -> None:
         print_table(("", "PROFILE", "BOOTSTRAP"), [("*" if used else "", *row) for *row, used in rows])
 
 
-@app.command()
+@app.verb()
 def use(name: Name, as_json: Json = False) -> None:
     """Talk to this cluster from now on. --bootstrap, --profile, OTTLA_BOOTSTRAP and OTTLA_PROFILE
     come first.
@@ -121,7 +122,7 @@ def use(name: Name, as_json: Json = False) -> None:
     _answer(name, f"{name} is in use: {bootstrap}.", as_json)
 
 
-@app.command()
+@app.verb()
 def delete(name: Name, as_json: Json = False) -> None:
     """Forget a name; the cluster is not touched.
 

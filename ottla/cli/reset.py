@@ -6,9 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
-
-from ottla.cli import complete
+from ottla.cli import complete, typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Group, Json
 from ottla.cli.units import moment_ms
@@ -36,29 +34,29 @@ class Target(NamedTuple):
 
 def reset(
     name: Group,
-    to_earliest: Annotated[bool, typer.Option("--to-earliest", help="To the first record there is.")] = False,
-    to_latest: Annotated[bool, typer.Option("--to-latest", help="To the end: only what comes from now on.")] = False,
+    to_earliest: Annotated[bool, typed.Option("--to-earliest", help="To the first record there is.")] = False,
+    to_latest: Annotated[bool, typed.Option("--to-latest", help="To the end: only what comes from now on.")] = False,
     to_time: Annotated[
         str | None,
-        typer.Option("--to-time", help="To the first record since: 2026-11-30T10:15, 1h (ago).", metavar="WHEN"),
+        typed.Option("--to-time", help="To the first record since: 2026-11-30T10:15, 1h (ago).", metavar="WHEN"),
     ] = None,
-    to_offset: Annotated[int | None, typer.Option("--to-offset", help="To this offset.", metavar="N", min=0)] = None,
+    to_offset: Annotated[int | None, typed.Option("--to-offset", help="To this offset.", metavar="N", min=0)] = None,
     shift_by: Annotated[
-        int | None, typer.Option("--shift-by", help="By so many records, back if negative.", metavar="N")
+        int | None, typed.Option("--shift-by", help="By so many records, back if negative.", metavar="N")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", help="To what a file says: JSON as --json prints it.", metavar="FILE")
+        Path | None, typed.Option("--plan", help="To what a file says: JSON as --json prints it.", metavar="FILE")
     ] = None,
     topics: Annotated[
         list[str] | None,
-        typer.Option(
+        typed.Option(
             "--topic",
             help="Only there, or in some of its partitions; repeatable. Else wherever the group has been.",
             metavar="TOPIC[:P,...]",
-            autocompletion=complete.topics,
+            shell_complete=complete.topics,
         ),
     ] = None,
-    execute: Annotated[bool, typer.Option("--execute", help="Do it; else the plan is shown.")] = False,
+    execute: Annotated[bool, typed.Option("--execute", help="Do it; else the plan is shown.")] = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:

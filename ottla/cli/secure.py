@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import Json
 
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from ottla.secure.issue import Asked, Authority
     from ottla.secure.judge import Holder
 
-app = typer.Typer(help="Make, renew and check the cluster's certificates.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("Make, renew and check the cluster's certificates.")
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where all of a cluster's certificates are.")]
-Days = Annotated[int, typer.Option("--days", min=1, max=3650, help="How long they are valid.")]
+Directory = Annotated[Path, typed.Argument(metavar="DIR", help="Where all of a cluster's certificates are.")]
+Days = Annotated[int, typed.Option("--days", min=1, max=3650, help="How long they are valid.")]
 San = Annotated[
     list[str] | None,
-    typer.Option(
+    typed.Option(
         "--san", metavar="[N=]NAME", help="A host name or address that nodes, or node N, are dialled by; repeatable."
     ),
 ]
@@ -29,18 +30,18 @@ _DIRECTORY = Path("ottla-secure")
 _NODES_MAX = 1000
 
 
-@app.command()
+@app.verb()
 def init(
     directory: Directory = _DIRECTORY,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, max=_NODES_MAX, help="Nodes 1 to that many.")] = 3,
+    nodes: Annotated[int, typed.Option("--nodes", min=1, max=_NODES_MAX, help="Nodes 1 to that many.")] = 3,
     san: San = None,
-    client: Annotated[str, typer.Option("--client", metavar="NAME", help="The first client's name.")] = "admin",
+    client: Annotated[str, typed.Option("--client", metavar="NAME", help="The first client's name.")] = "admin",
     cluster_id: Annotated[
-        str | None, typer.Option("--cluster-id", metavar="HEX", help="Of a cluster that exists; else one is drawn.")
+        str | None, typed.Option("--cluster-id", metavar="HEX", help="Of a cluster that exists; else one is drawn.")
     ] = None,
     days: Days = 365,
     replace_ca: Annotated[
-        bool, typer.Option("--replace-ca", help="Replace a CA that is there, and every certificate.")
+        bool, typed.Option("--replace-ca", help="Replace a CA that is there, and every certificate.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -69,14 +70,14 @@ def init(
         )
 
 
-@app.command()
+@app.verb()
 def add(
     directory: Directory = _DIRECTORY,
     node: Annotated[
-        list[int] | None, typer.Option("--node", min=1, max=2**31 - 1, metavar="N", help="A node's id; repeatable.")
+        list[int] | None, typed.Option("--node", min=1, max=2**31 - 1, metavar="N", help="A node's id; repeatable.")
     ] = None,
     client: Annotated[
-        list[str] | None, typer.Option("--client", metavar="NAME", help="A client's name; repeatable.")
+        list[str] | None, typed.Option("--client", metavar="NAME", help="A client's name; repeatable.")
     ] = None,
     san: San = None,
     days: Days = 365,
@@ -92,7 +93,7 @@ def add(
     from ottla.secure.issue import Authority, asked_client, asked_node
 
     if not node and not client:
-        raise typer.BadParameter("say for whom", param_hint="--node or --client")
+        raise click.BadParameter("say for whom", param_hint="--node or --client")
     with _explained():
         names = _names(san, max(node or [0]))
         wanted = [asked_node(i, names(i)) for i in node or ()] + [asked_client(name) for name in client or ()]
@@ -103,11 +104,11 @@ def add(
     _show(authority, wanted, as_json)
 
 
-@app.command()
+@app.verb()
 def renew(
     directory: Directory = _DIRECTORY,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Of these alone: node-1, admin; repeatable.")
+        list[str] | None, typed.Option("--only", metavar="NAME", help="Of these alone: node-1, admin; repeatable.")
     ] = None,
     days: Days = 365,
     as_json: Json = False,
@@ -138,7 +139,7 @@ def renew(
     _show(authority, wanted, as_json)
 
 
-@app.command()
+@app.verb()
 def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
     """Show when certificates expire and what is wrong.
 
@@ -179,7 +180,7 @@ def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
             for text in (*holder.wrong, *holder.warnings):
                 print(f"  {text}")
     if wrong:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _examined(directory: Path) -> "list[tuple[str, Holder]]":

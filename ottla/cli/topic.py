@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
+import click
 
-from ottla.cli import complete, trim
+from ottla.cli import complete, trim, typed
 from ottla.cli.config import settings_of, source_name
 from ottla.cli.elect import elect
 from ottla.cli.failure import Failure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ottla.client.admin import ConfigValue, CreatedTopic
     from ottla.client.view import ClusterView, TopicInfo
 
-app = typer.Typer(help="Create, describe, alter, trim and delete topics.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("Create, describe, alter, trim and delete topics.")
 
 # Shown by `describe` even where they have their defaults: they decide what an acknowledgement is worth.
 _ALWAYS_SHOWN: Final = ("flush", "min.insync.replicas", "cleanup.policy")
@@ -26,20 +26,20 @@ Bounds = dict[int, tuple[int, int, int | None]]
 """By partition: start and end offset, and the bytes on the leader's disk, where it says."""
 
 
-@app.command()
+@app.verb()
 def create(
     name: Topic,
     partitions: Annotated[
-        int | None, typer.Option("--partitions", "-p", help="How many; else the cluster's default.")
+        int | None, typed.Option("--partitions", "-p", help="How many; else the cluster's default.")
     ] = None,
     replication_factor: Annotated[
         int | None,
-        typer.Option("--replication-factor", "-r", help="Copies of each partition; else the cluster's default."),
+        typed.Option("--replication-factor", "-r", help="Copies of each partition; else the cluster's default."),
     ] = None,
     configs: Annotated[
         list[str] | None,
-        typer.Option(
-            "--config", "-c", help="Such as retention.ms=7d.", metavar="K=V", autocompletion=complete.topic_configs
+        typed.Option(
+            "--config", "-c", help="Such as retention.ms=7d.", metavar="K=V", shell_complete=complete.topic_configs
         ),
     ] = None,
     dry_run: DryRun = False,
@@ -77,7 +77,7 @@ def create(
         print(f"{deed} {name}: {partitions_made}, replication factor {made.replication_factor}.")
 
 
-@app.command("list")
+@app.verb("list")
 def list_topics(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """List all topics.
 
@@ -107,7 +107,7 @@ def list_topics(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False)
         print_table(("TOPIC", "PARTITIONS", "REPLICATION"), rows)
 
 
-@app.command()
+@app.verb()
 def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """Show a topic's partitions, offsets, sizes and configs.
 
@@ -185,16 +185,16 @@ async def _bounds(admin: "Admin", topic: "TopicInfo") -> Bounds:
     return bounds
 
 
-@app.command()
+@app.verb()
 def alter(
     name: Topic,
-    partitions: Annotated[int | None, typer.Option("--partitions", help="The new number; it can only grow.")] = None,
+    partitions: Annotated[int | None, typed.Option("--partitions", help="The new number; it can only grow.")] = None,
     configs: Annotated[
         list[str] | None,
-        typer.Option("--config", "-c", help="Set a config.", metavar="K=V", autocompletion=complete.topic_configs),
+        typed.Option("--config", "-c", help="Set a config.", metavar="K=V", shell_complete=complete.topic_configs),
     ] = None,
     resets: Annotated[
-        list[str] | None, typer.Option("--reset", help="A config back to its default.", metavar="K")
+        list[str] | None, typed.Option("--reset", help="A config back to its default.", metavar="K")
     ] = None,
     dry_run: DryRun = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
@@ -228,7 +228,7 @@ def alter(
         print(f"{'Would change' if dry_run else 'Changed'} {name}.")
 
 
-@app.command()
+@app.verb()
 def delete(
     name: Topic,
     sure: Yes = False,
@@ -247,7 +247,7 @@ def delete(
     from ottla.cli.output import print_json
 
     if not sure and not dry_run and sys.stdin.isatty():
-        typer.confirm(f"Delete {name} and all its records for good?", abort=True)
+        click.confirm(f"Delete {name} and all its records for good?", abort=True)
 
     async def ask(admin: "Admin") -> None:
         await admin.delete_topic(name, validate_only=dry_run)
@@ -290,5 +290,5 @@ def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]", bounds
     }
 
 
-app.command()(trim.trim)
-app.command()(elect)
+app.verb()(trim.trim)
+app.verb()(elect)

@@ -4,8 +4,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, DryRun, Json, Topic, Yes
 
@@ -24,14 +25,14 @@ class Cut(NamedTuple):
 def trim(
     name: Topic,
     before: Annotated[
-        int | None, typer.Option("--before", help="Drop what is below this offset.", metavar="OFFSET", min=0)
+        int | None, typed.Option("--before", help="Drop what is below this offset.", metavar="OFFSET", min=0)
     ] = None,
     before_time: Annotated[
-        str | None, typer.Option("--before-time", help="Drop what is older: 2026-11-30T10:15, 7d.", metavar="WHEN")
+        str | None, typed.Option("--before-time", help="Drop what is older: 2026-11-30T10:15, 7d.", metavar="WHEN")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Drop all there is now.")] = False,
+    everything: Annotated[bool, typed.Option("--all", help="Drop all there is now.")] = False,
     partitions: Annotated[
-        list[int] | None, typer.Option("--partition", "-p", help="Only this one; repeatable.", min=0)
+        list[int] | None, typed.Option("--partition", "-p", help="Only this one; repeatable.", min=0)
     ] = None,
     sure: Yes = False,
     dry_run: DryRun = False,
@@ -61,7 +62,7 @@ def trim(
     count = sum(cut.before - cut.start for cut in cuts)
     if cuts and not dry_run:
         if not sure and sys.stdin.isatty():
-            typer.confirm(f"Drop {counted(count, 'record')} of {name} for good?", abort=True, err=True)
+            click.confirm(f"Drop {counted(count, 'record')} of {name} for good?", abort=True, err=True)
 
         async def carry_out(admin: "Admin") -> None:
             for cut in cuts:

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
-from ottla.cli import complete
+from ottla.cli import complete, typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, DryRun, Json, Yes
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from ottla import Admin
 
-app = typer.Typer(help="List, add and remove users, and change passwords.", rich_markup_mode=None, no_args_is_help=True)
+app = typed.Group("List, add and remove users, and change passwords.")
 
-New = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, autocompletion=complete.users)]
+New = Annotated[str, typed.Argument(metavar="NAME")]
+Name = Annotated[str, typed.Argument(metavar="NAME", shell_complete=complete.users)]
 PasswordFile = Annotated[
     Path | None,
-    typer.Option(
+    typed.Option(
         "--password-file", metavar="FILE", help="Read the password there; else asks, or reads a line of standard input."
     ),
 ]
 _READ_MAX = 4096
 
 
-@app.command("list")
+@app.verb("list")
 def list_users(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
     """List users and how they can log in.
 
@@ -47,7 +47,7 @@ def list_users(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) 
     print_table(("USER", "MECHANISM", "ITERATIONS"), rows)
 
 
-@app.command()
+@app.verb()
 def add(
     name: New,
     password_file: PasswordFile = None,
@@ -68,7 +68,7 @@ def add(
     _say(name, "could be added" if dry_run else "was added", as_json)
 
 
-@app.command()
+@app.verb()
 def passwd(
     name: Name,
     password_file: PasswordFile = None,
@@ -88,7 +88,7 @@ def passwd(
     _say(name, "could get another password" if dry_run else "has another password", as_json)
 
 
-@app.command()
+@app.verb()
 def remove(
     name: Name,
     sure: Yes = False,
@@ -103,7 +103,7 @@ def remove(
       ottla user remove alice --yes
     """
     if not sure and not dry_run and sys.stdin.isatty():
-        typer.confirm(f"Remove {name}?", abort=True, err=True)
+        click.confirm(f"Remove {name}?", abort=True, err=True)
     _change(bootstrap, lambda admin: admin.remove_user(name, validate_only=dry_run))
     _say(name, "could be removed" if dry_run else "was removed", as_json)
 

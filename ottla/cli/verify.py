@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import Json
 
@@ -17,32 +18,32 @@ if TYPE_CHECKING:
 
 
 def verify(
-    nodes: Annotated[int, typer.Option("--nodes", help="How many nodes: 1, or 3 to 7.")] = 3,
-    seconds: Annotated[float, typer.Option("--seconds", help="For how long things break.", metavar="N")] = 60,
+    nodes: Annotated[int, typed.Option("--nodes", help="How many nodes: 1, or 3 to 7.")] = 3,
+    seconds: Annotated[float, typed.Option("--seconds", help="For how long things break.", metavar="N")] = 60,
     faults: Annotated[
-        str, typer.Option("--faults", help="Which, comma-separated; `list` explains them.", metavar="KIND,...|all|none")
+        str, typed.Option("--faults", help="Which, comma-separated; `list` explains them.", metavar="KIND,...|all|none")
     ] = "all",
     target: Annotated[
-        str, typer.Option("--target", help="Processes, or containers.", metavar="local|compose")
+        str, typed.Option("--target", help="Processes, or containers.", metavar="local|compose")
     ] = "local",
     report: Annotated[
-        Path | None, typer.Option("--report", help="Write a page with plots.", metavar="FILE.html")
+        Path | None, typed.Option("--report", help="Write a page with plots.", metavar="FILE.html")
     ] = None,
     history: Annotated[
-        Path | None, typer.Option("--history", help="Keep what clients did and saw.", metavar="FILE.jsonl")
+        Path | None, typed.Option("--history", help="Keep what clients did and saw.", metavar="FILE.jsonl")
     ] = None,
-    rate: Annotated[float, typer.Option("--rate", help="Records per second.", metavar="N")] = 500,
-    record_bytes: Annotated[int, typer.Option("--record-bytes", help="Size of a value.", metavar="N")] = 200,
-    partitions: Annotated[int, typer.Option("--partitions", help="Of the topic that is written to.")] = 6,
+    rate: Annotated[float, typed.Option("--rate", help="Records per second.", metavar="N")] = 500,
+    record_bytes: Annotated[int, typed.Option("--record-bytes", help="Size of a value.", metavar="N")] = 200,
+    partitions: Annotated[int, typed.Option("--partitions", help="Of the topic that is written to.")] = 6,
     hold: Annotated[
-        float, typer.Option("--hold", help="How long a pause, a cut or a full disk lasts.", metavar="S")
+        float, typed.Option("--hold", help="How long a pause, a cut or a full disk lasts.", metavar="S")
     ] = 4.5,
-    seed: Annotated[int | None, typer.Option("--seed", help="Repeats an order of faults and victims.")] = None,
+    seed: Annotated[int | None, typed.Option("--seed", help="Repeats an order of faults and victims.")] = None,
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="Keep the nodes' data and logs here.", metavar="DIR")
+        Path | None, typed.Option("--dir", help="Keep the nodes' data and logs here.", metavar="DIR")
     ] = None,
     compose_file: Annotated[
-        Path, typer.Option("--compose-file", help="The nodes of `--target compose`.", metavar="FILE")
+        Path, typed.Option("--compose-file", help="The nodes of `--target compose`.", metavar="FILE")
     ] = Path("deploy/compose.yaml"),
     as_json: Json = False,
 ) -> None:
@@ -72,10 +73,10 @@ def verify(
             (_print_json if as_json else _print_words)(outcome, report)
             if not outcome.ok:
                 keep()
-                raise typer.Exit(1)
+                raise click.exceptions.Exit(1)
     except KeyboardInterrupt:
         print("Stopped; nothing of it runs any more.", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise click.exceptions.Exit(130) from None
 
 
 def _plan(

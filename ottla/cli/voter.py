@@ -3,8 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
@@ -14,19 +13,17 @@ if TYPE_CHECKING:
     from ottla import Admin
     from ottla.client.quorum_admin import Quorum
 
-app = typer.Typer(
-    help="Change who votes in the metadata quorum, one node at a time.", rich_markup_mode=None, no_args_is_help=True
-)
+app = typed.Group("Change who votes in the metadata quorum, one node at a time.")
 
-NodeId = Annotated[int, typer.Argument(metavar="NODE", min=1, show_default=False)]
+NodeId = Annotated[int, typed.Argument(metavar="NODE", min=1)]
 Directory = Annotated[
     str | None,
-    typer.Option("--directory", metavar="HEX", help="The data directory's id, where a node had several."),
+    typed.Option("--directory", metavar="HEX", help="The data directory's id, where a node had several."),
 ]
 _TRANSFER_S = 10.0
 
 
-@app.command()
+@app.verb()
 def add(
     node: NodeId, directory: Directory = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False
 ) -> None:
@@ -45,7 +42,7 @@ def add(
     _change(work, bootstrap, as_json, f"node {node} votes")
 
 
-@app.command()
+@app.verb()
 def remove(
     node: NodeId, directory: Directory = None, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False
 ) -> None:
@@ -65,7 +62,7 @@ def remove(
 
 
 def transfer(
-    to: Annotated[int | None, typer.Option("--to", metavar="NODE", help="Else the most complete log.", min=1)] = None,
+    to: Annotated[int | None, typed.Option("--to", metavar="NODE", help="Else the most complete log.", min=1)] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:

@@ -5,23 +5,24 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
-import typer
+import click
 
+from ottla.cli import typed
 from ottla.cli.units import duration_ms
 
 # Cursor to the top left, and everything behind it away: the screen does not flicker.
 _ANEW: Final = "\x1b[H\x1b[J"
 
 
-def _seconds(text: str | None) -> str | None:
+def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     if text is not None and duration_ms(text) < 100:
-        raise typer.BadParameter("100ms is the shortest")
+        raise click.BadParameter("100ms is the shortest")
     return text
 
 
 Watch = Annotated[
     str | None,
-    typer.Option("--watch", "-w", metavar="DURATION", callback=_seconds, help="Show it again so often, such as 2s."),
+    typed.Option("--watch", "-w", metavar="DURATION", callback=_seconds, help="Show it again so often, such as 2s."),
 ]
 
 

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from ottla.cli.failure import Commands, Failure
 from ottla.cli.main import app as ottla
@@ -15,13 +14,10 @@ from ottla.v1 import error_pb2 as pb
 run = CliRunner().invoke
 
 
-def failing(error: BaseException) -> typer.Typer:
-    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+def failing(error: BaseException) -> Commands:
+    app = Commands("Fails.")
 
-    @app.callback()
-    def root() -> None: ...
-
-    @app.command()
+    @app.verb()
     def fail(as_json: Json = False) -> None:
         raise error
 
@@ -100,7 +96,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 def test_what_is_mistyped_names_what_was_meant() -> None:
-    assert "Did you mean 'version'" in run(ottla, ["versoin"]).stderr
+    assert "'version'?" in run(ottla, ["versoin"]).stderr
     assert "Did you mean 'create'?" in run(ottla, ["topic", "creat"]).stderr
     assert "--max-messages" in run(ottla, ["consume", "t", "--max-mesages", "1"]).stderr
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from node.quorum.store import Formation, QuorumStore, encode_snapshot
 from ottla.cli.main import app

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from ottla.cli.main import app
 from ottla.cli.profiles import Profiles, path
@@ -99,7 +99,7 @@ def test_bash_completes(words: list[str], offered: list[str]) -> None:
         [sys.executable, "-m", "ottla.cli"],
         env={
             **os.environ,
-            "_OTTLA_COMPLETE": "complete_bash",
+            "_OTTLA_COMPLETE": "bash_complete",
             "COMP_WORDS": " ".join(words),
             "COMP_CWORD": str(len(words) - 1),
         },
@@ -107,7 +107,7 @@ def test_bash_completes(words: list[str], offered: list[str]) -> None:
         text=True,
         check=False,
     )
-    assert (sorted(done.stdout.split()), done.stderr) == (sorted(offered), "")
+    assert (sorted(done.stdout.split()), done.stderr) == (sorted(f"plain,{each}" for each in offered), "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -122,7 +122,7 @@ def test_the_script_of_a_shell(shell: str, tmp_path: Path) -> None:
 
 def test_names_of_the_cluster_are_offered_and_silence_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTTLA_BOOTSTRAP", "127.0.0.1:1")
-    words = {"COMP_WORDS": "ottla topic describe x", "COMP_CWORD": "3", "_OTTLA_COMPLETE": "complete_bash"}
+    words = {"COMP_WORDS": "ottla topic describe x", "COMP_CWORD": "3", "_OTTLA_COMPLETE": "bash_complete"}
     done = subprocess.run(
         [sys.executable, "-m", "ottla.cli"], env={**os.environ, **words}, capture_output=True, text=True, check=False
     )
