@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-$(BIN)/ottla-ready: pyproject.toml deploy/constraints.txt deploy/make-venv
-	@deploy/make-venv $(PYTHON) $(VENV) .
+$(BIN)/ottla-ready: pyproject.toml setup.py deploy/constraints.txt deploy/make-venv
+	@deploy/make-venv $(PYTHON) $(VENV) '.[server]'
 	@touch $@
 
 $(BIN)/ottla-dev-ready: $(BIN)/ottla-ready

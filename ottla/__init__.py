@@ -1,8 +1,9 @@
 """Ottla: a replicated log broker. Public names are loaded when they are first used, so `import ottla` is cheap."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+# Type checkers take it for typing's, which would be most of what this import costs.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     __version__: str
     from ottla.client.acl_admin import Acl as Acl

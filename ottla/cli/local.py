@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ottla import server
 from ottla.cli.failure import Failure
 
 HOST: Final = "127.0.0.1"
@@ -29,8 +30,6 @@ _KAFKA_DISTANCE: Final = 400
 STOP_S: Final = 5.0
 KILL_S: Final = 3.0
 _LOG_LINES_SHOWN: Final = 15
-# -P: a folder or file called `node` where the user stands must not be taken for ours.
-_NODE: Final = ("-P", "-m", "node")
 
 
 @dataclass
@@ -164,6 +163,7 @@ class LocalCluster:
 
     def start(self) -> None:
         """Checks ports and directory, writes the configs, starts every node. Raises Failure before any process runs."""
+        server.require()
         for node in self.nodes:
             check_ports(node.node_id, node.port)
             if node.kafka_port is not None:
@@ -195,7 +195,7 @@ class LocalCluster:
         with node.log.open("ab") as log:
             child = [sys.executable, "-P", "-m", "ottla.cli.child", str(os.getpid()), str(int(self._orphaned))]
             node.process = subprocess.Popen(
-                [*child, *_NODE, "--config", str(node.config), *self._flags],
+                [*child, *server.command("node")[1:], "--config", str(node.config), *self._flags],
                 env={**os.environ, **self._environment(node.node_id)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

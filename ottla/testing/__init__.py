@@ -33,6 +33,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
 
+from ottla import server
 from ottla.cli.local import HOST, LISTENERS, free_base_port
 from ottla.testing.nursery import Nursery
 from ottla.verify.links import Link, Links
@@ -142,6 +143,8 @@ class Cluster:
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        if wrong := server.lack():
+            raise ClusterFailed(f"{wrong}. Next: {server.NEXT_STEP}")
         self._directory = self._given_directory or Path(tempfile.mkdtemp(prefix="ottla-"))
         self._directory.mkdir(parents=True, exist_ok=True)
         for attempt in range(_ATTEMPTS):

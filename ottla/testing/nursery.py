@@ -4,11 +4,12 @@ import atexit
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
+
+from ottla import server
 
 
 class Nursery:
@@ -24,8 +25,7 @@ class Nursery:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
         environment |= {"grpc_proxy": "http://nobody.invalid"} if proxied else {}
         self._process = subprocess.Popen(
-            # -P: a folder called `node` where the user stands must not be taken for ours.
-            [sys.executable, "-P", "-m", "node.nursery"],
+            server.command("node.nursery"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ottla import server
 from ottla.cli.local import LISTENERS, LocalCluster, LocalNode, free_base_port
 from ottla.verify.digest import digests_in
 from ottla.verify.links import Link, Links
@@ -26,6 +27,7 @@ class LocalTarget:
     name = "local"
 
     def __init__(self, nodes: int, directory: Path, *, proxied: bool) -> None:
+        server.require()
         # Below the range of outgoing connections; another run beside this one looks elsewhere.
         base_port = free_base_port(nodes, random.sample(range(10_000, 32_000, 10), 200))
         self.directory = directory

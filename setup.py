@@ -1,0 +1,20 @@
+"""Where the packages go; all else is in pyproject.toml.
+
+In a wheel the server's packages are inside of `ottla`, so that their general names are at the top of nobody's
+installation (ottla/server.py finds them). Where developers work on them (`pip install -e`) they stay what they are in
+the repository.
+"""
+
+import sys
+
+from setuptools import find_packages, setup
+
+SERVER = ("node", "raft", "storage")
+INSIDE = "ottla._server"
+
+server = find_packages(include=[f"{name}*" for name in SERVER])
+editable = "editable_wheel" in sys.argv
+setup(
+    packages=find_packages(include=["ottla*"]) + (server if editable else [f"{INSIDE}.{name}" for name in server]),
+    package_dir={} if editable else {f"{INSIDE}.{name}": name for name in SERVER},
+)
