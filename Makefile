@@ -116,6 +116,11 @@ peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven)
 	$(BIN)/python -m tests.peers.apache_kafka
 	$(BIN)/python -m pytest -m long -rs tests/peers
 
+.PHONY: release
+release: $(BIN)/ottla-dev-ready ## Build the source distribution and the wheel, check them, and try them in fresh environments
+	@deploy/make-venv $(PYTHON) $(VENV) '.[release]'
+	$(BIN)/python deploy/release.py
+
 .PHONY: bench
 bench: $(BIN)/ottla-dev-ready ## Measure beside two ceilings and NATS JetStream; writes docs/benchmarks.md (about 25 minutes)
 	@deploy/make-venv $(PYTHON) $(VENV) '.[bench]'
