@@ -1,4 +1,4 @@
-"""Where the packages go; all else is in pyproject.toml.
+"""Where the packages go, and what is compiled; all else is in pyproject.toml.
 
 In a wheel the server's packages are inside of `ottla`, so that their general names are at the top of nobody's
 installation (ottla/server.py finds them). Where developers work on them (`pip install -e`) they stay what they are in
@@ -7,14 +7,17 @@ the repository.
 
 import sys
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 SERVER = ("node", "raft", "storage")
 INSIDE = "ottla._server"
+# What walks over the records of each produced batch. Optional: without a compiler its pure twin does the same, slower.
+HELPER = Extension("ottla.protocol._walk", ["ottla/protocol/_walk.c"], optional=True)
 
 server = find_packages(include=[f"{name}*" for name in SERVER])
 editable = "editable_wheel" in sys.argv
 setup(
     packages=find_packages(include=["ottla*"]) + (server if editable else [f"{INSIDE}.{name}" for name in server]),
+    ext_modules=[HELPER],
     package_dir={} if editable else {f"{INSIDE}.{name}": name for name in SERVER},
 )

@@ -94,7 +94,9 @@ def test_a_wheel_has_nothing_but_ottla_at_its_top(
     """Developers see the packages where they are in the repository."""
     said: dict[str, Any] = {}
     packages = {"ottla*": ["ottla", "ottla.cli"], "node*": ["node", "node.api", "raft", "storage"]}
-    stub = SimpleNamespace(setup=said.update, find_packages=lambda include: packages[include[0]])
+    stub = SimpleNamespace(
+        Extension=lambda *_, **__: None, setup=said.update, find_packages=lambda include: packages[include[0]]
+    )
     monkeypatch.setitem(sys.modules, "setuptools", stub)  # type: ignore[arg-type]
     monkeypatch.setattr(sys, "argv", ["setup.py", "editable_wheel" if editable else "bdist_wheel"])
     runpy.run_path(str(repository / "setup.py"))
