@@ -91,7 +91,8 @@ def try_client(directory: Path, wheel: Path, version: str) -> Path:
     packages = {each["name"] for each in listed} - {"pip", "setuptools"}
     check(len(packages) <= CLIENT_PACKAGES_MAX, f"a client has {len(packages)} packages: {sorted(packages)}")
     check(run(client / "ottla", "--version") == f"ottla {version}\n", "ottla --version")
-    seen = run(client / "python", "-c", f"from importlib.util import find_spec; print(*filter(find_spec, {OWN}))")
+    found = f"from importlib.util import find_spec; print(*filter(find_spec, {OWN}))"
+    seen = run(client / "python", "-P", "-c", found)
     check(not seen.split(), f"a client's programs can import {seen}")
     refused = subprocess.run([client / "ottla", "dev"], cwd=directory, text=True, stderr=subprocess.PIPE, check=False)
     check("pip install 'ottla[server]'" in refused.stderr, f"ottla dev with the client alone: {refused.stderr}")
