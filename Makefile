@@ -116,6 +116,11 @@ peers: $(BIN)/ottla-dev-ready ## The same requests to Apache Kafka (Java, Maven)
 	$(BIN)/python -m tests.peers.apache_kafka
 	$(BIN)/python -m pytest -m long -rs tests/peers
 
+.PHONY: docs
+docs: $(BIN)/ottla-dev-ready ## The pages of docs/ as a site, in site/; ends with an error where a link leads nowhere
+	@deploy/make-venv $(PYTHON) $(VENV) '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
 .PHONY: release
 release: $(BIN)/ottla-dev-ready ## Build the source distribution and the wheel, check them, and try them in fresh environments
 	@deploy/make-venv $(PYTHON) $(VENV) '.[release]'
