@@ -17,6 +17,7 @@ import grpc
 import structlog
 
 from node.api.access import Access
+from node.api.throttle import Throttle
 from node.api.view import QuorumView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
@@ -85,6 +86,7 @@ class ControlPlane:
         self._publisher = MetadataPublisher()
         self._image = self._publisher.image
         self._access = Access(lambda: self._publisher.image.acls, settings.access_rules)
+        self._throttle = Throttle()
         self._quorum = Quorum(settings, directory, fs, transport=transport)
         self._shell = ControllerShell(
             self._quorum,
@@ -176,7 +178,7 @@ class ControlPlane:
         listener.add_service(
             self._server,
             ADMIN,
-            admin_handlers(self._shell, self._quorum, self._access, lambda: self._publisher.image),
+            admin_handlers(self._shell, self._quorum, self._access, self._throttle, lambda: self._publisher.image),
             metrics,
             identify=for_whom(self._transport),
         )
@@ -292,6 +294,8 @@ class ControlPlane:
                 self._quorum.set_address(node_id, image.brokers[node_id].control_address)
         for topic_id, number in delta.changed_partitions:
             self._count_isr_changes(self._image.partition(topic_id, number), image.partition(topic_id, number))
+        if delta.quotas_changed:
+            self._throttle.changed(image.quotas)
         self._image = image
         self._data.call(self._plane.apply_metadata, image, delta)
 

@@ -24,6 +24,7 @@ from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
 from node.api.replicas import ReplicasApi
+from node.api.throttle import Throttle
 from node.api.view import ClusterView, QuorumView
 from node.broker.broker import Broker
 from node.broker.controller_client import ControllerClient
@@ -57,6 +58,7 @@ from node.services.peers import Peers
 from node.services.positions import Positions
 from node.services.produce import Producer, UnaryProduce, parse_request
 from node.services.produce_stream import ProduceStreams
+from node.services.quotas import ControllerQuotas
 from node.services.sessions import SERVICE as LOGIN
 from node.services.sessions import Sessions
 from node.services.topics import ControllerTopics
@@ -242,6 +244,7 @@ class DataPlane:
                 topics,
                 ControllerUsers(topics),
                 ControllerAcls(topics),
+                ControllerQuotas(topics),
                 ReplicasApi(broker, view),
                 self._coordination,
                 self._groups_api,
@@ -277,20 +280,23 @@ class DataPlane:
         )
         producer = Producer(ProduceApi(broker, view, metrics), view, metrics)
         in_flight = self._in_flight
-        unary = UnaryProduce(producer, view, peers, in_flight, forwarded=forwarded)
+        # What is passed on counted where it came in.
+        throttle = Throttle() if forwarded else view.throttle
+        unary = UnaryProduce(producer, view, peers, in_flight, throttle, forwarded=forwarded)
         fetcher = Fetcher(
             FetchApi(broker, self.view.access),
             view,
             peers,
             metrics,
             in_flight,
+            throttle,
             fetch_max_bytes=settings.fetch_max_bytes,
             forwarded=forwarded,
         )
         offsets = Offsets(broker, view, peers, metrics, forwarded=forwarded)
         data: dict[str, Callable[..., Awaitable[Any]]] = {
             "Produce": unary.produce,
-            "ProduceStream": ProduceStreams(producer, peers, in_flight, forwarded=forwarded).serve,
+            "ProduceStream": ProduceStreams(producer, peers, in_flight, throttle, forwarded=forwarded).serve,
             "Send": unary.send,
             "Fetch": fetcher.fetch,
             "FetchStream": FetchStreams(fetcher, metrics).serve,

@@ -80,6 +80,14 @@ USERS_MAX: Final = 10_000
 ACLS_MAX: Final = 20_000
 ACLS_ANSWER_MAX_BYTES: Final = 3 * MIB
 
+# Quotas.
+QUOTAS_MAX: Final = 10_000
+"""Entities that have some."""
+QUOTAS_ANSWER_MAX_BYTES: Final = 3 * MIB
+QUOTA_DEBT_MAX_S: Final = 10
+"""Whoever used up so much time of a quota in advance by unary calls is refused: answers that are held back bound only
+who waits for them."""
+
 # Calls.
 ADMIN_IN_FLIGHT_MAX: Final = 16
 ADMIN_RETRY_MS: Final = 100
@@ -221,6 +229,13 @@ BOUNDS: Final = (
         f"{ACLS_ANSWER_MAX_BYTES} (3 MiB)",
         "MESSAGE_TOO_LARGE",
         "name a principal or a resource",
+    ),
+    Bound("entities with quotas of their own", f"{QUOTAS_MAX}", "POLICY_VIOLATION", "remove some, or use defaults"),
+    Bound(
+        "bytes of quotas in an answer",
+        f"{QUOTAS_ANSWER_MAX_BYTES} (3 MiB)",
+        "MESSAGE_TOO_LARGE",
+        "name a user, a client id or an address",
     ),
     Bound(
         "calls of AdminService under way at once, per node",

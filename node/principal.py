@@ -25,6 +25,7 @@ class Principal(NamedTuple):
 ANONYMOUS: Final = Principal(USER, "ANONYMOUS")
 """Whoever has proven nothing, as Kafka has it."""
 _HOST: Final[ContextVar[str]] = ContextVar("host", default="")
+_CLIENT_ID: Final[ContextVar[str]] = ContextVar("client_id", default="")
 _CURRENT: Final[ContextVar[Principal]] = ContextVar("principal", default=ANONYMOUS)
 
 
@@ -66,6 +67,16 @@ def _host_in(peer: str) -> str:
 def came_from(address: str) -> None:
     """Says so of the call under way, which is a task of its own."""
     _HOST.set(address)
+
+
+def client_id() -> str:
+    """What the client that makes a call of administration calls itself."""
+    return _CLIENT_ID.get()
+
+
+def calls_itself(name: str) -> None:
+    """Says so of the call under way, which is a task of its own."""
+    _CLIENT_ID.set(name)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ Options = Sequence[tuple[str, Any]]
 PRINCIPAL: Final = "ottla-principal-bin"
 """Names are not ASCII only."""
 ADDRESS: Final = "ottla-address"
+CLIENT_ID: Final = "ottla-client-id"
+"""Said by clients, of their calls to AdminService, and passed on."""
 
 
 class Transport(Protocol):
@@ -78,6 +80,7 @@ def for_principal() -> tuple[tuple[str, str | bytes], ...]:
     return (
         (PRINCIPAL, str(principal.current()).encode("utf-8", "replace")),
         (ADDRESS, principal.host().encode("ascii", "replace").decode()),
+        (CLIENT_ID, principal.client_id().encode("ascii", "replace").decode()),
     )
 
 
@@ -93,6 +96,8 @@ def for_whom(transport: Transport) -> Callable[[Context], Principal]:
                 own = principal.named(bytes(value).decode("utf-8", "replace"))  # type: ignore[arg-type]
             elif key == ADDRESS:
                 principal.came_from(str(value))
+            elif key == CLIENT_ID:
+                principal.calls_itself(str(value))
         return own
 
     return identify

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ottla.client.producer_batch import Delivery as Delivery
     from ottla.client.quorum_admin import Quorum as Quorum
     from ottla.client.quorum_admin import QuorumMember as QuorumMember
+    from ottla.client.quota_admin import Quota as Quota
     from ottla.client.rebalance import RebalanceListener as RebalanceListener
     from ottla.client.records import ConsumerRecord as ConsumerRecord
     from ottla.client.records import RecordMetadata as RecordMetadata
@@ -106,6 +107,7 @@ _WHERE = {
     "producer": ("Producer",),
     "producer_batch": ("Delivery",),
     "quorum_admin": ("Quorum", "QuorumMember"),
+    "quota_admin": ("Quota",),
     "rebalance": ("RebalanceListener",),
     "records": ("ConsumerRecord", "RecordMetadata", "TopicPartition"),
     "tls": ("Tls",),

@@ -514,6 +514,7 @@ class Admin(_Blocking):
         self,
         bootstrap: str | Sequence[str] | None = None,
         *,
+        client_id: str = "ottla-python",
         request_timeout_ms: int = 30_000,
         tls: Tls | PathText | None = None,
         user: str | None = None,
@@ -522,6 +523,7 @@ class Admin(_Blocking):
     ) -> None:
         self._inner: admin.Admin = admin.Admin(
             _own(bootstrap),
+            client_id=client_id,
             request_timeout_ms=request_timeout_ms,
             tls=tls,
             user=user,
@@ -562,3 +564,5 @@ class Admin(_Blocking):
     create_acls = _waits_for(admin.Admin.create_acls)
     delete_acls = _waits_for(admin.Admin.delete_acls)
     test_acl = _waits_for(admin.Admin.test_acl)
+    list_quotas = _waits_for(admin.Admin.list_quotas)
+    alter_quotas = _waits_for(admin.Admin.alter_quotas)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.api.access import Access
+from node.api.throttle import Throttle
 from node.metadata.acls import Rules
 from node.metadata.image import NO_LEADER, Delta, Image, Partition, Topic
 from ottla.protocol.acls import DESCRIBE, TOPIC
@@ -39,6 +40,7 @@ class ClusterView:
         self._voters = voters
         self.image: Image = Image.EMPTY
         self.access = Access(lambda: self.image.acls, rules)
+        self.throttle = Throttle()
         self.quorum = QuorumView()
         self.create_topic: Callable[[str], None] | None = None
         """Where topics are created by being named: begins that."""
@@ -55,6 +57,8 @@ class ClusterView:
         self.image = image
         if delta.acls_changed:
             self.access.changed()
+        if delta.quotas_changed:
+            self.throttle.changed(image.quotas)
         self._tell(delta)
 
     def set_quorum(self, quorum: QuorumView) -> None:

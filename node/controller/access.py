@@ -77,6 +77,8 @@ RIGHTS: Final[dict[str, int | OfItems | None]] = {
     "CreateAcls": ALTER,
     "DeleteAcls": ALTER,
     "TestAcl": DESCRIBE,
+    "DescribeClientQuotas": DESCRIBE_CONFIGS,
+    "AlterClientQuotas": ALTER_CONFIGS,
 }
 """By method: an operation on the cluster, or what is checked for each item."""
 

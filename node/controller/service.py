@@ -9,7 +9,9 @@ from typing import Any, Final, Protocol
 import structlog
 
 from node.api.access import Access
+from node.api.throttle import Throttle
 from node.controller.access import authorized
+from node.controller.quotas import rated
 from node.controller.shell import ControllerShell
 from node.metadata.image import Image
 from node.transport import PLAIN, Transport, check_claim
@@ -44,6 +46,8 @@ _ADMIN: Final = (
     "CreateAcls",
     "DeleteAcls",
     "TestAcl",
+    "DescribeClientQuotas",
+    "AlterClientQuotas",
 )
 
 
@@ -76,7 +80,7 @@ def controller_handlers(shell: ControllerShell, transport: Transport = PLAIN) ->
 
 
 def admin_handlers(
-    shell: ControllerShell, voters: Voters, access: Access, image: Callable[[], Image]
+    shell: ControllerShell, voters: Voters, access: Access, throttle: Throttle, image: Callable[[], Image]
 ) -> dict[str, Handler]:
     """Refusals of one item are in its result; a refused call (NOT_CONTROLLER) is a status with details."""
 
@@ -136,7 +140,7 @@ def admin_handlers(
         "FinalizeFeature": finalize,
         "DeleteRecords": delete_records,
     }
-    return authorized(handlers, access, image)
+    return authorized(rated(handlers, throttle, image), access, image)
 
 
 def _check_add(quorum: cluster.DescribeQuorumResponse, request: admin.AddVoterRequest) -> None:

@@ -29,6 +29,7 @@ from node.controller.state import (
     features,
     leaders,
     partitions,
+    quotas,
     repair,
     resource_configs,
     sessions,
@@ -45,6 +46,7 @@ from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.protocol.invariant import InvariantError
+from ottla.protocol.quotas import shown
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 
@@ -133,6 +135,8 @@ _DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
     admin.CreateAclsRequest: acls.create_acls,
     admin.DeleteAclsRequest: acls.delete_acls,
     admin.TestAclRequest: acls.test_acl,
+    admin.DescribeClientQuotasRequest: quotas.describe_quotas,
+    admin.AlterClientQuotasRequest: quotas.alter_quotas,
 }
 
 _KNOWN_BY_ALL: Final = (
@@ -145,6 +149,7 @@ _KNOWN_BY_ALL: Final = (
     admin.AlterUserScramCredentialsRequest,
     admin.CreateAclsRequest,
     admin.DeleteAclsRequest,
+    admin.AlterClientQuotasRequest,
 )
 """These return when every live broker that the controller reaches has applied the change, so that the next call at any
 of them sees it."""
@@ -155,6 +160,7 @@ _READS: Final = (
     admin.DescribeUserScramCredentialsRequest,
     admin.DescribeAclsRequest,
     admin.TestAclRequest,
+    admin.DescribeClientQuotasRequest,
 )
 _OF_BROKERS: Final = (
     rpc.RegisterBrokerRequest,
@@ -661,6 +667,9 @@ def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
             log.info("user_changed", user=change.user_scram_credential.user, index=index)
         elif change.HasField("remove_user_scram_credential"):
             log.info("user_credential_removed", user=change.remove_user_scram_credential.user, index=index)
+        elif change.HasField("client_quota"):
+            quota = change.client_quota
+            log.info("quota_changed", entity=_entity(quota), key=quota.key, value=_value(quota), index=index)
         elif change.HasField("register_broker"):
             node = change.register_broker
             log.info("broker_registered", node=node.node_id, broker_epoch=node.broker_epoch, at=node.client_address)
@@ -674,3 +683,11 @@ def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
             cause=first.cause,
             index=index,
         )
+
+
+def _entity(quota: records.ClientQuotaRecord) -> str:
+    return shown(tuple((each.type, each.name if each.HasField("name") else None) for each in quota.entity))
+
+
+def _value(quota: records.ClientQuotaRecord) -> float | None:
+    return quota.value if quota.HasField("value") else None

@@ -124,6 +124,14 @@ _MANY: Final[dict[type, _Many]] = {
         admin.DeleteAclsResponse,
         lambda _filter, error: admin.DeleteAclsResult(error=error),
     ),
+    admin.AlterClientQuotasRequest: _Many(
+        "entries",
+        "results",
+        lambda changes: tuple(sorted(map(str, changes.entity))),
+        _one,
+        admin.AlterClientQuotasResponse,
+        lambda changes, error: admin.AlterClientQuotasResult(entity=changes.entity[:10], error=error),
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import structlog
 
 from node.api.in_flight import COUNTED_BYTES, InFlight
+from node.api.throttle import Throttle
 from node.fail_stop import stop_if_broken
 from node.kafka.codec import (
     API_VERSIONS,
@@ -32,6 +33,7 @@ from node.kafka.messages.api_versions import ApiVersionsRequest
 from node.kafka.registry import Registry
 from node.kafka.wire import Buffer, MalformedRequest, Message
 from node.principal import ANONYMOUS, Principal, acting_as
+from ottla.protocol.acls import address_of
 
 if TYPE_CHECKING:
     from node.kafka.login import Login
@@ -45,6 +47,7 @@ FIRST_REQUEST_S: Final = 10.0
 LOGIN_S: Final = 20.0
 STALLED_S: Final = 30.0
 """Without a byte of a request that has begun, or without taking one of an answer."""
+TOO_SOON_S: Final = 1.0
 LINES_A_SECOND: Final = 10
 BEFORE_LOGIN: Final = FrameLimits(64 << 10)
 _PROTOCOL_ERROR: Final = 1
@@ -100,6 +103,7 @@ class Listener:
     login: "Callable[[], Login] | None" = None
     certified: Callable[[Any], Principal] | None = None
     in_flight: InFlight | None = None
+    throttle: Throttle | None = None
 
     def connection(self) -> "Connection":
         """The protocol factory of `loop.create_server`."""
@@ -110,7 +114,7 @@ class Listener:
         request and do not go on, that do not read their answers, or that never asked for anything."""
         for each in list(self.connections):
             silent_s = now - each.last_read
-            if each.in_flight and each.can_write:
+            if (each.in_flight and each.can_write) or each.muted:
                 continue
             if not each.can_write and now - each.blocked_since > STALLED_S:
                 each.refuse(f"the client has not read its answers for {STALLED_S:g} s")
@@ -141,15 +145,16 @@ class Call:
 
     __slots__ = (
         "_parts", "_when_first", "client_id", "connection", "correlation_id", "done", "key", "on_close", "on_sent",
-        "version",
+        "size_bytes", "version",
     )  # fmt: skip
 
-    def __init__(self, connection: "Connection", head: RequestHead) -> None:
+    def __init__(self, connection: "Connection", head: RequestHead, size_bytes: int = 0) -> None:
         self.connection = connection
         self.key = head.key
         self.version = head.version
         self.correlation_id = head.correlation_id
         self.client_id = head.client_id
+        self.size_bytes = size_bytes
         self.on_close: Callable[[], object] | None = None  # called when the client goes before the answer
         self.on_sent: Callable[[], None] | None = None  # called when the answer has left, or never will
         self.done = False
@@ -235,10 +240,12 @@ class Connection(asyncio.BufferedProtocol):
         self.asked = False
         self.lost = False
         self.held = False
+        self.muted = False
         self.counted_bytes = 0
         self._unsent: list[Callable[[], None]] = []
         self._frames = Frames(listener.scratch, listener.limits if self.login is None else BEFORE_LOGIN)
         self._calls: deque[Call] = deque()
+        self._unmute: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._log = structlog.get_logger("kafka")
         self._starting = False
@@ -262,6 +269,22 @@ class Connection(asyncio.BufferedProtocol):
     def logged_in(self) -> None:
         self._frames.least_bytes = LEAST_BYTES
         self._frames.limits = self.listener.limits
+
+    def mute(self, pause_ms: int) -> None:
+        """Nothing of this client is read or begun for so long (KIP-219); what is under way is answered."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + pause_ms / 1000
+        if self._transport is None or (self._unmute is not None and self._unmute.when() >= until):
+            return
+        if self._unmute is not None:
+            self._unmute.cancel()
+        self.muted = True
+        self._unmute = loop.call_at(until, self._hear_again)
+        self._pause_or_resume()
+
+    def _hear_again(self) -> None:
+        self.muted, self._unmute = False, None
+        self._start()
 
     @property
     def in_flight(self) -> int:
@@ -289,11 +312,24 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(f"{most} connections are open, as many as this node has for clients of Kafka")
             return
         self.listener.connections.add(self)
+        throttle = self.listener.throttle
+        if throttle is not None and throttle.on and (pause_ms := throttle.connected(address_of(self.host))):
+            self._too_soon(pause_ms)
+
+    def _too_soon(self, pause_ms: int) -> None:
+        """Nothing of it is read, and it is closed after a while, so that its client does not come back at once
+        (KIP-612)."""
+        self.held = True
+        self._pause_or_resume()
+        why = "its address opens connections faster than its quota"
+        self.refuse(why, after_s=min(pause_ms / 1000, TOO_SOON_S))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.lost = True
         self.listener.connections.discard(self)
+        if self._unmute is not None:
+            self._unmute.cancel()
         self._count(0)
         calls, self._calls = self._calls, deque()
         for call in calls:
@@ -351,7 +387,13 @@ class Connection(asyncio.BufferedProtocol):
         self._pause_or_resume()
 
     def _has_room(self) -> bool:
-        return self._transport is not None and self.can_write and not self.held and len(self._calls) < IN_FLIGHT_MAX
+        return (
+            self._transport is not None
+            and self.can_write
+            and not self.held
+            and not self.muted
+            and len(self._calls) < IN_FLIGHT_MAX
+        )
 
     def _count(self, held_bytes: int) -> None:
         change, self.counted_bytes = held_bytes - self.counted_bytes, held_bytes
@@ -365,7 +407,7 @@ class Connection(asyncio.BufferedProtocol):
             self.login.token(bytes(frame), call)
             return
         head = read_head(frame)
-        call = Call(self, head)
+        call = Call(self, head, len(frame))
         if self.login is not None and not self.login.may_ask(head.key):
             name = APIS[head.key].name if head.key in APIS else f"the unknown API {head.key}"
             why = f"{name} before a login: clients need security.protocol SASL_SSL or SASL_PLAINTEXT"

@@ -38,6 +38,7 @@ RIGHTS: Final = {
     46: "DESCRIBE on the cluster",
     47: "DELETE on the group, READ on the topic",
     48: "DESCRIBE_CONFIGS on the cluster",
+    49: "ALTER_CONFIGS on the cluster",
     50: "DESCRIBE on the cluster",
     51: "ALTER on the cluster",
     55: "DESCRIBE on the cluster",

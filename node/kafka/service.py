@@ -13,6 +13,7 @@ from node.api.groups import GroupsApi
 from node.api.in_flight import InFlight
 from node.api.offsets import OffsetsApi
 from node.api.produce import ProduceApi
+from node.api.quotas import QuotasApi
 from node.api.replicas import ReplicasApi
 from node.api.topics import TopicsApi
 from node.api.users import UsersApi
@@ -36,6 +37,7 @@ from node.kafka.handlers import (
     produce,
     producers,
     quorum,
+    quotas,
     replicas,
     topic_pages,
     topics,
@@ -62,10 +64,11 @@ DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
 DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS = 21, 35, 37, 43
 DESCRIBE_QUORUM, DESCRIBE_CLUSTER, DESCRIBE_TOPIC_PARTITIONS = 55, 60, 75
-LIST_REASSIGNMENTS, DESCRIBE_QUOTAS, DESCRIBE_PRODUCERS, LIST_TRANSACTIONS = 46, 48, 61, 66
+LIST_REASSIGNMENTS, DESCRIBE_PRODUCERS, LIST_TRANSACTIONS = 46, 61, 66
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 DESCRIBE_USERS, ALTER_USERS = 50, 51
 DESCRIBE_ACLS, CREATE_ACLS, DELETE_ACLS = 29, 30, 31
+DESCRIBE_QUOTAS, ALTER_QUOTAS = 48, 49
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
@@ -83,6 +86,7 @@ class Rooms(NamedTuple):
     topics: TopicsApi
     users: UsersApi
     acls: AclsApi
+    quotas: QuotasApi
     replicas: ReplicasApi
     coordination: Coordination
     groups: GroupsApi
@@ -120,6 +124,7 @@ class KafkaService:
             grpc_address=grpc_address,
             certified=certified,
             in_flight=rooms.in_flight,
+            throttle=rooms.view.throttle,
         )
         self._server: asyncio.Server | None = None
         self._add_all(rooms)
@@ -168,6 +173,9 @@ class KafkaService:
         self.add_admin(DESCRIBE_ACLS, acls.LOW, acls.HIGH, of_acls.describe)
         self.add_admin(CREATE_ACLS, acls.LOW, acls.HIGH, of_acls.create)
         self.add_admin(DELETE_ACLS, acls.LOW, acls.HIGH, of_acls.delete)
+        of_quotas = quotas.QuotaHandlers(rooms.quotas)
+        self.add_admin(DESCRIBE_QUOTAS, quotas.LOW, quotas.HIGH, of_quotas.describe)
+        self.add_admin(ALTER_QUOTAS, quotas.LOW, quotas.HIGH, of_quotas.alter)
         self.add_admin(
             DESCRIBE_TOPIC_PARTITIONS, topic_pages.LOW, topic_pages.HIGH, topic_pages.TopicPagesHandler(facts)
         )
@@ -178,7 +186,6 @@ class KafkaService:
         of_none = none_here.NoneHereHandlers(rooms.view.access)
         low, high = none_here.REASSIGNMENTS_LOW, none_here.REASSIGNMENTS_HIGH
         self.add(LIST_REASSIGNMENTS, low, high, of_none.reassignments)
-        self.add(DESCRIBE_QUOTAS, none_here.QUOTAS_LOW, none_here.QUOTAS_HIGH, of_none.quotas)
         low, high = none_here.TRANSACTIONS_LOW, none_here.TRANSACTIONS_HIGH
         self.add(LIST_TRANSACTIONS, low, high, none_here.transactions)
 

@@ -23,9 +23,11 @@ from node.metadata.image import (
     UnsupportedFeature,
     Users,
 )
+from node.metadata.quotas import Quotas
 from ottla.internal.v1 import metadata_pb2 as pb
 from ottla.protocol.acls import Acl
 from ottla.protocol.invariant import InvariantError
+from ottla.protocol.quotas import Entity, order
 from ottla.protocol.scram import Credential
 
 TOPIC_CONFIG: Final = 2
@@ -52,6 +54,8 @@ class Builder:
         self._changed_acls: dict[Acl, None] | None = None
         self._touched_acls: list[Acl] = []
         self._session_keys = base.session_keys
+        self._quotas: Mapping[Entity, Mapping[str, float]] = base.quota_entries
+        self._changed_quotas: dict[Entity, Mapping[str, float]] | None = None
         # Partitions of topics that are being changed, as lists: one change must not copy the whole topic.
         self._open: dict[bytes, list[Partition]] = {}
         self._created: set[bytes] = set()
@@ -96,6 +100,10 @@ class Builder:
     @property
     def session_keys(self) -> tuple[SessionKey, ...]:
         return self._session_keys
+
+    @property
+    def quota_entries(self) -> Mapping[Entity, Mapping[str, float]]:
+        return self._quotas
 
     @property
     def changed_partitions(self) -> frozenset[tuple[bytes, int]]:
@@ -159,6 +167,9 @@ class Builder:
             if self._changed_acls is None
             else self._base.acls.changed(self._changed_acls, self._touched_acls),
             session_keys=self._session_keys,
+            quotas=self._base.quotas
+            if self._changed_quotas is None
+            else Quotas(MappingProxyType(self._changed_quotas)),
         )
         delta = Delta(
             created_topics=frozenset(self._created),
@@ -170,6 +181,7 @@ class Builder:
             users_changed=self._changed_users is not None,
             acls_changed=self._changed_acls is not None,
             session_keys_changed=self._session_keys is not self._base.session_keys,
+            quotas_changed=self._changed_quotas is not None,
         )
         return image, delta
 
@@ -384,6 +396,20 @@ class Builder:
             raise InvariantError(f"session key {record.id} was drawn after {self._session_keys[-1].id}")
         self._session_keys = (*self._session_keys[-1:], SessionKey(record.id, record.key))
 
+    def _set_quota(self, record: pb.ClientQuotaRecord) -> None:
+        entity = tuple((each.type, each.name if each.HasField("name") else None) for each in record.entity)
+        if self._changed_quotas is None:
+            self._quotas = self._changed_quotas = dict(self._quotas)
+        values = dict(self._changed_quotas.get(entity, {}))
+        if record.HasField("value"):
+            values[record.key] = record.value
+        elif values.pop(record.key, None) is None:
+            raise InvariantError(f"{record.key} of {entity} was removed, and is not there")
+        if values:
+            self._changed_quotas[entity] = MappingProxyType(values)
+        else:
+            del self._changed_quotas[entity]
+
 
 _APPLY: Final[dict[str, Callable[..., None]]] = {
     "register_broker": Builder._register_broker,
@@ -402,6 +428,7 @@ _APPLY: Final[dict[str, Callable[..., None]]] = {
     "acl": Builder._add_acl,
     "remove_acl": Builder._remove_acl,
     "session_key": Builder._add_session_key,
+    "client_quota": Builder._set_quota,
 }
 
 
@@ -473,6 +500,9 @@ def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:
             yield pb.MetadataRecord(user_scram_credential=credential_record(user, mechanism, kept))
     for acl in sorted(image.acl_entries):
         yield pb.MetadataRecord(acl=acl_record(acl))
+    for entity, values in sorted(image.quota_entries.items(), key=lambda item: order(item[0])):
+        for key, value in sorted(values.items()):
+            yield pb.MetadataRecord(client_quota=quota_record(entity, key, value))
 
 
 def snapshot_bytes(image: Image) -> bytes:
@@ -511,6 +541,7 @@ def snapshot_delta(before: Image, after: Image) -> Delta:
         users_changed=before.users != after.users,
         acls_changed=before.acls != after.acls,
         session_keys_changed=before.session_keys != after.session_keys,
+        quotas_changed=before.quotas != after.quotas,
         snapshot=True,
     )
 
@@ -569,6 +600,12 @@ def acl_of(record: pb.AclRecord) -> Acl:
         record.operation,
         record.permission,
     )
+
+
+def quota_record(entity: Entity, key: str, value: float | None) -> pb.ClientQuotaRecord:
+    """A quota as a record; None: it is removed."""
+    parts = [pb.QuotaEntityPart(type=kind, name=name) for kind, name in entity]
+    return pb.ClientQuotaRecord(entity=parts, key=key, value=value)
 
 
 def _register_record(broker: Broker) -> pb.RegisterBrokerRecord:

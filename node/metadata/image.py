@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 from node.metadata.acls import Acls
+from node.metadata.quotas import Quotas
 from ottla.protocol.acls import Acl
+from ottla.protocol.quotas import Entity
 from ottla.protocol.scram import Credential
 
 NO_LEADER: Final = -1
@@ -20,7 +22,9 @@ USERS_METADATA_VERSION: Final = 2
 """From which level on there may be users in the log."""
 SECURITY_METADATA_VERSION: Final = 3
 """From which level on there may be ACLs and keys of sessions in the log."""
-FEATURES: Final = {METADATA_VERSION: (1, 3)}
+QUOTAS_METADATA_VERSION: Final = 4
+"""From which level on there may be quotas of clients in the log."""
+FEATURES: Final = {METADATA_VERSION: (1, 4)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
@@ -134,6 +138,8 @@ class MetadataView(Protocol):
     def acl_entries(self) -> Mapping[Acl, None]: ...
     @property
     def session_keys(self) -> tuple[SessionKey, ...]: ...
+    @property
+    def quota_entries(self) -> Mapping[Entity, Mapping[str, float]]: ...
     def topic(self, topic_id: bytes) -> Topic | None: ...
     def topic_named(self, name: str) -> Topic | None: ...
     def partition(self, topic_id: bytes, partition: int) -> Partition | None: ...
@@ -161,12 +167,17 @@ class Image:
     secret: bytes = field(default=b"", repr=False)
     acls: Acls = field(default_factory=lambda: Acls.EMPTY)
     session_keys: tuple[SessionKey, ...] = ()
+    quotas: Quotas = field(default_factory=lambda: Quotas.EMPTY)
 
     EMPTY: ClassVar["Image"]
 
     @property
     def acl_entries(self) -> Mapping[Acl, None]:
         return self.acls.entries
+
+    @property
+    def quota_entries(self) -> Mapping[Entity, Mapping[str, float]]:
+        return self.quotas.entries
 
     def topic(self, topic_id: bytes) -> Topic | None:
         return self.topics.get(topic_id)
@@ -206,6 +217,7 @@ class Delta:
     users_changed: bool = False
     acls_changed: bool = False
     session_keys_changed: bool = False
+    quotas_changed: bool = False
     snapshot: bool = False
 
     @property
@@ -220,5 +232,6 @@ class Delta:
             or self.users_changed
             or self.acls_changed
             or self.session_keys_changed
+            or self.quotas_changed
             or self.snapshot
         )

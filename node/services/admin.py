@@ -11,12 +11,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from node import limits
+from node import limits, principal
 from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.transport import PLAIN, Transport, for_principal
+from node.transport import CLIENT_ID, PLAIN, Transport, for_principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
@@ -57,6 +57,9 @@ class AdminForwarder:
         return call
 
     async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
+        for key, value in context.invocation_metadata() or ():
+            if key == CLIENT_ID:
+                principal.calls_itself(str(value))
         remaining_s = context.time_remaining()
         timeout_s = _timeout_s(method, request)
         if remaining_s is not None:

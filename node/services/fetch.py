@@ -14,18 +14,21 @@ from typing import Any, Final
 from node import limits, turns
 from node.api.fetch import EARLIEST, Budget, FetchApi, Wanted
 from node.api.in_flight import COPIES, SMALL_BYTES, InFlight
+from node.api.throttle import Throttle
 from node.api.view import ClusterView
 from node.broker.host import ReadResult
 from node.metadata.acls import Acls
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
+from node.services.held import within_deadline
 from node.services.peers import Peers
 from ottla.internal.v1.view_pb2 import FetchResponseView
 from ottla.protocol.acls import READ
 from ottla.protocol.batch import varint
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_id
+from ottla.protocol.quotas import FETCH as FETCH_QUOTA
 from ottla.v1 import data_pb2, record_pb2
 from ottla.v1 import error_pb2 as pb
 
@@ -136,6 +139,7 @@ class Fetcher:
         peers: Peers,
         metrics: Metrics,
         in_flight: InFlight,
+        throttle: Throttle,
         *,
         fetch_max_bytes: int,
         forwarded: bool,
@@ -147,6 +151,7 @@ class Fetcher:
         self._fetch_max_bytes = fetch_max_bytes
         self._forwarded = forwarded
         self.in_flight = in_flight
+        self.throttle = throttle
 
     async def fetch(self, request: data_pb2.FetchRequest, context: Context) -> bytes:
         """One answer with a result for each partition, as soon as `min_bytes` are there or the wait is over."""
@@ -158,6 +163,10 @@ class Fetcher:
             isolation_level=request.isolation_level,
             client_id=request.client_id,
         )
+        if self.throttle.on:
+            if owed_ms := await self._held_back(terms, context):
+                return _throttled(owed_ms)
+            terms = replace(terms, max_bytes=self.throttle.read_max_bytes(terms.client_id, terms.max_bytes))
         terms, counts = self.within_budget(terms)
         # Where it begins is drawn: readers that ask in step must not each get the same part again and again.
         found = await self.gather(request.partitions, terms, context.time_remaining(), random.getrandbits(16))
@@ -173,7 +182,22 @@ class Fetcher:
             self.in_flight.take(held)
             done: Any = lambda _: self.in_flight.give(held)  # noqa: E731 (gRPC's stubs ask for another shape)
             context.add_done_callback(done)
-        return message_of(next(messages_of(found.moves), []))
+        answer = message_of(next(messages_of(found.moves), []))
+        if self.throttle.on and (pause_ms := self.throttle.fetched(terms.client_id, found.data_bytes)):
+            answer += _throttled(pause_ms)
+        return answer
+
+    async def _held_back(self, terms: Terms, context: Context) -> int:
+        """Waits until a reader has paid for what it read, as long as its deadline allows it to be kept waiting. Returns
+        what it owes even then, in ms."""
+        began_s = time.monotonic()
+        while owed_ms := self.throttle.owed_ms(FETCH_QUOTA, terms.client_id):
+            left_s = limits.WAIT_MAX_MS / 1000 - (time.monotonic() - began_s)
+            pause_s = within_deadline(min(owed_ms / 1000, left_s), context)
+            if pause_s <= 0:
+                return owed_ms
+            await asyncio.sleep(pause_s)
+        return 0
 
     def within_budget(self, terms: Terms) -> tuple[Terms, bool]:
         """What a reader may have now, and whether it counts: with too much in flight it gets little, which does not."""
@@ -442,6 +466,11 @@ class Fetcher:
                 )
             )
         return found
+
+
+def _throttled(pause_ms: int) -> bytes:
+    """A part of a FetchResponse that says so."""
+    return data_pb2.FetchResponse(throttle_time_ms=pause_ms).SerializeToString()
 
 
 def _wanted(topic: Topic, want: data_pb2.FetchPartition) -> Wanted:

@@ -20,6 +20,7 @@ from node.services import receive
 from node.services.faults import Context
 from node.services.fetch import Fetcher, Found, Move, Terms, message_of, messages_of
 from ottla.protocol.errors import ApiError
+from ottla.protocol.quotas import FETCH
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 
@@ -134,6 +135,10 @@ class _Reader:
             if self._credit <= 0 or not wanted or self._terms is None:
                 await self._until_changed(commands, left_s)
                 continue
+            throttle = self._fetcher.throttle
+            if throttle.on and (owed_ms := throttle.owed_ms(FETCH, self._terms.client_id)):
+                await self._until_changed(commands, owed_ms / 1000)
+                continue
             await turns.take()
             found = await self._read_or_changed(wanted, commands, left_s)
             if found is None:
@@ -152,6 +157,8 @@ class _Reader:
                 self._credit -= sent_bytes
                 self._metrics.fetched_bytes.inc(sent_bytes)
                 self._metrics.busy.passed_bytes += sent_bytes
+                if throttle.on:
+                    throttle.fetched(self._terms.client_id, sent_bytes)
                 await self._send(message_of(part), sent_bytes if self._counts else 0)
         commands.result()
 
@@ -183,6 +190,8 @@ class _Reader:
         """What a fetch finds; None where the client changed what it wants in the meantime."""
         assert self._terms is not None
         wanted_bytes = min(self._credit, MESSAGE_MAX_BYTES)
+        if self._fetcher.throttle.on:
+            wanted_bytes = self._fetcher.throttle.read_max_bytes(self._terms.client_id, wanted_bytes)
         limited, self._counts = self._fetcher.within_budget(replace(self._terms, max_bytes=wanted_bytes))
         if at_most_s is not None:
             limited = replace(limited, max_wait_ms=min(limited.max_wait_ms, math.ceil(at_most_s * 1000)))

@@ -20,6 +20,7 @@ from node.hooks import Hooks
 from node.metrics import Metrics
 from node.principal import Principal, identified
 from node.services import faults, receive
+from node.services.held import holding_back
 from node.services.measure import limits_of, measured
 from node.services.sessions import Sessions
 from node.transport import PLAIN, Transport
@@ -40,6 +41,9 @@ streams of one connection, opened while the loop is busy, would fail the calls o
 
 COUNTS_ITSELF: Final = "Fetch"
 """Its answers are bytes of batches, which are counted where they are read."""
+
+HELD_BACK: Final = frozenset({"Produce", "Send"})
+"""Calls whose answers wait where a quota is used up."""
 
 OWN_QUEUE: Final = frozenset(
     {"Produce", "ProduceStream", "Send", "Fetch", "FetchStream", "ListOffsets", "GetMetadata", "Session"}
@@ -154,6 +158,8 @@ def add_service(
             handler = _received(
                 _parsed(handler, deserialize, method.input_type.full_name), receiver or receive.Receiver()
             )
+            if method.name in HELD_BACK:
+                handler = holding_back(handler)
         if check_cluster is not None:
             handler = _checked(handler, partial(_check_named_cluster, check_cluster))
         if turns is not None:

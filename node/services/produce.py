@@ -13,12 +13,14 @@ from typing import Final
 from node import limits, turns
 from node.api.in_flight import COPIES, InFlight
 from node.api.produce import ACKS_ALL, ACKS_NONE, ProduceApi, check_terms, wait_ms
+from node.api.throttle import Throttle
 from node.api.view import ClusterView
 from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop, admit
 from node.broker.host import Appended
 from node.metadata.image import Topic
 from node.metrics import Metrics
 from node.services.faults import Context, unexpected
+from node.services.held import hold_back
 from node.services.peers import MARGIN_S, Peers
 from ottla.internal.v1.view_pb2 import ProducePartitionView, ProduceRequestView, RecordBatchView
 from ottla.protocol.acls import WRITE
@@ -26,6 +28,7 @@ from ottla.protocol.batch import STORED_OVERHEAD_MAX
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_id
 from ottla.protocol.partitioner import partition_for_key
+from ottla.protocol.quotas import PRODUCE as PRODUCE_QUOTA
 from ottla.v1 import data_pb2
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Record, Records
@@ -49,7 +52,7 @@ def parse_request(data: bytes) -> SizedRequest:
 class Producing:
     """One produce request under way: a slot for each of its partitions, filled as results become final."""
 
-    __slots__ = ("_left", "_on_done", "acks", "request", "results", "size_bytes", "timeout_ms")
+    __slots__ = ("_left", "_on_done", "acks", "pause_ms", "request", "results", "size_bytes", "timeout_ms")
 
     def __init__(self, request: ProduceRequestView, size_bytes: int, on_done: Callable[["Producing"], None]) -> None:
         self.request = request
@@ -59,6 +62,7 @@ class Producing:
         self.acks = request.acks if request.HasField("acks") else ACKS_ALL
         self.timeout_ms = wait_ms(request.timeout_ms)
         self.size_bytes = size_bytes
+        self.pause_ms = 0
 
     @property
     def done(self) -> bool:
@@ -94,9 +98,12 @@ class Producing:
         self.finish(index, result)
 
     def response(self) -> data_pb2.ProduceResponse:
-        if self.acks == ACKS_NONE:
-            return data_pb2.ProduceResponse(request_id=self.request_id)
-        return data_pb2.ProduceResponse(request_id=self.request_id, partitions=self.results)  # type: ignore[arg-type]
+        results = [] if self.acks == ACKS_NONE else self.results
+        return data_pb2.ProduceResponse(
+            request_id=self.request_id,
+            partitions=results,  # type: ignore[arg-type]
+            throttle_time_ms=self.pause_ms,
+        )
 
 
 Forward = Callable[[Producing, int, list[int]], None]
@@ -276,8 +283,16 @@ class UnaryProduce:
     """The unary calls: Produce and Send."""
 
     def __init__(
-        self, producer: Producer, view: ClusterView, peers: Peers, in_flight: InFlight, *, forwarded: bool
+        self,
+        producer: Producer,
+        view: ClusterView,
+        peers: Peers,
+        in_flight: InFlight,
+        throttle: Throttle,
+        *,
+        forwarded: bool,
     ) -> None:
+        self._throttle = throttle
         self._producer = producer
         self._view = view
         self._peers = peers
@@ -292,12 +307,27 @@ class UnaryProduce:
 
     async def produce(self, request: tuple[ProduceRequestView, bytes], context: Context) -> data_pb2.ProduceResponse:
         """Answers when every batch's acknowledgement holds or has failed."""
+        pause_ms = self._pause_ms(request[0].client_id, len(request[1])) if self._throttle.on else 0
         held = COPIES * len(request[1])
         self._in_flight.take(held)
         try:
-            return (await self._run(request[0], len(request[1]), context, request[1])).response()
+            running = await self._run(request[0], len(request[1]), context, request[1])
+            running.pause_ms = pause_ms
+            return running.response()
         finally:
             self._in_flight.give(held)
+
+    def _pause_ms(self, client_id: str, size_bytes: int) -> int:
+        """What a call that writes so much costs its client. Raises THROTTLING_QUOTA_EXCEEDED for who makes so many at
+        once that answers that are held back do not bound it."""
+        owed_ms = self._throttle.owed_ms(PRODUCE_QUOTA, client_id)
+        if owed_ms > limits.QUOTA_DEBT_MAX_S * 1000:
+            raise limits.throttled(
+                f"this client is {owed_ms} ms ahead of its {PRODUCE_QUOTA}", "its calls wait for their answers", owed_ms
+            )
+        pause_ms = self._throttle.produced(client_id, size_bytes)
+        hold_back(pause_ms)
+        return pause_ms
 
     async def _run(
         self, request: ProduceRequestView, size_bytes: int, context: Context, data: bytes = b""
@@ -346,6 +376,8 @@ class UnaryProduce:
 
     async def send(self, request: data_pb2.SendRequest, context: Context) -> data_pb2.SendResponse:
         """Places records by murmur2 of their keys, one batch per partition, and answers record by record."""
+        if self._throttle.on:
+            self._pause_ms(request.client_id, request.ByteSize())
         acks = request.acks if request.HasField("acks") else ACKS_ALL
         results = [data_pb2.SendResult(partition=-1, offset=-1) for _ in request.records]
         try:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 
 from node.api.in_flight import InFlight
+from node.api.throttle import Throttle
 from node.services import receive
 from node.services.faults import Context, unexpected
 from node.services.peers import MARGIN_S, Peers, fault_of, forwarded
@@ -37,7 +38,10 @@ def _key_of(part: ProducePartitionView) -> PartitionKey:
 class ProduceStreams:
     """Serves ProduceStream on one listener."""
 
-    def __init__(self, producer: Producer, peers: Peers, in_flight: InFlight, *, forwarded: bool) -> None:
+    def __init__(
+        self, producer: Producer, peers: Peers, in_flight: InFlight, throttle: Throttle, *, forwarded: bool
+    ) -> None:
+        self._throttle = throttle
         self._producer = producer
         self._peers = peers
         self._in_flight = in_flight
@@ -66,6 +70,8 @@ class ProduceStreams:
                 return
             request, size_bytes = parse()
             running = Producing(request, size_bytes, stream.finished)
+            if self._throttle.on:
+                running.pause_ms = self._throttle.produced(request.client_id, size_bytes)
             stream.started(running)
             if running.done:
                 stream.finished(running)
@@ -73,6 +79,9 @@ class ProduceStreams:
             await self._producer.start(running, stream.forward, stream.order)
             if stream.full:
                 await stream.room()
+            if running.pause_ms:
+                # What the client sends meanwhile stays with it.
+                await asyncio.wait((writer,), timeout=running.pause_ms / 1000)
 
 
 class _Stream:

@@ -15,6 +15,7 @@ from ottla.client.feature_admin import FeatureAdmin
 from ottla.client.group_admin import GroupAdmin
 from ottla.client.offsets import LATEST, list_offsets, log_size_of
 from ottla.client.quorum_admin import QuorumAdmin
+from ottla.client.quota_admin import QuotaAdmin
 from ottla.client.records import TopicPartition
 from ottla.client.tls import PathText, Tls
 from ottla.client.user_admin import UserAdmin
@@ -57,7 +58,7 @@ class ConfigValue:
     documentation: str
 
 
-class Admin(AclAdmin, FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
+class Admin(AclAdmin, FeatureAdmin, GroupAdmin, QuorumAdmin, QuotaAdmin, UserAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 
@@ -68,6 +69,7 @@ class Admin(AclAdmin, FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
         self,
         bootstrap: str | Sequence[str] | Client | None = None,
         *,
+        client_id: str = "ottla-python",
         request_timeout_ms: int = 30_000,
         tls: Tls | PathText | None = None,
         user: str | None = None,
@@ -75,7 +77,9 @@ class Admin(AclAdmin, FeatureAdmin, GroupAdmin, QuorumAdmin, UserAdmin):
         password_file: PathText | None = None,
     ) -> None:
         self._owns_client = not isinstance(bootstrap, Client)
-        self._client = client_for(bootstrap, tls, user=user, password=password, password_file=password_file)
+        self._client = client_for(
+            bootstrap, tls, user=user, password=password, password_file=password_file, client_id=client_id
+        )
         self._timeout_ms = arguments.whole("request_timeout_ms", request_timeout_ms, 1, arguments.INT32_MAX)
 
     async def start(self) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Final
 from grpc import aio
 
 CLUSTER_ID_KEY: Final = "ottla-cluster-id"
+CLIENT_ID_KEY: Final = "ottla-client-id"
+"""For quotas of what has no field for it."""
 
 
 class ClusterChannel:

@@ -19,7 +19,7 @@ import grpc
 from grpc import aio
 
 from ottla.client import arguments, life
-from ottla.client.channel import CLUSTER_ID_KEY, ClusterChannel
+from ottla.client.channel import CLIENT_ID_KEY, CLUSTER_ID_KEY, ClusterChannel
 from ottla.client.errors import (
     AuthenticationFailed,
     Closed,
@@ -412,6 +412,8 @@ class Client:
 
     def _say_with_calls(self) -> None:
         said = [(CLUSTER_ID_KEY, self.view.cluster_id)] if self.view.cluster_id else []
+        if self.client_id.isascii():
+            said.append((CLIENT_ID_KEY, self.client_id))
         if self._token is not None:
             said.append(("authorization", f"Bearer {self._token.text}"))
         self._call_metadata[:] = said

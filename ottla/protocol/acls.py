@@ -123,10 +123,10 @@ def check(acl: Acl) -> None:
         )
     if acl.resource == CLUSTER and acl.name != CLUSTER_NAME:
         raise _refused(f"cluster {acl.name!r}: the one name of a cluster is {CLUSTER_NAME}")
-    if acl.host != EVERY and (not acl.host or _address(acl.host) != acl.host):
+    if acl.host != EVERY and (not acl.host or address_in(acl.host) != acl.host):
         raise _refused(
             f"host {acl.host[:60]!r} is neither {EVERY} nor an address"
-            + (f" as it is written here: {_address(acl.host)}" if _address(acl.host) else "")
+            + (f" as it is written here: {address_in(acl.host)}" if address_in(acl.host) else "")
         )
 
 
@@ -144,10 +144,11 @@ def check_filter(wanted: Filter) -> None:
 @lru_cache(ADDRESSES_KNOWN)
 def address_of(host: str) -> str:
     """A peer's address as ACLs have it: of IPv4 through an IPv6 socket, the IPv4 one."""
-    return _address(host) or host
+    return address_in(host) or host
 
 
-def _address(text: str) -> str:
+def address_in(text: str) -> str:
+    """An address in its shortest form; nothing for what is none."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

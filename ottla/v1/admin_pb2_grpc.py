@@ -125,6 +125,16 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.TestAclRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.TestAclResponse.FromString,
                 _registered_method=True)
+        self.DescribeClientQuotas = channel.unary_unary(
+                '/ottla.v1.AdminService/DescribeClientQuotas',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.DescribeClientQuotasRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeClientQuotasResponse.FromString,
+                _registered_method=True)
+        self.AlterClientQuotas = channel.unary_unary(
+                '/ottla.v1.AdminService/AlterClientQuotas',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.AlterClientQuotasRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.AlterClientQuotasResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -258,6 +268,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeClientQuotas(self, request, context):
+        """Lists the quotas that a filter fits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AlterClientQuotas(self, request, context):
+        """Sets and removes quotas. Returns when every live broker goes by them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -350,6 +374,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.TestAcl,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.TestAclRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.TestAclResponse.SerializeToString,
+            ),
+            'DescribeClientQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeClientQuotas,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.DescribeClientQuotasRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.DescribeClientQuotasResponse.SerializeToString,
+            ),
+            'AlterClientQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.AlterClientQuotas,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.AlterClientQuotasRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.AlterClientQuotasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -839,6 +873,60 @@ class AdminService:
             '/ottla.v1.AdminService/TestAcl',
             ottla_dot_v1_dot_admin__pb2.TestAclRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.TestAclResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeClientQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/DescribeClientQuotas',
+            ottla_dot_v1_dot_admin__pb2.DescribeClientQuotasRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.DescribeClientQuotasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AlterClientQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/AlterClientQuotas',
+            ottla_dot_v1_dot_admin__pb2.AlterClientQuotasRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.AlterClientQuotasResponse.FromString,
             options,
             channel_credentials,
             insecure,

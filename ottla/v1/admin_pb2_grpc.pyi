@@ -71,6 +71,10 @@ class AdminServiceStub:
     """Removes the ACLs that filters fit. Returns when no live broker goes by them any more; open streams included."""
     TestAcl: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestAclRequest, _admin_pb2.TestAclResponse]
     """Tells whether somebody may do something, and which ACL says so."""
+    DescribeClientQuotas: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeClientQuotasRequest, _admin_pb2.DescribeClientQuotasResponse]
+    """Lists the quotas that a filter fits."""
+    AlterClientQuotas: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AlterClientQuotasRequest, _admin_pb2.AlterClientQuotasResponse]
+    """Sets and removes quotas. Returns when every live broker goes by them."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -115,6 +119,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Removes the ACLs that filters fit. Returns when no live broker goes by them any more; open streams included."""
     TestAcl: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestAclRequest, _admin_pb2.TestAclResponse]  # type: ignore[assignment]
     """Tells whether somebody may do something, and which ACL says so."""
+    DescribeClientQuotas: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeClientQuotasRequest, _admin_pb2.DescribeClientQuotasResponse]  # type: ignore[assignment]
+    """Lists the quotas that a filter fits."""
+    AlterClientQuotas: _aio.UnaryUnaryMultiCallable[_admin_pb2.AlterClientQuotasRequest, _admin_pb2.AlterClientQuotasResponse]  # type: ignore[assignment]
+    """Sets and removes quotas. Returns when every live broker goes by them."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changing the cluster. Any node takes these; the active controller carries them out."""
@@ -264,5 +272,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.TestAclResponse, _abc.Awaitable[_admin_pb2.TestAclResponse]]:
         """Tells whether somebody may do something, and which ACL says so."""
+
+    @_abc_1.abstractmethod
+    def DescribeClientQuotas(
+        self,
+        request: _admin_pb2.DescribeClientQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DescribeClientQuotasResponse, _abc.Awaitable[_admin_pb2.DescribeClientQuotasResponse]]:
+        """Lists the quotas that a filter fits."""
+
+    @_abc_1.abstractmethod
+    def AlterClientQuotas(
+        self,
+        request: _admin_pb2.AlterClientQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AlterClientQuotasResponse, _abc.Awaitable[_admin_pb2.AlterClientQuotasResponse]]:
+        """Sets and removes quotas. Returns when every live broker goes by them."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,6 +31,10 @@ def asks(topic: str, group: str) -> dict[str, Ask]:
     member = {"group_id": group, "member_id": "m"}
     joins = {"rebalance_timeout_ms": 1000, "subscribed_topic_names": [topic], "topic_partitions": []}
     data = [{"name": topic, "partition_data": [{"index": 0, "records": batch([b"x"])}]}]
+    quota = {
+        "entity": [{"entity_type": "user", "entity_name": "eve"}],
+        "ops": [{"key": "producer_byte_rate", "value": 1.0, "remove": True}],
+    }
     return {
         "Produce": Ask(12, {"acks": -1, "timeout_ms": 1, "topic_data": data}, TOPIC),
         "Fetch": Ask(12, {"max_bytes": 99, "topics": [{"topic": topic, "partitions": [{"partition": 0}]}]}, TOPIC),
@@ -64,6 +68,7 @@ def asks(topic: str, group: str) -> dict[str, Ask]:
         "ListPartitionReassignments": Ask(0, {"topics": None}, CLUSTER),
         "OffsetDelete": Ask(0, {"group_id": group, "topics": [{"name": topic, **parts}]}, GROUP),
         "DescribeClientQuotas": Ask(1, {"components": []}, CLUSTER),
+        "AlterClientQuotas": Ask(1, {"entries": [quota]}, CLUSTER),
         "DescribeUserScramCredentials": Ask(0, {"users": None}, CLUSTER),
         "AlterUserScramCredentials": Ask(0, {"deletions": [{"name": "alice", "mechanism": 1}]}, CLUSTER),
         "DescribeQuorum": Ask(1, {"topics": [{"topic_name": "__cluster_metadata", **parts}]}, CLUSTER),

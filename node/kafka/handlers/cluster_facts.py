@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from node import limits
+from node import limits, principal
 from node.api.view import ClusterView
 from node.fail_stop import stop_if_broken
 from node.kafka.connection import Call
@@ -100,7 +100,11 @@ def one_by_one(api: str, handler: Later) -> Callable[[Message, Call], None]:
     much is no more for who sends much at once."""
 
     def begin(message: Message, call: Call) -> None:
-        call.when_first(lambda: run(api, call, handler(message, call)))
+        call.when_first(lambda: run(api, call, as_client(message, call)))
+
+    async def as_client(message: Message, call: Call) -> Message:
+        principal.calls_itself(call.client_id or "")
+        return await handler(message, call)
 
     return begin
 

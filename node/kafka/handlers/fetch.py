@@ -29,6 +29,7 @@ from node.metrics import Metrics
 from ottla.protocol.acls import READ, TOPIC
 from ottla.protocol.batch import BatchAt, CorruptBatch
 from ottla.protocol.errors import ApiError
+from ottla.protocol.quotas import FETCH
 from ottla.v1 import error_pb2 as pb
 
 API: Final = "Fetch"
@@ -65,12 +66,18 @@ class FetchHandler:
         return None
 
     async def _answer(self, request: FetchRequest, call: Call) -> Message:
+        throttle, client_id = self._facts.view.throttle, call.client_id or ""
+        if throttle.on and (owed_ms := throttle.owed_ms(FETCH, client_id)):
+            call.connection.mute(owed_ms)
+            return FetchResponse([], throttle_time_ms=owed_ms)
         asked = [_Asked(topic, part) for topic in request.topics for part in topic.partitions]
         results: list[Fetched | None] = [None] * len(asked)
         reads: dict[int, ReadResult] = {}
         acls = self._api.acls
         wanted = await self._sort_out(asked, results, request, call.version)
         max_bytes = max(1, min(request.max_bytes, MAX_BYTES))
+        if throttle.on:
+            max_bytes = throttle.read_max_bytes(client_id, max_bytes)
         counts = self._in_flight.fits(COPIES * max_bytes)
         if not counts:
             max_bytes = min(max_bytes, LITTLE_BYTES)
@@ -90,7 +97,11 @@ class FetchHandler:
         if counts and size:
             self._in_flight.take(size)
             call.on_sent = lambda: self._in_flight.give(size)
-        return self._response(request, results)
+        response = self._response(request, results)
+        if throttle.on and (pause_ms := throttle.fetched(client_id, size)):
+            response.throttle_time_ms = pause_ms
+            call.connection.mute(pause_ms)
+        return response
 
     def _response(self, request: FetchRequest, results: list[Fetched | None]) -> FetchResponse:
         found = iter([result for result in results if result is not None])

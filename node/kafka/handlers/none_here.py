@@ -2,18 +2,16 @@
 
 from node.api.access import Access
 from node.kafka.connection import Call
-from node.kafka.messages.describe_client_quotas import DescribeClientQuotasRequest, DescribeClientQuotasResponse
 from node.kafka.messages.list_partition_reassignments import (
     ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsResponse,
 )
 from node.kafka.messages.list_transactions import ListTransactionsRequest, ListTransactionsResponse
 from node.kafka.wire import Message
-from ottla.protocol.acls import DESCRIBE, DESCRIBE_CONFIGS
+from ottla.protocol.acls import DESCRIBE
 from ottla.protocol.errors import ApiError
 
 REASSIGNMENTS_LOW, REASSIGNMENTS_HIGH = 0, 0
-QUOTAS_LOW, QUOTAS_HIGH = 0, 1
 TRANSACTIONS_LOW, TRANSACTIONS_HIGH = 0, 2
 
 
@@ -31,15 +29,6 @@ class NoneHereHandlers:
         except ApiError as error:
             return ListPartitionReassignmentsResponse(error_code=error.code, error_message=error.message)
         return ListPartitionReassignmentsResponse(error_message=None)
-
-    def quotas(self, request: Message, call: Call) -> Message:
-        """Nobody has one."""
-        assert isinstance(request, DescribeClientQuotasRequest)
-        try:
-            self._access.check_cluster(DESCRIBE_CONFIGS)
-        except ApiError as error:
-            return DescribeClientQuotasResponse(error_code=error.code, error_message=error.message, entries=None)
-        return DescribeClientQuotasResponse(error_message=None, entries=())
 
 
 def transactions(request: Message, call: Call) -> Message:

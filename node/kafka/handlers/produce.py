@@ -50,6 +50,7 @@ class _Producing:
 
     def __init__(self, request: ProduceRequest, call: Call, facts: ClusterFacts) -> None:
         self.call = call
+        self.pause_ms = 0
         self.acks = request.acks
         self.timeout_ms = request.timeout_ms
         self.parts = [
@@ -88,7 +89,7 @@ class _Producing:
         results = iter(result for result in self._results if result is not None)
         topics = [TopicProduced(*at, [next(results) for _ in range(count)]) for at, count in self._topics]
         leaders = {r.current_leader.leader_id for r in self._results if r is not None and r.current_leader is not None}
-        self.call.answer(ProduceResponse(topics, node_endpoints=self._facts.endpoints_of(leaders)))
+        self.call.answer(ProduceResponse(topics, self.pause_ms, self._facts.endpoints_of(leaders)))
 
 
 class ProduceHandler:
@@ -101,6 +102,10 @@ class ProduceHandler:
     def __call__(self, request: Message, call: Call) -> None:
         assert isinstance(request, ProduceRequest)
         producing = _Producing(request, call, self._facts)
+        throttle = self._facts.view.throttle
+        if throttle.on and (pause_ms := throttle.produced(call.client_id or "", call.size_bytes)):
+            producing.pause_ms = pause_ms
+            call.connection.mute(pause_ms)
         refusal = _refusal(request, call.version)
         if refusal is not None:
             for part in producing.parts:

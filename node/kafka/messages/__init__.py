@@ -48,6 +48,7 @@ APIS: Final = {
     46: Api(46, "ListPartitionReassignments", 0, 0, 0, "node.kafka.messages.list_partition_reassignments"),
     47: Api(47, "OffsetDelete", 0, 0, 32768, "node.kafka.messages.offset_delete"),
     48: Api(48, "DescribeClientQuotas", 0, 1, 1, "node.kafka.messages.describe_client_quotas"),
+    49: Api(49, "AlterClientQuotas", 0, 1, 1, "node.kafka.messages.alter_client_quotas"),
     50: Api(50, "DescribeUserScramCredentials", 0, 0, 0, "node.kafka.messages.describe_user_scram_credentials"),
     51: Api(51, "AlterUserScramCredentials", 0, 0, 0, "node.kafka.messages.alter_user_scram_credentials"),
     55: Api(55, "DescribeQuorum", 0, 2, 0, "node.kafka.messages.describe_quorum"),

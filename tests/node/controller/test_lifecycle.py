@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from node.api.access import OFF
+from node.api.throttle import Throttle
 from node.broker.lifecycle import BrokerLifecycle, LogEnd, PlaneState
 from node.controller.service import admin_handlers, controller_handlers
 from node.controller.shell import ControllerShell
@@ -66,7 +67,7 @@ class Node:
         listener.add_service(self.server, controller, controller_handlers(self.shell), metrics)
         admins = admin.DESCRIPTOR.services_by_name["AdminService"]
         listener.add_service(
-            self.server, admins, admin_handlers(self.shell, NoVoters(), OFF, lambda: Image.EMPTY), metrics
+            self.server, admins, admin_handlers(self.shell, NoVoters(), OFF, Throttle(), lambda: Image.EMPTY), metrics
         )
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self.ticking: asyncio.Task[None] | None = None

@@ -5,6 +5,7 @@ from typing import Any, NoReturn, cast
 import pytest
 
 from node.api.access import OFF
+from node.api.throttle import Throttle
 from node.controller.service import admin_handlers
 from node.controller.shell import ControllerShell
 from node.metadata.image import Image
@@ -40,7 +41,7 @@ class Shell:
 
 
 async def tried(method: str, request: Any, quorum: Quorum | None = None) -> str:
-    handlers = admin_handlers(cast(ControllerShell, Shell()), quorum or Quorum(), OFF, lambda: Image.EMPTY)
+    handlers = admin_handlers(cast(ControllerShell, Shell()), quorum or Quorum(), OFF, Throttle(), lambda: Image.EMPTY)
     answer: Any = await handlers[method](request, cast(Any, None))
     return name_of(answer.error.code)
 

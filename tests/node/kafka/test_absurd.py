@@ -2,6 +2,7 @@
 for the node, and others are served on."""
 
 import asyncio
+import math
 import random
 import struct
 from pathlib import Path
@@ -73,6 +74,8 @@ class Absurd:
             return self._rng.random() < 0.5
         if kind == "uint16":
             return self._rng.choice((0, 1, 2**16 - 1))
+        if kind == "float64":
+            return self._rng.choice((0.0, 1.0, -1.0, 0.5, 1e308, math.nan, math.inf))
         most = 1 << BITS[kind] - 1
         return self._rng.choice((0, 0, 1, 2, -1, -2, 7, 100, most - 1, -most))
 

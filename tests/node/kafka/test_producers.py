@@ -8,7 +8,6 @@ import pytest
 
 from node import limits
 from node.kafka.codec import write_body
-from node.kafka.messages.describe_client_quotas import DescribeClientQuotasRequest
 from node.kafka.messages.describe_producers import DescribeProducersRequest, TopicRequest
 from node.kafka.messages.list_partition_reassignments import ListPartitionReassignmentsRequest
 from node.kafka.messages.list_transactions import ListTransactionsRequest
@@ -73,7 +72,7 @@ async def test_an_answer_has_a_bound(world: World, monkeypatch: pytest.MonkeyPat
     assert (len(first.active_producers), second.error_code) == (2, 42)
 
 
-@pytest.mark.parametrize("granted", [None, acls.DESCRIBE, acls.DESCRIBE_CONFIGS])
+@pytest.mark.parametrize("granted", [None, acls.DESCRIBE])
 async def test_who_may_not_ask_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch, granted: int | None) -> None:
     """Though there is nothing to hide: a right that is wanted later is wanted now."""
     access = world.plane.view.access
@@ -81,9 +80,6 @@ async def test_who_may_not_ask_is_told_so(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(access, "may", lambda operation, resource, _: (operation, resource) == (granted, acls.CLUSTER))
     moves = await world.ask(LIST_REASSIGNMENTS, 0, ListPartitionReassignmentsRequest())
     assert moves.error_code == (0 if granted == acls.DESCRIBE else 31)
-    quotas = await world.ask(DESCRIBE_QUOTAS, 1, DescribeClientQuotasRequest())
-    assert (quotas.error_code, quotas.entries) == ((0, ()) if granted == acls.DESCRIBE_CONFIGS else (31, None))
-    assert write_body(DESCRIBE_QUOTAS, 1, quotas)
     assert (await world.ask(LIST_TRANSACTIONS, 2, ListTransactionsRequest())).error_code == 0
 
 
@@ -98,10 +94,8 @@ async def test_producers_are_for_who_reads(world: World, monkeypatch: pytest.Mon
     assert (missing.error_code == 29) or granted == acls.READ
 
 
-async def test_there_are_no_moves_quotas_and_transactions(world: World) -> None:
+async def test_there_are_no_moves_and_transactions(world: World) -> None:
     moves = await world.ask(LIST_REASSIGNMENTS, 0, ListPartitionReassignmentsRequest())
     assert (moves.error_code, list(moves.topics)) == (0, [])
-    quotas = await world.ask(DESCRIBE_QUOTAS, 1, DescribeClientQuotasRequest())
-    assert (quotas.error_code, list(quotas.entries)) == (0, [])
     transactions = await world.ask(LIST_TRANSACTIONS, 2, ListTransactionsRequest())
     assert (transactions.error_code, list(transactions.transaction_states)) == (0, [])

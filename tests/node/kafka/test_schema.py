@@ -59,8 +59,11 @@ def spec_at(spec: Any, fields: Any, version: int, names: dict[str, str]) -> list
     return plain + sorted(tagged, key=lambda each: each[4])
 
 
-# Names of our own: this message calls two different structs by one name.
-RENAMED = {(55, "request"): {"TopicData": "DescribedTopic", "PartitionData": "DescribedPartition"}}
+# Names of our own: these messages call two different structs by one name.
+RENAMED = {
+    (49, "request"): {"EntryData": "ChangesData"},
+    (55, "request"): {"TopicData": "DescribedTopic", "PartitionData": "DescribedPartition"},
+}
 
 
 @pytest.mark.parametrize("api", [api for api in APIS if api.key not in NOT_SHIPPED], ids=lambda api: api.name)

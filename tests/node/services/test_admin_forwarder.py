@@ -28,6 +28,9 @@ class Context:
     def time_remaining(self) -> float | None:
         return self._remaining_s
 
+    def invocation_metadata(self) -> None:
+        """None is said."""
+
 
 class Controllers:
     """Two nodes that answer DescribeConfigs as they are told; `asked` has who was asked."""

@@ -214,6 +214,21 @@ WRONG: Mapping[str, Given] = {
     "operation": Given("read", (*NO_TEXT, "", "any", "reads")),
     "permission": Given("allow", (*NO_TEXT, "", "any", "maybe")),
     "host": Given("10.0.0.1", NO_TEXT),
+    "values": Given(
+        {"producer_byte_rate": 1.0},
+        (
+            *NO_MAPPING,
+            {},
+            {"rate": 1.0},
+            {7: 1.0},
+            *(
+                {"producer_byte_rate": value}
+                for value in (object(), "1", b"1", True, 0, -1, 1.5, math.nan, math.inf, HUGE)
+            ),
+        ),
+        "values|rate",
+    ),
+    "ip": Given("10.0.0.1", NO_NAME),
     "acls": Given([ottla.Acl("User:a", "read", "topic", "t")], (*NO_LIST, [], ["User:a"], [None], b"acl")),
 }
 ELSEWHERE: Mapping[str, Given] = {
@@ -222,6 +237,11 @@ ELSEWHERE: Mapping[str, Given] = {
     "Admin.create_user.name": Given("alice", NO_USER),
     "Admin.change_password.name": Given("alice", NO_USER),
     "Admin.remove_user.name": Given("alice", NO_USER),
+    **{
+        f"Admin.{method}_quotas.{of}": Given("a", NO_NAME)
+        for method in ("list", "alter")
+        for of in ("user", "client_id")
+    },
     "Admin.test_acl.principal": Given("User:alice", (*NO_NAME, "alice", ":a", "User:"), "principal"),
     "Admin.test_acl.resource_name": Given("orders", NO_NAME, "resource.name"),
     "Admin.test_acl.host": Given("10.0.0.1", (*NO_TEXT, "here", "10.0.0.0/8", "a\nb")),
@@ -285,6 +305,8 @@ def arguments_of(kind: type, name: str, chosen: inspect.Parameter, value: Any) -
             kwargs[parameter.name] = value
         elif parameter.default is parameter.empty:
             kwargs[parameter.name] = known.good
+    if name == "alter_quotas" and chosen.name not in ("user", "client_id", "ip"):
+        kwargs["user"] = "alice"
     if name == "reset_offsets" and chosen.name not in ("offset", "shift_by", "timestamp_ms"):
         kwargs["offset"] = 0
     if name == "__init__" and chosen.name in ("password", "password_file"):
