@@ -18,7 +18,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import structlog
-import uvloop
 
 from node import capacity, fail_stop, process
 from node import log as node_log
@@ -26,7 +25,7 @@ from node.config import ConfigError, Settings, unknown_in_environment
 from node.control import ControlPlane
 from node.data import DataPlane
 from node.hooks import Hooks
-from node.loops import ControlLoop
+from node.loops import ControlLoop, DataLoop
 from node.metadata.image import UnsupportedFeature
 from node.services.cluster import build_version
 from node.tls import transport_of
@@ -230,7 +229,7 @@ class DataThread:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=DataLoop) as runner:
                 runner.run(self._main())
         except BaseException as caught:
             fail_stop.stop_if_broken(caught)

@@ -19,7 +19,7 @@ from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.hooks import Hooks
 from node.metrics import Metrics
 from node.principal import Principal, identified
-from node.services import faults, receive
+from node.services import accept, faults, receive
 from node.services.held import holding_back
 from node.services.measure import limits_of, measured
 from node.services.sessions import Sessions
@@ -44,14 +44,6 @@ COUNTS_ITSELF: Final = "Fetch"
 
 HELD_BACK: Final = frozenset({"Produce", "Send"})
 """Calls whose answers wait where a quota is used up."""
-
-OWN_QUEUE: Final = frozenset(
-    {"Produce", "ProduceStream", "Send", "Fetch", "FetchStream", "ListOffsets", "GetMetadata", "Session"}
-    | {"CommitOffsets", "FetchOffsets"}
-)
-"""gRPC hands calls over one by one, in the order in which they came, each in a turn of the loop: a thousand sessions
-that begin would be before the next record. Each of these methods has such a queue to itself; all others have one
-together, for each queue costs every call some microseconds."""
 
 PARSED_LATER: Final = frozenset({"ProduceStream", "FetchStream"})
 """Streams whose handlers get what parses a message, for they do it when it is their client's turn."""
@@ -79,9 +71,9 @@ def make_server(
     """A server with this project's limits. Far above `request_max_bytes` gRPC itself answers RESOURCE_EXHAUSTED; below
     that a request that is too large gets words of ours. `streams_max`: calls under way on one connection.
     `connections_max`: more are closed at once, and those that say nothing after a while."""
-    return grpc.aio.server(
-        interceptors=[hooks.interceptor] if hooks else None,
-        options=[
+    return accept.server(
+        [hooks.interceptor] if hooks else None,
+        [
             ("grpc.max_receive_message_length", limits.TRANSPORT_SLACK * request_max_bytes),
             ("grpc.max_send_message_length", SEND_MAX_BYTES),
             ("grpc.max_concurrent_streams", streams_max),
@@ -173,8 +165,7 @@ def add_service(
         if in_flight is not None and not method.server_streaming and method.name != COUNTS_ITSELF:
             handler, serialize = _counted(handler, serialize, in_flight), passes
         table[method.name] = _bind(method, handler, metrics, deserialize, serialize)
-    own = {name: bound for name, bound in table.items() if name in OWN_QUEUE}
-    server.add_registered_method_handlers(service.full_name, own)
+    server.add_registered_method_handlers(service.full_name, table)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, table),))
 
 

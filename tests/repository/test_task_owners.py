@@ -18,6 +18,7 @@ OWNERS = {
     "node/kafka/handlers/cluster_facts.py": "its connection, which a bug ends",
     "node/main.py": "`_until_over` and `_main`: an end stops the node",
     "node/quorum/links.py": "`stop`; a dialler catches everything, a writer ends with its stream",
+    "node/services/accept.py": "gRPC's serving task, or what handles errors of the loop",
     "node/services/admin.py": "the call that waits for it",
     "node/services/auto_create.py": "`stop`; who wants the topic asks again",
     "node/services/cluster.py": "the calls that wait for the answer",

@@ -25,6 +25,7 @@ import node.broker.refusals
 import node.control
 import node.data
 import node.main
+import node.services.accept
 import node.services.faults
 import node.services.fetch
 import node.services.listener
@@ -374,7 +375,7 @@ def installed(
     secrets = SimpleNamespace(token_bytes=rng.randbytes)
     places: list[tuple[Any, str, Any]] = [
         (aio, "insecure_channel", lambda target, options=None, **_: SimChannel(net, target)),
-        (aio, "server", lambda *_, **__: SimServer(net)),
+        (node.services.accept, "server", lambda *_, **__: SimServer(net)),
         (node.main, "DataThread", DataLoop),
         (node.main, "boot_id", lambda: f"{_here().name}-{_here().boot_id}"),
         (node.main, "secrets", secrets),

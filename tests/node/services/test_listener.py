@@ -14,7 +14,7 @@ import structlog.testing
 from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.limits import NODE_STREAMS_MAX as STREAMS_MAX
 from node.metrics import Metrics
-from node.services.listener import OWN_QUEUE, add_service, make_server
+from node.services.listener import add_service, make_server
 from ottla.v1 import cluster_pb2, data_pb2, group_pb2
 from tests.cluster.test_hostile import BEGIN, headers_of_a_call
 
@@ -115,12 +115,8 @@ async def _nothing(*_: Any) -> None:
     raise AssertionError
 
 
-def test_what_has_a_queue_of_its_own_exists() -> None:
-    assert {method.name for service in (CLUSTER, GROUPS, DATA) for method in service.methods} >= OWN_QUEUE
-
-
 async def test_a_crowd_of_sessions_is_not_before_the_next_record() -> None:
-    """gRPC has one queue for all calls that have none of their own."""
+    """Each method has a queue to itself."""
     crowd = 150
     begun = 0
     first = asyncio.Event()
