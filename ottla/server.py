@@ -53,6 +53,8 @@ def _folder() -> str:
 
 def main() -> None:
     """Becomes the module."""
+    if len(sys.argv) == 1:
+        sys.exit("usage: python -m ottla.server MODULE ARGUMENT...")
     if wrong := lack():
         sys.exit(f"ottla: {wrong}. Next: {NEXT_STEP}")
     sys.path.insert(0, _folder())
