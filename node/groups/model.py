@@ -55,7 +55,7 @@ def _countable(topic: Topic | None) -> int:
 
 
 TARGET_EVERY_MS: Final = 50
-TARGET_EVERY_MAX_MS: Final = 100
+TARGET_EVERY_MAX_MS: Final = 400
 """A group gets no two targets within the first, and one of many members none within the second."""
 
 Subscription = tuple[tuple[str, ...], str]
@@ -298,7 +298,7 @@ class Group:
         """A target is made at once where the one before is old enough; else all changes until then share one."""
         if self.targeted_ms is None:
             return 0
-        return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 20)
+        return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 2)
 
     @property
     def is_at_work(self) -> bool:

@@ -46,6 +46,8 @@ TOGETHER_MAX_BYTES = 32 * 1024
 LOAD_READ_BYTES = 1 << 20
 REPLAYED_AT_ONCE = 500
 TOLD_AT_ONCE = 200
+GATHERS_MS = 5
+"""How long decisions wait for the batch before theirs at the longest."""
 COMMIT_TIMEOUT_MS = 3_600_000  # callers have their own deadlines; the state waits for its log
 
 log = structlog.get_logger(__name__)
@@ -64,7 +66,7 @@ KEEPS_STATE = frozenset(
 
 
 class Together:
-    """Decisions of one turn of the loop. An ApiError in place of a result: none of them holds."""
+    """Decisions that are appended as one. An ApiError in place of a result: none of them holds."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,7 +93,7 @@ class Shard:
         self.sessions: dict[int, Session] = {}
         self.last_append: asyncio.Future[None] | None = None
         self.together: Together | None = None
-        """What this turn of the loop has decided so far."""
+        """What was decided and is not appended yet."""
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
         self.looks_ms = 0
@@ -309,8 +311,8 @@ class GroupShell:
     # --- decisions ------------------------------------------------------------------------------------------------
 
     def _decide(self, shard: Shard, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> tuple[Together, T]:
-        """Makes a decision, which is appended at the end of this turn of the loop with the others of the turn. Returns
-        what to wait for before anybody is told, and its answer.
+        """Makes a decision, which is appended with the others of this turn (`_append_soon`). Returns what to wait for
+        before anybody is told, and its answer.
 
         A decision that raises has changed nothing, and neither has one whose records are refused.
         """
@@ -327,14 +329,25 @@ class GroupShell:
         return together, answer
 
     def _begun(self, shard: Shard) -> Together:
-        """The decisions of this turn of the loop, at the end of which they are appended."""
+        """The decisions that are to be appended next."""
         if shard.coordinator is None:
             raise ApiError(e.ERROR_CODE_COORDINATOR_LOAD_IN_PROGRESS, "the groups are being read", retry_after_ms=20)
         if shard.together is None:
             shard.together = Together()
             shard.coordinator.begin()
-            asyncio.get_running_loop().call_soon(self._append_together, shard, shard.together)
+            self._append_soon(shard, shard.together)
         return shard.together
+
+    def _append_soon(self, shard: Shard, together: Together) -> None:
+        """At the end of this turn of the loop; while the batch before is on its way, when that is committed, or after a
+        moment: gRPC hands over one call a turn, and a batch for each member of a crowd would cost more than they do."""
+        loop = asyncio.get_running_loop()
+        before = shard.last_append
+        if before is None or before.done():
+            loop.call_soon(self._append_together, shard, together)
+        else:
+            before.add_done_callback(lambda _: self._append_together(shard, together))
+            loop.call_later(GATHERS_MS / 1000, self._append_together, shard, together)
 
     def _decided(self, shard: Shard, decision: Callable[[Coordinator], tuple[Outcome, T]]) -> tuple[Outcome, T]:
         assert shard.coordinator is not None, "it was begun"
@@ -343,7 +356,7 @@ class GroupShell:
     def _append_together(self, shard: Shard, together: Together) -> None:
         """They hold from here on, or none of them does."""
         if shard.together is not together or shard.coordinator is None:
-            return  # appended before the end of the turn, or nobody's any more
+            return  # appended already, or nobody's any more
         shard.together = None
         outcome = shard.coordinator.end()
         try:
@@ -362,7 +375,7 @@ class GroupShell:
         self._look_in_time(shard)
 
     def _settle(self, shard: Shard) -> None:
-        """What was decided so far in this turn is appended."""
+        """What was decided so far is appended."""
         if shard.together is not None:
             self._append_together(shard, shard.together)
 

@@ -48,9 +48,8 @@ LAG_WAIT_S: Final = 2.0
 RETRY_S: Final = 0.03
 BROKEN_S: Final = 0.02
 JOINS_AT_ONCE: Final = 20
-HOPS_AT_ONCE: Final = 8
-"""Sessions on their way to coordinators that have not taken them yet. gRPC takes one call after the other, whatever it
-is: a fetch that is passed on to the same node waits behind all that came before it."""
+HOPS_AT_ONCE: Final = 16
+"""Sessions on their way to coordinators that have not taken them yet: a crowd is not all on one node at once."""
 TAKEN_S: Final = 0.25
 """How long is waited for a coordinator to say so: one of an earlier version says nothing."""
 CLASSIC_STATES: Final = {"PreparingRebalance": "reconciling", "CompletingRebalance": "assigning"}

@@ -231,7 +231,7 @@ BUGS = [
     Bug(
         "each change gets a target of its own",
         "node.groups.model:Group.target_due_ms",
-        "return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 20)",
+        "return self.targeted_ms + min(TARGET_EVERY_MAX_MS, TARGET_EVERY_MS + len(self.members) // 2)",
         "return 0",
         test_crowds.test_changes_that_come_at_once_share_a_target,
     ),
