@@ -42,7 +42,7 @@ from node.services.group_lag import LagSample
 from node.tls import Tls
 from node.transport import PLAIN, Transport, for_whom
 from ottla.internal.v1 import controller_pb2, metadata_pb2
-from ottla.protocol.configs import TOPIC_KEYS, broker_defaults, value_text
+from ottla.protocol.configs import broker_defaults, enough_in_sync, min_isr_set
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, cluster_pb2, error_pb2
 from raft.model import PeerId
@@ -455,17 +455,17 @@ class ControlPlane:
         image = self._publisher.image
         node_id = self._settings.node_id
         defaults = broker_defaults(image.broker_configs, self._settings.broker_configs)
-        min_isr = TOPIC_KEYS["min.insync.replicas"]
         led = under_replicated = under_min_isr = at_min_isr = offline = replicas = 0
         for topic in image.all_topics():
-            wanted = int(value_text(min_isr, topic.configs, defaults, topic.replication_factor))
+            min_isr = min_isr_set(topic.configs, defaults)
             for partition in topic.partitions:
                 offline += partition.leader == NO_LEADER
                 replicas += node_id in partition.replicas
                 if partition.leader == node_id:
                     led += 1
-                    under_replicated += len(partition.isr) < len(partition.replicas)
-                    under_min_isr += len(partition.isr) < min(wanted, len(partition.replicas))
+                    wanted = enough_in_sync(min_isr, partition.replication_factor)
+                    under_replicated += len(partition.isr) < partition.replication_factor
+                    under_min_isr += len(partition.isr) < wanted
                     at_min_isr += len(partition.isr) == wanted
         lifecycle, leadership, waiting = self._lifecycle, self._quorum.leadership, self._waiting
         active = leadership.is_self and leadership.serving

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from node.broker import door, logs, lookup, snapshots, times
+from node.broker import door, logs, lookup, refusals, snapshots, times
 from node.broker.cleaner import Cleaner
 from node.broker.clock import ClusterClock
 from node.broker.controller_client import ControllerClient
@@ -269,6 +269,8 @@ class Broker:
             if key in self.partitions:
                 self._remove(key)
             self._forget(key)
+            if key in self.made:
+                logs.delete(self.made.pop(key), f"{key[0].hex()}-{key[1]}")  # made ahead, and not needed any more
             return
         partition = self.partitions.get(key)
         if partition is None:
@@ -365,7 +367,12 @@ class Broker:
         partition = self.partitions.pop(key)
         self._following.stop(*key)
         self.offline.pop(key, None)
-        partition.close(f"{partition.name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION)
+        self._housekeeping.checkpoint_soon(NEW_LOG_CHECKPOINT_MS)  # it may come back, with another log
+        if self.image.partition(*key) is None:
+            partition.close(f"{partition.name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION)
+        else:
+            message = f"{partition.name} moved away before the batch was committed; whether it stays is unknown"
+            partition.close(message, pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER)
         log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
         logs.delete(partition.log, partition.name)
 
@@ -374,7 +381,7 @@ class Broker:
         settings = self._topic_settings.get(topic.topic_id)
         if settings is None:
             defaults = broker_defaults(self.image.broker_configs, self._defaults, self.node_id)
-            settings = topic_settings(topic.configs, defaults, topic.replication_factor)
+            settings = topic_settings(topic.configs, defaults)
             self._topic_settings[topic.topic_id] = settings
         return settings
 
@@ -438,7 +445,7 @@ class Broker:
             return future
         partition = self.partitions.get((appended.topic_id, appended.partition))
         if partition is None:
-            future.set_exception(_unknown(appended.topic_id, appended.partition))
+            future.set_exception(self._not_here(appended.topic_id, appended.partition))
         else:
             partition.acknowledge(appended, self.clock_ms() + timeout_ms, future)
         return future
@@ -576,8 +583,19 @@ class Broker:
             reason = self.offline.get((topic_id, number))
             if reason is not None:
                 raise ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log is offline: {reason}")
-            raise _unknown(topic_id, number)
+            raise self._not_here(topic_id, number)
         return partition
+
+    def _not_here(self, topic_id: bytes, number: int) -> ApiError:
+        topic, state = self.image.topic(topic_id), self.image.partition(topic_id, number)
+        if topic is None or state is None:
+            return ApiError(
+                pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+                f"this node has no replica of partition {number} of {topic_id.hex()}",
+            )
+        at = state.leader
+        hint = refusals.Hint() if at == NO_LEADER else refusals.Hint(at, state.leader_epoch, self.address_of(at))
+        return refusals.not_leading(f"{topic.name}-{number}", self.node_id, hint)
 
     # --- what partitions, streams and fetchers ask of their host
 
@@ -690,9 +708,3 @@ class Broker:
 def _ballast(fs: FileSystem, path: str) -> Ballast:
     stats = os.statvfs(path)
     return Ballast(fs, path, ballast_bytes(stats.f_blocks * stats.f_frsize))
-
-
-def _unknown(topic_id: bytes, number: int) -> ApiError:
-    return ApiError(
-        pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"this node has no replica of partition {number} of {topic_id.hex()}"
-    )

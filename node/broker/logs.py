@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 Key = tuple[bytes, int]
 CLOSE_THREADS: Final = 16
-_BEFORE_METADATA: Final = topic_settings({}, {}, 1)
+_BEFORE_METADATA: Final = topic_settings({}, {})
 
 
 def to_make(image: Image, changed: Iterable[Key] | None, node_id: int, known: Collection[Container[Key]]) -> list[Key]:

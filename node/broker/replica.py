@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from node.metadata.image import Partition as PartitionState
+from ottla.protocol.configs import enough_in_sync
 from ottla.v1 import error_pb2 as pb
 
 RETRY_MS: Final = 1000
@@ -78,11 +79,15 @@ class LeaderReplica:
     pending: IsrChange | None
     recovering: bool
     replicas: tuple[int, ...]
+    effective_min_isr: int
+    """`min.insync.replicas`, but never more than there are replicas, those that a move adds not counted."""
 
     __slots__ = (
+        "_factor",
         "_followers",
         "_retry_ms",
         "brokers",
+        "effective_min_isr",
         "epoch_start",
         "flush_ack",
         "full",
@@ -109,7 +114,7 @@ class LeaderReplica:
         log_end: int,
         synced_end: int,
         high_watermark: int,
-        min_isr: int,
+        min_isr: int | None,
         flush_ack: bool,
         lag_time_max_ms: int,
         brokers: Mapping[int, int],
@@ -133,11 +138,6 @@ class LeaderReplica:
         self._advance(now_ms)
 
     # --- what is known
-
-    @property
-    def effective_min_isr(self) -> int:
-        """`min.insync.replicas`, but never more than there are replicas."""
-        return min(self.min_isr, len(self.replicas))
 
     @property
     def enough_in_sync(self) -> bool:
@@ -212,17 +212,22 @@ class LeaderReplica:
         return self._advance(now_ms)
 
     def metadata(self, state: PartitionState, now_ms: int) -> bool:
-        """The partition's committed state, in the same leader epoch. An older one than known changes nothing."""
+        """The partition's committed state, in the same leader epoch. An older one than known changes nothing.
+
+        Replicas come from here alone: the answer to an ISR change that ended a move is a refusal (see the controller's
+        `alter_partition`), so that a known partition epoch is always that of the known replicas.
+        """
         if state.leader_epoch != self.leader_epoch or state.partition_epoch <= self.partition_epoch:
             return False
         self._take(state, now_ms)
         return self._advance(now_ms)
 
     def reconfigured(
-        self, *, min_isr: int, flush_ack: bool, brokers: Mapping[int, int], lag_time_max_ms: int, now_ms: int
+        self, *, min_isr: int | None, flush_ack: bool, brokers: Mapping[int, int], lag_time_max_ms: int, now_ms: int
     ) -> bool:
         """Configs or brokers changed. A change of the flush mode never lowers the high watermark."""
         self.min_isr = min_isr
+        self.effective_min_isr = enough_in_sync(min_isr, self._factor)
         self.flush_ack = flush_ack
         self.brokers = brokers
         self.lag_time_max_ms = lag_time_max_ms
@@ -308,6 +313,8 @@ class LeaderReplica:
 
     def _take(self, state: PartitionState, now_ms: int) -> None:
         self.replicas = state.replicas
+        self._factor = state.replication_factor
+        self.effective_min_isr = enough_in_sync(self.min_isr, self._factor)
         self.partition_epoch = state.partition_epoch
         self.recovering = state.recovering
         for gone in self._followers.keys() - set(state.replicas):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from node.broker import codecs
 from node.broker.door import DoorRules
-from ottla.protocol.configs import effective
+from ottla.protocol.configs import effective, min_isr_set
 from storage.config import LogConfig
 
 _CODEC_OF = {name: codec for codec, name in codecs.NAMES.items()}
@@ -13,11 +13,12 @@ _CODEC_OF = {name: codec for codec, name in codecs.NAMES.items()}
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """Configs in force for the partitions of one topic. `flush_ack`: only synced records count (docs/storage.md)."""
+    """Configs in force for the partitions of one topic. `flush_ack`: only synced records count (docs/storage.md).
+    `min_isr` None: the default, which follows a partition's replication factor."""
 
     log: LogConfig
     door: DoorRules
-    min_isr: int
+    min_isr: int | None
     flush_ack: bool
 
 
@@ -41,11 +42,9 @@ class BrokerSettings:
     open_segments_max: int = 512
 
 
-def topic_settings(
-    topic_configs: Mapping[str, str], defaults: Mapping[str, str], replication_factor: int
-) -> TopicSettings:
+def topic_settings(topic_configs: Mapping[str, str], defaults: Mapping[str, str]) -> TopicSettings:
     """Settings from the texts in the metadata. Raises ApiError INVALID_CONFIG (the controller checked them before)."""
-    configs = effective(topic_configs, defaults, replication_factor)
+    configs = effective(topic_configs, defaults)
     compact = "compact" in configs.cleanup_policy
     return TopicSettings(
         log=LogConfig(
@@ -70,6 +69,6 @@ def topic_settings(
             compression_codec=_CODEC_OF.get(configs.compression_type),
             keys_required=compact,
         ),
-        min_isr=configs.min_insync_replicas,
+        min_isr=min_isr_set(topic_configs, defaults),
         flush_ack=configs.flush == "ack",
     )

@@ -66,6 +66,8 @@ RIGHTS: Final[dict[str, int | OfItems | None]] = {
     "DescribeConfigs": OfItems(lambda access, _, item: _configs(DESCRIBE_CONFIGS, access, item)),
     "DeleteRecords": None,  # at leaders
     "ElectLeaders": ALTER,
+    "ReassignPartitions": ALTER,
+    "ListReassignments": DESCRIBE,
     "AddVoter": ALTER,
     "RemoveVoter": ALTER,
     "TransferLeadership": ALTER,

@@ -39,6 +39,8 @@ _ADMIN: Final = (
     "AlterConfigs",
     "DescribeConfigs",
     "ElectLeaders",
+    "ReassignPartitions",
+    "ListReassignments",
     "DescribeFeatures",
     "DescribeUserScramCredentials",
     "AlterUserScramCredentials",

@@ -28,6 +28,7 @@ from node.controller.state import (
     brokers,
     features,
     leaders,
+    moves,
     partitions,
     quotas,
     repair,
@@ -127,6 +128,8 @@ _DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
     admin.AlterConfigsRequest: resource_configs.alter_configs,
     admin.DescribeConfigsRequest: resource_configs.describe_configs,
     admin.ElectLeadersRequest: leaders.elect_leaders,
+    admin.ReassignPartitionsRequest: moves.reassign_partitions,
+    admin.ListReassignmentsRequest: moves.list_reassignments,
     admin.DescribeFeaturesRequest: features.describe_features,
     admin.FinalizeFeatureRequest: features.finalize_feature,
     admin.DescribeUserScramCredentialsRequest: users.describe_users,
@@ -145,6 +148,7 @@ _KNOWN_BY_ALL: Final = (
     admin.DeleteTopicsRequest,
     admin.CreatePartitionsRequest,
     admin.AlterConfigsRequest,
+    admin.ReassignPartitionsRequest,
     admin.FinalizeFeatureRequest,
     admin.AlterUserScramCredentialsRequest,
     admin.CreateAclsRequest,
@@ -157,6 +161,7 @@ of them sees it."""
 _READS: Final = (
     admin.DescribeConfigsRequest,
     admin.DescribeFeaturesRequest,
+    admin.ListReassignmentsRequest,
     admin.DescribeUserScramCredentialsRequest,
     admin.DescribeAclsRequest,
     admin.TestAclRequest,
@@ -628,6 +633,8 @@ def _whole(request: Any, image: Image) -> Any:
     """The request, with what it is about named one by one."""
     if isinstance(request, admin.ElectLeadersRequest) and not request.partitions:
         return leaders.everywhere(image, request)
+    if isinstance(request, admin.ReassignPartitionsRequest) and request.HasField("drain_node_id"):
+        return moves.drained(image, request)
     return request
 
 

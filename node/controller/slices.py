@@ -108,6 +108,14 @@ _MANY: Final[dict[type, _Many]] = {
         admin.ElectLeadersResponse,
         lambda partition, error: admin.ElectLeadersResult(partition=partition, error=error),
     ),
+    admin.ReassignPartitionsRequest: _Many(
+        "partitions",
+        "partitions",
+        lambda move: (move.partition.topic_id or move.partition.topic, move.partition.partition),
+        _one,
+        admin.ReassignPartitionsResponse,
+        lambda move, error: admin.ReassignPartitionResult(partition=move.partition, error=error),
+    ),
     admin.CreateAclsRequest: _Many(
         "acls",
         "results",

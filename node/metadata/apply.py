@@ -289,6 +289,8 @@ class Builder:
                 partition_epoch=record.partition_epoch,
                 recovering=record.recovering,
                 last_known_leader=record.last_known_leader,
+                adding=tuple(record.adding_replicas),
+                target=tuple(record.target_replicas),
             )
         )
 
@@ -311,6 +313,10 @@ class Builder:
         for name in lists:
             if record.HasField(name):
                 changes[name] = tuple(getattr(record, name).ids)
+        if record.HasField("adding_replicas"):
+            changes["adding"] = tuple(record.adding_replicas.ids)
+        if record.HasField("target_replicas"):
+            changes["target"] = tuple(record.target_replicas.ids)
         if record.HasField("recovering"):
             changes["recovering"] = record.recovering
         if record.HasField("last_known_leader"):
@@ -561,6 +567,8 @@ def partition_record(partition: Partition) -> pb.PartitionRecord:
         partition_epoch=partition.partition_epoch,
         recovering=partition.recovering,
         last_known_leader=partition.last_known_leader,
+        adding_replicas=partition.adding,
+        target_replicas=partition.target,
     )
 
 

@@ -24,7 +24,9 @@ SECURITY_METADATA_VERSION: Final = 3
 """From which level on there may be ACLs and keys of sessions in the log."""
 QUOTAS_METADATA_VERSION: Final = 4
 """From which level on there may be quotas of clients in the log."""
-FEATURES: Final = {METADATA_VERSION: (1, 4)}
+REASSIGNMENT_METADATA_VERSION: Final = 5
+"""From which level on partitions may move to other replicas."""
+FEATURES: Final = {METADATA_VERSION: (1, 5)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
@@ -74,7 +76,11 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition's committed state. `replicas[0]` is the preferred leader; `leader` is -1 where there is none."""
+    """A partition's committed state. `replicas[0]` is the preferred leader; `leader` is -1 where there is none.
+
+    While it moves, `target` has what its replicas become, and `adding` those of `replicas`, its last ones, that the move
+    added to the ones there were: what is promised goes by the latter until it is complete (invariants.md 1, 32 to 36).
+    """
 
     topic_id: bytes
     partition: int
@@ -88,6 +94,23 @@ class Partition:
     partition_epoch: int = 0
     recovering: bool = False
     last_known_leader: int = NO_LEADER
+    adding: tuple[int, ...] = ()
+    target: tuple[int, ...] = ()
+
+    @property
+    def original(self) -> tuple[int, ...]:
+        """The replicas without those that a move adds."""
+        return self.replicas[: len(self.replicas) - len(self.adding)]
+
+    @property
+    def leaving(self) -> tuple[int, ...]:
+        """Who goes when the move is complete."""
+        return tuple(n for n in self.replicas if n not in self.target) if self.target else ()
+
+    @property
+    def replication_factor(self) -> int:
+        """How many replicas were asked for: those that a move adds count once it is complete."""
+        return len(self.replicas) - len(self.adding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +125,7 @@ class Topic:
 
     @property
     def replication_factor(self) -> int:
-        return len(self.partitions[0].replicas)
+        return self.partitions[0].replication_factor
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,6 +316,13 @@ def default_min_insync_replicas(replication_factor: int) -> int:
     return replication_factor - 1 if replication_factor >= 3 else 1
 
 
+def enough_in_sync(min_isr: int | None, replication_factor: int) -> int:
+    """How many replicas must be in sync: `min.insync.replicas` (None: the default, which follows the replication factor),
+    but never more than there are."""
+    wanted = default_min_insync_replicas(replication_factor) if min_isr is None else min_isr
+    return min(wanted, replication_factor)
+
+
 def broker_defaults(
     dynamic: Mapping[str, Mapping[str, str]], static: Mapping[str, str], node_id: int | None = None
 ) -> dict[str, str]:
@@ -330,6 +337,13 @@ def value_text(
     """The text in force for one topic config. `defaults` are by broker-level name (see `broker_defaults`)."""
     text = topic_configs.get(key.name, defaults.get(key.broker_name, key.default))
     return str(default_min_insync_replicas(replication_factor)) if text is None else text
+
+
+def min_isr_set(topic_configs: Mapping[str, str], defaults: Mapping[str, str]) -> int | None:
+    """`min.insync.replicas` where somebody set it; None: each partition has its own default."""
+    key = TOPIC_KEYS["min.insync.replicas"]
+    text = topic_configs.get(key.name, defaults.get(key.broker_name, key.default))
+    return None if text is None else int(text)
 
 
 def effective(

@@ -105,6 +105,7 @@ RULES: Final[dict[int, Rule]] = {
     pb.ERROR_CODE_FENCED_INSTANCE_ID: Rule(False, False, _ABORT, "stop the other member, or use another instance id"),
     pb.ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE: Rule(True, True, _GONE, "bring an eligible replica back"),
     pb.ERROR_CODE_ELECTION_NOT_NEEDED: Rule(False, False, _STATE, "nothing needs to be done"),
+    pb.ERROR_CODE_NO_REASSIGNMENT_IN_PROGRESS: Rule(False, False, _STATE, "nothing needs to be done"),
     pb.ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC: Rule(False, False, _STATE, "stop the members that consume the topic"),
     pb.ERROR_CODE_INVALID_RECORD: Rule(False, False, _FINAL, "correct the record"),
     pb.ERROR_CODE_UNSTABLE_OFFSET_COMMIT: Rule(True, False, _GONE, "wait until the transaction ends"),

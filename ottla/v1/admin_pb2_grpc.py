@@ -70,6 +70,16 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.ElectLeadersRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.ElectLeadersResponse.FromString,
                 _registered_method=True)
+        self.ReassignPartitions = channel.unary_unary(
+                '/ottla.v1.AdminService/ReassignPartitions',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.ReassignPartitionsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.ReassignPartitionsResponse.FromString,
+                _registered_method=True)
+        self.ListReassignments = channel.unary_unary(
+                '/ottla.v1.AdminService/ListReassignments',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsResponse.FromString,
+                _registered_method=True)
         self.AddVoter = channel.unary_unary(
                 '/ottla.v1.AdminService/AddVoter',
                 request_serializer=ottla_dot_v1_dot_admin__pb2.AddVoterRequest.SerializeToString,
@@ -185,6 +195,21 @@ class AdminServiceServicer:
 
     def ElectLeaders(self, request, context):
         """Moves leadership to the preferred replica, or to a replica that may lack records.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReassignPartitions(self, request, context):
+        """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
+        by themselves until every new replica is in sync. From metadata.version 4 on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReassignments(self, request, context):
+        """Lists the moves that are under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -319,6 +344,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ElectLeaders,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.ElectLeadersRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.ElectLeadersResponse.SerializeToString,
+            ),
+            'ReassignPartitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReassignPartitions,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.ReassignPartitionsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.ReassignPartitionsResponse.SerializeToString,
+            ),
+            'ListReassignments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReassignments,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsResponse.SerializeToString,
             ),
             'AddVoter': grpc.unary_unary_rpc_method_handler(
                     servicer.AddVoter,
@@ -576,6 +611,60 @@ class AdminService:
             '/ottla.v1.AdminService/ElectLeaders',
             ottla_dot_v1_dot_admin__pb2.ElectLeadersRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.ElectLeadersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReassignPartitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/ReassignPartitions',
+            ottla_dot_v1_dot_admin__pb2.ReassignPartitionsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.ReassignPartitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReassignments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/ListReassignments',
+            ottla_dot_v1_dot_admin__pb2.ListReassignmentsRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.ListReassignmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,12 @@ class AdminServiceStub:
     """Drops the records before an offset."""
     ElectLeaders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ElectLeadersRequest, _admin_pb2.ElectLeadersResponse]
     """Moves leadership to the preferred replica, or to a replica that may lack records."""
+    ReassignPartitions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReassignPartitionsRequest, _admin_pb2.ReassignPartitionsResponse]
+    """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
+    by themselves until every new replica is in sync. From metadata.version 4 on.
+    """
+    ListReassignments: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListReassignmentsRequest, _admin_pb2.ListReassignmentsResponse]
+    """Lists the moves that are under way."""
     AddVoter: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddVoterRequest, _admin_pb2.AddVoterResponse]
     """Makes an observer a voter of the metadata quorum."""
     RemoveVoter: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveVoterRequest, _admin_pb2.RemoveVoterResponse]
@@ -95,6 +101,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Drops the records before an offset."""
     ElectLeaders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ElectLeadersRequest, _admin_pb2.ElectLeadersResponse]  # type: ignore[assignment]
     """Moves leadership to the preferred replica, or to a replica that may lack records."""
+    ReassignPartitions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReassignPartitionsRequest, _admin_pb2.ReassignPartitionsResponse]  # type: ignore[assignment]
+    """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
+    by themselves until every new replica is in sync. From metadata.version 4 on.
+    """
+    ListReassignments: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListReassignmentsRequest, _admin_pb2.ListReassignmentsResponse]  # type: ignore[assignment]
+    """Lists the moves that are under way."""
     AddVoter: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddVoterRequest, _admin_pb2.AddVoterResponse]  # type: ignore[assignment]
     """Makes an observer a voter of the metadata quorum."""
     RemoveVoter: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveVoterRequest, _admin_pb2.RemoveVoterResponse]  # type: ignore[assignment]
@@ -182,6 +194,24 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ElectLeadersResponse, _abc.Awaitable[_admin_pb2.ElectLeadersResponse]]:
         """Moves leadership to the preferred replica, or to a replica that may lack records."""
+
+    @_abc_1.abstractmethod
+    def ReassignPartitions(
+        self,
+        request: _admin_pb2.ReassignPartitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReassignPartitionsResponse, _abc.Awaitable[_admin_pb2.ReassignPartitionsResponse]]:
+        """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
+        by themselves until every new replica is in sync. From metadata.version 4 on.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReassignments(
+        self,
+        request: _admin_pb2.ListReassignmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListReassignmentsResponse, _abc.Awaitable[_admin_pb2.ListReassignmentsResponse]]:
+        """Lists the moves that are under way."""
 
     @_abc_1.abstractmethod
     def AddVoter(

@@ -143,6 +143,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """No replica may become the leader."""
     ERROR_CODE_ELECTION_NOT_NEEDED: _ErrorCode.ValueType  # 84
     """The preferred leader already leads, or an election changes nothing."""
+    ERROR_CODE_NO_REASSIGNMENT_IN_PROGRESS: _ErrorCode.ValueType  # 85
+    """The partition does not move, so there is nothing to call off."""
     ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC: _ErrorCode.ValueType  # 86
     """Members of the group consume the topic."""
     ERROR_CODE_INVALID_RECORD: _ErrorCode.ValueType  # 87
@@ -319,6 +321,8 @@ ERROR_CODE_ELIGIBLE_LEADERS_NOT_AVAILABLE: ErrorCode.ValueType  # 83
 """No replica may become the leader."""
 ERROR_CODE_ELECTION_NOT_NEEDED: ErrorCode.ValueType  # 84
 """The preferred leader already leads, or an election changes nothing."""
+ERROR_CODE_NO_REASSIGNMENT_IN_PROGRESS: ErrorCode.ValueType  # 85
+"""The partition does not move, so there is nothing to call off."""
 ERROR_CODE_GROUP_SUBSCRIBED_TO_TOPIC: ErrorCode.ValueType  # 86
 """Members of the group consume the topic."""
 ERROR_CODE_INVALID_RECORD: ErrorCode.ValueType  # 87

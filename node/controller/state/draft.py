@@ -79,9 +79,14 @@ class SoftState:
 class Rules(NamedTuple):
     """The configs of a topic that decide about its ISR and leaders."""
 
-    min_isr: int
+    min_isr: int | None
+    """None: the default, which follows a partition's replication factor."""
     flush_ack: bool
     unclean_election: bool
+
+    def enough(self, replication_factor: int) -> int:
+        """How many in-sync replicas make the high watermark of such a partition move."""
+        return configs.enough_in_sync(self.min_isr, replication_factor)
 
 
 class Draft:
@@ -110,7 +115,7 @@ class Draft:
         """Adds one record; what is read from `view` afterwards includes it."""
         self.view.apply(record)
         self.records.append(record)
-        if record.WhichOneof("record") == "config" or record.partition_change.HasField("replicas"):
+        if record.WhichOneof("record") == "config":
             self._rules.clear()
 
     def scratch(self) -> "Draft":
@@ -133,7 +138,7 @@ class Draft:
                 return key.parse(configs.value_text(key, topic.configs, defaults, topic.replication_factor))
 
             rules = Rules(
-                min_isr=int(value("min.insync.replicas")),  # type: ignore[arg-type]  # an int by the table
+                min_isr=configs.min_isr_set(topic.configs, defaults),
                 flush_ack=value("flush") == "ack",
                 unclean_election=value("unclean.leader.election.enable") is True,
             )

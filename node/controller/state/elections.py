@@ -9,14 +9,20 @@ The rules (KIP-966, KIP-841):
   came back with another disk is not waited for, and where nobody else was eligible last, all replicas are; so they are
   where the most complete log is empty. Any other replica only where the topic's config or an operator says so;
 - nobody leads in an epoch that was led before;
+- a move of a partition (KIP-455) is complete when every replica that it is to have is in sync, and one that was called
+  off as soon as what it added can be spared. Then and never before replicas leave: in the same record as they leave the
+  ISR, leadership included. None leaves from the ELR or the last known ELR, and none while nobody leads or the leader has
+  yet to confirm its log;
 - who has no room for producers is in no ISR of clients' records that is large enough without it: what is acknowledged
   from then on is on as many as min ISR asks for, as ever, and a full leader hands over by leaving.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
-from node.controller.state.draft import Draft, LogEnd
+from node.controller.state.draft import Draft, LogEnd, Rules
+from node.controller.state.invariants import check_leaving
 from node.metadata.image import NO_LEADER, Partition
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.invariant import InvariantError
@@ -52,7 +58,7 @@ def reconsider(
         raise InvariantError(f"partition {partition.partition} of unknown topic {partition.topic_id.hex()}")
     rules = draft.rules(topic)
     replicas = partition.replicas
-    enough = min(rules.min_isr, len(replicas))
+    enough = rules.enough(partition.replication_factor)
 
     wanted = partition.isr if isr is None else isr
     new_isr = tuple(n for n in replicas if n in wanted and n not in lost and draft.eligible(n, partition))
@@ -66,7 +72,17 @@ def reconsider(
     if not (new_isr or elr or last_known):
         last_known = replicas
 
-    choice = _choose(draft, partition, new_isr, elr, last_known, prefer_first, allow_unclean or rules.unclean_election)
+    confirmed = recovered or not partition.recovering
+    needed = () if len(new_isr) >= enough else (*elr, *last_known)
+    then = partition
+    if confirmed and may_settle(partition, new_isr, needed, rules):
+        then = replace(partition, replicas=partition.target, adding=(), target=())
+        enough = rules.enough(then.replication_factor)
+        new_isr, elr, last_known = (
+            tuple(n for n in then.replicas if n in members) for members in (new_isr, elr, last_known)
+        )
+
+    choice = _choose(draft, then, new_isr, elr, last_known, prefer_first, allow_unclean or rules.unclean_election)
     if choice.leader != NO_LEADER and choice.leader not in new_isr:
         new_isr = (choice.leader,)
         elr = tuple(n for n in elr if n != choice.leader)
@@ -75,15 +91,17 @@ def reconsider(
         elr, last_known = (), ()
 
     change = records.PartitionChangeRecord(topic_id=partition.topic_id, partition=partition.partition)
+    if then is not partition:
+        _set(change.replicas, then.replicas)
+        _set(change.target_replicas, ())
+        if partition.adding:
+            _set(change.adding_replicas, ())
     if new_isr != partition.isr:
-        change.isr.ids.extend(new_isr)
-        change.isr.SetInParent()
+        _set(change.isr, new_isr)
     if elr != partition.elr:
-        change.elr.ids.extend(elr)
-        change.elr.SetInParent()
+        _set(change.elr, elr)
     if last_known != partition.last_known_elr:
-        change.last_known_elr.ids.extend(last_known)
-        change.last_known_elr.SetInParent()
+        _set(change.last_known_elr, last_known)
     if choice.leader != partition.leader:
         change.leader = choice.leader
         last_leader = partition.leader if choice.leader == NO_LEADER else NO_LEADER
@@ -95,11 +113,32 @@ def reconsider(
     if change.ByteSize() == _key_bytes(partition):
         return partition
     change.cause = cause + (f"; {choice.how}" if choice.leader != partition.leader else "")
+    if then is not partition:
+        change.cause += f"; the move to {_list(then.replicas)} is complete"
     draft.add(records.MetadataRecord(partition_change=change))
     after = draft.view.partition(partition.topic_id, partition.partition)
     if after is None:
         raise InvariantError(f"{topic.name}-{partition.partition} is gone after a change of it")
-    return after
+    check_leaving(topic, partition, after, rules)
+    return reconsider(draft, after, cause) if after.target else after  # who leads now may have been waited for
+
+
+def may_settle(partition: Partition, isr: Collection[int], needed: Collection[int], rules: Rules) -> bool:
+    """Whether a move is complete with this ISR, so that its `leaving` may go. `needed`: who may be needed as a leader
+    because the ISR is too small. A move to where it began (it was called off, or changes the order only) waits for no
+    replica, but that enough are left."""
+    target, leaving = set(partition.target), partition.leaving
+    if not target or not isr or not set(needed).isdisjoint(leaving):
+        return False
+    if target == set(partition.original):
+        return spare(leaving, isr, rules.enough(len(target)))
+    return target <= set(isr)
+
+
+def spare(leaving: Collection[int], isr: Collection[int], enough: int) -> bool:
+    """Whether an ISR is no worse without `leaving`, or still large enough."""
+    left = set(isr).difference(leaving)
+    return len(left) == len(set(isr)) or len(left) >= enough
 
 
 def reconsider_all(draft: Draft, node_id: int, cause: str, lost_by_flush: bool = False, wiped: bool = False) -> None:
@@ -174,6 +213,12 @@ def _choose(
 def _key_bytes(partition: Partition) -> int:
     """Size of a change that names its partition and nothing else."""
     return records.PartitionChangeRecord(topic_id=partition.topic_id, partition=partition.partition).ByteSize()
+
+
+def _set(field: records.NodeList, ids: Collection[int]) -> None:
+    """Present, also where it is empty."""
+    field.ids.extend(ids)
+    field.SetInParent()
 
 
 def _list(ids: Collection[int]) -> str:

@@ -25,17 +25,22 @@ def _alter_one(draft: Draft, sender: int, wish: rpc.AlterPartition) -> rpc.Alter
         result.error.CopyFrom(error.to_proto())
         return result
     members = [member.node_id for member in wish.isr]
-    partition = reconsider(
+    after = reconsider(
         draft,
         partition,
         f"leader {sender} asked for ISR {', '.join(map(str, sorted(members)))}",
         isr=members,
         recovered=wish.recovered,
     )
-    result.isr.extend(partition.isr)
-    result.leader = partition.leader
-    result.leader_epoch = partition.leader_epoch
-    result.partition_epoch = partition.partition_epoch
+    if partition.target and not after.target:
+        # A leader must not know of an ISR without the replicas that it is of: what counts as enough goes by them.
+        message = f"the change ended a move, the replicas are {after.replicas} now: the metadata has them"
+        result.error.CopyFrom(_refuse(pb.ERROR_CODE_INVALID_UPDATE_VERSION, message, after).to_proto())
+        return result
+    result.isr.extend(after.isr)
+    result.leader = after.leader
+    result.leader_epoch = after.leader_epoch
+    result.partition_epoch = after.partition_epoch
     return result
 
 

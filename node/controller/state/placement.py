@@ -58,7 +58,7 @@ def add_followers(
     """`replicas` and as many more as are needed, each on the rack, then the broker, that has the fewest."""
     racks = {broker.node_id: broker.rack for broker in brokers}
     order = [broker.node_id for broker in brokers]
-    start = order.index(replicas[0]) + 1 + shift if replicas[0] in racks else shift
+    start = order.index(replicas[0]) + 1 + shift if replicas and replicas[0] in racks else shift
     while len(replicas) < replication_factor:
         used = Counter(racks.get(n) for n in replicas)
         best = min(

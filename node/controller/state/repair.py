@@ -29,6 +29,9 @@ def _add_replicas(draft: Draft, topic: Topic, target: int, load: Load) -> None:
     wanted = []
     for partition in topic.partitions:
         # A replica on a broker that is away keeps its place; only as many as are live can be added.
+        if partition.target:
+            wanted.append(partition.replicas)  # where it is to go somebody said
+            continue
         free = [broker for broker in live if broker.node_id not in partition.replicas]
         factor = min(target, len(partition.replicas) + len(free))
         replicas = add_followers(partition.replicas, live, factor, load)

@@ -414,6 +414,8 @@ class PartitionRecord(_message.Message):
     PARTITION_EPOCH_FIELD_NUMBER: _builtins.int
     RECOVERING_FIELD_NUMBER: _builtins.int
     LAST_KNOWN_LEADER_FIELD_NUMBER: _builtins.int
+    ADDING_REPLICAS_FIELD_NUMBER: _builtins.int
+    TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -448,6 +450,14 @@ class PartitionRecord(_message.Message):
     def last_known_elr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The last known eligible leader replicas."""
 
+    @_builtins.property
+    def adding_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The last of replicas: those that a move adds to the ones there were. From metadata.version 4 on, as is the next one."""
+
+    @_builtins.property
+    def target_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """What replicas become when the move is complete, the preferred leader first; empty = nothing moves."""
+
     def __init__(
         self,
         *,
@@ -463,10 +473,12 @@ class PartitionRecord(_message.Message):
         partition_epoch: _builtins.int = ...,
         recovering: _builtins.bool = ...,
         last_known_leader: _builtins.int = ...,
+        adding_replicas: _abc.Iterable[_builtins.int] | None = ...,
+        target_replicas: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directories", b"directories", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "last_known_leader", b"last_known_leader", "leader", b"leader", "leader_epoch", b"leader_epoch", "partition", b"partition", "partition_epoch", b"partition_epoch", "recovering", b"recovering", "replicas", b"replicas", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adding_replicas", b"adding_replicas", "directories", b"directories", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "last_known_leader", b"last_known_leader", "leader", b"leader", "leader_epoch", b"leader_epoch", "partition", b"partition", "partition_epoch", b"partition_epoch", "recovering", b"recovering", "replicas", b"replicas", "target_replicas", b"target_replicas", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +502,8 @@ class PartitionChangeRecord(_message.Message):
     RECOVERING_FIELD_NUMBER: _builtins.int
     LAST_KNOWN_LEADER_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    ADDING_REPLICAS_FIELD_NUMBER: _builtins.int
+    TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -518,6 +532,14 @@ class PartitionChangeRecord(_message.Message):
     def last_known_elr(self) -> Global___NodeList:
         """The new last known ELR."""
 
+    @_builtins.property
+    def adding_replicas(self) -> Global___NodeList:
+        """Which of the replicas a move adds. From metadata.version 4 on, as is the next one."""
+
+    @_builtins.property
+    def target_replicas(self) -> Global___NodeList:
+        """What the replicas become when the move is complete; empty = nothing moves any more."""
+
     def __init__(
         self,
         *,
@@ -531,11 +553,15 @@ class PartitionChangeRecord(_message.Message):
         recovering: _builtins.bool | None = ...,
         last_known_leader: _builtins.int | None = ...,
         cause: _builtins.str = ...,
+        adding_replicas: Global___NodeList | None = ...,
+        target_replicas: Global___NodeList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_elr", b"_elr", "_isr", b"_isr", "_last_known_elr", b"_last_known_elr", "_last_known_leader", b"_last_known_leader", "_leader", b"_leader", "_recovering", b"_recovering", "_replicas", b"_replicas", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "last_known_leader", b"last_known_leader", "leader", b"leader", "recovering", b"recovering", "replicas", b"replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adding_replicas", b"_adding_replicas", "_elr", b"_elr", "_isr", b"_isr", "_last_known_elr", b"_last_known_elr", "_last_known_leader", b"_last_known_leader", "_leader", b"_leader", "_recovering", b"_recovering", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "adding_replicas", b"adding_replicas", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "last_known_leader", b"last_known_leader", "leader", b"leader", "recovering", b"recovering", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_elr", b"_elr", "_isr", b"_isr", "_last_known_elr", b"_last_known_elr", "_last_known_leader", b"_last_known_leader", "_leader", b"_leader", "_recovering", b"_recovering", "_replicas", b"_replicas", "cause", b"cause", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "last_known_leader", b"last_known_leader", "leader", b"leader", "partition", b"partition", "recovering", b"recovering", "replicas", b"replicas", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adding_replicas", b"_adding_replicas", "_elr", b"_elr", "_isr", b"_isr", "_last_known_elr", b"_last_known_elr", "_last_known_leader", b"_last_known_leader", "_leader", b"_leader", "_recovering", b"_recovering", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "adding_replicas", b"adding_replicas", "cause", b"cause", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "last_known_leader", b"last_known_leader", "leader", b"leader", "partition", b"partition", "recovering", b"recovering", "replicas", b"replicas", "target_replicas", b"target_replicas", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adding_replicas: _TypeAlias = _typing.Literal["adding_replicas"]  # noqa: Y015
+    _WhichOneofArgType__adding_replicas: _TypeAlias = _typing.Literal["_adding_replicas", b"_adding_replicas"]  # noqa: Y015
     _WhichOneofReturnType__elr: _TypeAlias = _typing.Literal["elr"]  # noqa: Y015
     _WhichOneofArgType__elr: _TypeAlias = _typing.Literal["_elr", b"_elr"]  # noqa: Y015
     _WhichOneofReturnType__isr: _TypeAlias = _typing.Literal["isr"]  # noqa: Y015
@@ -550,6 +576,10 @@ class PartitionChangeRecord(_message.Message):
     _WhichOneofArgType__recovering: _TypeAlias = _typing.Literal["_recovering", b"_recovering"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__target_replicas: _TypeAlias = _typing.Literal["target_replicas"]  # noqa: Y015
+    _WhichOneofArgType__target_replicas: _TypeAlias = _typing.Literal["_target_replicas", b"_target_replicas"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adding_replicas) -> _WhichOneofReturnType__adding_replicas | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__elr) -> _WhichOneofReturnType__elr | None: ...
     @_typing.overload
@@ -564,6 +594,8 @@ class PartitionChangeRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__recovering) -> _WhichOneofReturnType__recovering | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_replicas) -> _WhichOneofReturnType__target_replicas | None: ...
 
 Global___PartitionChangeRecord: _TypeAlias = PartitionChangeRecord  # noqa: Y015
 

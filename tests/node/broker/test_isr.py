@@ -25,7 +25,7 @@ class TestIsr:
     def test_a_config_change_takes_effect_at_once(self, partition: Partition, host: Host) -> None:
         lead(partition)
         append(partition, b"a")
-        to_ack = topic_settings({"flush": "ack", "min.insync.replicas": "2"}, {}, 2)
+        to_ack = topic_settings({"flush": "ack", "min.insync.replicas": "2"}, {})
         partition.reconfigure(to_ack, BROKERS, 1000)
         assert host.wanted_syncs == [partition], "what was written before must become durable, too"
         fetched(partition, 1)

@@ -20,7 +20,7 @@ def test_a_bad_header_in_a_closed_segment_is_damage_and_no_end_of_the_node(tmp_p
     fs, host = OsFileSystem(), Host()
     directory = LogDirectory.open(fs, str(tmp_path), node_id=1, new_directory_id=bytes(16), boot_id="b")
     path = directory.log_path(TOPIC, 0)
-    settings = topic_settings({"segment.ms": "1"}, {}, 1)
+    settings = topic_settings({"segment.ms": "1"}, {})
     partition = Partition(host, TOPIC, 0, "t", Log.open(fs, path, TOPIC, 0, settings.log, now_ms=NOW_MS), settings)
     lead(partition)
     for number in range(4):
@@ -43,7 +43,7 @@ def test_producers_of_a_log_that_was_lost_are_not_claimed_by_the_one_that_went_o
     fs, host = OsFileSystem(), Host()
     directory = LogDirectory.open(fs, str(tmp_path), node_id=1, new_directory_id=bytes(16), boot_id="b")
     path = directory.log_path(TOPIC, 0)
-    settings = topic_settings({}, {}, 1)
+    settings = topic_settings({}, {})
     partition = Partition(host, TOPIC, 0, "t", Log.open(fs, path, TOPIC, 0, settings.log, now_ms=NOW_MS), settings)
     lead(partition)
     for sequence in range(3):

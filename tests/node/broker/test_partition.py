@@ -32,7 +32,7 @@ BROKERS = {1: 11, 2: 12}
 
 
 def make(host: Host, path: Path, **configs: str) -> Partition:
-    settings = topic_settings({name.replace("_", "."): value for name, value in configs.items()}, {}, 2)
+    settings = topic_settings({name.replace("_", "."): value for name, value in configs.items()}, {})
     records = Log.open(OsFileSystem(), str(path), TOPIC, 0, settings.log, now_ms=NOW_MS)
     return Partition(host, TOPIC, 0, "events", records, settings)
 
@@ -221,7 +221,7 @@ class TestAppend:
         error = refused(lambda: append(partition, b"x"))
         assert (error.code, error.retriable) == (pb.ERROR_CODE_KAFKA_STORAGE_ERROR, True)
         assert "[2]" in error.message
-        partition.reconfigure(topic_settings({"min.insync.replicas": "1"}, {}, 2), BROKERS, 1000)
+        partition.reconfigure(topic_settings({"min.insync.replicas": "1"}, {}), BROKERS, 1000)
         append(partition, b"x", acks=1)
         partition.disks_full(frozenset({1}))
         assert "node 1, which leads" in refused(lambda: append(partition, b"x", acks=1)).message
@@ -472,7 +472,7 @@ class TestDamage:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-        settings = topic_settings({}, {}, 2)
+        settings = topic_settings({}, {})
         records = Log.open(
             OsFileSystem(), str(tmp_path / "log"), TOPIC, 0, settings.log, now_ms=NOW_MS, complete_is_damage=True
         )

@@ -1,0 +1,209 @@
+"""Moves of partitions to other replicas (KIP-455): begun, replaced, called off and listed. `elections.reconsider`
+completes them."""
+
+from collections import Counter
+
+from node.controller.state.draft import Draft
+from node.controller.state.elections import reconsider, spare
+from node.controller.state.invariants import check_leaving
+from node.controller.state.placement import Load, add_followers, check_partition_limit
+from node.metadata.image import (
+    FIRST_METADATA_VERSION,
+    METADATA_VERSION,
+    NO_LEADER,
+    REASSIGNMENT_METADATA_VERSION,
+    Image,
+    Partition,
+    Topic,
+)
+from ottla.internal.v1 import metadata_pb2 as records
+from ottla.protocol.errors import ApiError
+from ottla.protocol.invariant import InvariantError
+from ottla.v1 import admin_pb2 as admin
+from ottla.v1 import data_pb2 as data
+from ottla.v1 import error_pb2 as pb
+
+
+def drained(image: Image, request: admin.ReassignPartitionsRequest) -> admin.ReassignPartitionsRequest:
+    """The request that names a node to be drained, with a move for each partition that has a replica there. Each goes to
+    the rack, then the node, that has the fewest. Raises INVALID_REQUEST, BROKER_ID_NOT_REGISTERED and
+    INVALID_REPLICATION_FACTOR where there are not enough live nodes for all of its replicas."""
+    node_id = request.drain_node_id
+    if request.partitions:
+        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "name partitions or a node to drain, not both")
+    if node_id not in image.brokers:
+        raise ApiError(pb.ERROR_CODE_BROKER_ID_NOT_REGISTERED, f"node {node_id} is not registered")
+    others = [broker for broker in image.live_brokers() if broker.node_id != node_id]
+    load = Load.of(image)
+    moves = []
+    for _, topic in sorted(image.topics.items(), key=lambda item: item[1].name):
+        for partition in topic.partitions:
+            before = partition.target or partition.replicas
+            if node_id not in before:
+                continue
+            left = tuple(n for n in before if n != node_id)
+            if not {broker.node_id for broker in others} - set(left):
+                raise ApiError(
+                    pb.ERROR_CODE_INVALID_REPLICATION_FACTOR,
+                    f"{topic.name}-{partition.partition} has {len(before)} replicas, {list(before)}: without node "
+                    f"{node_id} only {[broker.node_id for broker in others]} are live; start or add another node first",
+                )
+            (new,) = set(add_followers(left, others, len(before), load)) - set(left)
+            load.replicas[new] += 1
+            target = [new if n == node_id else n for n in before]
+            moves.append(admin.PartitionMove(partition=_named(topic, partition), replicas=target))
+    return admin.ReassignPartitionsRequest(
+        partitions=moves, validate_only=request.validate_only, timeout_ms=request.timeout_ms
+    )
+
+
+def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) -> admin.ReassignPartitionsResponse:
+    """Begins moves and calls them off; each succeeds or fails by itself. Raises UNSUPPORTED_VERSION."""
+    _check_level(draft)
+    if request.validate_only:
+        draft = draft.scratch()
+    load = Load.of(draft.view)
+    response = admin.ReassignPartitionsResponse()
+    named: Counter[tuple[bytes, int]] = Counter()
+    for wish in request.partitions:
+        result = response.partitions.add(partition=wish.partition)
+        try:
+            topic, partition = _find(draft, wish.partition)
+            result.replicas_before.extend(partition.original)
+            named[topic.topic_id, partition.partition] += 1
+            if named[topic.topic_id, partition.partition] > 1:
+                raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{_name(topic, partition)} is named twice")
+            after = _call_off(draft, topic, partition, wish) if wish.cancel else _begin(draft, topic, partition, wish, load)
+            result.replicas.extend(after.target or after.replicas)
+            result.moving = bool(after.target)
+        except ApiError as error:
+            result.error.CopyFrom(error.to_proto())
+    return response
+
+
+def list_reassignments(draft: Draft, request: admin.ListReassignmentsRequest) -> admin.ListReassignmentsResponse:
+    """The moves under way. What is unknown or does not move is not listed."""
+    wanted = {(ref.topic_id or draft.view.names.get(ref.topic, b""), ref.partition) for ref in request.partitions}
+    response = admin.ListReassignmentsResponse()
+    for topic in sorted(draft.view.all_topics(), key=lambda topic: topic.name):
+        for partition in topic.partitions:
+            if not partition.target or (wanted and (topic.topic_id, partition.partition) not in wanted):
+                continue
+            response.partitions.add(
+                partition=_named(topic, partition),
+                replicas=partition.replicas,
+                adding_replicas=[n for n in partition.adding if n in partition.target],
+                removing_replicas=partition.leaving,
+                target_replicas=partition.target,
+                isr=partition.isr,
+                leader=partition.leader,
+                waits_for=_waits_for(draft, partition),
+                cancelled=set(partition.target) == set(partition.original),
+            )
+    return response
+
+
+def _begin(draft: Draft, topic: Topic, partition: Partition, wish: admin.PartitionMove, load: Load) -> Partition:
+    """A new target. What an earlier move added and this one does not want goes at once where it can be spared, and when
+    this one is complete where not; where the partition began stays known, so that it can be called off."""
+    name, target = _name(topic, partition), tuple(wish.replicas)
+    _check_target(draft, name, target)
+    if target == (partition.target or partition.replicas):
+        return partition
+    rules, original = draft.rules(topic), partition.original
+    stale = [n for n in partition.adding if n not in target]
+    isr = [n for n in partition.isr if draft.eligible(n, partition)]
+    enough = rules.enough(len(original))
+    needed = () if len(isr) >= enough else (*partition.elr, *partition.last_known_elr)
+    settled = partition.leader != NO_LEADER and not partition.recovering
+    drops = settled and set(needed).isdisjoint(stale) and spare(stale, isr, enough)
+    kept = tuple(n for n in partition.adding if n in target or not drops)
+    new = tuple(n for n in target if n not in original and n not in partition.adding)
+    check_partition_limit(draft, load, [new])
+    load.replicas.update(new)
+    cause = f"an operator moves it to {', '.join(map(str, target))}"
+    return _set(draft, topic, partition, (*original, *kept, *new), (*kept, *new), target, cause)
+
+
+def _call_off(draft: Draft, topic: Topic, partition: Partition, wish: admin.PartitionMove) -> Partition:
+    name = _name(topic, partition)
+    if wish.replicas:
+        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{name}: name replicas or call the move off, not both")
+    if not partition.target:
+        raise ApiError(pb.ERROR_CODE_NO_REASSIGNMENT_IN_PROGRESS, f"{name} does not move")
+    cause = "an operator called its move off"
+    return _set(draft, topic, partition, partition.replicas, partition.adding, partition.original, cause)
+
+
+def _set(
+    draft: Draft,
+    topic: Topic,
+    partition: Partition,
+    replicas: tuple[int, ...],
+    adding: tuple[int, ...],
+    target: tuple[int, ...],
+    cause: str,
+) -> Partition:
+    change = records.PartitionChangeRecord(topic_id=topic.topic_id, partition=partition.partition, cause=cause)
+    change.replicas.ids.extend(replicas)
+    for field, ids in ((change.adding_replicas, adding), (change.target_replicas, target)):
+        field.ids.extend(ids)
+        field.SetInParent()
+    draft.add(records.MetadataRecord(partition_change=change))
+    begun = draft.view.partition(topic.topic_id, partition.partition)
+    if begun is None:
+        raise InvariantError(f"{_name(topic, partition)} is gone after a change of it")
+    after = reconsider(draft, begun, cause)
+    check_leaving(topic, partition, after, draft.rules(topic))
+    return after
+
+
+def _check_target(draft: Draft, name: str, target: tuple[int, ...]) -> None:
+    if not target or len(set(target)) != len(target):
+        raise ApiError(pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT, f"{name}: {list(target)[:20]} is empty or names a node twice")
+    unknown = sorted(set(target) - draft.view.brokers.keys())
+    if unknown:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT,
+            f"{name}: {unknown[:20]} are not registered, {sorted(draft.view.brokers)} are",
+        )
+
+
+def _waits_for(draft: Draft, partition: Partition) -> str:
+    if partition.leader == NO_LEADER:
+        return "a leader"
+    missing = [n for n in partition.target if n not in partition.isr]
+    if set(partition.target) == set(partition.original) or not missing:
+        return f"enough of {', '.join(map(str, partition.target))} in sync"
+    return "; ".join(f"{n} is {draft.why_not_eligible(n, partition) or 'catching up'}" for n in missing)
+
+
+def _check_level(draft: Draft) -> None:
+    level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
+    if level < REASSIGNMENT_METADATA_VERSION:
+        raise ApiError(
+            pb.ERROR_CODE_UNSUPPORTED_VERSION,
+            f"partitions move from {METADATA_VERSION} {REASSIGNMENT_METADATA_VERSION} on, the cluster is at {level}",
+            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
+        )
+
+
+def _find(draft: Draft, ref: data.TopicPartition) -> tuple[Topic, Partition]:
+    topic = draft.view.topic(ref.topic_id) if ref.topic_id else draft.view.topic_named(ref.topic)
+    if topic is None or (ref.topic and ref.topic != topic.name):
+        raise ApiError(pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {ref.topic[:100]!r}")
+    partition = draft.view.partition(topic.topic_id, ref.partition)
+    if partition is None:
+        raise ApiError(
+            pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
+            f"{topic.name} has partitions 0 to {len(topic.partitions) - 1}, not {ref.partition}",
+        )
+    return topic, partition
+
+
+def _named(topic: Topic, partition: Partition) -> data.TopicPartition:
+    return data.TopicPartition(topic=topic.name, topic_id=topic.topic_id, partition=partition.partition)
+
+
+def _name(topic: Topic, partition: Partition) -> str:
+    return f"{topic.name}-{partition.partition}"
