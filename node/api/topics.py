@@ -85,6 +85,14 @@ class Elected(NamedTuple):
     error: ApiError | None
 
 
+class Move(NamedTuple):
+    """Where a partition is to go; `replicas` None: its move is called off."""
+
+    topic: str
+    partition: int
+    replicas: Sequence[int] | None
+
+
 class TopicsApi(Protocol):
     """Results in the order of the questions. Raises ApiError where no controller could be asked."""
 
@@ -110,4 +118,8 @@ class TopicsApi(Protocol):
         self, partitions: Sequence[tuple[str, int]], timeout_ms: int, *, unclean: bool
     ) -> Sequence[Elected]:
         """Has leaders elected; without partitions everywhere, and then what needed no election is left out."""
+        ...
+
+    async def reassign(self, moves: Sequence[Move], timeout_ms: int) -> Sequence[ApiError | None]:
+        """Begins moves of partitions, and calls them off."""
         ...

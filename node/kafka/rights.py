@@ -35,6 +35,7 @@ RIGHTS: Final = {
     42: "DELETE on the group",
     43: "ALTER on the cluster",
     44: "ALTER_CONFIGS on the topic or the cluster",
+    45: "ALTER on the cluster",
     46: "DESCRIBE on the cluster",
     47: "DELETE on the group, READ on the topic",
     48: "DESCRIBE_CONFIGS on the cluster",

@@ -31,6 +31,7 @@ from node.kafka.handlers import (
     fetch,
     groups,
     members,
+    moves,
     none_here,
     offsets,
     positions,
@@ -64,7 +65,7 @@ DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, OFFSET_DELETE = 19, 20, 22, 47
 DELETE_RECORDS, DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, ELECT_LEADERS = 21, 35, 37, 43
 DESCRIBE_QUORUM, DESCRIBE_CLUSTER, DESCRIBE_TOPIC_PARTITIONS = 55, 60, 75
-LIST_REASSIGNMENTS, DESCRIBE_PRODUCERS, LIST_TRANSACTIONS = 46, 61, 66
+ALTER_REASSIGNMENTS, LIST_REASSIGNMENTS, DESCRIBE_PRODUCERS, LIST_TRANSACTIONS = 45, 46, 61, 66
 DESCRIBE_CONFIGS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS = 32, 33, 44
 DESCRIBE_USERS, ALTER_USERS = 50, 51
 DESCRIBE_ACLS, CREATE_ACLS, DELETE_ACLS = 29, 30, 31
@@ -183,9 +184,9 @@ class KafkaService:
         self.add_admin(DESCRIBE_LOG_DIRS, replicas.DIRS_LOW, replicas.DIRS_HIGH, dirs)
         of_producers = producers.DescribeProducersHandler(rooms.replicas)
         self.add_admin(DESCRIBE_PRODUCERS, producers.LOW, producers.HIGH, of_producers)
-        of_none = none_here.NoneHereHandlers(rooms.view.access)
-        low, high = none_here.REASSIGNMENTS_LOW, none_here.REASSIGNMENTS_HIGH
-        self.add(LIST_REASSIGNMENTS, low, high, of_none.reassignments)
+        of_moves = moves.MoveHandlers(api, rooms.view)
+        self.add_admin(ALTER_REASSIGNMENTS, moves.ALTER_LOW, moves.ALTER_HIGH, of_moves.alter)
+        self.add_admin(LIST_REASSIGNMENTS, moves.LIST_LOW, moves.LIST_HIGH, of_moves.list)
         low, high = none_here.TRANSACTIONS_LOW, none_here.TRANSACTIONS_HIGH
         self.add(LIST_TRANSACTIONS, low, high, none_here.transactions)
 

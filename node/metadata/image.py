@@ -78,8 +78,8 @@ class Broker:
 class Partition:
     """A partition's committed state. `replicas[0]` is the preferred leader; `leader` is -1 where there is none.
 
-    While it moves, `target` has what its replicas become, and `adding` those of `replicas`, its last ones, that the move
-    added to the ones there were: what is promised goes by the latter until it is complete (invariants.md 1, 32 to 36).
+    While it moves, `target` has what its replicas become, and `adding` those of `replicas`, its last ones, that the
+    move added to the ones there were: what is promised goes by the latter until it is complete (invariants.md 1, 32).
     """
 
     topic_id: bytes

@@ -6,7 +6,18 @@ from typing import Any, Final
 import grpc
 
 from node import limits
-from node.api.topics import Changes, Config, ConfigLevel, Created, Deleted, Described, Elected, GrownTopic, NewTopic
+from node.api.topics import (
+    Changes,
+    Config,
+    ConfigLevel,
+    Created,
+    Deleted,
+    Described,
+    Elected,
+    GrownTopic,
+    Move,
+    NewTopic,
+)
 from node.services.admin import AdminForwarder
 from node.services.faults import refusal_in
 from node.turns import Places
@@ -77,6 +88,14 @@ class ControllerTopics:
         request = admin_pb2.ElectLeadersRequest(type=kind, partitions=wanted)
         answer = admin_pb2.ElectLeadersResponse.FromString(await self.ask("ElectLeaders", request, timeout_ms))
         return [Elected(r.partition.topic, r.partition.partition, error_of(r)) for r in answer.partitions]
+
+    async def reassign(self, moves: Sequence[Move], timeout_ms: int) -> Sequence[ApiError | None]:
+        request = admin_pb2.ReassignPartitionsRequest(timeout_ms=timeout_ms)
+        for topic, number, replicas in moves:
+            where = data_pb2.TopicPartition(topic=topic, partition=number)
+            request.partitions.add(partition=where, replicas=replicas or (), cancel=replicas is None)
+        answer = await self.ask("ReassignPartitions", request, timeout_ms)
+        return [error_of(r) for r in admin_pb2.ReassignPartitionsResponse.FromString(answer).partitions]
 
     async def ask(self, method: str, request: Any, timeout_ms: int) -> bytes:
         """The controller's answer to a call of AdminService, as bytes. Raises ApiError."""

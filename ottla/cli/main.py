@@ -17,6 +17,7 @@ VERBS: Final = {
     "produce": "Append records from lines, files or JSON.",
     "consume": "Print records: all, some, or as they come.",
     "topic": "Create, describe, alter, trim and delete topics.",
+    "partition": "Move partitions to other nodes, and look at the moves.",
     "group": "Show, reset and delete consumer groups.",
     "cluster": "Show how the cluster does.",
     "config": "Show and change settings of topics and nodes.",
@@ -27,7 +28,7 @@ VERBS: Final = {
     "quota": "List, set and remove quotas: how much clients may have.",
     "verify": "Break a cluster under load, and check that nothing was lost.",
     "log": "Read the files of a node.",
-    "node": "Run one node in this process, until SIGTERM or Ctrl-C.",
+    "node": "Run one node in this process, or drain one.",
     "completion": "Print the completion script for a shell.",
     "version": "Print the version.",
 }

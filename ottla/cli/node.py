@@ -1,17 +1,20 @@
-"""`ottla node`: one node of a cluster, in this process."""
+"""`ottla node`: one node of a cluster, in this process; and `ottla node drain`, which empties one."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
+
+import click
 
 from ottla import server
 from ottla.cli import typed
 from ottla.cli.failure import Failure
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 
 
 def node(
-    config: Annotated[Path, typed.Option("--config", help="The node's TOML file.", metavar="FILE")],
+    config: Annotated[Path | None, typed.Option("--config", help="The node's TOML file.", metavar="FILE")] = None,
     settings: Annotated[
         list[str] | None, typed.Option("--set", help="One key of the configuration.", metavar="KEY=VALUE")
     ] = None,
@@ -23,6 +26,10 @@ def node(
       ottla node --config ottla-data/node-1.toml
       ottla node --config node.toml --set node.id=2 --set data.dir=/var/lib/ottla
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    if config is None:
+        raise click.MissingParameter(param_hint="'--config'", param_type="option")
     server.require()
     if not config.is_file():
         raise Failure(
@@ -32,3 +39,27 @@ def node(
     for setting in settings or ():
         arguments += ["--set", setting]
     os.execv(sys.executable, [*server.command("node"), *arguments])
+
+
+def drain(
+    node: Annotated[int, typed.Argument(metavar="NODE", min=1)],
+    dry_run: Annotated[bool, typed.Option("--dry-run", help="Show the moves, begin none.")] = False,
+    wait: Annotated[bool, typed.Option("--wait", help="Return when the node is empty.")] = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    as_json: Json = False,
+) -> None:
+    """Move every replica of a node to others. Racks are kept apart. The node goes on running,
+    and gets new topics like any other.
+
+    \b
+    Examples:
+      ottla node drain 3 --dry-run
+      ottla node drain 3 --wait
+    """
+    from ottla.cli.partition import begin_drain
+
+    begin_drain(node, bootstrap, as_json, dry_run, wait)
+
+
+app: Final = click.Group("node", invoke_without_command=True, **typed.parts_of(node))
+app.add_command(typed.command("drain", drain))

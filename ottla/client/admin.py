@@ -13,6 +13,7 @@ from ottla.client.connection import Client, client_for
 from ottla.client.errors import OttlaError, TopicAlreadyExists, UnknownTopic, from_server
 from ottla.client.feature_admin import FeatureAdmin
 from ottla.client.group_admin import GroupAdmin
+from ottla.client.move_admin import MoveAdmin
 from ottla.client.offsets import LATEST, list_offsets, log_size_of
 from ottla.client.quorum_admin import QuorumAdmin
 from ottla.client.quota_admin import QuotaAdmin
@@ -58,7 +59,7 @@ class ConfigValue:
     documentation: str
 
 
-class Admin(AclAdmin, FeatureAdmin, GroupAdmin, QuorumAdmin, QuotaAdmin, UserAdmin):
+class Admin(AclAdmin, FeatureAdmin, GroupAdmin, MoveAdmin, QuorumAdmin, QuotaAdmin, UserAdmin):
     """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 

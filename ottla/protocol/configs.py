@@ -317,8 +317,8 @@ def default_min_insync_replicas(replication_factor: int) -> int:
 
 
 def enough_in_sync(min_isr: int | None, replication_factor: int) -> int:
-    """How many replicas must be in sync: `min.insync.replicas` (None: the default, which follows the replication factor),
-    but never more than there are."""
+    """How many replicas must be in sync: `min.insync.replicas` (None: the default, which follows the replication
+    factor), but never more than there are."""
     wanted = default_min_insync_replicas(replication_factor) if min_isr is None else min_isr
     return min(wanted, replication_factor)
 

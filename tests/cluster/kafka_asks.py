@@ -30,6 +30,7 @@ def asks(topic: str, group: str) -> dict[str, Ask]:
     }  # fmt: skip
     member = {"group_id": group, "member_id": "m"}
     joins = {"rebalance_timeout_ms": 1000, "subscribed_topic_names": [topic], "topic_partitions": []}
+    moves = [{"partition_index": 0, "replicas": [1]}]
     data = [{"name": topic, "partition_data": [{"index": 0, "records": batch([b"x"])}]}]
     quota = {
         "entity": [{"entity_type": "user", "entity_name": "eve"}],
@@ -65,6 +66,7 @@ def asks(topic: str, group: str) -> dict[str, Ask]:
         "DeleteGroups": Ask(2, {"groups_names": [group]}, GROUP),
         "ElectLeaders": Ask(2, {"topic_partitions": None, "timeout_ms": 1000}, CLUSTER),
         "IncrementalAlterConfigs": Ask(1, {"resources": [config]}, TOPIC),
+        "AlterPartitionReassignments": Ask(0, {"topics": [{"name": topic, "partitions": moves}]}, CLUSTER),
         "ListPartitionReassignments": Ask(0, {"topics": None}, CLUSTER),
         "OffsetDelete": Ask(0, {"group_id": group, "topics": [{"name": topic, **parts}]}, GROUP),
         "DescribeClientQuotas": Ask(1, {"components": []}, CLUSTER),

@@ -394,6 +394,8 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "DescribeConfigs": {"resources": [{"type": 2, "name": "orders"}]},
     "DeleteRecords": {"partitions": [{"partition": AT}]},
     "ElectLeaders": {},
+    "ReassignPartitions": {},
+    "ListReassignments": {},
     "AddVoter": {"node_id": 1},
     "RemoveVoter": {"node_id": 1},
     "TransferLeadership": {},

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from node.groups.model import Groups
 from node.groups.shell import OFFSETS_TOPIC, stored_records
 from node.metadata.image import NO_LEADER, Delta, Image
+from ottla.protocol.configs import enough_in_sync, min_isr_set
 from ottla.v1.record_pb2 import Records
 from tests.sim.cluster_loop import Process, Violation, World
 from tests.sim.cluster_metadata import came_back, counts_nowhere, elected_of_last_known, is_flush_ack
@@ -46,6 +47,7 @@ class Led(NamedTuple):
 
     leader_epoch: int
     replicas: tuple[int, ...]
+    effective_min_isr: int
     pending: None = None
 
 
@@ -65,6 +67,8 @@ class Shadow:
     cuts: int = 0
     gap: int = 0
     """Where it began again behind its own end: what producers wrote before that it cannot know."""
+    departures: int = 0
+    """How often the replica had left its partition when the log was opened; -1: it had left, and did not know."""
     unsure: bool = False
     """Its machine lost power: what it still has shows at the next start."""
 
@@ -131,6 +135,8 @@ class Invariants:
         self.lost_disk: set[int] = set()
         """Nodes whose disk was wiped or damaged: they may lack what they had synced."""
         self.rotten: set[int] = set()
+        self.departures: Counter[tuple[int, Key]] = Counter()
+        """How often a replica left its partition: what it has when it comes back is another log."""
         self.deleted_logs: dict[int, set[Key]] = {}
         """Of each node what somebody deleted while it was down, until it registers."""
 
@@ -154,12 +160,13 @@ class Invariants:
                 if broker is None or broker.fenced:
                     raise Violation(f"15: {after} has {node_id} in its ISR, which is fenced or unknown")
             if after.leader != NO_LEADER:
-                self.led[key, after.leader] = Led(after.leader_epoch, after.replicas)
+                self.led[key, after.leader] = Led(after.leader_epoch, after.replicas, _enough(image, key))
             if after.leader != NO_LEADER and after.leader not in after.isr:
                 raise Violation(f"15: {after} has a leader outside of its ISR")
             before = self.image.partition(*key)
             if before is not None:
                 self._joined(key, before, after)
+                self._left(image, key, before, after)
                 self._count_change(key, before, after)
                 logs = {n: shadow for n, of in self.shadows.items() if (shadow := of.get(key)) is not None}
                 name = f"{image.topics[key[0]].name}-{key[1]}"
@@ -182,6 +189,23 @@ class Invariants:
                     f"16: node {node_id} joins the ISR of {truth.label} with {shadow.end} offsets, {truth.end} are "
                     f"committed: {after}"
                 )
+
+    def _left(self, image: Image, key: Key, before: Any, after: Any) -> None:
+        """33: when replicas leave, those that stay in sync have all that is committed, and are enough."""
+        gone = set(before.replicas) - set(after.replicas)
+        for node_id in gone:
+            self.departures[node_id, key] += 1
+        self.counts["moves begun or changed"] += after.target not in ((), before.target)
+        self.counts["moves ended"] += bool(before.target and not after.target)
+        self.counts["rare: replicas that a move took away from the lead"] += before.leader in gone
+        truth = self.truths.get(key)
+        if truth is None or not gone or truth.cuts:
+            return
+        excused = self.lost_disk if truth.flush_ack else self.lost_disk | self.powerless
+        shadows = {n: self.shadows[n].get(key) for n in after.isr}
+        held = {n for n, shadow in shadows.items() if shadow is not None and shadow.end >= truth.end}
+        if len(held | (excused & set(after.replicas))) < min(_enough(image, key), len(after.isr)):
+            raise Violation(f"33: {sorted(gone)} leave {truth.label}, {held} have all {truth.end}: {before} to {after}")
 
     def _registered(self, image: Image, before: Any, after: Any) -> None:
         if before is None or after is None or before.broker_epoch == after.broker_epoch:
@@ -328,8 +352,12 @@ class Invariants:
     def _adopt(self, node: Node, key: Key, truth: Truth, old: Shadow | None, log: Any) -> Shadow:
         """A log that was opened: after a start, or anew."""
         self.counts["rare: torn tails cut at a start"] += log.recovery.truncated_bytes > 0
+        departures, state = self.departures[node.node_id, key], self.image.partition(*key)
         shadow = Shadow(log, [], log.log_start_offset, log.log_start_offset)
+        shadow.departures = departures if state is None or node.node_id in state.replicas else -1
         self.shadows[node.node_id][key] = shadow
+        if old is not None and old.departures != departures:
+            old = None
         if old is not None and node.node_id in self.rotten:
             # Its headers may lie: what it has is what it had, until it is read with its checksums.
             shadow.entries = [e for e in old.entries if log.log_start_offset <= e.base and e.next <= log.log_end_offset]
@@ -529,9 +557,13 @@ class Invariants:
             self._payload(node, truth, partition, entry)
         if leader.leader_epoch < truth.leader[0]:
             self._known_to_newest(node, key, truth, fresh)
-        enough = min(partition.settings.min_isr, len(leader.replicas))
+        state = self.image.partition(*key)
+        committed = _enough(self.image, key) if state and state.leader_epoch == leader.leader_epoch else 0
+        enough = max(leader.effective_min_isr, committed)
         held = [
-            n for n, shadows in self.shadows.items() if (s := shadows.get(key)) and self._holds(s, fresh[-1:], truth)
+            n
+            for n, shadows in self.shadows.items()
+            if n in leader.replicas and (s := shadows.get(key)) and self._holds(s, fresh[-1:], truth)
         ]
         # Under flush=replica a member may lose with its power what it has acknowledged, and nobody knows yet.
         lost = self.lost_disk if truth.flush_ack else self.lost_disk | (self.powerless & set(leader.replicas))
@@ -688,6 +720,13 @@ class Invariants:
     def rotted(self, node: Node) -> None:
         self.disk_lost(node)
         self.rotten.add(node.node_id)
+
+
+def _enough(image: Image, key: Key) -> int:
+    """How many must be in sync, as the metadata has it: by the replicas from before a move until that is complete."""
+    topic, state = image.topics[key[0]], image.partition(*key)
+    assert state is not None
+    return enough_in_sync(min_isr_set(topic.configs, {}), state.replication_factor)
 
 
 def _records_of(data: bytes) -> Any:

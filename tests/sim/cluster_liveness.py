@@ -6,6 +6,7 @@ for an event that need not come.
 
 from typing import Any, Final
 
+from ottla.protocol.configs import enough_in_sync
 from tests.sim.cluster_loop import Violation, World
 from tests.sim.cluster_net import LinkFaults, Network
 from tests.sim.cluster_node import LAG_MS, SESSION_MS, Node
@@ -59,7 +60,7 @@ class Liveness:
             or topic.internal
             or state is None
             or node.node_id not in state.isr
-            or len(roomy) < min(partition.settings.min_isr, len(state.replicas))
+            or len(roomy) < enough_in_sync(partition.settings.min_isr, state.replication_factor)
             or not self._says_full(node)
             or controller is None
             or not self._runs(node)

@@ -150,7 +150,7 @@ class Plots:
         """A partition of `s` with all its replicas in sync, if no plot is under way."""
         now_ms, topic = self._sim.world.now_ms, self._sim.log.image.topic_named("s")
         partitions = () if topic is None else topic.partitions
-        whole = [p for p in partitions if p.leader != NO_LEADER and len(p.isr) == len(p.replicas)]
+        whole = [p for p in partitions if p.leader != NO_LEADER and len(p.isr) == len(p.replicas) == 3]
         if now_ms < self._busy_until_ms or not whole:
             return None
         self._busy_until_ms = now_ms + GIVE_UP_MS

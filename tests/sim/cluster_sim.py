@@ -33,7 +33,7 @@ from tests.sim.cluster_invariants import Invariants, Truth
 from tests.sim.cluster_liveness import Liveness
 from tests.sim.cluster_loop import SimLoop, Violation, World, virtual
 from tests.sim.cluster_net import Network
-from tests.sim.cluster_node import Node, installed
+from tests.sim.cluster_node import DIRECTORY, Node, installed, is_there
 from tests.sim.cluster_quorum import MetadataLog
 from tests.sim.cluster_workload import GROUP, PARTITIONS, Workload
 
@@ -62,9 +62,17 @@ class ClusterSim:
     """One run."""
 
     def __init__(
-        self, seed: int, *, verbose: bool = False, chaos_ms: float = CHAOS_MS, kinds: Sequence[str] = ()
+        self,
+        seed: int,
+        *,
+        verbose: bool = False,
+        chaos_ms: float = CHAOS_MS,
+        kinds: Sequence[str] = (),
+        moves: bool = False,
     ) -> None:
         self.seed = seed
+        self.moves = moves
+        """Whether partitions move all the time. Without it a seed gives the history that it always gave."""
         self.verbose = verbose
         self.chaos_ms = chaos_ms
         self.swarm = Swarm.draw(Random(f"{seed} swarm"))
@@ -196,7 +204,7 @@ class ClusterSim:
                 return f"{each.name} has offline logs {each.broker.offline}"
         for topic in image.all_topics():
             for state in topic.partitions:
-                if state.leader == NO_LEADER or len(state.isr) != len(state.replicas):
+                if state.leader == NO_LEADER or len(state.isr) != len(state.replicas) or state.target:
                     return f"{topic.name}: {state}"
         return None if image.topic_named("s") else "there is no topic s"
 
@@ -255,6 +263,7 @@ class ClusterSim:
                 continue
             cut = cut or (truth.cuts > 0 and truth.name == "s")
             self._check_replicas(key, truth)
+            self._check_departed(key, truth)
         self._check_deliveries()
         if not cut:
             report = check(self.workload.history, final_read=True)
@@ -297,6 +306,15 @@ class ClusterSim:
         if truth.compacted and not truth.internal:
             self._check_compacted(key, truth, state.replicas)
 
+    def _check_departed(self, key: tuple[bytes, int], truth: Truth) -> None:
+        """36: who is no replica has nothing of it."""
+        state = self.log.image.partition(*key)
+        assert state is not None
+        directory = f"{DIRECTORY}/{key[0].hex()}-{key[1]}"
+        for each in self.nodes.values():
+            if each.node_id not in state.replicas and (key in each.partitions or is_there(each, directory)):
+                raise Violation(f"36: {each.name} has a log of {truth.label}, and is none of {state.replicas}")
+
     def _check_compacted(self, key: tuple[bytes, int], truth: Truth, replicas: tuple[int, ...]) -> None:
         from tests.sim.cluster_invariants import _records_of
 
@@ -329,9 +347,9 @@ class ClusterSim:
 assert PARTITIONS
 
 
-def run_seed(seed: int, *, verbose: bool = False, kinds: Sequence[str] = ()) -> ClusterSim:
+def run_seed(seed: int, *, verbose: bool = False, kinds: Sequence[str] = (), moves: bool = False) -> ClusterSim:
     """One run; raises with the last events where a promise was broken."""
-    sim = ClusterSim(seed, verbose=verbose, kinds=kinds)
+    sim = ClusterSim(seed, verbose=verbose, kinds=kinds, moves=moves)
     try:
         sim.run()
     except BaseException as error:
@@ -340,6 +358,7 @@ def run_seed(seed: int, *, verbose: bool = False, kinds: Sequence[str] = ()) -> 
             traceback.print_exception(error, limit=-6, file=sys.stdout)
             print(f"seed {seed} failed after {sim.events} events at {sim.world.now_ms:.1f} ms: {error}\n{sim.swarm}")
             asked = f" --faults '{','.join(kinds)}'" if kinds else ""
+            asked += " --moves" if moves else ""
             print(f"again: make sim SEED={seed}, or python -m tests.sim.cluster_sim --seed {seed}{asked} --verbose")
         raise
     return sim
@@ -399,6 +418,7 @@ def main() -> None:
     parser.add_argument(
         "--faults", help="these kinds alone, in place of those that a seed draws: disk full,kill leader"
     )
+    parser.add_argument("--moves", action="store_true", help="partitions move to other nodes all the time")
     parser.add_argument("--totals", help="a JSON file with what was counted, written after every seed")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
@@ -417,7 +437,7 @@ def main() -> None:
             break
         signal.setitimer(signal.ITIMER_VIRTUAL, CPU_MAX_S)
         try:
-            sim = run_seed(seed, verbose=options.verbose, kinds=kinds)
+            sim = run_seed(seed, verbose=options.verbose, kinds=kinds, moves=options.moves)
         except Exception:
             totals.failed.append(seed)
             if not options.keep_going:

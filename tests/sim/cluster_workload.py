@@ -20,6 +20,7 @@ from ottla.v1.admin_pb2_grpc import AdminServiceStub
 from ottla.v1.data_pb2 import TopicPartition
 from ottla.verify.history import Operation
 from tests.sim.cluster_loop import Process, SimLoop, Violation, World
+from tests.sim.cluster_moves import Mover
 
 if TYPE_CHECKING:
     from tests.sim.cluster_sim import ClusterSim
@@ -109,6 +110,8 @@ class Workload:
                 self._start(f"p{topic}", lambda name, topic=topic: self._produce_other(name, topic))
         if "r" in plan.topics:
             self._start("rr", self._read_trimmed)
+        if self.sim.moves:
+            self._start("mover", Mover(self.sim, Random(f"{self.sim.seed} moves")).run)
 
     def _start(self, name: str, work: Any) -> None:
         process = self.processes.get(name)

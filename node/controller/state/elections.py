@@ -10,9 +10,9 @@ The rules (KIP-966, KIP-841):
   where the most complete log is empty. Any other replica only where the topic's config or an operator says so;
 - nobody leads in an epoch that was led before;
 - a move of a partition (KIP-455) is complete when every replica that it is to have is in sync, and one that was called
-  off as soon as what it added can be spared. Then and never before replicas leave: in the same record as they leave the
-  ISR, leadership included. None leaves from the ELR or the last known ELR, and none while nobody leads or the leader has
-  yet to confirm its log;
+  off as soon as what it added can be spared. Replicas leave then and not before, in the record in which they leave the
+  ISR and the lead. None leaves from the ELR or the last known ELR, and none while nobody leads or the leader has yet to
+  confirm its log;
 - who has no room for producers is in no ISR of clients' records that is large enough without it: what is acknowledged
   from then on is on as many as min ISR asks for, as ever, and a full leader hands over by leaving.
 """

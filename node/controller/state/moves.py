@@ -25,8 +25,8 @@ from ottla.v1 import error_pb2 as pb
 
 
 def drained(image: Image, request: admin.ReassignPartitionsRequest) -> admin.ReassignPartitionsRequest:
-    """The request that names a node to be drained, with a move for each partition that has a replica there. Each goes to
-    the rack, then the node, that has the fewest. Raises INVALID_REQUEST, BROKER_ID_NOT_REGISTERED and
+    """The request that names a node to be drained, with a move for each partition that has a replica there: to the
+    rack, then the node, that has the fewest. Raises INVALID_REQUEST, BROKER_ID_NOT_REGISTERED and
     INVALID_REPLICATION_FACTOR where there are not enough live nodes for all of its replicas."""
     node_id = request.drain_node_id
     if request.partitions:
@@ -73,7 +73,9 @@ def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) 
             named[topic.topic_id, partition.partition] += 1
             if named[topic.topic_id, partition.partition] > 1:
                 raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{_name(topic, partition)} is named twice")
-            after = _call_off(draft, topic, partition, wish) if wish.cancel else _begin(draft, topic, partition, wish, load)
+            after = (
+                _call_off(draft, topic, partition, wish) if wish.cancel else _begin(draft, topic, partition, wish, load)
+            )
             result.replicas.extend(after.target or after.replicas)
             result.moving = bool(after.target)
         except ApiError as error:
@@ -160,7 +162,9 @@ def _set(
 
 def _check_target(draft: Draft, name: str, target: tuple[int, ...]) -> None:
     if not target or len(set(target)) != len(target):
-        raise ApiError(pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT, f"{name}: {list(target)[:20]} is empty or names a node twice")
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT, f"{name}: {list(target)[:20]} is empty or names a node twice"
+        )
     unknown = sorted(set(target) - draft.view.brokers.keys())
     if unknown:
         raise ApiError(

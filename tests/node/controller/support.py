@@ -9,7 +9,7 @@ from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft, check_partition, check_step
 from node.controller.state.partitions import alter_partition
 from node.metadata.apply import apply, from_snapshot, snapshot_bytes
-from node.metadata.image import Image, Partition, Topic
+from node.metadata.image import FEATURES, METADATA_VERSION, Image, Partition, Topic
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.v1 import admin_pb2 as admin
@@ -197,6 +197,13 @@ class Cluster:
             topic_id=p.topic_id, partition=n, last_epoch=epoch, log_end_offset=end, leader_epoch=p.leader_epoch
         )
         return self.beat(node_id, log_ends=[report])
+
+
+class Newer(Cluster):
+    """Its nodes are of the build that there is."""
+
+    def registration(self, node_id: int, **fields: Any) -> rpc.RegisterBrokerRequest:
+        return super().registration(node_id, **{"max_metadata_version": FEATURES[METADATA_VERSION][1], **fields})
 
 
 def code(error: pb.Error) -> str:

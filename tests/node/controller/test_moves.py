@@ -17,14 +17,7 @@ from ottla.protocol.errors import ApiError
 from ottla.protocol.invariant import InvariantError
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import data_pb2 as data
-from tests.node.controller.support import Cluster, code
-
-
-class Newer(Cluster):
-    """Its nodes are of a build that moves partitions."""
-
-    def registration(self, node_id: int, **fields: Any) -> rpc.RegisterBrokerRequest:
-        return super().registration(node_id, **{"max_metadata_version": 4, **fields})
+from tests.node.controller.support import Cluster, Newer, code
 
 
 def cluster_of(nodes: int = 6, level: int = 4, **fields: Any) -> Cluster:
@@ -37,9 +30,7 @@ def cluster_of(nodes: int = 6, level: int = 4, **fields: Any) -> Cluster:
 def move(
     cluster: Cluster, *replicas: int, cancel: bool = False, n: int = 0, name: str = "t", **fields: object
 ) -> admin.ReassignPartitionResult:
-    wish = admin.PartitionMove(
-        partition=data.TopicPartition(topic=name, partition=n), replicas=replicas, cancel=cancel
-    )
+    wish = admin.PartitionMove(partition=data.TopicPartition(topic=name, partition=n), replicas=replicas, cancel=cancel)
     request = admin.ReassignPartitionsRequest(partitions=[wish], **fields)  # type: ignore[arg-type]
     return cluster.do(reassign_partitions, request).partitions[0]
 
@@ -427,9 +418,7 @@ class TestTheCheck:
         ("replicas", "adding", "target"),
         [((1, 2), (1,), (1, 2)), ((1, 2), (2,), ()), ((1, 2), (), (3,)), ((1,), (1,), (1,)), ((1, 1), (), ())],
     )
-    def test_of_what_moves(
-        self, replicas: tuple[int, ...], adding: tuple[int, ...], target: tuple[int, ...]
-    ) -> None:
+    def test_of_what_moves(self, replicas: tuple[int, ...], adding: tuple[int, ...], target: tuple[int, ...]) -> None:
         cluster = cluster_of()
         topic = cluster.assign("t", [1, 2, 3])
         moving = Partition(b"t" * 16, 0, replicas, (), (1,), leader=1, adding=adding, target=target)

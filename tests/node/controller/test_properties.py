@@ -10,15 +10,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from node.controller.state import brokers, leaders, resource_configs, topics
+from node.controller.state import brokers, leaders, moves, resource_configs, topics
 from node.controller.state.partitions import alter_partition
 from node.metadata.apply import apply, from_snapshot, snapshot_bytes
-from node.metadata.image import NO_LEADER, Image, Partition
+from node.metadata.image import METADATA_VERSION, NO_LEADER, REASSIGNMENT_METADATA_VERSION, Image, Partition
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2 as admin
-from tests.node.controller.support import Cluster, directory
+from ottla.v1.data_pb2 import TopicPartition
+from tests.node.controller.support import Newer, directory
 
 NODES = (1, 2, 3, 4)
 node = st.sampled_from(NODES)
@@ -35,7 +36,7 @@ class Replica:
 class ControllerMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
-        self.cluster = Cluster(nodes=4)
+        self.cluster = Newer(nodes=4)
         self.up = set(NODES)
         self.disks = dict.fromkeys(NODES, 0)
         self.logs: dict[int, Replica] = {n: Replica() for n in NODES}
@@ -267,7 +268,44 @@ class ControllerMachine(RuleBasedStateMachine):
             assert snapshot_bytes(image) == snapshot_bytes(self.cluster.image)
 
 
+class MovingMachine(ControllerMachine):
+    """The same, and the partition moves all the time; who leaves it loses its log at once."""
+
+    @initialize()
+    def start(self) -> None:
+        super().start()
+        level = records.FeatureLevelRecord(name=METADATA_VERSION, level=REASSIGNMENT_METADATA_VERSION)
+        self.cluster.do(lambda draft: draft.add(records.MetadataRecord(feature_level=level)))
+        change = admin.ResourceConfigChanges(
+            resource=admin.ConfigResource(type=admin.CONFIG_RESOURCE_TYPE_TOPIC, name="t"),
+            changes=[admin.ConfigChange(key="min.insync.replicas", value="2")],
+        )
+        self.cluster.do(resource_configs.alter_configs, admin.AlterConfigsRequest(resources=[change]))
+
+    def follow(self) -> None:
+        for n in set(NODES) - set(self.partition.replicas):
+            self.logs[n] = Replica()
+        super().follow()
+
+    @rule(to=st.lists(node, unique=True, min_size=2), cancel=st.booleans())
+    def move(self, to: list[int], cancel: bool) -> None:
+        ref = TopicPartition(topic="t")
+        wish = admin.PartitionMove(partition=ref, replicas=[] if cancel else to, cancel=cancel)
+        self.cluster.do(moves.reassign_partitions, admin.ReassignPartitionsRequest(partitions=[wish]))
+        self.follow()
+
+    def teardown(self) -> None:
+        """Healed, with everybody in sync, nothing moves any more."""
+        super().teardown()
+        if hasattr(self, "cluster"):
+            while (p := self.partition).target:
+                late = next((n for n in p.replicas if n not in p.isr), None)
+                assert late is not None, p
+                self.cluster.alter({*p.isr, late}, recovered=True)
+
+
+TestMoves = MovingMachine.TestCase
 TestController = ControllerMachine.TestCase
-TestController.settings = settings(
+TestMoves.settings = TestController.settings = settings(
     max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -1,0 +1,58 @@
+"""An operator who moves partitions all the time, and calls some of the moves off: `--moves`."""
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from node.metadata.image import METADATA_VERSION, REASSIGNMENT_METADATA_VERSION, Partition
+from ottla.client.admin import Admin
+from ottla.client.connection import Client
+from ottla.client.errors import OttlaError
+from ottla.protocol.errors import name_of
+
+if TYPE_CHECKING:
+    from tests.sim.cluster_sim import ClusterSim
+
+BOOTSTRAP: Final = "n2:9093,n1:9092,n3:9094"
+PAUSE_MS: Final = 250.0
+
+
+class Mover:
+    """Until the cluster heals: what is under way then must end by itself."""
+
+    def __init__(self, sim: "ClusterSim", rng: Random) -> None:
+        self._sim = sim
+        self._rng = rng
+
+    async def run(self, name: str) -> None:
+        async with (
+            Client(BOOTSTRAP, connect_timeout_ms=60_000) as client,
+            Admin(client, request_timeout_ms=500) as admin,
+        ):
+            while self._sim.log.image.features.get(METADATA_VERSION, 1) < REASSIGNMENT_METADATA_VERSION:
+                try:
+                    await admin.finalize_feature(level=REASSIGNMENT_METADATA_VERSION)
+                except OttlaError as error:
+                    self._sim.counts[f"mover: {name_of(error.code)}"] += 1
+                    await asyncio.sleep(0.1)
+            while not self._sim.faults.healed:
+                await asyncio.sleep(self._rng.expovariate(1 / PAUSE_MS) / 1000)
+                await self._move(admin)
+        await asyncio.get_running_loop().create_future()
+
+    async def _move(self, admin: Admin) -> None:
+        topics = sorted(self._sim.log.image.all_topics(), key=lambda topic: topic.name)
+        if not topics or self._sim.faults.healed:
+            return
+        topic = self._rng.choice(topics)
+        partition = self._rng.choice(topic.partitions)
+        try:
+            await admin.move_partition(topic.name, partition.partition, self._target(partition))
+        except OttlaError as error:
+            self._sim.counts[f"mover: {name_of(error.code)}"] += 1
+
+    def _target(self, partition: Partition) -> list[int] | None:
+        """Other replicas, or None: the move is called off."""
+        if partition.target and self._rng.random() < 0.4:
+            return None
+        return self._rng.sample(sorted(self._sim.nodes), self._rng.choice((2, 3, 3, 3, 4)))
