@@ -28,7 +28,7 @@ VERBS: Final = {
     "quota": "List, set and remove quotas: how much clients may have.",
     "verify": "Break a cluster under load, and check that nothing was lost.",
     "log": "Read the files of a node.",
-    "node": "Run one node in this process, or drain one.",
+    "node": "Run one node in this process, until SIGTERM or Ctrl-C.",
     "completion": "Print the completion script for a shell.",
     "version": "Print the version.",
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 from node.api.topics import TopicsApi
 from node.controller.state.leaders import elect_leaders, everywhere
+from node.controller.state.moves import reassign_partitions
 from node.controller.state.resource_configs import alter_configs, describe_configs
 from node.controller.state.topics import create_partitions, create_topics, delete_topics
 from node.kafka.handlers.cluster_facts import Later
@@ -22,6 +23,7 @@ DECISIONS: dict[str, Callable[..., Any]] = {
     "AlterConfigs": alter_configs,
     "DescribeConfigs": describe_configs,
     "ElectLeaders": elect_leaders,
+    "ReassignPartitions": reassign_partitions,
 }
 
 
