@@ -368,11 +368,7 @@ class Broker:
         self._following.stop(*key)
         self.offline.pop(key, None)
         self._housekeeping.checkpoint_soon(NEW_LOG_CHECKPOINT_MS)  # it may come back, with another log
-        if self.image.partition(*key) is None:
-            partition.close(f"{partition.name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION)
-        else:
-            message = f"{partition.name} moved away before the batch was committed; whether it stays is unknown"
-            partition.close(message, pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER)
+        partition.close(*refusals.removed(self.image, key, partition.name))
         log.info("log_deleted", partition=partition.name, topic_id=key[0].hex())
         logs.delete(partition.log, partition.name)
 
@@ -587,15 +583,7 @@ class Broker:
         return partition
 
     def _not_here(self, topic_id: bytes, number: int) -> ApiError:
-        topic, state = self.image.topic(topic_id), self.image.partition(topic_id, number)
-        if topic is None or state is None:
-            return ApiError(
-                pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
-                f"this node has no replica of partition {number} of {topic_id.hex()}",
-            )
-        at = state.leader
-        hint = refusals.Hint() if at == NO_LEADER else refusals.Hint(at, state.leader_epoch, self.address_of(at))
-        return refusals.not_leading(f"{topic.name}-{number}", self.node_id, hint)
+        return refusals.not_here(self.image, self.node_id, topic_id, number)
 
     # --- what partitions, streams and fetchers ask of their host
 

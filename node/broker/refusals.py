@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from node.broker.replica import LeaderReplica
+from node.metadata.image import Image
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -19,6 +20,24 @@ class Hint(NamedTuple):
 def not_leading(name: str, node_id: int, hint: Hint) -> ApiError:
     who = "nobody does at present" if hint.leader is None else f"node {hint.leader} does"
     return ApiError(pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER, f"node {node_id} does not lead {name}, {who}", *hint)
+
+
+def not_here(image: Image, node_id: int, topic_id: bytes, number: int) -> ApiError:
+    topic, state = image.topic(topic_id), image.partition(topic_id, number)
+    if topic is None or state is None:
+        message = f"this node has no replica of partition {number} of {topic_id.hex()}"
+        return ApiError(pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, message)
+    leader = image.brokers.get(state.leader)
+    hint = Hint() if leader is None else Hint(state.leader, state.leader_epoch, leader.client_address)
+    return not_leading(f"{topic.name}-{number}", node_id, hint)
+
+
+def removed(image: Image, key: tuple[bytes, int], name: str) -> tuple[str, int]:
+    """What those are told who wait for something of a replica that goes."""
+    if image.partition(*key) is None:
+        return f"{name} was deleted", pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION
+    message = f"{name} moved away before the batch was committed; whether it stays is unknown"
+    return message, pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
 
 
 def leader_changed(name: str, hint: Hint) -> ApiError:

@@ -55,7 +55,7 @@ def cancel(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Call a move off: the replicas are again those from before it.
+    """Call a move off: back to the replicas from before it.
 
     \b
     Examples:

@@ -235,13 +235,15 @@ def assignments(value: object) -> dict[int, list[int]]:
     found = {}
     for number, nodes in mapping("assignments", value):
         each = whole("assignments key", number, 0, INT32_MAX)
-        if isinstance(nodes, Set):
-            raise ConfigError(
-                f"assignments[{each}] {shown(nodes)} has no order; the first node is to lead. Next: pass a list"
-            )
-        listed = _each(f"assignments[{each}]", nodes, "node id")
-        found[each] = [whole(f"assignments[{each}]", node, 0, INT32_MAX) for node in listed]
+        found[each] = node_ids(f"assignments[{each}]", nodes)
     return found
+
+
+def node_ids(what: str, value: object) -> list[int]:
+    """The nodes of a partition."""
+    if isinstance(value, Set):
+        raise ConfigError(f"{what} {shown(value)} has no order; the first node is to lead. Next: pass a list")
+    return [whole(what, node, 0, INT32_MAX) for node in _each(what, value, "node id")]
 
 
 def binary(what: str, value: object) -> bytes:

@@ -55,7 +55,7 @@ class MoveAdmin:
         has begun: it goes on by itself until all of them are in sync. One that is under way is replaced."""
         wish = admin_pb2.PartitionMove(
             partition=data_pb2.TopicPartition(**arguments.place((topic, partition))._asdict()),
-            replicas=() if replicas is None else arguments.assignments({partition: replicas})[partition],
+            replicas=() if replicas is None else arguments.node_ids("replicas", replicas),
             cancel=replicas is None,
         )
         check = arguments.flag("validate_only", validate_only)

@@ -10,105 +10,23 @@ most complete log there, what was committed once is committed again.
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-from node.groups.model import Groups
 from node.groups.shell import OFFSETS_TOPIC, stored_records
 from node.metadata.image import NO_LEADER, Delta, Image
-from ottla.protocol.configs import enough_in_sync, min_isr_set
 from ottla.v1.record_pb2 import Records
 from tests.sim.cluster_loop import Process, Violation, World
-from tests.sim.cluster_metadata import came_back, counts_nowhere, elected_of_last_known, is_flush_ack
+from tests.sim.cluster_metadata import (
+    came_back,
+    counts_nowhere,
+    elected_of_last_known,
+    enough,
+    is_flush_ack,
+    who_stays_has_all,
+)
 from tests.sim.cluster_node import Node
 from tests.sim.cluster_rules import producers_known
-
-Key = tuple[bytes, int]
-
-
-class Entry(NamedTuple):
-    """A batch in a log. `what` tells it from another one at the same place."""
-
-    base: int
-    next: int
-    epoch: int
-    what: tuple[int, int, int, int, int]
-    producer_id: int
-    producer_epoch: int
-    sequence: int
-
-
-_NEXT = attrgetter("next")
-
-
-class Led(NamedTuple):
-    """A leadership that the metadata gave to a node, the last one."""
-
-    leader_epoch: int
-    replicas: tuple[int, ...]
-    effective_min_isr: int
-    pending: None = None
-
-
-@dataclass(slots=True)
-class Shadow:
-    """What a node's log of a partition holds, as of the last look. It stays while the process is down."""
-
-    log: Any
-    entries: list[Entry]
-    start: int = 0
-    end: int = 0
-    mark: int = 0
-    synced: int = 0
-    leader: Any = None
-    epoch: int = -1
-    damaged: bool = False
-    cuts: int = 0
-    gap: int = 0
-    """Where it began again behind its own end: what producers wrote before that it cannot know."""
-    departures: int = 0
-    """How often the replica had left its partition when the log was opened; -1: it had left, and did not know."""
-    unsure: bool = False
-    """Its machine lost power: what it still has shows at the next start."""
-
-    def at(self, offset: int) -> int:
-        """Index of the entry that holds `offset`, or of the next one."""
-        return bisect_right(self.entries, offset, key=_NEXT)
-
-
-@dataclass
-class Truth:
-    """All that is known of a partition."""
-
-    name: str
-    number: int
-    internal: bool
-    compacted: bool
-    flush_ack: bool
-    entries: list[Entry] = field(default_factory=list)
-    end: int = 0
-    payloads: list[list[tuple[bytes | None, bytes | None]]] = field(default_factory=list)
-    appenders: dict[int, tuple[int, int]] = field(default_factory=dict)
-    identity: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
-    leader: tuple[int, int] = (-1, NO_LEADER)
-    marks: tuple[int, int] = (-1, 0)
-    """The highest (epoch, high watermark) that a client could see."""
-    producers: dict[int, tuple[int, int]] = field(default_factory=dict)
-    trimmed: int = 0
-    cuts: int = 0
-    """How often committed records were lost in an allowed way."""
-    lost: dict[Entry, list[tuple[bytes | None, bytes | None]]] = field(default_factory=dict)
-    """Those records, with what is in them."""
-    lost_end: int = 0
-    """The highest end that the truth had before a cut."""
-    groups: Groups = field(default_factory=Groups)
-    group_epochs: dict[str, int] = field(default_factory=dict)
-    member_epochs: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}-{self.number}"
+from tests.sim.cluster_truth import NEXT, Entry, Key, Led, Shadow, Truth
 
 
 class Invariants:
@@ -160,7 +78,7 @@ class Invariants:
                 if broker is None or broker.fenced:
                     raise Violation(f"15: {after} has {node_id} in its ISR, which is fenced or unknown")
             if after.leader != NO_LEADER:
-                self.led[key, after.leader] = Led(after.leader_epoch, after.replicas, _enough(image, key))
+                self.led[key, after.leader] = Led(after.leader_epoch, after.replicas, enough(image, key))
             if after.leader != NO_LEADER and after.leader not in after.isr:
                 raise Violation(f"15: {after} has a leader outside of its ISR")
             before = self.image.partition(*key)
@@ -191,7 +109,6 @@ class Invariants:
                 )
 
     def _left(self, image: Image, key: Key, before: Any, after: Any) -> None:
-        """33: when replicas leave, those that stay in sync have all that is committed, and are enough."""
         gone = set(before.replicas) - set(after.replicas)
         for node_id in gone:
             self.departures[node_id, key] += 1
@@ -199,13 +116,10 @@ class Invariants:
         self.counts["moves ended"] += bool(before.target and not after.target)
         self.counts["rare: replicas that a move took away from the lead"] += before.leader in gone
         truth = self.truths.get(key)
-        if truth is None or not gone or truth.cuts:
-            return
-        excused = self.lost_disk if truth.flush_ack else self.lost_disk | self.powerless
-        shadows = {n: self.shadows[n].get(key) for n in after.isr}
-        held = {n for n, shadow in shadows.items() if shadow is not None and shadow.end >= truth.end}
-        if len(held | (excused & set(after.replicas))) < min(_enough(image, key), len(after.isr)):
-            raise Violation(f"33: {sorted(gone)} leave {truth.label}, {held} have all {truth.end}: {before} to {after}")
+        if truth is not None and gone and not truth.cuts:
+            excused = self.lost_disk if truth.flush_ack else self.lost_disk | self.powerless
+            ends = {n: s.end for n in after.isr if (s := self.shadows[n].get(key)) is not None}
+            who_stays_has_all(truth.label, truth.end, ends, excused, enough(image, key), before, after)
 
     def _registered(self, image: Image, before: Any, after: Any) -> None:
         if before is None or after is None or before.broker_epoch == after.broker_epoch:
@@ -482,7 +396,7 @@ class Invariants:
 
     @staticmethod
     def _index(truth: Truth, offset: int) -> int:
-        return bisect_right(truth.entries, offset, key=_NEXT)
+        return bisect_right(truth.entries, offset, key=NEXT)
 
     # --- what is committed
 
@@ -558,8 +472,8 @@ class Invariants:
         if leader.leader_epoch < truth.leader[0]:
             self._known_to_newest(node, key, truth, fresh)
         state = self.image.partition(*key)
-        committed = _enough(self.image, key) if state and state.leader_epoch == leader.leader_epoch else 0
-        enough = max(leader.effective_min_isr, committed)
+        committed = enough(self.image, key) if state and state.leader_epoch == leader.leader_epoch else 0
+        wanted = max(leader.effective_min_isr, committed)
         held = [
             n
             for n, shadows in self.shadows.items()
@@ -567,11 +481,11 @@ class Invariants:
         ]
         # Under flush=replica a member may lose with its power what it has acknowledged, and nobody knows yet.
         lost = self.lost_disk if truth.flush_ack else self.lost_disk | (self.powerless & set(leader.replicas))
-        if len(held) < enough and len(lost.union(held)) < enough:
-            raise Violation(f"17: {truth.label} up to {mark} is committed, but only {held} have it; {enough} must")
+        if len(held) < wanted and len(lost.union(held)) < wanted:
+            raise Violation(f"17: {truth.label} up to {mark} is committed, but only {held} have it; {wanted} must")
         if leader.pending is not None:
             self.counts["rare: commits while an ISR change is on its way"] += 1
-        if len(leader.replicas) > len(held) >= enough:
+        if len(leader.replicas) > len(held) >= wanted:
             self.counts["rare: commits that not all replicas have"] += 1
         if leader.leader_epoch != (fresh[-1].epoch if fresh else leader.leader_epoch):
             self.counts["rare: commits of an earlier epoch's records"] += 1
@@ -720,13 +634,6 @@ class Invariants:
     def rotted(self, node: Node) -> None:
         self.disk_lost(node)
         self.rotten.add(node.node_id)
-
-
-def _enough(image: Image, key: Key) -> int:
-    """How many must be in sync, as the metadata has it: by the replicas from before a move until that is complete."""
-    topic, state = image.topics[key[0]], image.partition(*key)
-    assert state is not None
-    return enough_in_sync(min_isr_set(topic.configs, {}), state.replication_factor)
 
 
 def _records_of(data: bytes) -> Any:

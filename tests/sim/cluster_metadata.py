@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from node.metadata.image import NO_LEADER
+from ottla.protocol.configs import enough_in_sync, min_isr_set
 from tests.sim.cluster_loop import Violation
 
 
@@ -46,6 +47,22 @@ def elected_of_last_known(
     ends = {n: (s.epoch, s.end) for n in sorted(judged) if (s := shadows.get(n)) is not None}
     if ends.get(after.leader, (0, 0)) < max(ends.values(), default=(0, 0)):
         raise Violation(f"15: {after.leader} is elected in {name}, the logs end at (epoch, offset) {ends}: {before}")
+
+
+def enough(image: Any, key: tuple[bytes, int]) -> int:
+    """How many must be in sync, as the metadata has it: by the replicas from before a move until that is complete."""
+    state = image.partition(*key)
+    factor = len(state.replicas) - len(state.adding)
+    return enough_in_sync(min_isr_set(image.topics[key[0]].configs, {}), factor)
+
+
+def who_stays_has_all(
+    label: str, end: int, ends: dict[int, int], excused: set[int], wanted: int, before: Any, after: Any
+) -> None:
+    """33: when replicas leave, those that stay in sync have all that is committed, and are enough."""
+    held = {n for n, own_end in ends.items() if own_end >= end}
+    if len(held | (excused & set(after.replicas))) < min(wanted, len(after.isr)):
+        raise Violation(f"33: of {label} up to {end} only {held} have all: {before} to {after}")
 
 
 def is_flush_ack(topic: Any) -> bool:

@@ -20,6 +20,8 @@ FIRST_SEED: Final = 200
 REPLICA: Final = "node/broker/replica.py"
 PARTITION: Final = "node/broker/partition.py"
 ELECTIONS: Final = "node/controller/state/elections.py"
+UNCHECKED: Final = (ELECTIONS, "    check_leaving(topic, partition, after, rules)\n", "")
+"""The controller's own check of what leaves is left out, too: it would stop the controller at once."""
 
 
 class Bug(NamedTuple):
@@ -33,6 +35,8 @@ class Bug(NamedTuple):
     faults: str = ""
     """The kinds of faults that show it; those that a seed draws if empty."""
     first: int = FIRST_SEED
+    moves: bool = False
+    """Whether partitions must move for it to show."""
 
     @property
     def changes(self) -> tuple[tuple[str, str, str], ...]:
@@ -411,6 +415,64 @@ BUGS: Final = [
         "            pass",
         faults="log lost,kill all,kill leader",
     ),
+    Bug(
+        "a move is complete before all new replicas are in sync",
+        ELECTIONS,
+        "    return target <= set(isr)\n",
+        "    return not target.isdisjoint(isr)\n",
+        (UNCHECKED,),
+        moves=True,
+    ),
+    Bug(
+        "a move that is called off takes what the ISR needs",
+        ELECTIONS,
+        "    return len(left) == len(set(isr)) or len(left) >= enough\n",
+        "    return bool(left)\n",
+        (UNCHECKED, ("node/controller/state/moves.py", "    check_leaving(", "    0 and check_leaving(")),
+        moves=True,
+    ),
+    Bug(
+        "who is added counts as in sync",
+        "node/controller/state/moves.py",
+        "    after = reconsider(draft, begun, cause)\n",
+        "    after = reconsider(draft, begun, cause, isr=(*begun.isr, *begun.adding))\n",
+        moves=True,
+    ),
+    Bug(
+        "a replica that moved away keeps its log",
+        "node/broker/broker.py",
+        "            if key in self.partitions:\n                self._remove(key)\n",
+        "            self._following.stop(*key)\n",
+        moves=True,
+    ),
+    Bug(
+        "a leader takes the ISR that completes a move from the answer",
+        "node/controller/state/partitions.py",
+        "    if partition.target and not after.target:\n",
+        "    if False:\n",
+        moves=True,
+    ),
+    Bug(
+        "internal topics are repaired while they move",
+        "node/controller/state/repair.py",
+        "        if partition.target:\n",
+        "        if False:\n",
+        moves=True,
+    ),
+    Bug(
+        "a move that waited for a leader is forgotten",
+        ELECTIONS,
+        "    return reconsider(draft, after, cause) if after.target else after",
+        "    return after",
+        moves=True,
+    ),
+    Bug(
+        "min ISR of a leader goes by the replicas from before for ever",
+        REPLICA,
+        "        self._factor = state.replication_factor\n",
+        "        self._factor = getattr(self, '_factor', state.replication_factor)\n",
+        moves=True,
+    ),
 ]
 
 
@@ -432,6 +494,7 @@ def search(bug: Bug, seeds_max: int) -> str:
         plant(bug, root)
         seeds = f"{bug.first}:{bug.first + seeds_max}"
         command = [sys.executable, "-m", "tests.sim.cluster_sim", "--seeds", seeds, "--faults", bug.faults]
+        command += ["--moves"] if bug.moves else []
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     found = re.search(r"seed (\d+) failed after \d+ events at [\d.]+ ms: (.*)", done.stdout)
     if found is None:

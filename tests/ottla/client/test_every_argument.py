@@ -248,6 +248,8 @@ ELSEWHERE: Mapping[str, Given] = {
     "Admin.reset_offsets.timestamp_ms": Given(0, whole(-2, 2**63 - 1)),
     "Admin.delete_records.partition": Given(0, whole(0)),
     "Admin.elect_leader.partition": Given(0, whole(0)),
+    "Admin.move_partition.partition": Given(0, whole(0)),
+    "Admin.move_partition.replicas": Given([1], (1, "1", b"1", {1}, {1: 2}, [1.5], ["1"], [-1], [None])),
     "Consumer.committed.partition": Given(0, whole(0)),
 }
 NONE_MEANS_NONE = frozenset({"value", "key"})
