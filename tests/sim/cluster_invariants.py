@@ -84,7 +84,7 @@ class Invariants:
             before = self.image.partition(*key)
             if before is not None:
                 self._joined(key, before, after)
-                self._left(image, key, before, after)
+                self._left(image, key, before, after, calm=not delta.changed_brokers)
                 self._count_change(key, before, after)
                 logs = {n: shadow for n, of in self.shadows.items() if (shadow := of.get(key)) is not None}
                 name = f"{image.topics[key[0]].name}-{key[1]}"
@@ -108,13 +108,15 @@ class Invariants:
                     f"committed: {after}"
                 )
 
-    def _left(self, image: Image, key: Key, before: Any, after: Any) -> None:
+    def _left(self, image: Image, key: Key, before: Any, after: Any, calm: bool) -> None:
         gone = set(before.replicas) - set(after.replicas)
         for node_id in gone:
             self.departures[node_id, key] += 1
         self.counts["moves begun or changed"] += after.target not in ((), before.target)
         self.counts["moves ended"] += bool(before.target and not after.target)
         self.counts["rare: replicas that a move took away from the lead"] += before.leader in gone
+        if calm and gone & set(before.isr) and len(after.isr) < enough(image, key):
+            raise Violation(f"33: {sorted(gone)} leave an ISR that is too small without them: {before} to {after}")
         truth = self.truths.get(key)
         if truth is not None and gone and not truth.cuts:
             excused = self.lost_disk if truth.flush_ack else self.lost_disk | self.powerless

@@ -44,8 +44,12 @@ class Mover:
         topics = sorted(self._sim.log.image.all_topics(), key=lambda topic: topic.name)
         if not topics or self._sim.faults.healed:
             return
-        topic = self._rng.choice(topics)
-        partition = self._rng.choice(topic.partitions)
+        moving = [(topic, p) for topic in topics for p in topic.partitions if p.target]
+        if moving and self._rng.random() < 0.4:
+            topic, partition = self._rng.choice(moving)
+        else:
+            topic = self._rng.choice(topics)
+            partition = self._rng.choice(topic.partitions)
         try:
             await admin.move_partition(topic.name, partition.partition, self._target(partition))
         except OttlaError as error:
@@ -53,6 +57,7 @@ class Mover:
 
     def _target(self, partition: Partition) -> list[int] | None:
         """Other replicas, or None: the move is called off."""
-        if partition.target and self._rng.random() < 0.4:
+        worse = not set(partition.original) <= set(partition.isr)
+        if partition.target and self._rng.random() < (0.8 if worse else 0.4):
             return None
         return self._rng.sample(sorted(self._sim.nodes), self._rng.choice((2, 3, 3, 3, 4)))

@@ -306,6 +306,7 @@ class MovingMachine(ControllerMachine):
 
 TestMoves = MovingMachine.TestCase
 TestController = ControllerMachine.TestCase
-TestMoves.settings = TestController.settings = settings(
+TestController.settings = settings(
     max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestMoves.settings = settings(TestController.settings, max_examples=60)
