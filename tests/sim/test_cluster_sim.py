@@ -20,6 +20,15 @@ def test_no_promise_is_broken(seed: int) -> None:
     assert run_seed(seed).counts["acknowledged"] > 0
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [303, 309])
+def test_no_promise_is_broken_while_partitions_move(seed: int) -> None:
+    quiet()
+    counts = run_seed(seed, moves=True).counts
+    assert counts["acknowledged"] > 0
+    assert counts["moves ended"] > 2
+
+
 def test_a_log_that_was_deleted_unnoticed_before_peace_is_made_anew() -> None:
     """Its node goes on with the open files, and fails only when it next opens one: once offline for long."""
     quiet()
@@ -82,4 +91,4 @@ def test_the_planted_bugs_can_still_be_planted(bug: Bug, tmp_path: Path) -> None
 def test_many_seeds(block: int) -> None:
     quiet()
     for seed in range(1000 + 50 * block, 1050 + 50 * block):
-        run_seed(seed)
+        run_seed(seed, moves=seed % 2 == 1)
