@@ -202,7 +202,7 @@ class AdminServiceServicer:
 
     def ReassignPartitions(self, request, context):
         """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
-        by themselves until every new replica is in sync. From metadata.version 4 on.
+        by themselves until every new replica is in sync. From metadata.version 5 on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

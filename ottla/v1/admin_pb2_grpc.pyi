@@ -49,7 +49,7 @@ class AdminServiceStub:
     """Moves leadership to the preferred replica, or to a replica that may lack records."""
     ReassignPartitions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReassignPartitionsRequest, _admin_pb2.ReassignPartitionsResponse]
     """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
-    by themselves until every new replica is in sync. From metadata.version 4 on.
+    by themselves until every new replica is in sync. From metadata.version 5 on.
     """
     ListReassignments: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListReassignmentsRequest, _admin_pb2.ListReassignmentsResponse]
     """Lists the moves that are under way."""
@@ -103,7 +103,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Moves leadership to the preferred replica, or to a replica that may lack records."""
     ReassignPartitions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReassignPartitionsRequest, _admin_pb2.ReassignPartitionsResponse]  # type: ignore[assignment]
     """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
-    by themselves until every new replica is in sync. From metadata.version 4 on.
+    by themselves until every new replica is in sync. From metadata.version 5 on.
     """
     ListReassignments: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListReassignmentsRequest, _admin_pb2.ListReassignmentsResponse]  # type: ignore[assignment]
     """Lists the moves that are under way."""
@@ -202,7 +202,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ReassignPartitionsResponse, _abc.Awaitable[_admin_pb2.ReassignPartitionsResponse]]:
         """Moves partitions to other replicas, or calls such moves off (KIP-455). Returns when the moves have begun: they go on
-        by themselves until every new replica is in sync. From metadata.version 4 on.
+        by themselves until every new replica is in sync. From metadata.version 5 on.
         """
 
     @_abc_1.abstractmethod

@@ -52,7 +52,7 @@ async def test_partitions_move_under_load_and_nothing_is_lost(tmp_path: Path) ->
             writing = asyncio.create_task(write(producer))
             refused = await ottla(at, "partition", "move", "busy:0", "--replicas", "4,2,3")
             assert refused.returncode == 1
-            assert "partitions move from metadata.version 4 on" in refused.stderr
+            assert "partitions move from metadata.version 5 on" in refused.stderr
             assert "ottla cluster finalize" in refused.stderr
             assert (await ottla(at, "cluster", "finalize")).returncode == 0
 

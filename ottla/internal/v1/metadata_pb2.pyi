@@ -452,7 +452,7 @@ class PartitionRecord(_message.Message):
 
     @_builtins.property
     def adding_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The last of replicas: those that a move adds to the ones there were. From metadata.version 4 on, as is the next one."""
+        """The last of replicas: those that a move adds to the ones there were. From metadata.version 5 on, as is the next one."""
 
     @_builtins.property
     def target_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -534,7 +534,7 @@ class PartitionChangeRecord(_message.Message):
 
     @_builtins.property
     def adding_replicas(self) -> Global___NodeList:
-        """Which of the replicas a move adds. From metadata.version 4 on, as is the next one."""
+        """Which of the replicas a move adds. From metadata.version 5 on, as is the next one."""
 
     @_builtins.property
     def target_replicas(self) -> Global___NodeList:

@@ -20,7 +20,7 @@ from ottla.v1 import data_pb2 as data
 from tests.node.controller.support import Cluster, Newer, code
 
 
-def cluster_of(nodes: int = 6, level: int = 4, **fields: Any) -> Cluster:
+def cluster_of(nodes: int = 6, level: int = 5, **fields: Any) -> Cluster:
     cluster = Newer(nodes=nodes, **fields)
     record = records.FeatureLevelRecord(name=METADATA_VERSION, level=level)
     cluster.do(lambda draft: draft.add(records.MetadataRecord(feature_level=record)))
@@ -345,9 +345,9 @@ class TestRefusals:
         assert code(move(cluster, 1, 2, 4).error) == "POLICY_VIOLATION"
 
     def test_before_the_level_is_finalized(self) -> None:
-        cluster = cluster_of(level=3)
+        cluster = cluster_of(level=4)
         cluster.assign("t", [1, 2, 3])
-        with pytest.raises(ApiError, match=r"from metadata.version 4 on, the cluster is at 3") as refused:
+        with pytest.raises(ApiError, match=r"from metadata.version 5 on, the cluster is at 4") as refused:
             move(cluster, 1, 2, 4)
         assert "finalize" in refused.value.next_step
 

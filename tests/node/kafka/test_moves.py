@@ -30,7 +30,7 @@ class Rig:
     """A node's handlers: the moves are the controller's, what is listed is of its image. `granted`: on the cluster."""
 
     def __init__(self) -> None:
-        self.controlled = Controlled(cluster_of(level=4))
+        self.controlled = Controlled(cluster_of())
         self.controlled.cluster.assign("t", [1, 2, 3], [2, 3, 1])
         self.granted = {acls.ALTER, acls.DESCRIBE}
 
