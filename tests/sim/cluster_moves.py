@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BOOTSTRAP: Final = "n2:9093,n1:9092,n3:9094"
 PAUSE_MS: Final = 250.0
+DAMAGE: Final = frozenset({"wipe", "rot", "disk error", "log lost", "log lost while down"})
+"""Of two replicas one may be all there is of what is acknowledged: no good copy would be left of its log."""
 
 
 class Mover:
@@ -60,4 +62,5 @@ class Mover:
         worse = not set(partition.original) <= set(partition.isr)
         if partition.target and self._rng.random() < (0.8 if worse else 0.4):
             return None
-        return self._rng.sample(sorted(self._sim.nodes), self._rng.choice((2, 3, 3, 3, 4)))
+        damaged = not DAMAGE.isdisjoint(self._sim.swarm.kinds)
+        return self._rng.sample(sorted(self._sim.nodes), self._rng.choice((3, 3, 4) if damaged else (2, 3, 3, 3, 4)))
