@@ -31,8 +31,9 @@ def mentioned(page: str) -> list[str]:
 def parse(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> None:
     """Raises click.UsageError as the call would, and calls nothing."""
     context = command.make_context(command.name or "", arguments, parent)
-    if isinstance(command, click.Group):
-        _, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+    given = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and (given or not command.invoke_without_command):
+        _, below, rest = command.resolve_command(context, given)
         assert below is not None
         parse(below, rest, context)
 
