@@ -284,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _hear_again(self) -> None:
         self.muted, self._unmute = False, None
+        self.last_read = asyncio.get_running_loop().time()  # who may not send is not silent
         self._start()
 
     @property

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +12,8 @@ from ottla import OttlaError
 from ottla.sync import Admin, Consumer, Producer
 from ottla.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc, error_pb2
 from tests.cluster.harness import LocalCluster
+from tests.peers.batches import batch
+from tests.peers.wire import Connection
 
 pytestmark = pytest.mark.cluster
 RATE = 400_000
@@ -106,6 +109,45 @@ def test_consumers_are_held_back(one: LocalCluster) -> None:
         assert_held_to(rate(lambda: len(VALUE) * sum(map(len, of_kafka.poll(timeout_ms=100).values()))))
     finally:
         of_kafka.close()
+
+
+def test_a_client_of_kafka_is_told_and_not_heard_meanwhile(one: LocalCluster) -> None:
+    """With quotas that it gave itself, by Kafka's own calls."""
+    host, port = one.kafka_bootstrap[0].split(":")
+    client = Connection((host, int(port)))  # its client id is `peer`
+
+    def ask(name: str, version: int, **body: Any) -> Any:
+        client.send(name, version, body)
+        return client.receive()
+
+    entity = [{"entity_type": "client-id", "entity_name": "peer"}]
+    keys = ("producer_byte_rate", "consumer_byte_rate")
+
+    def alter(remove: bool) -> None:
+        ops = [{"key": key, "value": 10_000.0, "remove": remove} for key in keys]
+        [changed] = ask("AlterClientQuotas", 1, entries=[{"entity": entity, "ops": ops}])["entries"]
+        assert changed == {"error_code": 0, "error_message": None, "entity": entity}
+
+    alter(False)
+    wanted = {"entity_type": "client-id", "match_type": 0, "match": "peer"}
+    [shown] = ask("DescribeClientQuotas", 1, components=[wanted])["entries"]
+    assert shown == {"entity": entity, "values": [{"key": key, "value": 10_000.0} for key in sorted(keys)]}
+    data = [{"name": "t", "partition_data": [{"index": 0, "records": batch([bytes(5000)])}]}]
+    assert ask("Produce", 12, acks=-1, timeout_ms=5000, topic_data=data)["throttle_time_ms"] == pytest.approx(
+        258, abs=9
+    )
+    began_s = time.monotonic()
+    part = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1}
+    first = ask("Fetch", 12, max_bytes=1, topics=[{"topic": "t", "partitions": [part]}])
+    assert 0.2 < time.monotonic() - began_s < 1
+    assert first["responses"][0]["partitions"][0]["records"]
+    assert first["throttle_time_ms"] == pytest.approx(755, abs=30)
+    other = Connection((host, int(port)))
+    other.send("Fetch", 12, {"max_bytes": 1, "topics": [{"topic": "t", "partitions": [part]}]})
+    told = other.receive()
+    assert (told["responses"], 500 < told["throttle_time_ms"] < 780) == ([], True)
+    alter(True)
+    assert time.monotonic() - began_s > 0.9
 
 
 def test_others_have_all_that_there_is(one: LocalCluster) -> None:

@@ -10,6 +10,7 @@ import structlog.testing
 import uvloop
 
 from node.api.in_flight import COUNTED_BYTES, InFlight
+from node.api.throttle import Throttle
 from node.kafka import codec
 from node.kafka.codec import Encoded
 from node.kafka.connection import IN_FLIGHT_MAX, Call, Listener, goaway
@@ -17,6 +18,8 @@ from node.kafka.messages.api_versions import ApiVersion, ApiVersionsResponse
 from node.kafka.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from node.kafka.registry import Registry
 from node.kafka.wire import Message
+from node.metadata.quotas import Quotas
+from ottla.protocol.quotas import CONNECTION, IP
 from tests.node.kafka.test_codec import frame
 
 HEARTBEAT, API_VERSIONS, PRODUCE = 12, 18, 0
@@ -493,3 +496,52 @@ def test_over_sockets_with_uvloop() -> None:
 
 async def test_over_sockets_with_asyncio() -> None:
     await over_sockets()
+
+
+async def test_who_is_muted_is_answered_but_not_heard() -> None:
+    world = World()
+    world.send(heartbeat(1))
+    world.calls[0].connection.mute(50)
+    world.connection.mute(10)  # the longer one counts
+    assert not world.transport.reading
+    world.send(heartbeat(2, "now"))  # was on its way
+    world.calls[0].answer(HeartbeatResponse())
+    assert world.transport.answers() == [1]
+    await asyncio.sleep(0.03)
+    world.listener.close_idle(asyncio.get_running_loop().time() + 1000, 1)
+    assert world.transport.answers() == [1]
+    assert not world.transport.closed
+    await until(lambda: world.transport.answers() == [1, 2])
+    assert world.transport.reading
+
+
+async def test_who_is_muted_in_the_middle_of_requests_begins_no_other() -> None:
+    world = World()
+    world.registry.add(HEARTBEAT, 0, 3, lambda message, call: call.connection.mute(20) or HeartbeatResponse())
+    world.send(heartbeat(1) + heartbeat(2) + heartbeat(3))
+    assert world.transport.answers() == [1]
+    await until(lambda: world.transport.answers() == [1, 2, 3])
+
+
+async def test_a_connection_that_is_lost_while_it_is_muted_leaves_nothing_behind() -> None:
+    world = World()
+    world.connection.mute(3_600_000)
+    timer = world.connection._unmute
+    world.connection.connection_lost(None)
+    assert timer is not None
+    assert timer.cancelled()
+    world.connection.mute(10)
+    assert world.connection._unmute is timer
+
+
+async def test_connections_of_an_address_that_come_too_soon_are_closed_unheard() -> None:
+    world = World()
+    throttle = Throttle(lambda: 1000.0)
+    throttle.changed(Quotas({((IP, None),): {CONNECTION: 3.0}}))
+    world.listener.throttle = throttle
+    transports = [Transport() for _ in range(3)]
+    for transport in transports:
+        connection = world.listener.connection()
+        connection.connection_made(transport)
+    assert [transport.reading for transport in transports] == [True, False, False]
+    await until(lambda: [transport.closed for transport in transports] == [False, True, True])
