@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from node.api.throttle import Throttle
 from node.services.fetch import Found, Terms
 from node.services.fetch_stream import _Reader
 from ottla.v1 import data_pb2
@@ -15,6 +16,7 @@ class Fetcher:
 
     def __init__(self) -> None:
         self.waits_ms: list[int] = []
+        self.throttle = Throttle()
 
     def within_budget(self, terms: Terms) -> tuple[Terms, bool]:
         return terms, True
