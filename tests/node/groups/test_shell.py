@@ -414,6 +414,34 @@ async def test_a_crowd_that_joins_in_one_turn_is_one_append(node: Node) -> None:
         assert assignment(await session.next()).member_id
 
 
+async def test_a_crowd_that_joins_while_a_batch_is_on_its_way_is_one_more_append(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.groups.shell.GATHERS_MS", 60_000)
+    node.metadata()
+    await node.active()
+    node.broker.auto_commit = False
+    for number in range(5):
+        node.join(member_id=f"m{number}")
+        await asyncio.sleep(0.002)
+    assert len(node.broker.batches) == 1
+    node.broker.commit()
+    await until(lambda: len(node.broker.batches) == 2)
+    node.broker.auto_commit = True
+    node.broker.commit()
+    assert len(node.shell.shard("g").sessions) == 5
+
+
+async def test_a_crowd_does_not_wait_long_for_the_batch_before_its_own(node: Node) -> None:
+    node.metadata()
+    await node.active()
+    node.broker.auto_commit = False
+    for number in range(3):
+        node.join(member_id=f"m{number}")
+        await until(lambda before=number: len(node.broker.batches) == before + 1)  # type: ignore[misc]
+    assert node.broker.high_watermark == 0
+
+
 async def test_who_is_refused_costs_the_others_of_its_turn_nothing(node: Node) -> None:
     node.metadata()
     await node.active()
