@@ -66,7 +66,9 @@ def set_quotas(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Set quotas of a user, a client id, a client id of a user, or an address. They count for each node by itself.
+    """Set quotas, which count for each node by itself.
+
+    They are of a user, a client id, a client id of a user, or an address.
 
     \b
     Examples:
@@ -102,7 +104,7 @@ def remove(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Remove quotas: all that the entity has, or those that are named.
+    """Remove quotas: all of the entity, or those named.
 
     \b
     Examples:
