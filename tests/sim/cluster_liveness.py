@@ -41,9 +41,21 @@ class Liveness:
             for key, partition in node.partitions.items():
                 leader = partition.leader if runs and partition.offline is None and not partition.closed else None
                 self._mark(node, key, partition, leader)
+                self._replicas(node, key, partition)
                 for node_id in partition.state.replicas if partition.state is not None else ():
                     self._member(node, key, partition, leader, node_id)
                 self._without_room(node, key, partition)
+
+    def _replicas(self, node: Node, key: Key, partition: Any) -> None:
+        """35: a leader knows the replicas of the partition epoch that it knows, and what is enough by them."""
+        leader, state = partition.leader, self._log.image.partition(*key)
+        if leader is None or state is None:
+            return
+        same = (leader.leader_epoch, leader.partition_epoch) == (state.leader_epoch, state.partition_epoch)
+        wanted = enough_in_sync(partition.settings.min_isr, len(state.replicas) - len(state.adding))
+        if same and (leader.replicas, leader.effective_min_isr) != (state.replicas, wanted):
+            known = f"{leader.replicas} as replicas, {leader.effective_min_isr} as enough"
+            raise Violation(f"35: {node.name} leads {partition.name} with {known}: {state}")
 
     def _runs(self, node: Node) -> bool:
         now_ms = self._world.now_ms
