@@ -407,6 +407,8 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "CreateAcls": {},
     "DeleteAcls": {"filters": [{}]},
     "TestAcl": {"principal": "User:eve"},
+    "DescribeClientQuotas": {},
+    "AlterClientQuotas": {},
 }
 
 
