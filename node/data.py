@@ -255,6 +255,7 @@ class DataPlane:
                 ClusterServicer(view, self._peers, self._describe_quorum, forwarded=False).quorum,
             ),
             grpc_address=self._settings.advertised("public"),
+            turns=self._turns,
             request_max_bytes=self._settings.socket_request_max_bytes,
             connections_max=self._capacity.connections // 2,
             received_max_bytes=self._in_flight.limit_bytes,

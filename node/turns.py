@@ -59,7 +59,8 @@ class Waiters:
 class Turns:
     """The turns of one loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_s: Callable[[], float] | None = None) -> None:
+        self._clock_s = clock_s or time.monotonic
         self._waiters = Waiters()
         self._began_s = self._let_on_s = 0.0
         self._turning = False
@@ -67,7 +68,7 @@ class Turns:
 
     def free(self) -> bool:
         """Whether somebody may go on right now."""
-        now_s = time.monotonic()
+        now_s = self._clock_s()
         if not self._turning:
             self._begin(now_s)
             return True
@@ -75,9 +76,16 @@ class Turns:
 
     async def wait(self, client: str) -> None:
         """Returns when it is this client's turn."""
+        await self._join(client)
+
+    def later(self, client: str, work: Callable[[], None]) -> None:
+        """Does `work` when it is this client's turn."""
+        self._join(client).add_done_callback(lambda _: work())
+
+    def _join(self, client: str) -> "asyncio.Future[None]":
         if not self._turning:
-            self._begin(time.monotonic())
-        await self._waiters.join(client)
+            self._begin(self._clock_s())
+        return self._waiters.join(client)
 
     def _begin(self, now_s: float) -> None:
         self._began_s = now_s
@@ -90,7 +98,7 @@ class Turns:
         if not self._waiters:
             self._width = WIDTH_MIN
             return
-        now_s = time.monotonic()
+        now_s = self._clock_s()
         took_s = now_s - self._let_on_s
         if took_s > TURN_S:
             self._width = max(self._width // 2, WIDTH_MIN)
@@ -105,7 +113,7 @@ class Turns:
 
     def _go_on(self) -> None:
         """Right before those that were let on."""
-        self._let_on_s = time.monotonic()
+        self._let_on_s = self._clock_s()
 
 
 class Places:

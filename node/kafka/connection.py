@@ -33,6 +33,7 @@ from node.kafka.messages.api_versions import ApiVersionsRequest
 from node.kafka.registry import Registry
 from node.kafka.wire import Buffer, MalformedRequest, Message
 from node.principal import ANONYMOUS, Principal, acting_as
+from node.turns import Turns
 from ottla.protocol.acls import address_of
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 IN_FLIGHT_MAX: Final = 64
 WRITE_BUFFER_BYTES: Final = 64 << 10
 LINGER_S: Final = 5.0
-TURN_S: Final = 0.005
-"""How long one client's requests are begun before others have their turn."""
 FIRST_REQUEST_S: Final = 10.0
 LOGIN_S: Final = 20.0
 STALLED_S: Final = 30.0
@@ -95,7 +94,7 @@ class Listener:
     received_max_bytes: int = 64 << 20
     received_bytes: int = 0
     lines: Lines = field(default_factory=Lines)
-    clock_s: Callable[[], float] = time.monotonic
+    turns: Turns = field(default_factory=Turns)
     # Where to send those who came to the wrong port, as in "127.0.0.1:9192".
     grpc_address: str = ""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
@@ -250,6 +249,7 @@ class Connection(asyncio.BufferedProtocol):
         self._log = structlog.get_logger("kafka")
         self._starting = False
         self._more = False  # requests may be here that had no room
+        self._waits = False  # for its turn
         self.can_write = True
         self._reading = True
 
@@ -361,17 +361,19 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- requests
 
-    def _start(self) -> None:
-        """Starts the requests that are here, as far as there is room for them; the others when it is there, in another
-        turn of the loop, so that a client with a thousand small requests takes turns with the others."""
+    def _start(self, *, let_on: bool = False) -> None:
+        """Starts the requests that are here, as far as there is room for them and this turn of the loop is young; the
+        others when it is there and it is this client's turn, of all that there are. `let_on`: now it is."""
         if self._starting or self._transport is None:
             return
         self._starting = True
-        clock_s = self.listener.clock_s
-        until = clock_s() + TURN_S
+        turns = self.listener.turns
         try:
-            while (room := self._has_room() and clock_s() < until) and (frame := self._frames.next()) is not None:
+            while (room := self._has_room() and (let_on or turns.free())) and (
+                frame := self._frames.next()
+            ) is not None:
                 self.asked = True
+                let_on = False
                 self._begin(frame)
             self._more = not room
             self._frames.keep()
@@ -383,9 +385,14 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._starting = False
         self._flush()
-        if self._more and self._has_room():
-            asyncio.get_running_loop().call_soon(self._start)
+        if self._more and self._has_room() and not self._waits:
+            self._waits = True
+            turns.later(str(self.peer), self._go_on)
         self._pause_or_resume()
+
+    def _go_on(self) -> None:
+        self._waits = False
+        self._start(let_on=True)
 
     def _has_room(self) -> bool:
         return (

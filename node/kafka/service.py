@@ -53,6 +53,7 @@ from node.logins import Gate
 from node.metadata.image import Delta
 from node.metrics import Metrics
 from node.principal import Principal
+from node.turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -108,6 +109,7 @@ class KafkaService:
         rooms: Rooms,
         *,
         grpc_address: str,
+        turns: Turns,
         request_max_bytes: int,
         connections_max: int,
         received_max_bytes: int,
@@ -123,6 +125,7 @@ class KafkaService:
             connections_max,
             received_max_bytes,
             grpc_address=grpc_address,
+            turns=turns,
             certified=certified,
             in_flight=rooms.in_flight,
             throttle=rooms.view.throttle,

@@ -19,6 +19,7 @@ from node.kafka.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from node.kafka.registry import Registry
 from node.kafka.wire import Message
 from node.metadata.quotas import Quotas
+from node.turns import Turns
 from ottla.protocol.quotas import CONNECTION, IP
 from tests.node.kafka.test_codec import frame
 
@@ -80,7 +81,7 @@ class World:
         self.registry = Registry()
         self.registry.add(HEARTBEAT, 0, 3, self.heartbeat)
         self.now_s = 0.0
-        self.listener = Listener(self.registry, grpc_address="127.0.0.1:9192", clock_s=lambda: self.now_s)
+        self.listener = Listener(self.registry, grpc_address="127.0.0.1:9192", turns=Turns(lambda: self.now_s))
         self.transport = Transport()
         self.connection = self.listener.connection()
         self.connection.connection_made(self.transport)
@@ -173,7 +174,8 @@ async def test_thousands_of_small_requests_take_turns_with_others() -> None:
     world.send(b"".join(heartbeat(number, "now") for number in range(1000)))
     assert len(world.calls) == IN_FLIGHT_MAX
     assert not world.transport.reading
-    await asyncio.sleep(0)
+    for _ in range(2):
+        await asyncio.sleep(0)
     assert len(world.calls) == 2 * IN_FLIGHT_MAX
     await until(lambda: world.transport.reading)
     assert world.transport.answers() == list(range(1000))
@@ -385,9 +387,26 @@ async def test_requests_that_take_long_take_turns_with_other_clients() -> None:
     world.registry.add(HEARTBEAT, 0, 3, slow)
     world.send(b"".join(heartbeat(number) for number in range(5)))
     assert len(world.calls) == 2
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert world.transport.answers() == list(range(5))
+    await until(lambda: world.transport.answers() == list(range(5)))
+
+
+async def test_clients_share_a_turn_of_the_loop() -> None:
+    """Each sends more than there is room for in one: together they take no longer than one would."""
+    world = World()
+    others = [world.listener.connection() for _ in range(8)]
+    for other in others:
+        other.connection_made(Transport())
+
+    def slow(message: Message, call: Call) -> Message:
+        world.calls.append(call)
+        world.now_s += 0.003
+        return HeartbeatResponse()
+
+    world.registry.add(HEARTBEAT, 0, 3, slow)
+    for world.connection in others:
+        world.send(b"".join(heartbeat(number) for number in range(20)))
+    assert len(world.calls) == 2
+    await until(lambda: len(world.calls) == 8 * 20)
 
 
 async def test_what_wants_to_be_first_begins_when_the_answers_before_have_left() -> None:

@@ -18,6 +18,7 @@ from node.kafka.messages.heartbeat import HeartbeatResponse
 from node.kafka.registry import Registry
 from node.kafka.wire import Message
 from node.metadata.image import Image
+from node.turns import Turns
 from ottla.protocol import scram
 from ottla.protocol.scram import SHA_256, Credential, Mechanism
 from tests.node.kafka.test_codec import frame
@@ -56,7 +57,10 @@ class Door:
         self.registry.add(AUTHENTICATE, 0, 2, lambda m, call: self.of(call).authenticate(m, call))
         self.gate = logins.Gate(lambda: Image(users=MappingProxyType(self.users)))
         self.listener = Listener(
-            self.registry, FrameLimits(1 << 20, {0: 32 << 20}), login=lambda: login.Login(self.gate)
+            self.registry,
+            FrameLimits(1 << 20, {0: 32 << 20}),
+            turns=Turns(lambda: 0.0),  # the loop's turns are young
+            login=lambda: login.Login(self.gate),
         )
         self.asked: list[str] = []
 
