@@ -39,6 +39,8 @@ IN_FLIGHT_MAX_BYTES: Final = 256 * MIB
 IN_FLIGHT_RETRY_MS: Final = 100
 RECEIVING_MAX: Final = 16
 """Unary requests that a listener asks its clients for at once: each may have as many bytes as one is allowed."""
+RECEIVING_LATE_MAX: Final = 4
+"""And of clients that were slow just now."""
 RECEIVING_SLOWLY_MAX: Final = 8
 """And those that take their time."""
 
@@ -152,8 +154,8 @@ BOUNDS: Final = (
     ),
     Bound(
         "unary requests on their way at once, per listener",
-        f"{RECEIVING_MAX}, and {RECEIVING_SLOWLY_MAX} that take longer than 0.6 s; more wait at their clients, "
-        "whose turns they take",
+        f"{RECEIVING_MAX}, {RECEIVING_LATE_MAX} of clients that were slow in the last 10 s, and {RECEIVING_SLOWLY_MAX} "
+        "that take longer than 0.6 s; more wait at their clients, whose turns they take",
         "THROTTLING_QUOTA_EXCEEDED for the oldest slow one of the client that has the most",
         "try again after the time that the answer says; send less at once",
     ),

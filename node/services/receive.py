@@ -24,6 +24,8 @@ LOOK_S: Final = 0.2
 LOOKS: Final = 3
 """A request that is seen on its way so often gives its place to another one. Looks are counted, not seconds: while
 nothing runs on this loop, nobody can be blamed for it."""
+LATE_S: Final = 10.0
+"""How long a client that was slow is thought to be so again."""
 
 
 @types.coroutine
@@ -54,11 +56,12 @@ def message(context: Context) -> Generator[Any, None, Any]:
 class _Receiving:
     """A request on its way."""
 
-    __slots__ = ("client", "looks", "refused", "task")
+    __slots__ = ("client", "looks", "place", "refused", "task")
 
-    def __init__(self, task: "asyncio.Task[Any]", client: str) -> None:
+    def __init__(self, task: "asyncio.Task[Any]", client: str, place: turns.Places) -> None:
         self.task = task
         self.client = client
+        self.place = place
         self.looks = 0
         self.refused = False
 
@@ -66,10 +69,14 @@ class _Receiving:
 class Receiver:
     """Asks for the unary requests of one listener, the clients in turn. Whoever sends slowly keeps nobody waiting: its
     request goes to those that take their time. Where those are too many, the client that has the most of them loses its
-    oldest one."""
+    oldest one. And who was slow shares few places with others like it for a while, so that requests that never come as
+    a whole take the others' places once, not again and again."""
 
     def __init__(self) -> None:
         self._places = turns.Places(limits.RECEIVING_MAX)
+        self._late_places = turns.Places(limits.RECEIVING_LATE_MAX)
+        self._late: dict[str, float] = {}
+        """Clients that were slow, and until when that is remembered."""
         self._coming: dict[_Receiving, None] = {}
         self._slow: dict[_Receiving, None] = {}
         self._look: asyncio.TimerHandle | None = None
@@ -77,10 +84,11 @@ class Receiver:
     async def request(self, context: Context) -> bytes:
         """The bytes of a unary call's request. Raises INVALID_REQUEST where there is none, THROTTLING_QUOTA_EXCEEDED
         where it takes too long."""
-        await self._places.take()
+        client = turns.client() or ""
+        place = await self._place(client)
         task = asyncio.current_task()
         assert task is not None, "a handler is run by a task"
-        mine = _Receiving(task, turns.client() or "")
+        mine = _Receiving(task, client, place)
         self._coming[mine] = None
         if self._look is None:
             self._look = task.get_loop().call_later(LOOK_S, self._look_for_slow)
@@ -93,22 +101,35 @@ class Receiver:
         finally:
             if mine in self._coming:
                 del self._coming[mine]
-                self._places.give()
+                place.give()
             self._slow.pop(mine, None)
         if data is grpc.aio.EOF:
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the call ended without a request: send one message")
         return bytes(data)
 
+    async def _place(self, client: str) -> turns.Places:
+        """A place, taken: also for one that was in time when it began to wait for it."""
+        if client not in self._late:
+            await self._places.take()
+            if client not in self._late:
+                return self._places
+            self._places.give()
+        await self._late_places.take()
+        return self._late_places
+
     def _look_for_slow(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._late = {client: until for client, until in self._late.items() if until > loop.time()}
         for receiving in list(self._coming):
             receiving.looks += 1
             if receiving.looks >= LOOKS:
                 del self._coming[receiving]
                 self._slow[receiving] = None
-                self._places.give()
+                self._late[receiving.client] = loop.time() + LATE_S
+                receiving.place.give()
         while len(self._slow) > limits.RECEIVING_SLOWLY_MAX:
             self._refuse_one()
-        self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_for_slow) if self._coming else None
+        self._look = loop.call_later(LOOK_S, self._look_for_slow) if self._coming or self._late else None
 
     def _refuse_one(self) -> None:
         of = Counter(receiving.client for receiving in self._slow)

@@ -152,6 +152,39 @@ async def test_who_has_most_of_the_slow_ones_loses_one(monkeypatch: pytest.Monke
     assert await asyncio.gather(once, *many[1:]) == [b"request"] * 3
 
 
+async def test_who_was_slow_takes_the_places_of_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECEIVING_MAX", 2)
+    monkeypatch.setattr(limits, "RECEIVING_LATE_MAX", 1)
+    monkeypatch.setattr(receive, "LOOK_S", 0.02)
+    receiver = Receiver()
+    receives_for = turns.for_client(receiver.request, Turns(), forwarded=False)
+    rude = [asyncio.create_task(receives_for(Call("rude"))) for _ in range(20)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(receive, "LOOKS", 1)
+    await until(lambda: "rude" in receiver._late)
+    monkeypatch.setattr(receive, "LOOK_S", 60)
+    for _ in range(3):
+        quick = Call("other")
+        quick.come()
+        assert await asyncio.wait_for(receives_for(quick), 5) == b"request"
+    for task in rude:
+        task.cancel()
+    await asyncio.wait(rude)
+
+
+async def test_a_client_is_late_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "LOOK_S", 0.02)
+    monkeypatch.setattr(receive, "LATE_S", 0.1)
+    receiver = Receiver()
+    receives_for = turns.for_client(receiver.request, Turns(), forwarded=False)
+    call = Call("slow")
+    running = asyncio.create_task(receives_for(call))
+    await until(lambda: "slow" in receiver._late)
+    await until(lambda: not receiver._late and receiver._look is None)
+    call.come()
+    assert await running == b"request"
+
+
 async def test_nobody_is_slow_while_the_loop_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RECEIVING_MAX", 2)
     monkeypatch.setattr(limits, "RECEIVING_SLOWLY_MAX", 0)
