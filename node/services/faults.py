@@ -11,6 +11,7 @@ import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+from grpc._cython import cygrpc
 from grpc_status import rpc_status
 
 from node.fail_stop import stop_if_broken
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 DOMAIN: Final = "ottla"
 RETRY_MS: Final = 20
 """When to come back where the refusal does not say."""
+OVER: Final = (grpc.aio.InternalError, getattr(cygrpc, "_ServerStoppedError", grpc.aio.InternalError))
+"""What gRPC raises where a call is over before its task has been cancelled: its client is gone, or the server stops."""
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = TypeVar("Response")
 
@@ -93,8 +96,8 @@ def unary(
             await abort(context, error)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
-        except grpc.aio.InternalError:
-            # The request could not be taken: gRPC refused it or its client is gone, and that has not reached us yet.
+        except OVER:
+            # The request could not be taken: gRPC refused it, or that its client is gone has not reached us yet.
             raise asyncio.CancelledError from None
         except Exception as error:
             metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
@@ -125,7 +128,7 @@ def stream(
             await abort(context, error)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
-        except grpc.aio.InternalError:
+        except OVER:
             # A message could not be handed over: the client is gone, and gRPC's cancellation has not reached us yet.
             raise asyncio.CancelledError from None
         except Exception as error:

@@ -123,4 +123,5 @@ def run(api: str, call: Call, work: Coroutine[Any, Any, Message | None]) -> None
             call.answer(message)
 
     task = asyncio.get_running_loop().create_task(answer(), name=f"kafka-{api}")
+    task.add_done_callback(lambda _: work.close())  # which it has not begun where it was cancelled before
     call.on_close = task.cancel
