@@ -70,7 +70,7 @@ BUGS = [
     Bug(
         "what else the loop does counts as theirs",
         f"{TURNS}:Turns._go_on",
-        "self._let_on_s = time.monotonic()",
+        "self._let_on_s = self._clock_s()",
         "pass",
         run(test_turns.test_what_else_the_loop_does_makes_no_burst_wait_longer),
     ),
