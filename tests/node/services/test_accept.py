@@ -41,10 +41,12 @@ class Turns:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[str, Callable[[], None]]]:
-    """An address, and a call by somebody who is connected already."""
+async def serving(taken: Callable[[], None] = lambda: None) -> AsyncIterator[tuple[str, Callable[[], Any]]]:
+    """An address, and what begins a call by somebody who is connected already; `taken` is called when it is served."""
 
-    async def answer(_request: Any, _context: Any) -> cluster_pb2.Metadata:
+    async def answer(_request: Any, context: Any) -> cluster_pb2.Metadata:
+        if ("who", "other") in context.invocation_metadata():
+            taken()
         return cluster_pb2.Metadata()
 
     server = make_server(2**20)
@@ -52,9 +54,9 @@ async def serving() -> AsyncIterator[tuple[str, Callable[[], None]]]:
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
-        call: Callable[[], None] = lambda: other.unary_unary(PATH)(b"", timeout=20)  # noqa: E731
-        await asyncio.to_thread(call)
-        yield address, call
+        rpc: Any = other.unary_unary(PATH)
+        await asyncio.to_thread(rpc, b"", timeout=20)
+        yield address, lambda: rpc.future(b"", timeout=60, metadata=(("who", "other"),))
     await server.stop(None)
 
 
@@ -76,7 +78,8 @@ def test_a_crowd_of_calls_keeps_nobody_waiting(kind: int, rest: bytes) -> None:
     """gRPC keeps those that were cancelled in the queue of their method, too."""
 
     async def work() -> None:
-        async with serving() as (address, call):
+        served = asyncio.Event()
+        async with serving(served.set) as (address, begin):
             host, _, port = address.partition(":")
             with socket.create_connection((host, int(port)), timeout=20) as crowd:
                 streams = range(1, 2 * CROWD, 2)
@@ -84,9 +87,12 @@ def test_a_crowd_of_calls_keeps_nobody_waiting(kind: int, rest: bytes) -> None:
                 crowd.sendall(BEGIN + b"".join(headers_of_a_call(stream, PATH) for stream in streams))
                 crowd.sendall(b"".join(ends + struct.pack(">I", stream) + rest for stream in streams))
                 time.sleep(0.3)  # noqa: ASYNC251 - they come, and the loop takes none of them
+                call = begin()
+                time.sleep(0.2)  # noqa: ASYNC251 - nor the other one
                 turns = Turns()
-                await asyncio.to_thread(call)
+                await served.wait()
                 assert turns.count < CROWD / 2
+                await asyncio.to_thread(call.result)
 
     run(work)
 
