@@ -53,8 +53,9 @@ class Cleaner:
         self._wake = asyncio.Event()
 
     def suspect(self, partition: Partition, offset: int) -> None:
-        """A reader has met a bad batch at or behind `offset`: look at its segment at once."""
-        if partition not in self._told:
+        """A reader has met a bad batch at or behind `offset`: look at its segment at once. The only copy is looked at
+        once; but others may be in sync since, and what this one lacks can be fetched from them."""
+        if partition not in self._told or not partition.leads_alone:
             self._suspected[partition] = offset
             self._wake.set()
 

@@ -1,5 +1,6 @@
 """Compaction and scrub in running brokers: keys on every replica, rot found and healed from the leader."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,3 +119,24 @@ async def test_rot_on_the_leader_ends_its_leading_and_is_healed_by_the_next_one(
         assert cluster.bytes_of(1)[: len(whole)] == whole
         assert cluster.bytes_of(1) == cluster.bytes_of(2)
         await until(lambda: cluster.isr() == (1, 2, 3))
+
+
+async def test_what_the_only_copy_was_told_of_is_looked_at_again_when_there_are_others(tmp_path: Path) -> None:
+    async with running(tmp_path, 1, replace(SETTINGS, scrub_interval_ms=3_600_000)) as cluster:
+        cluster.create((1, 9), segment_bytes=str(2**20))
+        cluster.change(isr=(1,))
+        for number in range(8):
+            await cluster.produce(1, keyed(b"k", number), acks=1)
+        broker = cluster.nodes[1].broker
+        partition = broker.partitions[TOPIC_ID, 0]
+        rot(first_segment(tmp_path, 1), 5000)
+
+        def is_offline_once_read() -> bool:
+            with contextlib.suppress(ApiError):
+                partition.read_for_follower(0, 2**20, min_one=True)
+            return broker.offline_partitions() == [(TOPIC_ID, 0)]
+
+        await until(lambda: not is_offline_once_read() and partition in broker._cleaner._told, 20)
+        assert broker.offline_partitions() == []
+        cluster.change(isr=(1, 9))
+        await until(is_offline_once_read, 20)
