@@ -11,7 +11,7 @@ What is private to grpcio here is checked when a server is made: where it looks 
 
 import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 import grpc
@@ -35,10 +35,12 @@ _KNOWN_OF_SERVER: Final = {
 }
 
 
-def server(interceptors: Sequence[Any] | None, options: Sequence[tuple[str, Any]]) -> grpc.aio.Server:
-    """As `grpc.aio.server` makes one."""
+def server(
+    interceptors: Sequence[Any] | None, options: Sequence[tuple[str, Any]], one_by_one: Collection[str] = ()
+) -> grpc.aio.Server:
+    """As `grpc.aio.server` makes one. `one_by_one`: names of methods of which no more than one call is asked for."""
     if is_known():
-        made: Any = _Server(interceptors, options)
+        made: Any = _Server(interceptors, options, one_by_one)
         return cast("grpc.aio.Server", made)
     log.warning("calls_taken_one_by_one", grpcio=grpc.__version__)
     return grpc.aio.server(interceptors=interceptors, options=options)
@@ -57,20 +59,27 @@ def _looks(owner: Any, known: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 class _Server(AioServer):
-    def __init__(self, interceptors: Sequence[Any] | None, options: Sequence[tuple[str, Any]]) -> None:
+    def __init__(
+        self, interceptors: Sequence[Any] | None, options: Sequence[tuple[str, Any]], one_by_one: Collection[str]
+    ) -> None:
         self._loop = cygrpc.get_working_loop()
-        self._server = _Calls(self._loop, interceptors, options)
+        self._server = _Calls(self._loop, interceptors, options, one_by_one)
 
 
 class _Calls(cygrpc.AioServer):  # type: ignore[misc]
     """What `grpc.aio` starts to serve calls."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, interceptors: Sequence[Any] | None, options: Sequence[tuple[str, Any]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        interceptors: Sequence[Any] | None,
+        options: Sequence[tuple[str, Any]],
+        one_by_one: Collection[str],
     ) -> None:
         super().__init__(loop, None, (), interceptors, tuple(options), None)
         self._runs_on = loop
         self._intercepted_by = tuple(interceptors or ())
+        self._one_by_one = one_by_one
         self._served: dict[str, Any] = {}
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -83,7 +92,9 @@ class _Calls(cygrpc.AioServer):  # type: ignore[misc]
         own; of the others it hears when the server stops."""
         if method_bytes is None:
             return super()._make_request_call_future(None)
-        return self._runs_on.create_task(_Queue(self, method_bytes).take())
+        name = method_bytes.decode()
+        at_once = 1 if name.rpartition("/")[2] in self._one_by_one else AT_ONCE_MAX
+        return self._runs_on.create_task(_Queue(self, method_bytes, at_once).take())
 
     def begin(self, name: str, state: Any) -> None:
         resolver = cygrpc._MethodResolver([], self._served)
@@ -100,8 +111,9 @@ class _Queue:
     """The calls of one method. As many are asked for as came in a turn of the loop, and some more: twice as many once
     all came that were."""
 
-    def __init__(self, calls: _Calls, method: bytes) -> None:
+    def __init__(self, calls: _Calls, method: bytes, at_once: int) -> None:
         self._calls = calls
+        self._at_once = at_once
         self._method = method
         self._name = method.decode()
         self._asked_for = 1
@@ -127,7 +139,7 @@ class _Queue:
             asyncio.get_running_loop().call_soon(self._next_turn)
         self._came += 1
         if self._came == self._asked_for:
-            self._ask_for_more(min(self._asked_for, AT_ONCE_MAX - self._asked_for))
+            self._ask_for_more(min(self._asked_for, self._at_once - self._asked_for))
 
     def _ask_for_more(self, count: int) -> None:
         self._asked_for += count
