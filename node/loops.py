@@ -8,10 +8,10 @@ elections must not wait for a data loop that is busy with something long.
 
 gRPC takes one byte of that socket in each turn of a loop, and all events. Where there were more of them than one in a
 turn, bytes stay, and once 278 have (the socket is full) the thread that writes them waits for the next turn: from then
-on a loop gets one event a turn, of all clients together. So here the bytes go with the events.
+on a loop gets one event a turn, of all clients together. So here the bytes are taken, too.
 """
 
-import contextlib
+import itertools
 import socket
 import threading
 from collections.abc import Callable
@@ -28,6 +28,10 @@ LOOK_S: Final = 0.02
 """How long an event of the control loop's may wait while the data loop is busy or not there."""
 
 
+DRAIN_TURNS: Final = 8
+"""To look at the socket in each turn would cost small batches a seventh of their throughput."""
+_TURNS: Final = itertools.count()
+_PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
 _TAKEN: Final = bytearray(4096)
 _TAKING: Final = threading.Lock()
 """Whoever has it takes the events of all loops."""
@@ -58,14 +62,16 @@ class ControlLoop(uvloop.Loop):
 
 
 def _take_events(events: socket.socket, handle: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Leaves one byte, for `handle` takes that; does nothing where there is none, or another loop is at it."""
+    """Now and then takes all bytes but one, for `handle` takes that; does nothing where another loop is at it, or where
+    there is none any more."""
     if not _TAKING.acquire(blocking=False):
         return
     try:
-        with contextlib.suppress(BlockingIOError):
-            if (count := events.recv_into(_TAKEN, 0, socket.MSG_PEEK | socket.MSG_DONTWAIT)) > 1:
-                events.recv_into(_TAKEN, count - 1)
-            handle(*args)
+        if next(_TURNS) % DRAIN_TURNS == 0 and (count := events.recv_into(_TAKEN, 0, _PEEK)) > 1:
+            events.recv_into(_TAKEN, count - 1)
+        handle(*args)
+    except BlockingIOError:
+        pass
     finally:
         _TAKING.release()
 
