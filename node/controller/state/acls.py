@@ -2,9 +2,10 @@
 
 from node import limits
 from node.controller.state.draft import Draft
+from node.controller.state.features import check_level
 from node.metadata.acls import Why
 from node.metadata.apply import acl_record
-from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, SECURITY_METADATA_VERSION
+from node.metadata.image import SECURITY_METADATA_VERSION
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import acls
 from ottla.protocol.acl_messages import acl_of, filter_of, message_of
@@ -26,7 +27,7 @@ def describe_acls(draft: Draft, request: admin.DescribeAclsRequest) -> admin.Des
 
 def create_acls(draft: Draft, request: admin.CreateAclsRequest) -> admin.CreateAclsResponse:
     """Adds those that can be; none where they are too many. Raises UNSUPPORTED_VERSION."""
-    _check_level(draft)
+    check_level(draft, SECURITY_METADATA_VERSION, "ACLs are kept")
     response = admin.CreateAclsResponse()
     new: dict[Acl, None] = {}
     for message in request.acls:
@@ -114,16 +115,6 @@ def _filter_of(message: admin.AclFilter) -> Filter:
     wanted = filter_of(message)
     acls.check_filter(wanted)
     return wanted
-
-
-def _check_level(draft: Draft) -> None:
-    level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
-    if level < SECURITY_METADATA_VERSION:
-        raise ApiError(
-            pb.ERROR_CODE_UNSUPPORTED_VERSION,
-            f"ACLs are kept from {METADATA_VERSION} {SECURITY_METADATA_VERSION} on, the cluster is at {level}",
-            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
-        )
 
 
 def _too_large(what: str) -> ApiError:

@@ -20,7 +20,7 @@ def describe_features(draft: Draft, _request: admin.DescribeFeaturesRequest) -> 
         for broker in _by_id(draft)
     ]
     return admin.DescribeFeaturesResponse(
-        features=[admin.Feature(name=METADATA_VERSION, level=_level(draft), nodes=nodes)]
+        features=[admin.Feature(name=METADATA_VERSION, level=level_of(draft), nodes=nodes)]
     )
 
 
@@ -34,7 +34,7 @@ def finalize_feature(draft: Draft, request: admin.FinalizeFeatureRequest) -> adm
             pb.ERROR_CODE_UNSUPPORTED_VERSION,
             f"the active controller knows no feature {name[:300]!r}, it knows {', '.join(FEATURES)}",
         )
-    brokers, before = _by_id(draft), _level(draft)
+    brokers, before = _by_id(draft), level_of(draft)
     lowest, highest = FEATURES[name]
     level = request.level or max([before, *(broker.max_metadata_version for broker in brokers)])
     if level < before:
@@ -58,8 +58,20 @@ def finalize_feature(draft: Draft, request: admin.FinalizeFeatureRequest) -> adm
     return admin.FinalizeFeatureResponse(previous_level=before, level=level)
 
 
-def _level(draft: Draft) -> int:
+def level_of(draft: Draft) -> int:
+    """The cluster's level."""
     return draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
+
+
+def check_level(draft: Draft, needed: int, what: str) -> None:
+    """Raises UNSUPPORTED_VERSION where the cluster is not at that level yet. `what` there is from it on, as in "quotas
+    are kept"."""
+    if (level := level_of(draft)) < needed:
+        raise ApiError(
+            pb.ERROR_CODE_UNSUPPORTED_VERSION,
+            f"{what} from {METADATA_VERSION} {needed} on, the cluster is at {level}",
+            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
+        )
 
 
 def _by_id(draft: Draft) -> list[Broker]:

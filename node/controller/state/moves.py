@@ -5,11 +5,10 @@ from collections import Counter
 
 from node.controller.state.draft import Draft
 from node.controller.state.elections import reconsider, spare
+from node.controller.state.features import check_level
 from node.controller.state.invariants import check_leaving
 from node.controller.state.placement import Load, add_followers, check_partition_limit
 from node.metadata.image import (
-    FIRST_METADATA_VERSION,
-    METADATA_VERSION,
     NO_LEADER,
     REASSIGNMENT_METADATA_VERSION,
     Image,
@@ -59,7 +58,7 @@ def drained(image: Image, request: admin.ReassignPartitionsRequest) -> admin.Rea
 
 def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) -> admin.ReassignPartitionsResponse:
     """Begins moves and calls them off; each succeeds or fails by itself. Raises UNSUPPORTED_VERSION."""
-    _check_level(draft)
+    check_level(draft, REASSIGNMENT_METADATA_VERSION, "partitions move")
     if request.validate_only:
         draft = draft.scratch()
     load = Load.of(draft.view)
@@ -180,16 +179,6 @@ def _waits_for(draft: Draft, partition: Partition) -> str:
     if set(partition.target) == set(partition.original) or not missing:
         return f"enough of {', '.join(map(str, partition.target))} in sync"
     return "; ".join(f"{n} is {draft.why_not_eligible(n, partition) or 'catching up'}" for n in missing)
-
-
-def _check_level(draft: Draft) -> None:
-    level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
-    if level < REASSIGNMENT_METADATA_VERSION:
-        raise ApiError(
-            pb.ERROR_CODE_UNSUPPORTED_VERSION,
-            f"partitions move from {METADATA_VERSION} {REASSIGNMENT_METADATA_VERSION} on, the cluster is at {level}",
-            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
-        )
 
 
 def _find(draft: Draft, ref: data.TopicPartition) -> tuple[Topic, Partition]:

@@ -4,8 +4,9 @@ from collections import Counter
 
 from node import limits
 from node.controller.state.draft import Draft
+from node.controller.state.features import check_level
 from node.metadata.apply import quota_record
-from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, QUOTAS_METADATA_VERSION
+from node.metadata.image import QUOTAS_METADATA_VERSION
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import quotas
 from ottla.protocol.errors import ApiError
@@ -38,7 +39,7 @@ def describe_quotas(draft: Draft, request: admin.DescribeClientQuotasRequest) ->
 
 def alter_quotas(draft: Draft, request: admin.AlterClientQuotasRequest) -> admin.AlterClientQuotasResponse:
     """Changes quotas; those of one entity are changed all or none. Raises UNSUPPORTED_VERSION."""
-    _check_level(draft)
+    check_level(draft, QUOTAS_METADATA_VERSION, "quotas are kept")
     if request.validate_only:
         draft = draft.scratch()
     named = Counter(tuple(sorted(map(str, parts_of(changes.entity)))) for changes in request.entries)
@@ -88,13 +89,3 @@ def _alter(draft: Draft, changes: admin.ClientQuotaChanges) -> None:
         value = each.value if each.HasField("value") else None
         if there.get(each.key) != value:
             draft.add(records.MetadataRecord(client_quota=quota_record(entity, each.key, value)))
-
-
-def _check_level(draft: Draft) -> None:
-    level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
-    if level < QUOTAS_METADATA_VERSION:
-        raise ApiError(
-            pb.ERROR_CODE_UNSUPPORTED_VERSION,
-            f"quotas are kept from {METADATA_VERSION} {QUOTAS_METADATA_VERSION} on, the cluster is at {level}",
-            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
-        )

@@ -4,7 +4,8 @@ or a backup, makes no tokens for ever."""
 from typing import Final
 
 from node.controller.state.draft import Draft
-from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, SECURITY_METADATA_VERSION
+from node.controller.state.features import level_of
+from node.metadata.image import SECURITY_METADATA_VERSION
 from ottla.internal.v1 import metadata_pb2 as records
 
 KEY_LIFE_MS: Final = 24 * 3600 * 1000
@@ -13,7 +14,7 @@ KEY_LIFE_MS: Final = 24 * 3600 * 1000
 
 def draw_key(draft: Draft) -> None:
     """Draws the first key, and the next one when that is due; a new controller begins to count anew."""
-    if draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION) < SECURITY_METADATA_VERSION:
+    if level_of(draft) < SECURITY_METADATA_VERSION:
         return
     keys, due_ms = draft.view.session_keys, draft.soft.session_key_due_ms
     if not keys or (due_ms is not None and draft.now_ms >= due_ms):

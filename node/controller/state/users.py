@@ -4,8 +4,9 @@ from collections import Counter
 
 from node import limits
 from node.controller.state.draft import Draft
+from node.controller.state.features import check_level
 from node.metadata.apply import credential_record
-from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, USERS_METADATA_VERSION
+from node.metadata.image import USERS_METADATA_VERSION
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import scram
 from ottla.protocol.errors import ApiError
@@ -34,7 +35,7 @@ def alter_users(
     draft: Draft, request: admin.AlterUserScramCredentialsRequest
 ) -> admin.AlterUserScramCredentialsResponse:
     """Changes users; each one's changes are made all or none. Raises UNSUPPORTED_VERSION."""
-    _check_level(draft)
+    check_level(draft, USERS_METADATA_VERSION, "users are kept")
     if request.validate_only:
         draft = draft.scratch()
     named = Counter(changes.name for changes in request.users)
@@ -97,16 +98,6 @@ def _alter(draft: Draft, changes: admin.UserScramChanges) -> None:
     for new in changes.credentials:
         kept = scram.credential(scram.MECHANISMS[new.mechanism], new.salted_password, new.salt, new.iterations)
         draft.add(records.MetadataRecord(user_scram_credential=credential_record(changes.name, new.mechanism, kept)))
-
-
-def _check_level(draft: Draft) -> None:
-    level = draft.view.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
-    if level < USERS_METADATA_VERSION:
-        raise ApiError(
-            pb.ERROR_CODE_UNSUPPORTED_VERSION,
-            f"users are kept from {METADATA_VERSION} {USERS_METADATA_VERSION} on, the cluster is at {level}",
-            next_step="run `ottla cluster finalize` once every node has this build: there is no way back to older ones",
-        )
 
 
 def _check_mechanism(mechanism: int) -> None:
