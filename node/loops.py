@@ -26,8 +26,6 @@ Arguments = TypeVarTuple("Arguments")
 
 LOOK_S: Final = 0.02
 """How long an event of the control loop's may wait while the data loop is busy or not there."""
-
-
 DRAIN_TURNS: Final = 8
 """To look at the socket in each turn would cost small batches a seventh of their throughput."""
 _TURNS: Final = itertools.count()
@@ -38,7 +36,7 @@ _TAKING: Final = threading.Lock()
 
 
 class DataLoop(uvloop.Loop):
-    """uvloop's, with all events of gRPC that there are in each turn."""
+    """uvloop's, but that the bytes for gRPC's events are taken with them."""
 
     def add_reader(self, fd: "FileDescriptorLike", callback: Callable[[*Arguments], Any], *args: *Arguments) -> None:
         if _handles_events_of_all_loops(callback):

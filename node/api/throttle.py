@@ -1,8 +1,8 @@
 """How long clients pause because of their quotas: what each has used, measured as it goes.
 
 Who shares a quota has one bucket, which says until when what was used is paid for. It costs two look-ups and a
-multiplication for a request, whatever is in it, and one look at `on` where there are no quotas. What was used is never
-taken back: whoever has too much owes time, and waits for it before the next.
+multiplication for a request, whatever is in it, and one look at `on` where there are no quotas. Whoever used too much
+owes time, and waits for it before the next.
 """
 
 import time

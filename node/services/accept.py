@@ -48,7 +48,11 @@ def server(
 
 def is_known() -> bool:
     """Whether grpcio is as it was when this was written."""
-    return _looks(cygrpc, _KNOWN) and _looks(cygrpc.AioServer, _KNOWN_OF_SERVER)
+    return (
+        all(hasattr(cygrpc, name) for name in ("_MethodResolver", "_RequestCallError"))
+        and _looks(cygrpc, _KNOWN)
+        and _looks(cygrpc.AioServer, _KNOWN_OF_SERVER)
+    )
 
 
 def _looks(owner: Any, known: Mapping[str, tuple[str, ...]]) -> bool:
@@ -81,11 +85,13 @@ class _Calls(cygrpc.AioServer):  # type: ignore[misc]
         self._intercepted_by = tuple(interceptors or ())
         self._one_by_one = one_by_one
         self._served: dict[str, Any] = {}
+        self._resolver: Any = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def add_registered_method_handlers(self, method_handlers: dict[str, Any]) -> None:
         super().add_registered_method_handlers(method_handlers)
         self._served.update(method_handlers)
+        self._resolver = cygrpc._MethodResolver([], self._served)
 
     def _make_request_call_future(self, method_bytes: bytes | None) -> Any:
         """Asked for by the loop that takes calls one by one, once for each queue. That for unknown methods stays its
@@ -97,8 +103,7 @@ class _Calls(cygrpc.AioServer):  # type: ignore[misc]
         return self._runs_on.create_task(_Queue(self, method_bytes, at_once).take())
 
     def begin(self, name: str, state: Any) -> None:
-        resolver = cygrpc._MethodResolver([], self._served)
-        call = cygrpc._handle_rpc(name, resolver, self._intercepted_by, state, self._runs_on, False)
+        call = cygrpc._handle_rpc(name, self._resolver, self._intercepted_by, state, self._runs_on, False)
         self.keep(cygrpc._schedule_rpc_coro(call, state, self._runs_on, name))
 
     def keep(self, work: Any) -> None:
@@ -128,8 +133,8 @@ class _Queue:
         try:
             while self._asked_for <= SLACK * self._came_last:
                 await self._take_one()
-        except cygrpc._RequestCallError:
-            pass  # the server stops
+        except (cygrpc._RequestCallError, grpc.aio.InternalError):
+            pass  # the server stops, or cannot go on; `take` hears of it, too
         finally:
             self._asked_for -= 1
 

@@ -108,3 +108,33 @@ def test_a_server_stops_after_a_crowd() -> None:
     with structlog.testing.capture_logs() as logged:
         run(work)
     assert logged == []
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_no_more_calls_are_asked_for_than_may_be_taken_at_once(at_once: int) -> None:
+    asked: list[asyncio.Future[None]] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    class Calls:
+        def begin(self, _name: str, _state: None) -> None:
+            pass
+
+        def keep(self, work: Any) -> None:
+            tasks.append(asyncio.create_task(work))
+
+        async def _request_registered_call(self, _method: bytes) -> None:
+            asked.append(asyncio.get_running_loop().create_future())
+            await asked[-1]
+
+    calls: Any = Calls()
+    calls.keep(accept._Queue(calls, b"/t.T/Produce", at_once).take())
+    most = 0
+    for _ in range(20):
+        await asyncio.sleep(0)
+        waiting = [future for future in asked if not future.done()]
+        most = max(most, len(waiting))
+        for future in waiting:
+            future.set_result(None)
+    assert most == at_once
+    for task in tasks:
+        task.cancel()

@@ -104,3 +104,31 @@ async def test_a_request_that_grpc_could_not_take_is_no_fault_of_ours() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await faults.unary("Produce", metrics, serve)(None, None)  # type: ignore[arg-type]
+
+
+async def test_a_server_that_stops_is_no_bug_of_the_calls_under_way() -> None:
+    waiting = asyncio.Event()
+
+    async def reads_when_it_is_too_late(context: Any) -> None:
+        waiting.set()
+        try:
+            await asyncio.sleep(20)
+        finally:
+            await context.read()
+
+    metrics = Metrics()
+    handler = grpc.stream_stream_rpc_method_handler(faults.stream("Listen", metrics, reads_when_it_is_too_late))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", {"Listen": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.stream_stream("/test.Service/Listen")()
+        await call.write(b"")
+        await waiting.wait()
+        with structlog.testing.capture_logs() as logged:
+            await server.stop(None)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call.read()
+            await asyncio.sleep(0.05)
+    assert logged == []
