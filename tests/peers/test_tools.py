@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ottla.sync import Admin
+from tests.cluster.harness import LocalCluster
 from tests.peers.tools import file, run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -109,3 +111,33 @@ def test_producers_that_are_remembered_and_moves(both: Both, tmp_path: Path) -> 
     assert "No partition reassignments found." in both(REASSIGN, "--list")
     moves = '{"version": 1, "partitions": [{"topic": "tools-v", "partition": 0, "replicas": [1]}]}'
     assert "is completed" in both(REASSIGN, f"--verify --reassignment-json-file {file(tmp_path, 'moves', moves)}")
+
+
+def test_quotas_and_moves(kafka: Address, tmp_path: Path) -> None:
+    with LocalCluster(tmp_path / "three", 3, kafka=True) as cluster:
+        cluster.start().wait_ready(timeout_s=90)
+        with Admin(cluster[1].address()) as admin:
+            admin.finalize_feature()
+        cluster.create_topic("tools-m", replicas=[1])
+        host, port = cluster[1].address("kafka").rsplit(":", 1)
+        ottla = (host, int(port))
+        both = Both(kafka, ottla)
+        clients = "--entity-type clients --entity-name tools-c"
+        for quota in (
+            f"--alter {clients} --add-config producer_byte_rate=2048,consumer_byte_rate=4096",
+            f"--describe {clients}",
+            "--alter --entity-type users --entity-default --add-config controller_mutation_rate=20",
+            "--describe --entity-type users --entity-default",
+            f"--alter {clients} --delete-config producer_byte_rate",
+            f"--describe {clients}",
+        ):
+            assert "exit code 0" in both(CONFIGS, quota)
+        moves = '{"version": 1, "partitions": [{"topic": "tools-m", "partition": 0, "replicas": [2, 3]}]}'
+        plan = f"--reassignment-json-file {file(tmp_path, 'three-moves', moves)}"
+        assert "Successfully started partition reassignment for tools-m-0" in run(ottla, REASSIGN, f"--execute {plan}")
+        for _ in range(10):
+            said = run(ottla, REASSIGN, f"--verify {plan}")
+            if "Reassignment of partition tools-m-0 is completed." in said:
+                break
+        else:
+            pytest.fail(said)
