@@ -16,6 +16,9 @@ MIB: Final = 2**20
 # Items: what a repeated field of a request holds.
 ITEMS_MAX: Final = 10_000
 STREAM_POSITIONS_MAX: Final = 20_000
+STREAMS_POSITIONS_MAX: Final = 100_000
+"""Of all streams of a listener: half a KB each."""
+STREAMS_RETRY_MS: Final = 1000
 PARTITIONS_PER_REQUEST_MAX: Final = 4000
 NODE_ITEMS_MAX: Final = 100_000
 """Of requests between nodes: a node tells of each of its partitions at once when its disk fails."""
@@ -122,6 +125,12 @@ BOUNDS: Final = (
         "make it with fewer and let it grow with CreatePartitions",
     ),
     Bound("positions of a FetchStream", f"{STREAM_POSITIONS_MAX}", "POLICY_VIOLATION", "open another stream"),
+    Bound(
+        "positions of all FetchStreams of a node",
+        f"{STREAMS_POSITIONS_MAX}",
+        "THROTTLING_QUOTA_EXCEEDED for the largest stream of the connection that has the most",
+        "read by several nodes, or fewer partitions",
+    ),
     Bound(
         "bytes of a request without records",
         f"{PLAIN_REQUEST_MAX_BYTES} (1 MiB)",

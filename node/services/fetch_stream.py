@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import math
 import time
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Final
 
 import grpc
@@ -32,21 +33,72 @@ REST_PER_POSITION_S: Final = 0.0002
 PartitionKey = tuple[bytes, str, int]
 
 
+@dataclass(slots=True, eq=False)
+class _Position:
+    """Where a stream reads one partition. `told`: the error that its client knows of. A parked one is read again when
+    its client says from where, one that rests in a while."""
+
+    wanted: data_pb2.FetchPartition
+    told: int = 0
+    parked: bool = False
+    resting: bool = False
+
+
+class _Room:
+    """For the positions of all streams of a listener. Where they get too many, the client that has the most of them
+    loses its largest stream, whoever asked for more: those who read little go on."""
+
+    def __init__(self) -> None:
+        self._kept: dict[_Reader, int] = {}
+        self._total = 0
+
+    def keep(self, reader: "_Reader", positions: int) -> None:
+        """A stream has so many now; one that was refused has none. Ends streams where that is too much."""
+        if reader.refused is not None:
+            positions = 0
+        self._total += positions - self._kept.pop(reader, 0)
+        if positions:
+            self._kept[reader] = positions
+        while self._total > limits.STREAMS_POSITIONS_MAX:
+            self._refuse_one()
+
+    def _refuse_one(self) -> None:
+        of = Counter[str]()
+        for reader, positions in self._kept.items():
+            of[reader.client] += positions
+        most = max(of, key=of.__getitem__)
+        largest = max((r for r in self._kept if r.client == most), key=self._kept.__getitem__)
+        largest.refuse(
+            limits.throttled(
+                f"the streams of this node would read {self._total} partitions, those of your connection {of[most]}",
+                f"{limits.STREAMS_POSITIONS_MAX} are allowed",
+                limits.STREAMS_RETRY_MS,
+            )
+        )
+        self._total -= self._kept.pop(largest)
+
+
 class FetchStreams:
     """Serves FetchStream on one listener."""
 
     def __init__(self, fetcher: Fetcher, metrics: Metrics) -> None:
         self._fetcher = fetcher
         self._metrics = metrics
+        self._room = _Room()
 
     async def serve(self, context: Context) -> None:
         """One reader's stream, until it ends it."""
-        reader = _Reader(self._fetcher, self._metrics, context)
+        reader = _Reader(self._fetcher, self._metrics, context, self._room)
         commands = asyncio.create_task(reader.take_commands())
         try:
             await reader.send_data(commands)
+        except asyncio.CancelledError:
+            if reader.refused is not None and reader.task.uncancel() == 0:
+                raise reader.refused from None
+            raise
         finally:
             commands.cancel()
+            self._room.keep(reader, 0)
         with contextlib.suppress(asyncio.CancelledError):
             await commands
 
@@ -54,20 +106,29 @@ class FetchStreams:
 class _Reader:
     """Positions, credit and wishes of one stream's client."""
 
-    def __init__(self, fetcher: Fetcher, metrics: Metrics, context: Context) -> None:
+    def __init__(self, fetcher: Fetcher, metrics: Metrics, context: Context, room: _Room) -> None:
         self._fetcher = fetcher
         self._metrics = metrics
         self._context = context
-        self._positions: dict[PartitionKey, data_pb2.FetchPartition] = {}
-        self._parked: set[PartitionKey] = set()
-        self._told: dict[PartitionKey, int] = {}
-        self._resting: set[PartitionKey] = set()
+        self._room = room
+        self._positions: dict[PartitionKey, _Position] = {}
+        self._rest = False
         self._rest_until = 0.0
         self._credit = 0
         self._terms: Terms | None = None
         self._changed = asyncio.Event()
         self._turn = 0
         self._counts = True
+        self.client = turns.client() or ""
+        self.refused: ApiError | None = None
+        task = asyncio.current_task()
+        assert task is not None, "a handler is run by a task"
+        self.task = task
+
+    def refuse(self, error: ApiError) -> None:
+        """Ends the stream with an error, also where its client takes nothing."""
+        self.refused = error
+        self.task.cancel()
 
     async def take_commands(self) -> None:
         """Applies the client's messages as they come. Ends when the client half-closes."""
@@ -106,24 +167,20 @@ class _Reader:
         )
         self._credit += message.credit_bytes
         for gone in message.remove:
-            self._forget((gone.topic_id, gone.topic, gone.partition))
-        for count, position in enumerate(message.add, 1):
+            self._positions.pop((gone.topic_id, gone.topic, gone.partition), None)
+        for count, wanted in enumerate(message.add, 1):
             if count % limits.AT_ONCE == 0:
+                self._room.keep(self, len(self._positions))
                 await turns.give_way()
-            key = _key(position)
-            self._forget(key)
-            self._positions[key] = position
+            key = _key(wanted)
+            self._positions.pop(key, None)
+            self._positions[key] = _Position(wanted)
+        self._room.keep(self, len(self._positions))
         if len(self._positions) > limits.STREAM_POSITIONS_MAX:
             raise ApiError(
                 pb.ERROR_CODE_POLICY_VIOLATION,
                 f"a stream may read {limits.STREAM_POSITIONS_MAX} partitions, not {len(self._positions)}",
             )
-
-    def _forget(self, key: PartitionKey) -> None:
-        self._positions.pop(key, None)
-        self._parked.discard(key)
-        self._told.pop(key, None)
-        self._resting.discard(key)
 
     async def send_data(self, commands: asyncio.Task[None]) -> None:
         """Sends what there is while there is credit, until the client has ended its side."""
@@ -131,7 +188,7 @@ class _Reader:
         while not commands.done():
             self._changed.clear()
             left_s = self._rest_left_s()
-            wanted = [p for key, p in self._positions.items() if key not in self._parked and key not in self._resting]
+            wanted = [p.wanted for p in self._positions.values() if not (p.parked or p.resting)]
             if self._credit <= 0 or not wanted or self._terms is None:
                 await self._until_changed(commands, left_s)
                 continue
@@ -151,7 +208,7 @@ class _Reader:
                 if self._is_news(move):
                     news.append(move)
             rest_s = RETRY_S if news else min(2 * rest_s, RETRY_MAX_S)
-            self._rest(found, rest_s)
+            self._let_rest(found, rest_s)
             for part in messages_of(news):
                 sent_bytes = sum(move.data_bytes for move in part)
                 self._credit -= sent_bytes
@@ -162,20 +219,29 @@ class _Reader:
                 await self._send(message_of(part), sent_bytes if self._counts else 0)
         commands.result()
 
-    def _rest(self, found: Found, rest_s: float) -> None:
+    def _let_rest(self, found: Found, rest_s: float) -> None:
         """Positions in an error that may pass are asked for again in a while, not at once, and many of them less often:
         the others are read meanwhile."""
-        resting = {_key(move.wanted) for move in found.moves if move.error_code and move.retriable}
-        if resting and not self._resting:
-            self._rest_until = time.monotonic() + max(rest_s, len(resting) * REST_PER_POSITION_S)
-        self._resting |= resting
+        count = 0
+        for move in found.moves:
+            if move.error_code and move.retriable and (position := self._positions.get(_key(move.wanted))):
+                position.resting = True
+                count += 1
+        if count and not self._rest:
+            self._rest = True
+            self._rest_until = time.monotonic() + max(rest_s, count * REST_PER_POSITION_S)
 
     def _rest_left_s(self) -> float | None:
         """How long those that rest still do; None where none does."""
+        if not self._rest:
+            return None
         left_s = self._rest_until - time.monotonic()
-        if left_s <= 0:
-            self._resting.clear()
-        return left_s if self._resting else None
+        if left_s > 0:
+            return left_s
+        self._rest = False
+        for position in self._positions.values():
+            position.resting = False
+        return None
 
     async def _send(self, message: bytes, data_bytes: int) -> None:
         self._fetcher.in_flight.take(COPIES * data_bytes)
@@ -213,19 +279,16 @@ class _Reader:
 
     def _is_news(self, move: Move) -> bool:
         """Whether to send a result, and what it means for the position it belongs to."""
-        key = _key(move.wanted)
-        if self._positions.get(key) is not move.wanted:
+        position = self._positions.get(_key(move.wanted))
+        if position is None or position.wanted is not move.wanted:
             return False
         if move.error_code:
-            if not move.retriable:
-                self._parked.add(key)
-            if self._told.get(key) == move.error_code:
-                return False
-            self._told[key] = move.error_code
-            return True
-        self._told.pop(key, None)
+            position.parked = not move.retriable
+            known, position.told = position.told, move.error_code
+            return known != move.error_code
+        position.told = 0
         if move.diverging:
-            self._parked.add(key)
+            position.parked = True
             return True
         if not move.data_bytes and move.next_offset == move.wanted.offset:
             return False
@@ -233,7 +296,7 @@ class _Reader:
         following.CopyFrom(move.wanted)
         following.offset = move.next_offset
         following.ClearField("last_fetched_epoch")
-        self._positions[key] = following
+        position.wanted = following
         return True
 
 
