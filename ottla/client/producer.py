@@ -62,7 +62,7 @@ class Producer:
         bootstrap: str | Sequence[str] | Client | None = None,
         *,
         acks: Literal["all", -1, 0, 1] = "all",
-        linger_ms: int = 5,
+        linger_ms: int | None = None,
         batch_size: int = 128 * 1024,
         buffer_memory: int = 32 * 1024 * 1024,
         max_block_ms: int = 60_000,

@@ -27,7 +27,7 @@ from ottla.client.errors import DeliveryFailed
 from ottla.client.partitioner import StickyPartitioner
 from ottla.client.producer_batch import Batch, Delivery
 from ottla.client.producer_queue import NO_LEADER, NOT_WRITTEN, Actions, Leader, Queue, Topic, Transmit
-from ottla.client.settings import ANSWER_GRACE_MS, MAX_IN_FLIGHT, ProducerSettings
+from ottla.client.settings import ANSWER_GRACE_MS, LINGER_MS, MAX_IN_FLIGHT, ProducerSettings
 from ottla.protocol.errors import ApiError
 from ottla.protocol.partitioner import partition_for_key
 from ottla.v1 import error_pb2 as pb
@@ -152,17 +152,20 @@ class ProducerState:
         else:
             self._fill_requests(now_ms, actions)
         can_send = not actions.needs_producer_id
+        linger_ms = self._linger_ms()
+        events = (self._next_event_ms(queue, linger_ms, can_send) for queue in self._active.values())
         actions.next_poll_ms = min(
-            (at for queue in self._active.values() if (at := self._next_event_ms(queue, can_send)) is not None),
+            (at for at in events if at is not None),
             default=None,
         )
         return actions
 
     def _fill_requests(self, now_ms: int, actions: Actions) -> None:
         requests: dict[int, list[tuple[Transmit, int]]] = {}
+        linger_ms = self._linger_ms()
         for queue in list(self._active.values()):
             position = 0
-            while (batch := self._take_next(queue, now_ms, actions)) is not None:
+            while (batch := self._take_next(queue, now_ms, linger_ms, actions)) is not None:
                 # A request holds one batch of a partition: its n-th batch goes into the leader's n-th request or later.
                 leader_id = batch.sent_to or 0
                 size = len(batch.payload or b"") + BATCH_OVERHEAD_BYTES
@@ -177,7 +180,15 @@ class ProducerState:
                 open_requests[position] = (transmit, room - size)
                 position += 1
 
-    def _take_next(self, queue: Queue, now_ms: int, actions: Actions) -> Batch | None:
+    def _linger_ms(self) -> int:
+        """How long an open batch waits for more records, at this moment."""
+        if self.flushing:
+            return 0
+        if self.settings.linger_ms is not None:
+            return self.settings.linger_ms
+        return LINGER_MS if any(queue.in_flight for queue in self._active.values()) else 0
+
+    def _take_next(self, queue: Queue, now_ms: int, linger_ms: int, actions: Actions) -> Batch | None:
         """Marks the next batch of the partition as sent, if one may be sent now."""
         if queue.leader.node_id is None:
             return None
@@ -190,12 +201,12 @@ class ProducerState:
             return None
         batch = queue.waiting[0]
         if not batch.is_sealed:
-            if batch.created_ms + self.settings.linger_ms > now_ms and not self.flushing:
+            if batch.created_ms + linger_ms > now_ms:
                 return None
             batch.seal(self.codec)
         if batch.seal_error is not None:
             actions.completed.append(self._fail(queue, batch, _unsendable(batch, batch.seal_error)))
-            return self._take_next(queue, now_ms, actions)
+            return self._take_next(queue, now_ms, linger_ms, actions)
         if queue.next_needs_epoch:
             if queue.in_flight:
                 return None
@@ -256,7 +267,7 @@ class ProducerState:
             )
             actions.completed.append(self._fail(queue, batch, error))
 
-    def _next_event_ms(self, queue: Queue, can_send: bool) -> int | None:
+    def _next_event_ms(self, queue: Queue, linger_ms: int, can_send: bool) -> int | None:
         """When time alone may change something for the partition: never a time at which `poll` could do nothing, or the
         caller would ask again and again."""
         first = next(queue.batches(), None)
@@ -276,7 +287,7 @@ class ProducerState:
         if queue.waiting and not blocked:
             batch = queue.waiting[0]
             if not batch.is_sealed and not self.flushing:
-                at = min(at, batch.created_ms + self.settings.linger_ms)
+                at = min(at, batch.created_ms + linger_ms)
         return at
 
     # -- what happened ---------------------------------------------------------------------------------------------

@@ -11,6 +11,10 @@ from ottla.client.errors import ConfigError
 MAX_IN_FLIGHT: Final = 5
 """Batches of one partition on their way at once: as many as a broker remembers of a producer (KIP-98)."""
 
+LINGER_MS: Final = 5
+"""How long a batch waits for more records by default, and only while others are on their way: what comes alone leaves
+at once, and what comes faster than answers do is gathered meanwhile."""
+
 ANSWER_GRACE_MS: Final = 1000
 """How much longer than request_timeout_ms a producer waits for an answer before it gives up on a connection."""
 
@@ -20,7 +24,7 @@ class ProducerSettings:
     """A producer's settings; times in ms, sizes in encoded bytes. Raises ConfigError."""
 
     acks: int = -1
-    linger_ms: int = 5
+    linger_ms: int | None = None
     batch_size: int = 128 * 1024
     buffer_memory: int = 32 * 1024 * 1024
     max_block_ms: int = 60_000
@@ -36,9 +40,10 @@ class ProducerSettings:
         if self.acks not in (-1, 0, 1) or not isinstance(self.acks, int) or isinstance(self.acks, bool):
             raise ConfigError(f"acks {arguments.shown(self.acks)} is none of all (-1), 1 and 0")
         _check_types(self, at_least_0=("linger_ms", "max_block_ms"))
-        if self.delivery_timeout_ms < self.linger_ms + self.request_timeout_ms:
+        linger_ms = LINGER_MS if self.linger_ms is None else self.linger_ms
+        if self.delivery_timeout_ms < linger_ms + self.request_timeout_ms:
             raise ConfigError(
-                f"delivery_timeout_ms {self.delivery_timeout_ms} must be at least linger_ms {self.linger_ms} + "
+                f"delivery_timeout_ms {self.delivery_timeout_ms} must be at least linger_ms {linger_ms} + "
                 f"request_timeout_ms {self.request_timeout_ms}"
             )
         if self.retry_backoff_max_ms < self.retry_backoff_ms:
@@ -82,14 +87,15 @@ class ConsumerSettings:
 
 
 def _check_types(settings: ProducerSettings | ConsumerSettings, at_least_0: tuple[str, ...]) -> None:
-    """Each setting has the type of its default; numbers are 1 to 2^31-1, or may be 0."""
+    """Each setting has the type of its default; numbers are 1 to 2^31-1, or may be 0; where None is the default, it
+    stands for a number."""
     for each in fields(settings):
         value = getattr(settings, each.name)
-        if each.name == "acks":
+        if each.name == "acks" or (value is None and each.default is None):
             continue
         if isinstance(each.default, bool):
             arguments.flag(each.name, value)
-        elif isinstance(each.default, int):
+        elif isinstance(each.default, int | None):
             arguments.whole(each.name, value, 0 if each.name in at_least_0 else 1, arguments.INT32_MAX)
         else:
             arguments.label(each.name, value)

@@ -67,7 +67,7 @@ class Swarm:
     members: int
     rolls: bool
     flips: bool
-    linger_ms: int
+    linger_ms: int | None
     batch_size: int
     send_ms: float
     request_timeout_ms: int
@@ -96,7 +96,7 @@ class Swarm:
             members=rng.choice((0, 2, 3)),
             rolls=rng.random() < 0.5 or "rot" in kinds,
             flips=rng.random() < 0.2,
-            linger_ms=rng.choice((0, 5, 20)),
+            linger_ms=rng.choice((0, None, 20)),
             batch_size=rng.choice((200, 128 * 1024)),
             send_ms=rng.choice((8, 20, 40)),
             request_timeout_ms=rng.choice((400, 1500)),

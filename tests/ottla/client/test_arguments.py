@@ -89,6 +89,9 @@ async def test_a_bad_record_is_refused_whole(names: str, bad: dict[str, Any]) ->
     "name", ["linger_ms", "batch_size", "buffer_memory", "max_block_ms", "max_request_size", "request_timeout_ms"]
 )
 def test_a_setting_of_another_type_or_size_is_named(name: str, number: Any) -> None:
+    if (name, number) == ("linger_ms", None):
+        assert ProducerSettings(**{name: number}) == ProducerSettings()
+        return
     with pytest.raises(ConfigError, match=name):
         ProducerSettings(**{name: number})
 

@@ -131,7 +131,7 @@ WRONG: Mapping[str, Given] = {
     ),
     "connect_timeout_ms": Given(1, whole(1)),
     "acks": Given("all", (*ANYTHING, "1", "All", b"all", 2, -2, 1.0, True, False, [], None, HUGE)),
-    "linger_ms": Given(0, whole(0)),
+    "linger_ms": Given(0, tuple(value for value in whole(0) if value is not None)),
     "batch_size": Given(1, whole(1)),
     "buffer_memory": Given(2**21, whole(1)),
     "max_block_ms": Given(0, whole(0)),

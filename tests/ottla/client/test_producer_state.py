@@ -73,6 +73,21 @@ def test_a_batch_leaves_when_it_has_lingered_and_not_before():
     assert sent(state, 105) == [batch]
 
 
+def test_by_default_a_batch_waits_only_while_another_one_of_any_partition_is_on_its_way():
+    state = state_with(2, linger_ms=None)
+    first = put(state, b"a", now_ms=100)
+    assert sent(state, 100) == [first]
+    gathering = put(state, b"b", now_ms=101, partition=1)
+    actions = state.poll(101)
+    assert (actions.transmits, actions.next_poll_ms) == ([], 106)
+    assert put(state, b"c", now_ms=102, partition=1) is gathering
+    answer(state, first)
+    assert sent(state, 103) == [gathering]
+    late = put(state, b"d", now_ms=104)
+    assert sent(state, 108) == []
+    assert sent(state, 109) == [late]
+
+
 def test_a_full_batch_leaves_at_once():
     state = state_with(batch_size=200)
     first = put(state, b"x" * 150, now_ms=100)
