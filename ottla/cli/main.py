@@ -26,6 +26,7 @@ VERBS: Final = {
     "user": "List, add and remove users, and change passwords.",
     "acl": "List, add, remove and test ACLs: who may do what.",
     "quota": "List, set and remove quotas: how much clients may have.",
+    "bench": "Measure how fast a cluster writes and reads.",
     "verify": "Break a cluster under load, and check that nothing was lost.",
     "log": "Read the files of a node.",
     "node": "Run one node in this process, until SIGTERM or Ctrl-C.",

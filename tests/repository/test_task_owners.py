@@ -29,6 +29,7 @@ OWNERS = {
     "node/services/produce.py": "a task group of the call",
     "node/services/produce_stream.py": "the stream, or the forwarding that says why it ended",
     "node/turns.py": "a task group of the call",
+    "ottla/cli/load.py": "the load, which fails with them",
 }
 STARTS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
 
