@@ -11,13 +11,16 @@ from setuptools import Extension, find_packages, setup
 
 SERVER = ("node", "raft", "storage")
 INSIDE = "ottla._server"
-# What walks over the records of each produced batch. Optional: without a compiler its pure twin does the same, slower.
-HELPER = Extension("ottla.protocol._walk", ["ottla/protocol/_walk.c"], optional=True)
+# What walks over the records of each produced batch, Ottla's and Kafka's. Optional: without a compiler their pure twins
+# do the same, slower.
+HELPERS = [
+    Extension(f"ottla.protocol.{name}", [f"ottla/protocol/{name}.c"], optional=True) for name in ("_walk", "_kafka")
+]
 
 server = find_packages(include=[f"{name}*" for name in SERVER])
 editable = "editable_wheel" in sys.argv
 setup(
     packages=find_packages(include=["ottla*"]) + (server if editable else [f"{INSIDE}.{name}" for name in server]),
-    ext_modules=[HELPER],
+    ext_modules=HELPERS,
     package_dir={} if editable else {f"{INSIDE}.{name}": name for name in SERVER},
 )

@@ -28,7 +28,8 @@ CLIENT_PACKAGES_MAX: Final = 12
 PORTS: Final = range(12_000, 31_000, 10)
 OWN: Final = {"node", "raft", "storage"}
 # What a build needs, and what whoever gets the sources must get with them.
-IN_SDIST: Final = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "ottla/protocol/_walk.c", "node/main.py")
+HELPERS: Final = ("ottla/protocol/_walk.c", "ottla/protocol/_kafka.c")
+IN_SDIST: Final = ("LICENSE", "README.md", "pyproject.toml", "setup.py", *HELPERS, "node/main.py")
 
 
 def main() -> None:

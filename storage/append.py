@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from ottla.protocol.batch import BatchHeader, CorruptBatch, stamp_batch
 from ottla.protocol.checksum import crc32c
+from ottla.protocol.payloads import KIND_FROM, sealed
 from storage.config import LogConfig
 from storage.errors import BatchTooLarge, InvariantError, LogDamaged, LogFailed, OffsetOutOfRange, refusal
 from storage.fs import PASSING, Buffer, Directory, FileSystem
@@ -44,6 +45,9 @@ class AppendLog:
         self.log_end_offset = recovered.segments[-1].next_offset
         self.failed: str | None = None
         self.refetching = False
+        self.mixed = recovered.mixed
+        """Whether there may be batches whose payload is not of Ottla's own kind. What is scanned at the next start says
+        so itself, what lies before that `state` must say, as with epochs."""
         self._fs = fs
         self._seed = seed
         self._segments = SegmentList(recovered.segments, seed)
@@ -91,28 +95,36 @@ class AppendLog:
     ) -> AppendResult:
         """Appends one batch at the log end, with offset, epoch, size and both checksums stamped here.
 
-        A non-zero `header.payload_crc` is checked against the payload. The payload is written as it is, not copied.
+        A non-zero `header.payload_crc` is checked against the payload, and so is the checksum of a Kafka batch. The
+        payload is written as it is, not copied, but for the header of a Kafka batch, which says what `header` does.
         Raises CorruptBatch, BatchTooLarge, DiskFull, LogFailed, LogDamaged; nothing is appended then.
         """
         self._check_writable()
-        payload_crc = crc32c(payload)
-        if header.payload_crc not in (0, payload_crc):
-            raise CorruptBatch("payload checksum does not match the payload")
         if header.last_offset_delta < 0:
             raise CorruptBatch(f"last_offset_delta {header.last_offset_delta} is negative")
         latest = self.epochs.latest_epoch
         if latest is not None and leader_epoch < latest:
             raise InvariantError(f"append in epoch {leader_epoch}, but the log has seen epoch {latest}")
         base_offset = self.log_end_offset
+        kept = header.attributes >> KIND_FROM
+        if kept:
+            head, rest, payload_crc = sealed(header, payload, base_offset, leader_epoch)
+        else:
+            head, rest, payload_crc = b"", memoryview(payload), crc32c(payload)
+            if header.payload_crc not in (0, payload_crc):
+                raise CorruptBatch("payload checksum does not match the payload")
         prefix = stamp_batch(header, self._seed, len(payload), payload_field, base_offset, leader_epoch, payload_crc)
         length = len(prefix) + len(payload)
-        if length > self.config.max_message_bytes:
-            raise BatchTooLarge(f"batch of {length} bytes; max.message.bytes is {self.config.max_message_bytes}")
+        limited = len(payload) if kept else length  # Kafka's clients count their batch, not what is around it
+        if limited > self.config.max_message_bytes:
+            raise BatchTooLarge(f"batch of {limited} bytes; max.message.bytes is {self.config.max_message_bytes}")
         segment = self._segment_for(length, now_ms)
-        self._write(segment, (prefix, payload))
+        self._write(segment, (prefix + head, rest))
         next_offset = base_offset + header.last_offset_delta + 1
         if leader_epoch != latest and self.epochs.assign(leader_epoch, base_offset):
             self._state_dirty = True
+        if kept and not self.mixed:
+            self.mixed = self._state_dirty = True
         segment.note(base_offset, next_offset, length, header.max_timestamp)
         self.log_end_offset = next_offset
         return AppendResult(base_offset, next_offset - 1, length)
@@ -136,6 +148,8 @@ class AppendLog:
         for batch, header in zip(batches, headers, strict=True):
             if self.epochs.assign(header.leader_epoch, header.base_offset):
                 self._state_dirty = True
+            if header.attributes >> KIND_FROM and not self.mixed:
+                self.mixed = self._state_dirty = True
             segment.note(header.base_offset, header.next_offset, batch.end - batch.start, header.max_timestamp)
         self.log_end_offset = segment.next_offset
         return headers
@@ -273,7 +287,7 @@ class AppendLog:
             self._state_dirty = True
 
     def _write_state(self) -> None:
-        state = LogState(self.log_start_offset, self._durable.recovery_limit, self.epochs, self._compaction)
+        state = LogState(self.log_start_offset, self._durable.recovery_limit, self.epochs, self._compaction, self.mixed)
         state.write(self._fs, self.directory)
         self._state_dirty = False
 

@@ -5,7 +5,8 @@ owner's thread, `CompactionRun.run` does the work on any thread and writes new f
 `Log.complete_compaction` puts them in place, or throws them away if the log was cut meanwhile.
 
 Rules, as Kafka's cleaner has them (KIP-58, KIP-354, KIP-534):
-- Offsets and order never change; each record of a rewritten batch carries its own offset delta.
+- Offsets and order never change; each record of a rewritten batch carries its own offset delta. Those of a Kafka
+  batch do so anyway: what stays of them keeps its bytes.
 - Only closed segments below the high watermark and older than `min.compaction.lag.ms` are touched.
 - The first cleaning that sees a tombstone sets its batch's delete horizon, the first one after the horizon drops it.
 - The last batch of a producer that has not expired stays, empty if need be: its sequence lives in the header. So does
@@ -26,24 +27,31 @@ from ottla.protocol.batch import (
     ATTR_CONTROL,
     ATTR_DELETE_HORIZON,
     ATTR_LOG_APPEND_TIME,
-    PAYLOAD_COMPRESSED,
-    PAYLOAD_RECORDS,
     BatchAt,
     BatchHeader,
     CorruptBatch,
     encode_batch,
     varint,
 )
-from ottla.protocol.checksum import crc32c
-from ottla.protocol.walk import Malformed, Plain, each
+from ottla.protocol.payloads import (
+    ATTR_KAFKA,
+    KIND_FROM,
+    each,
+    packed_records,
+    payload_field_of,
+    repacked,
+)
+from ottla.protocol.walk import Malformed, Plain
 from storage.config import LogConfig
 from storage.fs import Directory, FileSystem, remove_if_there
 from storage.index import SegmentSummary
 from storage.pace import Pace, no_pace
 from storage.segment import CLEANED_SUFFIX, Segment
 
-Codec = Callable[[int, Plain], bytes | memoryview]
-"""(codec number, payload) -> payload, compressed or decompressed."""
+Codec = Callable[[int, Plain], Plain]
+"""(codec number, records) -> records, compressed or decompressed. Where they are a Kafka batch's, the number has
+ATTR_KAFKA: Kafka's clients frame some codecs in their own way."""
+_FORM: Final = ATTR_CODEC_MASK | ATTR_KAFKA
 
 DEDUPE_BUFFER_BYTES: Final = 16 * 1024 * 1024
 _KEY_BYTES: Final = 200  # what an entry of the table costs: a 16 byte digest, an offset, their place in the dict
@@ -170,7 +178,7 @@ class CompactionRun:
     def _map(self, header: BatchHeader, plain: Plain) -> bool:
         """Takes a batch's keys into the table, as far as there is room; False if that ended before the batch did."""
         try:
-            for place, spot in enumerate(each(plain)):
+            for place, spot in enumerate(each(header.attributes, plain)):
                 if place % _PACE_RECORDS == _PACE_RECORDS - 1:
                     self._pace()
                 offset = header.base_offset + (place if spot.offset_delta is None else spot.offset_delta)
@@ -259,8 +267,8 @@ class CompactionRun:
             header = header._replace(attributes=attributes, delete_horizon_ms=horizon_ms)
             return header, encode_batch(header, self.seed, bytes(payload), payload_field)
         codec = attributes & ATTR_CODEC_MASK if count else 0
-        kept, newest = _kept(plain, stays)
-        stored = bytes(compress(codec, kept) if codec else kept)
+        kept, newest = _kept(header.attributes, plain, stays)
+        stored = bytes(compress(codec | attributes & ATTR_KAFKA, kept) if codec else kept)
         if not count or attributes & ATTR_LOG_APPEND_TIME:
             newest_ms = header.max_timestamp
         else:
@@ -270,16 +278,16 @@ class CompactionRun:
             record_count=count,
             max_timestamp=newest_ms,
             delete_horizon_ms=horizon_ms,
-            payload_crc=crc32c(stored),
         )
-        return header, encode_batch(header, self.seed, stored, PAYLOAD_COMPRESSED if codec else PAYLOAD_RECORDS)
+        header, made = repacked(header, stored)
+        return header, encode_batch(header, self.seed, made, payload_field_of(header.attributes))
 
     def _what_stays(self, header: BatchHeader, plain: Plain) -> tuple[bytearray, bool]:
         """(1 for each record that stays, 0 for the others; whether a tombstone stays). Raises Malformed."""
         expired = header.attributes & ATTR_DELETE_HORIZON and header.delete_horizon_ms <= self.now_ms
         stays = bytearray()
         tombstones = False
-        for place, spot in enumerate(each(plain)):
+        for place, spot in enumerate(each(header.attributes, plain)):
             if place % _PACE_RECORDS == _PACE_RECORDS - 1:
                 self._pace()
             stay = True
@@ -360,18 +368,19 @@ def swap(fs: FileSystem, directory: Directory, groups: list[Group]) -> None:
 
 
 def _plain(data: bytes, batch: BatchAt, decompress: Codec) -> Plain | None:
-    """The records, or None for a batch that has none to look into: markers, and formats kept verbatim."""
-    payload_field, payload = batch.payload(data)
-    if batch.header.attributes & ATTR_CONTROL or payload_field not in (PAYLOAD_RECORDS, PAYLOAD_COMPRESSED):
+    """The records, or None for a batch that has none to look into: markers, and kinds that are not known here."""
+    attributes = batch.header.attributes
+    if attributes & ATTR_CONTROL or attributes >> KIND_FROM > 1:
         return None
-    return payload if payload_field == PAYLOAD_RECORDS else decompress(batch.header.codec, payload)
+    packed = packed_records(attributes, batch.payload(data)[1])
+    return decompress(attributes & _FORM, packed) if attributes & ATTR_CODEC_MASK else packed
 
 
-def _kept(plain: Plain, stays: bytearray) -> tuple[bytearray, int]:
+def _kept(attributes: int, plain: Plain, stays: bytearray) -> tuple[bytearray, int]:
     """(The records that stay, each with an offset delta of its own; their largest timestamp delta)."""
     kept = bytearray()
     newest = -(1 << 63)
-    for place, spot in enumerate(each(plain)):
+    for place, spot in enumerate(each(attributes, plain)):
         if not stays[place]:
             continue
         newest = max(newest, spot.timestamp_delta)

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ottla.protocol.payloads import KIND_FROM
 from storage.compaction import CompactionState
 from storage.config import LogConfig
 from storage.durable import DELETED_SUFFIX, read_durable, write_durable
@@ -56,21 +57,25 @@ class LogState:
     """What a log keeps durably beside its segments.
 
     `recovery_limit`: recovery points above it are stale, because the log was truncated below them since (or None).
+    `mixed`: there may be batches whose payload is not of Ottla's own kind.
     """
 
     log_start_offset: int
     recovery_limit: int | None
     epochs: EpochTable
     compaction: CompactionState
+    mixed: bool = False
 
     def write(self, fs: FileSystem, directory: str) -> None:
-        content = {
+        content: dict[str, Any] = {
             "log_start_offset": self.log_start_offset,
             "recovery_limit": self.recovery_limit,
             "epochs": self.epochs.entries(),
             "cleaned_end_offset": self.compaction.cleaned_end_offset,
             "tombstones_due_ms": self.compaction.tombstones_due_ms,
         }
+        if self.mixed:
+            content["mixed"] = True
         write_durable(fs, os.path.join(directory, STATE_FILE), content)
 
     @classmethod
@@ -84,7 +89,8 @@ class LogState:
             return None
         epochs = EpochTable((int(epoch), int(start)) for epoch, start in content["epochs"])
         compaction = CompactionState(content["cleaned_end_offset"], content["tombstones_due_ms"])
-        return cls(content["log_start_offset"], content["recovery_limit"], epochs, compaction)
+        mixed = bool(content.get("mixed"))
+        return cls(content["log_start_offset"], content["recovery_limit"], epochs, compaction, mixed)
 
 
 @dataclass(slots=True)
@@ -100,6 +106,7 @@ class Recovered:
     beyond: list[str]
     compaction: CompactionState
     fresh: bool = False
+    mixed: bool = False
 
 
 def recover(
@@ -136,7 +143,9 @@ def recover(
         start = min(max(state.log_start_offset, log_start_offset or 0, segments[0].base_offset), end)
         # A marker that outlived its unlink can be older than the state: appends may have come and gone in between.
         _fit_epochs(state.epochs, start, end)
-        return Recovered(segments, state.epochs, start, end, Recovery(clean=True), [], state.compaction)
+        return Recovered(
+            segments, state.epochs, start, end, Recovery(clean=True), [], state.compaction, mixed=state.mixed
+        )
     return _Scan(fs, directory, seed, config, now_ms, complete_is_damage).run(
         segments, state, recovery_point, log_start_offset
     )
@@ -157,6 +166,7 @@ class _Scan:
         self._scanned = 0
         self._truncated = 0
         self._epochs_cut = False
+        self._mixed = False
 
     def run(
         self, found: list[Segment], state: LogState | None, recovery_point: int | None, log_start: int | None
@@ -211,7 +221,8 @@ class _Scan:
         compaction = state.compaction if state is not None else CompactionState()
         # Damage keeps its recovery point: forgotten, the same bytes would be a torn tail at the next start.
         point = point if damaged else min(point, end)
-        return Recovered(kept, epochs, start, point, report, [s.path for s in beyond], compaction)
+        mixed = self._mixed or (state is not None and state.mixed)
+        return Recovered(kept, epochs, start, point, report, [s.path for s in beyond], compaction, mixed=mixed)
 
     def _join(
         self, found: list[Segment], start: int, scan_from: int, epochs: EpochTable
@@ -255,6 +266,7 @@ class _Scan:
             for _, batch in segment.scan(self._seed, file_bytes):
                 header, length = batch.header, batch.end - batch.start
                 self._scanned += length
+                self._mixed = self._mixed or bool(header.attributes >> KIND_FROM)
                 if header.base_offset < segment.next_offset:
                     raise CorruptBatch(f"{segment.path}: offset {header.base_offset} comes a second time")
                 if epochs is not None:

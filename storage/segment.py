@@ -18,8 +18,8 @@ from ottla.protocol.batch import (
     read_batch,
     read_extent,
     read_varint,
-    verify_batch,
 )
+from ottla.protocol.payloads import verify_batch
 from storage.errors import OffsetsOutOfOrder
 from storage.fs import Buffer, File, FileSystem, read_file, remove_if_there
 from storage.index import NO_TIMESTAMP, SegmentSummary, SparseIndex

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ottla.protocol.batch import EXTENT_BYTES, CorruptBatch, check_header_crc, read_extent, read_varint, verify_slice
+from ottla.protocol.batch import EXTENT_BYTES, CorruptBatch, check_header_crc, read_extent, read_varint
+from ottla.protocol.payloads import verify_slice
 from storage.fs import NO_DESCRIPTORS, FileSystem
 from storage.index import NO_TIMESTAMP
 from storage.segment import Segment, StoredBatch

@@ -30,11 +30,13 @@ class Wanted(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """What one answer may have. `record_max_bytes`: what a single record may have where it had to be decompressed."""
+    """What one answer may have. `record_max_bytes`: what a single record may have where it had to be decompressed;
+    `every_kind`: its reader knows batches of Kafka, too."""
 
     accept: frozenset[int]
     max_bytes: int
     record_max_bytes: int
+    every_kind: bool = False
 
 
 Take = Callable[[int, ReadResult | Exception], int]
@@ -59,7 +61,7 @@ class FetchApi:
             index = (turn + step) % count
             want = wanted[index]
             left = max(0, min(want.max_bytes or PARTITION_MAX_BYTES, budget.max_bytes - used))
-            reader = Reader(budget.accept, left, budget.record_max_bytes, min_one=used == 0)
+            reader = Reader(budget.accept, left, budget.record_max_bytes, used == 0, budget.every_kind)
             try:
                 used += take(index, await self._read(want, reader, on_loop))
             except Exception as error:

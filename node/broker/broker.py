@@ -480,8 +480,8 @@ class Broker:
         )
         if not found.data:
             return found
-        seed = crc_seed(topic_id, number)
-        return found.holding(*lookup.readable(found.data, reader, seed, offset, found.log_start_offset, on_loop))
+        args = (found.data, reader, crc_seed(topic_id, number), offset, found.log_start_offset, on_loop, found.mixed)
+        return found.holding(*lookup.readable(*args))
 
     async def read_heavy(
         self,
@@ -503,8 +503,7 @@ class Broker:
         )
         if not found.data:
             return found
-        seed = crc_seed(topic_id, number)
-        args = (found.data, reader, seed, offset, found.log_start_offset)
+        args = (found.data, reader, crc_seed(topic_id, number), offset, found.log_start_offset, None, found.mixed)
         return found.holding(*await self.in_thread(lookup.readable, *args))
 
     def data_waiter(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from node.broker import codecs
+from node.broker import kafka_codecs
 from node.broker.partition import Partition
 from node.metadata.image import NO_LEADER
 from ottla.protocol.batch import CorruptBatch
@@ -185,7 +185,7 @@ def _usable(partition: Partition) -> bool:
 
 def _run(run: CompactionRun) -> None:
     try:
-        run.run(codecs.decompress, codecs.compress, Pacer())
+        run.run(kafka_codecs.unpack, kafka_codecs.pack, Pacer())
     except (OSError, CorruptBatch) as error:
         # The log is told when it gets the run back.
         log.warning("compaction_failed", directory=run.directory, error=str(error))

@@ -5,13 +5,10 @@ from typing import Any, Final
 import cramjam
 
 from ottla.protocol.errors import ApiError
-from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
+from ottla.protocol.records import STORED_MAX_BYTES
 from ottla.protocol.walk import Plain
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Codec
-
-STORED_MAX_BYTES: Final = PLAIN_MAX_BYTES + 5 * RECORDS_MAX
-"""The largest plain payload of a batch in a log: compaction gives each record an offset delta of its own."""
 
 _FIRST_GUESS: Final = 64 * 1024
 _STREAMS: Final[dict[int, Any]] = {

@@ -58,9 +58,20 @@ class Admitted(NamedTuple):
     """A batch that may be appended. The header lacks what only the append knows: offset, epoch, size, header CRC."""
 
     header: BatchHeader
-    payload: bytes
+    payload: Plain
     payload_field: int
     rules: DoorRules
+
+
+class Form(NamedTuple):
+    """How records are written: what walks over them."""
+
+    name: str
+    walk: Callable[[Plain, int, int, int, bool], tuple[int, int, int, int, list[tuple[int, int]]]]
+    find: Callable[[Plain, int, int], tuple[int, int, int, int] | None]
+
+
+OTTLA: Final = Form("a Records message", records.walk, records.find)
 
 
 class InvalidRecords(ApiError):
@@ -163,22 +174,22 @@ def admit(batch: RecordBatchView, rules: DoorRules, now_ms: int, on_loop: OnLoop
 
 
 def header_of(
-    codec: int,
+    form: int,
     count: int,
     times: tuple[int, int],
     producer: tuple[int, int, int],
     rules: DoorRules,
     payload_crc: int = 0,
 ) -> BatchHeader:
-    """The header of a batch of so many records, but for what its place in the log gives it. `times`: base and max,
-    `producer`: id, epoch, base sequence."""
+    """The header of a batch of so many records, but for what its place in the log gives it. `form`: the attributes that
+    say how the payload is written; `times`: base and max, `producer`: id, epoch, base sequence."""
     producer_id, producer_epoch, base_sequence = producer
     return BatchHeader(
         base_offset=0,
         leader_epoch=0,
         record_count=count,
         last_offset_delta=count - 1,
-        attributes=codec | (ATTR_LOG_APPEND_TIME if rules.log_append_time else 0),
+        attributes=form | (ATTR_LOG_APPEND_TIME if rules.log_append_time else 0),
         base_timestamp=times[0],
         max_timestamp=times[1],
         producer_id=producer_id,
@@ -221,7 +232,7 @@ def _check_crc(batch: RecordBatchView, payload: bytes) -> None:
 def corrupt(payload_crc: int, payload_bytes: int) -> ApiError:
     return ApiError(
         pb.ERROR_CODE_CORRUPT_MESSAGE,
-        f"payload_crc {payload_crc:#010x} is not that of the {payload_bytes} payload bytes that arrived",
+        f"payload_crc {payload_crc:#010x} is not the checksum of the {payload_bytes} payload bytes that arrived",
     )
 
 
@@ -241,17 +252,23 @@ def _payload(batch: RecordBatchView, codec: int) -> tuple[bytes, int]:
 
 
 def look(
-    plain: Plain, base: int | None, latest_given: int, rules: DoorRules, now_ms: int, on_loop: OnLoop | None
+    plain: Plain,
+    base: int | None,
+    latest_given: int,
+    rules: DoorRules,
+    now_ms: int,
+    on_loop: OnLoop | None,
+    form: Form = OTTLA,
 ) -> tuple[int, int, int]:
     """One walk over the records: (count, base timestamp, max timestamp). `base`, `latest_given`: what the header says
     of the first and the latest time, None and 0 where it says nothing."""
     count_max = RECORDS_MAX if on_loop is None or on_loop.records > RECORDS_MAX else on_loop.records
     try:
-        count, lowest, highest, faulty, faults = records.walk(
+        count, lowest, highest, faulty, faults = form.walk(
             plain, count_max, _INT64_MIN, _INT64_MAX, rules.keys_required
         )
     except Malformed as error:
-        raise _invalid(f"the {len(plain)} bytes of plain payload are not a Records message: {error}") from None
+        raise _invalid(f"the {len(plain)} bytes of plain payload are not {form.name}: {error}") from None
     if on_loop is not None:
         on_loop.walked(count)
     if count > RECORDS_MAX:
@@ -273,7 +290,7 @@ def look(
     if not 0 <= base <= _INT64_MAX:
         raise ApiError(pb.ERROR_CODE_INVALID_TIMESTAMP, f"base_timestamp {base} must not be negative")
     if base + lowest < earliest or base + highest > latest:
-        raise _mistimed(plain, base, earliest, latest, rules, now_ms)
+        raise _mistimed(plain, base, earliest, latest, rules, now_ms, form)
     return count, base, base + highest
 
 
@@ -294,12 +311,14 @@ def _faulty(count: int, faulty: int, faults: Sequence[tuple[int, int]]) -> Inval
     )
 
 
-def _mistimed(plain: Plain, base: int, earliest: int, latest: int, rules: DoorRules, now_ms: int) -> InvalidRecords:
+def _mistimed(
+    plain: Plain, base: int, earliest: int, latest: int, rules: DoorRules, now_ms: int, form: Form
+) -> InvalidRecords:
     """Names the records whose time is out of bounds: a second walk, for those who need it."""
     bounds = (max(earliest - base, _INT64_MIN), min(latest - base, _INT64_MAX))
-    count, _, _, faulty, faults = records.walk(plain, RECORDS_MAX, *bounds, False)
+    count, _, _, faulty, faults = form.walk(plain, RECORDS_MAX, *bounds, False)
     first = faults[0][0]
-    found = records.find(plain, first, _INT64_MIN)
+    found = form.find(plain, first, _INT64_MIN)
     at = base + (found[3] if found is not None else 0)
     if at < 0 or at > _INT64_MAX:
         rule = "times are 0 to 2^63 - 1"

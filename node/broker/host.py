@@ -49,6 +49,8 @@ class ReadResult(NamedTuple):
     leader_epoch: int
     next_offset: int
     diverging: tuple[int, int] | None = None
+    mixed: bool = False
+    """Whether there may be batches of other kinds than Ottla's own."""
 
     def holding(self, data: bytes, next_offset: int | None) -> "ReadResult":
         """With other data in the place of its own; `next_offset` None: as far as it went."""

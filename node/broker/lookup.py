@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from node.broker import codecs
 from node.broker.door import Heavy, OnLoop
-from ottla.protocol import records
+from node.broker.kafka_codecs import unpack, within
+from ottla.protocol import kafka_codecs, records
 from ottla.protocol.batch import (
     ATTR_CODEC_MASK,
     ATTR_LOG_APPEND_TIME,
@@ -21,24 +22,29 @@ from ottla.protocol.batch import (
 )
 from ottla.protocol.checksum import crc32c
 from ottla.protocol.errors import ApiError
+from ottla.protocol.payloads import ATTR_KAFKA, ATTR_KIND_MASK, KIND_FROM, as_ottla, packed_records
 from ottla.protocol.walk import Malformed, Plain
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.record_pb2 import Codec
 
 EVERY_CODEC = frozenset({Codec.CODEC_GZIP, Codec.CODEC_SNAPPY, Codec.CODEC_LZ4, Codec.CODEC_ZSTD})
 _PREFIX_BYTES_MAX = 12
+CONVERTED_AS = 100 if records.HELPED else 5
+"""Converting a record of Kafka's takes as long as a walk over so many: the loop does 2 000 of them at once."""
 _EARLIEST_DELTA = -(1 << 63)
 _LATEST_DELTA = (1 << 63) - 1
 
 
 class Reader(NamedTuple):
     """What a reader can take. `max_bytes`: how much at once; `record_max_bytes`: how much even if it is one record
-    that had to be decompressed; `min_one`: a first batch or record may be larger than `max_bytes`."""
+    that had to be decompressed; `min_one`: a first batch or record may be larger than `max_bytes`; `every_kind`: it
+    knows Kafka's batches as well as Ottla's records."""
 
     accept: frozenset[int]
     max_bytes: int
     record_max_bytes: int = (1 << 31) - 1
     min_one: bool = True
+    every_kind: bool = False
 
 
 def record_at(
@@ -98,21 +104,31 @@ def written_ms(data: bytes, offset: int, on_loop: OnLoop | None = None) -> int:
 
 
 def readable(
-    data: bytes, reader: Reader, seed: int, offset: int, log_start: int, on_loop: OnLoop | None = None
+    data: bytes,
+    reader: Reader,
+    seed: int,
+    offset: int,
+    log_start: int,
+    on_loop: OnLoop | None = None,
+    mixed: bool = True,
 ) -> tuple[bytes, int | None]:
-    """The slice as its reader can take it, offsets kept: what it knows no codec for is decompressed, in parts where the
-    whole is too much at once, and records below the log start are left out. `seed` is the partition's for header
-    checksums, `offset` what was asked for. (data, next offset if that is not the one of the slice).
+    """The slice as its reader can take it, offsets kept: what it knows no codec for is decompressed, what is of a kind
+    that it does not know is converted, in parts where the whole is too much at once, and records below the log start
+    are left out. `seed` is the partition's for header checksums, `offset` what was asked for, `mixed` whether there may
+    be other kinds than Ottla's own. (data, next offset if that is not the one of the slice).
 
     Raises UNSUPPORTED_COMPRESSION_TYPE for a record that the reader can never take, CorruptBatch, ApiError, Heavy.
     """
     at = 0
     parts: list[bytes] | None = None  # None: all up to `at` is as it was
     size = 0
+    alike = reader.accept >= EVERY_CODEC and (reader.every_kind or not mixed)
     while at < len(data):
         batch = _batch(data, at)
         header = batch.header
         known = header.codec == Codec.CODEC_NONE or header.codec in reader.accept
+        if header.attributes >> KIND_FROM:
+            known = known and reader.every_kind
         if known and header.base_offset >= log_start:
             length = batch.end - batch.start
             if parts is not None:
@@ -121,7 +137,7 @@ def readable(
                 parts.append(data[batch.start : batch.end])
             size += length
             at = batch.end
-            if parts is None and reader.accept >= EVERY_CODEC:
+            if parts is None and alike:
                 break  # only the first one can lie below the log start
             continue
         if parts is None:
@@ -192,16 +208,18 @@ def _part(
 
 def _encoded(header: BatchHeader, seed: int, plain: Plain) -> list[bytes]:
     plain = bytes(plain)
-    attributes = header.attributes & ~ATTR_CODEC_MASK
+    attributes = header.attributes & ~(ATTR_CODEC_MASK | ATTR_KIND_MASK)
     return encode_batch(header._replace(attributes=attributes, payload_crc=crc32c(plain)), seed, plain)
 
 
 def _unreadable(header: BatchHeader, reader: Reader, why: str) -> ApiError:
-    codec = codecs.NAMES[header.codec]  # type: ignore[index]
+    codec = codecs.NAMES.get(header.codec)  # type: ignore[call-overload]
+    kept = header.attributes >> KIND_FROM
+    lacks, step = (f"codec, {codec}", f"Name {codec} in accept, or raise") if not kept else ("kind", "Raise")
     return ApiError(
         pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE,
         f"the batch at offsets {header.base_offset} to {header.last_offset} cannot be given to a reader without its "
-        f"codec, {codec}: {why}. Name {codec} in accept, or raise max_bytes",
+        f"{lacks}: {why}. {step} max_bytes",
     )
 
 
@@ -223,9 +241,31 @@ def _batch(data: bytes, at: int) -> BatchAt:
 
 def _plain(data: bytes, batch: BatchAt, on_loop: OnLoop | None) -> Plain:
     _, payload = batch.payload(data)
+    if batch.header.attributes >> KIND_FROM:
+        return _converted(batch.header, payload, on_loop)
     if on_loop is not None:
         on_loop.walked(batch.header.record_count)
     codec = batch.header.codec
     if codec == Codec.CODEC_NONE:
         return payload
     return codecs.decompress(codec, payload) if on_loop is None else on_loop.unfold(codec, payload)
+
+
+def _converted(header: BatchHeader, payload: memoryview, on_loop: OnLoop | None) -> Plain:
+    """The records of another kind as Ottla's. Raises UNSUPPORTED_COMPRESSION_TYPE where it is not known here."""
+    if header.attributes >> KIND_FROM != 1:
+        raise ApiError(
+            pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE,
+            f"the batch at offset {header.base_offset} is of a kind that this node does not know: update it",
+        )
+    if on_loop is not None:
+        on_loop.walked(CONVERTED_AS * header.record_count)
+    packed = packed_records(header.attributes, payload)
+    try:
+        if on_loop is None:
+            plain = unpack(header.codec | ATTR_KAFKA, packed) if header.codec else packed
+        else:
+            plain = kafka_codecs.unfold(header.codec, packed, within(on_loop))
+        return as_ottla(header, plain)
+    except Malformed as error:
+        raise CorruptBatch(f"batch at offset {header.base_offset}: {error}") from None

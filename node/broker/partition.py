@@ -326,7 +326,7 @@ class Partition:
                 raise self.damaged_read(offset, error) from None
             except (StorageError, OSError) as error:
                 raise self.storage_error(error) from None
-            return ReadResult(found.data, mark, start, leader.leader_epoch, found.next_offset)
+            return ReadResult(found.data, mark, start, leader.leader_epoch, found.next_offset, mixed=records.mixed)
         if mark == WITHHELD and offset >= end:
             raise refusals.offset_not_available(self.name, leader)
         if not start <= offset <= records.log_end_offset:

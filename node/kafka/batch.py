@@ -10,10 +10,9 @@ from typing import Final, NamedTuple
 
 from node.kafka.wire import Buffer
 from ottla.protocol.checksum import crc32c
+from ottla.protocol.payloads import KAFKA_CRC_FROM, KAFKA_HEADER, KAFKA_LENGTH_FROM
 
-HEADER: Final = Struct(">qiibIhiqqqhii")
-_CRC_FROM: Final = 21
-_LENGTH_FROM: Final = 12  # `length` counts what follows it
+HEADER: Final = KAFKA_HEADER
 _SIZE_AT: Final = Struct(">qi")
 MAGIC_AT: Final = 16
 MAGIC: Final = 2
@@ -68,11 +67,19 @@ class KafkaBatch(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        return self.length + _LENGTH_FROM
+        return self.length + KAFKA_LENGTH_FROM
 
 
 def admit(batch: Buffer, max_bytes: int, version: int) -> KafkaBatch:
     """The header of a producer's batch, all of which is checked but its records. `version` is the request's."""
+    head = read(batch, max_bytes)
+    check_crc(batch, head)
+    check_fields(head, version)
+    return head
+
+
+def read(batch: Buffer, max_bytes: int) -> KafkaBatch:
+    """The header of a producer's batch: it is one whole batch, no more is checked."""
     size = len(batch)
     if size > max_bytes:
         raise BatchRefused(
@@ -86,13 +93,15 @@ def admit(batch: Buffer, max_bytes: int, version: int) -> KafkaBatch:
     if head.size_bytes != size:
         what = "more than one batch for a partition, or half of one"
         raise BatchRefused(INVALID_RECORD, f"the batch says {head.size_bytes} bytes and there are {size}: {what}")
-    if crc32c(memoryview(batch)[_CRC_FROM:]) != head.crc:
-        raise BatchRefused(CORRUPT_MESSAGE, "the batch's checksum does not match: it was damaged on its way")
-    _check_fields(head, version)
     return head
 
 
-def _check_fields(head: KafkaBatch, version: int) -> None:
+def check_crc(batch: Buffer, head: KafkaBatch) -> None:
+    if crc32c(memoryview(batch)[KAFKA_CRC_FROM:]) != head.crc:
+        raise BatchRefused(CORRUPT_MESSAGE, "the batch's checksum does not match: it was damaged on its way")
+
+
+def check_fields(head: KafkaBatch, version: int) -> None:
     for bit, meaning in _NOT_A_PRODUCERS.items():
         if head.attributes & bit:
             raise BatchRefused(INVALID_RECORD, f"the batch {meaning}")
@@ -124,9 +133,9 @@ def batches_in(data: Buffer) -> Iterator[memoryview]:
     view, at = memoryview(data), 0
     while len(view) - at >= HEADER.size:
         _, length = _SIZE_AT.unpack_from(view, at)
-        if length < HEADER.size - _LENGTH_FROM:
+        if length < HEADER.size - KAFKA_LENGTH_FROM:
             raise ValueError(f"a batch of {length} bytes at {at}")
-        end = at + _LENGTH_FROM + length
+        end = at + KAFKA_LENGTH_FROM + length
         if end > len(view):
             return
         yield view[at:end]
@@ -145,7 +154,7 @@ _STAMP_EPOCH: Final = Struct(">i")
 
 def build(head: KafkaBatch, records: bytes) -> bytes:
     """A batch of these records; its length and its checksum are set here."""
-    length = HEADER.size - _LENGTH_FROM + len(records)
+    length = HEADER.size - KAFKA_LENGTH_FROM + len(records)
     fixed = HEADER.pack(*head._replace(length=length, magic=MAGIC, crc=0))
-    crc = crc32c(fixed[_CRC_FROM:] + records)
+    crc = crc32c(fixed[KAFKA_CRC_FROM:] + records)
     return HEADER.pack(*head._replace(length=length, magic=MAGIC, crc=crc)) + records

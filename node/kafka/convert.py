@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 
 from node.broker import codecs, door
 from node.broker.door import Admitted, DoorRules, Heavy, OnLoop
+from node.broker.kafka_codecs import fold, within
 from node.kafka import batch as kafka
-from node.kafka.compression import Unfold, fold, unfold
-from node.kafka.records import InvalidRecords, to_kafka, to_ottla
 from node.kafka.wire import Buffer
 from ottla.protocol.batch import (
     ATTR_CODEC_MASK,
@@ -24,14 +23,15 @@ from ottla.protocol.batch import (
     read_batch,
 )
 from ottla.protocol.errors import ApiError
-from ottla.protocol.records import PLAIN_MAX_BYTES, RECORDS_MAX
-from ottla.protocol.walk import Plain
+from ottla.protocol.kafka import to_kafka, to_ottla
+from ottla.protocol.kafka_codecs import unfold
+from ottla.protocol.kafka_records import InvalidRecords
+from ottla.protocol.payloads import KIND_FROM
+from ottla.protocol.records import RECORDS_MAX
 from ottla.v1 import error_pb2 as pb
 
 AT_ONCE: Final = 2000
 """Records that are converted on the loop for one request: some microseconds each."""
-BLOCKS_AT_ONCE: Final = 1000
-"""Blocks of one payload that are unfolded on the loop: snappy's may be of a byte each."""
 NONE: Final = -1
 
 
@@ -68,28 +68,15 @@ def admit(sent: Sent, rules: DoorRules, now_ms: int, room: OnLoop | None) -> Adm
         if room is not None:
             room.fold(len(plain))
         payload, payload_field = codecs.compress(codec, plain), PAYLOAD_COMPRESSED
-    if head.producer_id == 0:
-        raise ApiError(pb.ERROR_CODE_UNKNOWN_PRODUCER_ID, "producer id 0 is never given: ask InitProducerId")
-    producer = head.producer_id, head.producer_epoch, head.base_sequence
-    times = base_timestamp, max_timestamp
-    header = door.header_of(codec, count, times, producer if head.producer_id > 0 else (0, 0, 0), rules)
+    header = door.header_of(codec, count, (base_timestamp, max_timestamp), producer_of(head), rules)
     return Admitted(header, payload, payload_field, rules)
 
 
-def within(room: OnLoop | None) -> Unfold:
-    """Decompresses the parts of one payload, on the loop as far as there is `room`: it raises Heavy then."""
-    blocks = 0
-
-    def bounded(codec: int, payload: Plain) -> memoryview:
-        nonlocal blocks
-        if room is None:
-            return codecs.decompress(codec, payload, PLAIN_MAX_BYTES)
-        blocks += 1
-        if blocks > BLOCKS_AT_ONCE:
-            raise Heavy
-        return room.unfold(codec, memoryview(payload))
-
-    return bounded
+def producer_of(head: kafka.KafkaBatch) -> tuple[int, int, int]:
+    """(id, epoch, base sequence), zeros without one. Raises UNKNOWN_PRODUCER_ID."""
+    if head.producer_id == 0:
+        raise ApiError(pb.ERROR_CODE_UNKNOWN_PRODUCER_ID, "producer id 0 is never given: ask InitProducerId")
+    return (head.producer_id, head.producer_epoch, head.base_sequence) if head.producer_id > 0 else (0, 0, 0)
 
 
 def _to_plain(sent: Sent, head: kafka.KafkaBatch, room: OnLoop | None) -> bytes:
@@ -110,6 +97,17 @@ def batches_of(data: bytes) -> list[BatchAt]:
         found.append(batch)
         at = batch.end
     return found
+
+
+def as_stored(data: bytes, batch: BatchAt) -> memoryview | None:
+    """The bytes of a batch that is stored as Kafka's clients read it, else None. Raises ApiError, CorruptBatch."""
+    kind = batch.header.attributes >> KIND_FROM
+    if kind > 1:
+        raise ApiError(
+            pb.ERROR_CODE_UNSUPPORTED_VERSION,
+            f"the batch at offset {batch.header.base_offset} is of a kind that this node does not know: update it",
+        )
+    return batch.payload(data)[1] if kind else None
 
 
 def to_client(data: bytes, batch: BatchAt) -> bytes:

@@ -109,6 +109,7 @@ def _print_batch(batch: "Batch", as_json: bool, *, metadata: bool) -> None:
                 "producer_epoch": batch.producer[1],
                 "base_sequence": batch.producer[2],
                 "codec": batch.codec,
+                "kind": batch.kind,
                 "records": batch.entries,
             }
         )
@@ -122,6 +123,8 @@ def _print_batch(batch: "Batch", as_json: bool, *, metadata: bool) -> None:
         words = [f"offset {first}" if first == last else f"offsets {first}-{last}", f"epoch {batch.epoch}"]
         if batch.producer[0]:
             words.append("producer {}/{} sequence {}".format(*batch.producer))
+        if batch.kind != "records":
+            words.append(batch.kind)
         if batch.codec:
             words.append(f"codec {batch.codec}")
         if batch.control:

@@ -13,21 +13,21 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
 
-from ottla.client.codecs import decompress
+from ottla.client.decode import plain_records
 from ottla.client.errors import OttlaError
 from ottla.internal.v1 import metadata_pb2, raft_pb2
 from ottla.protocol.batch import (
     ATTR_CONTROL,
     ATTR_LOG_APPEND_TIME,
-    PAYLOAD_COMPRESSED,
-    PAYLOAD_RECORDS,
     BatchAt,
     CorruptBatch,
     crc_seed,
     read_batch,
-    verify_batch,
 )
 from ottla.protocol.checksum import crc32c
+from ottla.protocol.errors import ApiError
+from ottla.protocol.payloads import KIND_FROM, check_kind, verify_batch
+from ottla.protocol.walk import Malformed
 from ottla.v1.record_pb2 import Record, Records
 
 _PARTITION: Final = re.compile(r"([0-9a-f]{32})-(\d+)")
@@ -63,6 +63,7 @@ class Batch:
     timestamp: int = -1
     producer: tuple[int, int, int] = (0, 0, 0)
     codec: int = 0
+    kind: str = "records"
     control: bool = False
     problem: str = ""
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -131,27 +132,27 @@ def _batch(path: Path, raw: bytes, found: BatchAt, kind: LogKind, *, records: bo
         header.max_timestamp,
         (header.producer_id, header.producer_epoch, header.base_sequence),
         header.codec,
+        {0: "records", 1: "kafka"}.get(header.attributes >> KIND_FROM, "unknown"),
         bool(header.attributes & ATTR_CONTROL),
     )
     try:
         if kind.seed is not None:
             verify_batch(raw, local, kind.seed)
-        elif crc32c(local.payload(raw)[1]) != header.payload_crc:
-            raise CorruptBatch("payload checksum does not match")
+        else:
+            check_kind(raw, local)
         if records:
             batch.entries = list(_entries(raw, local, kind))
-    except (CorruptBatch, DecodeError, OttlaError) as error:
+    except (CorruptBatch, DecodeError, Malformed, ApiError, OttlaError) as error:
         batch.problem = str(error)
     return batch
 
 
 def _entries(raw: bytes, batch: BatchAt, kind: LogKind) -> Iterator[dict[str, Any]]:
     header = batch.header
-    where, payload = batch.payload(raw)
-    if header.attributes & ATTR_CONTROL or where not in (PAYLOAD_RECORDS, PAYLOAD_COMPRESSED):
+    if header.attributes & ATTR_CONTROL or header.attributes >> KIND_FROM > 1:
         return
-    plain = decompress(header.codec, payload) if where == PAYLOAD_COMPRESSED else bytes(payload)
-    for i, record in enumerate(Records.FromString(plain).records):
+    plain = plain_records(header, batch.payload(raw)[1])
+    for i, record in enumerate(Records.FromString(bytes(plain)).records):
         if kind.metadata:
             yield from _metadata(record)
             continue

@@ -60,7 +60,7 @@ def compress(codec: int, payload: bytes) -> bytes:
     return bytes(getattr(_cramjam(codec), _NAMES[codec]).compress(payload))
 
 
-def decompress(codec: int, payload: bytes | memoryview) -> bytes:
+def decompress(codec: int, payload: bytes | bytearray | memoryview) -> bytes:
     """The plain payload. Raises CorruptRecords if it is damaged or larger than DECOMPRESSED_MAX_BYTES."""
     if codec == Codec.CODEC_GZIP:
         return _gunzip(payload)
@@ -77,7 +77,7 @@ def decompress(codec: int, payload: bytes | memoryview) -> bytes:
         raise CorruptRecords(f"a batch does not decompress with {_NAMES[codec]}: {error}. {_AGAIN}") from None
 
 
-def _gunzip(payload: bytes | memoryview) -> bytes:
+def _gunzip(payload: bytes | bytearray | memoryview) -> bytes:
     inflate = zlib.decompressobj(wbits=31)
     try:
         plain = inflate.decompress(payload, DECOMPRESSED_MAX_BYTES)
@@ -90,7 +90,7 @@ def _gunzip(payload: bytes | memoryview) -> bytes:
     return plain
 
 
-def _into_bounded(stream: Any, payload: bytes | memoryview) -> bytes:
+def _into_bounded(stream: Any, payload: bytes | bytearray | memoryview) -> bytes:
     room = max(64 * 1024, 4 * len(payload))
     while True:
         plain = bytearray(min(room, DECOMPRESSED_MAX_BYTES))

@@ -10,16 +10,25 @@ from ottla.client.records import ConsumerRecord
 from ottla.protocol.batch import (
     ATTR_CONTROL,
     ATTR_LOG_APPEND_TIME,
-    PAYLOAD_COMPRESSED,
-    PAYLOAD_RECORDS,
     BatchAt,
     BatchHeader,
     CorruptBatch,
     crc_seed,
     decode_header,
-    verify_batch,
 )
+from ottla.protocol.errors import ApiError
+from ottla.protocol.kafka_codecs import unfold
+from ottla.protocol.payloads import ATTR_KAFKA, KIND_FROM, as_ottla, packed_records, verify_batch
+from ottla.protocol.walk import Malformed, Plain
 from ottla.v1.record_pb2 import Record, Records
+
+
+def plain_records(header: BatchHeader, payload: memoryview) -> Plain:
+    """The payload of a batch, of Kafka's too, as a serialized `Records`. Raises Malformed, ApiError, OttlaError."""
+    packed = packed_records(header.attributes, payload)
+    if header.attributes & ATTR_KAFKA:
+        return as_ottla(header, unfold(header.codec, packed, decompress))
+    return decompress(header.codec, packed) if header.codec else packed
 
 
 class BatchReader:
@@ -46,26 +55,20 @@ class BatchReader:
             at = BatchAt(header, 0, 0, len(batch))
             if header.size_bytes != len(batch):
                 raise CorruptBatch(f"size {header.size_bytes} in the header, {len(batch)} bytes came")
-            verify_batch(batch, at, self._seed, later_kinds=True)
+            verify_batch(batch, at, self._seed)
             field, payload = at.payload(batch)
         except CorruptBatch as error:
             raise self._corrupt(error) from None
         if header.attributes & ATTR_CONTROL or not header.record_count:
             return iter(())
-        if (field, header.codec != 0) in ((PAYLOAD_COMPRESSED, False), (PAYLOAD_RECORDS, True)):
-            raise self._corrupt(ValueError(f"payload field {field} does not go with codec {header.codec}"))
-        if field == PAYLOAD_COMPRESSED:
-            plain = decompress(header.codec, payload)
-        elif field == PAYLOAD_RECORDS:
-            plain = bytes(payload)
-        else:
+        if header.attributes >> KIND_FROM > 1:
             raise UnsupportedCodec(
                 f"{self._topic}-{self._partition} holds a batch at offset {header.base_offset} whose payload (field "
                 f"{field}) this client does not know. Next: update the client"
             )
         try:
-            records = Records.FromString(plain).records
-        except DecodeError as error:
+            records = Records.FromString(bytes(plain_records(header, payload))).records
+        except (DecodeError, Malformed, ApiError) as error:
             raise self._corrupt(error) from None
         if len(records) != header.record_count:
             raise self._corrupt(ValueError(f"{len(records)} records, the header says {header.record_count}"))

@@ -29,10 +29,11 @@ ATTR_LOG_APPEND_TIME: Final = 0x08
 ATTR_TRANSACTIONAL: Final = 0x10
 ATTR_CONTROL: Final = 0x20
 ATTR_DELETE_HORIZON: Final = 0x40
+# Bits 16 to 31 say of which kind the payload is: ottla/protocol/payloads.py.
 
-_CRC_AT: Final = HEADER_BYTES - 5  # everything before the tag of header_crc
+CRC_AT: Final = HEADER_BYTES - 5  # everything before the tag of header_crc
 _U32: Final = struct.Struct("<I")
-_TAGS: Final = (0x0D, 0x15, 0x19, 0x25, 0x2D, 0x35, 0x3D, 0x41, 0x49, 0x51, 0x59, 0x65, 0x6D, 0x75, 0x7D)
+TAGS: Final = (0x0D, 0x15, 0x19, 0x25, 0x2D, 0x35, 0x3D, 0x41, 0x49, 0x51, 0x59, 0x65, 0x6D, 0x75, 0x7D)
 
 
 class CorruptBatch(ValueError):
@@ -117,7 +118,7 @@ def encode_header(header: BatchHeader, seed: int) -> bytes:
 
 def _pack(h: BatchHeader, size_bytes: int, base_offset: int, leader_epoch: int, payload_crc: int, seed: int) -> bytes:
     # What the leader stamps comes as arguments: replacing fields of a header costs as much as the packing.
-    t = _TAGS
+    t = TAGS
     # fmt: off
     raw = HEADER.pack(
         t[0], FORMAT, t[1], size_bytes, t[2], base_offset, t[3], leader_epoch, t[4], h.attributes,
@@ -126,7 +127,7 @@ def _pack(h: BatchHeader, size_bytes: int, base_offset: int, leader_epoch: int, 
         t[13], payload_crc, t[14], 0,
     )
     # fmt: on
-    return raw[:-4] + _U32.pack(crc32c(raw[:_CRC_AT], seed))
+    return raw[:-4] + _U32.pack(crc32c(raw[:CRC_AT], seed))
 
 
 def decode_header(data: bytes | bytearray | memoryview, at: int = 0) -> BatchHeader:
@@ -134,7 +135,7 @@ def decode_header(data: bytes | bytearray | memoryview, at: int = 0) -> BatchHea
     if len(data) - at < HEADER_BYTES:
         raise CorruptBatch(f"header needs {HEADER_BYTES} bytes, {len(data) - at} are left")
     v = HEADER.unpack_from(data, at)
-    if v[0::2] != _TAGS:
+    if v[0::2] != TAGS:
         raise CorruptBatch("header fields are not in their fixed order")
     if v[1] != FORMAT:
         raise CorruptBatch(f"unknown batch format {v[1]:#x}")
@@ -143,7 +144,7 @@ def decode_header(data: bytes | bytearray | memoryview, at: int = 0) -> BatchHea
 
 def check_header_crc(data: bytes | bytearray | memoryview, at: int, seed: int) -> bool:
     """Whether the header at `at` carries the checksum that its own bytes and `seed` give."""
-    return bool(_U32.unpack_from(data, at + HEADER_BYTES - 4)[0] == crc32c(data[at : at + _CRC_AT], seed))
+    return bool(_U32.unpack_from(data, at + HEADER_BYTES - 4)[0] == crc32c(data[at : at + CRC_AT], seed))
 
 
 def encode_batch(header: BatchHeader, seed: int, payload: bytes, payload_field: int = PAYLOAD_RECORDS) -> list[bytes]:
@@ -207,7 +208,7 @@ def read_extent(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int
         v = _EXTENT.unpack_from(data, body)
     except (IndexError, struct.error):
         raise CorruptBatch("the data ends inside a batch header") from None
-    if v[1] != FORMAT or v[3] != size or v[4] != _TAGS[2] or v[12] != _TAGS[6]:
+    if v[1] != FORMAT or v[3] != size or v[4] != TAGS[2] or v[12] != TAGS[6]:
         raise CorruptBatch("batch header and length prefix do not agree")
     return v[5], v[5] + v[13] + 1, body - at + size
 
@@ -250,57 +251,3 @@ def read_batch(data: bytes | bytearray | memoryview, at: int) -> BatchAt | None:
         raise CorruptBatch(f"size {header.size_bytes} in the header, {size} in the length prefix")
     end = body + size
     return BatchAt(header, at, body, end) if end <= len(data) else None
-
-
-def payload_field_of(attributes: int) -> int:
-    """The field that holds the payload of a batch with these attributes. No checksum covers its tag: this does."""
-    if attributes & ATTR_CONTROL:
-        return PAYLOAD_CONTROL
-    return PAYLOAD_COMPRESSED if attributes & ATTR_CODEC_MASK else PAYLOAD_RECORDS
-
-
-def verify_batch(data: bytes | bytearray | memoryview, batch: BatchAt, seed: int, *, later_kinds: bool = False) -> None:
-    """Checks both checksums of a whole batch, and that its payload is of the kind that the header says; `later_kinds`:
-    or of one that is not known here. Raises CorruptBatch that names what does not match."""
-    if not check_header_crc(data, batch.body, seed):
-        raise CorruptBatch(f"header checksum does not match at offset {batch.header.base_offset}")
-    payload_field, payload = batch.payload(data)
-    later = later_kinds and payload_field > PAYLOAD_CONTROL
-    if payload_field != payload_field_of(batch.header.attributes) and not later:
-        raise CorruptBatch(f"payload field {payload_field} is not what the header says of {batch.header.base_offset}")
-    if crc32c(payload) != batch.header.payload_crc:
-        raise CorruptBatch(f"payload checksum does not match at offset {batch.header.base_offset}")
-
-
-def verify_slice(data: bytes | bytearray | memoryview, seed: int) -> int:
-    """Checks shape and both checksums of every batch in a slice of a log; returns how many there are.
-
-    The same as `read_batch` and `verify_batch` for each, without making objects of them: readers wait for this. Raises
-    CorruptBatch that names the first bad one.
-    """
-    view = memoryview(data)
-    count = at = 0
-    offset: int | None = None
-    try:
-        while at < len(view):
-            size, body = read_varint(view, at + 1)
-            v = HEADER.unpack_from(view, body)
-            if view[at] != BATCH_TAG or v[0::2] != _TAGS or v[1] != FORMAT or v[3] != size:
-                raise CorruptBatch("batch header and length prefix do not agree")
-            if crc32c(view[body : body + _CRC_AT], seed) != v[29]:
-                raise CorruptBatch("header checksum does not match")
-            offset = v[5]
-            end = body + size
-            key, start = read_varint(view, body + HEADER_BYTES)
-            length, start = read_varint(view, start)
-            if key != payload_field_of(v[9]) << 3 | 2 or start + length != end or end > len(view):
-                raise CorruptBatch("batch does not hold exactly one payload of the kind that its header says")
-            if crc32c(view[start:end]) != v[27]:
-                raise CorruptBatch(f"payload checksum does not match at offset {offset}")
-            at, count = end, count + 1
-    except struct.error:
-        raise CorruptBatch("the slice ends inside a batch header") from None
-    except CorruptBatch as error:
-        after = "" if offset is None else f", after offset {offset}"
-        raise CorruptBatch(f"{error}, {at} bytes into the slice{after}") from None
-    return count

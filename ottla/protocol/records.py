@@ -15,6 +15,9 @@ few KB of compressed bytes may unfold to is a bound of its own: each reader make
 PLAIN_MAX_BYTES: Final = 32 * 1024 * 1024
 """A batch's payload after decompression: as much as the largest message, so it can be sent on uncompressed."""
 
+STORED_MAX_BYTES: Final = PLAIN_MAX_BYTES + 5 * RECORDS_MAX
+"""The largest plain payload of a batch in a log: compaction gives each record an offset delta of its own."""
+
 HELPED: bool
 """Whether the C helper is at work."""
 
@@ -27,4 +30,4 @@ try:
 except ImportError:
     walk, find, cut, HELPED = twin.walk, twin.find, twin.cut, False
 
-__all__ = ["HELPED", "PLAIN_MAX_BYTES", "RECORDS_MAX", "cut", "find", "walk"]
+__all__ = ["HELPED", "PLAIN_MAX_BYTES", "RECORDS_MAX", "STORED_MAX_BYTES", "cut", "find", "walk"]

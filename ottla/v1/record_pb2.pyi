@@ -248,7 +248,9 @@ class RecordBatch(_message.Message):
     leader_epoch: _builtins.int
     """Epoch of the leader that appended the batch."""
     attributes: _builtins.int
-    """Bits 0-2 Codec, 3 log append time, 4 transactional, 5 control, 6 delete horizon."""
+    """Bits 0-2 Codec, 3 log append time, 4 transactional, 5 control, 6 delete horizon. Bits 16-31 are the kind of the
+    payload: 0 records, compressed or not, and markers; 1 a Kafka batch.
+    """
     record_count: _builtins.int
     """How many records the payload holds."""
     last_offset_delta: _builtins.int
@@ -266,7 +268,7 @@ class RecordBatch(_message.Message):
     base_sequence: _builtins.int
     """Sequence of the first record, per producer and partition."""
     payload_crc: _builtins.int
-    """CRC-32C of the payload field's content."""
+    """CRC-32C of the payload field's content; of a Kafka batch its own checksum, of its content from byte 21 on."""
     header_crc: _builtins.int
     """CRC-32C of the header before this field, seeded with topic id and partition. Never check it on a message that was
     serialized again: that drops zeros.
@@ -274,7 +276,7 @@ class RecordBatch(_message.Message):
     compressed_records: _builtins.bytes
     """A Records message, compressed with the codec in attributes."""
     kafka_batch: _builtins.bytes
-    """A Kafka record batch (v2), kept verbatim for Kafka-protocol clients."""
+    """A Kafka record batch (v2) as its producer sent it. In logs and between nodes only: whoever fetches gets records."""
     @_builtins.property
     def records(self) -> Global___Records:
         """The records as they are."""

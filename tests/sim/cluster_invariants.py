@@ -14,6 +14,7 @@ from typing import Any
 
 from node.groups.shell import OFFSETS_TOPIC, stored_records
 from node.metadata.image import NO_LEADER, Delta, Image
+from ottla.protocol.payloads import as_ottla, packed_records
 from ottla.v1.record_pb2 import Records
 from tests.sim.cluster_loop import Process, Violation, World
 from tests.sim.cluster_metadata import (
@@ -643,4 +644,5 @@ def _records_of(data: bytes) -> Any:
 
     batch = read_batch(data, 0)
     assert batch is not None
-    return Records.FromString(bytes(batch.payload(data)[1])).records
+    plain = packed_records(batch.header.attributes, batch.payload(data)[1])
+    return Records.FromString(bytes(as_ottla(batch.header, plain))).records

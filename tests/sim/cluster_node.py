@@ -43,7 +43,7 @@ from node.groups.shell import GroupShell
 from ottla.client.group import Membership
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
-from tests.sim import cluster_rules
+from tests.sim import cluster_kinds, cluster_rules
 from tests.sim.cluster_disk import Disk
 from tests.sim.cluster_grpc import SimChannel, SimServer
 from tests.sim.cluster_loop import Process, SimLoop, Violation, World
@@ -400,6 +400,7 @@ def installed(
     users = (node.services.produce, node.services.fetch, node.services.produce_stream, node.services.offsets)
     places += [(user, "unexpected", unexpected) for user in users]
     places += cluster_rules.places(counts)
+    places.append((node.services.produce, "admit", cluster_kinds.admit(counts)))
     with ExitStack() as stack:
         for place, name, value in places:
             stack.enter_context(mock.patch.object(place, name, value))

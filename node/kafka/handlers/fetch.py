@@ -23,7 +23,7 @@ from node.kafka.fetch import (
     TopicToFetch,
 )
 from node.kafka.handlers.cluster_facts import ClusterFacts, run, unexpected
-from node.kafka.wire import Message
+from node.kafka.wire import Buffer, Message
 from node.metadata.acls import Acls
 from node.metrics import Metrics
 from ottla.protocol.acls import READ, TOPIC
@@ -155,7 +155,7 @@ class FetchHandler:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + min(max(0, request.max_wait_ms), limits.WAIT_MAX_MS) / 1000
         indexes = list(wanted)
-        budget = Budget(EVERY_CODEC, max_bytes, max(max_bytes, MAX_BYTES))
+        budget = Budget(EVERY_CODEC, max_bytes, max(max_bytes, MAX_BYTES), every_kind=True)
         urgent = len(wanted) < len(asked)
         access = self._facts.view.access
 
@@ -189,10 +189,14 @@ class FetchHandler:
                     take(place, access.denied(READ, TOPIC, wanted[indexes[place]].topic.name))
             indexes = [index for index in indexes if results[index] is None]
 
-    async def _convert(self, topic_id: bytes, partition: int, read: ReadResult) -> list[bytes]:
+    async def _convert(self, topic_id: bytes, partition: int, read: ReadResult) -> list[Buffer]:
+        """The batches as clients of Kafka read them: views of those that are stored so, and the others converted."""
         try:
             batches = convert.batches_of(read.data)
-            made = [self._converted.get(topic_id, partition, batch.header) for batch in batches]
+            made = [
+                convert.as_stored(read.data, batch) or self._converted.get(topic_id, partition, batch.header)
+                for batch in batches
+            ]
             missing = [batch for batch, have in zip(batches, made, strict=True) if have is None]
             if not missing:
                 return [have for have in made if have is not None]
@@ -238,7 +242,7 @@ def _converted(data: bytes, batches: list[BatchAt]) -> list[bytes]:
     return [convert.to_client(data, batch) for batch in batches]
 
 
-def _fetched(part: PartitionToFetch, read: ReadResult, records: list[bytes], request: FetchRequest) -> Fetched:
+def _fetched(part: PartitionToFetch, read: ReadResult, records: list[Buffer], request: FetchRequest) -> Fetched:
     # A new leader that withholds its mark may still serve what is below the old one.
     mark = max(read.high_watermark, read.next_offset) if read.data else read.high_watermark
     return Fetched(

@@ -6,22 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.broker import codecs
+from node.broker import codecs, kafka_codecs, lookup
 from node.broker.door import Heavy, OnLoop
-from node.broker.lookup import Reader, latest_at, readable, record_at, written_ms
+from node.broker.lookup import EVERY_CODEC, Reader, latest_at, readable, record_at, written_ms
 from ottla.protocol.batch import (
     ATTR_LOG_APPEND_TIME,
     PAYLOAD_COMPRESSED,
     PAYLOAD_RECORDS,
     BatchHeader,
     encode_batch,
+    read_batch,
     read_extent,
-    verify_slice,
 )
 from ottla.protocol.checksum import crc32c
 from ottla.protocol.errors import ApiError
+from ottla.protocol.kafka_records import to_kafka
+from ottla.protocol.payloads import ATTR_KAFKA, verify_slice
 from ottla.v1 import error_pb2 as pb
-from ottla.v1.record_pb2 import Record, Records, Segment
+from ottla.v1.record_pb2 import Header, Record, Records, Segment
+from tests.ottla.protocol.kafka_batches import kept_batch
 
 SEED = 77
 BASE_MS = 1_000_000
@@ -46,6 +49,14 @@ def stored(records: list[Record], base: int = 0, *, span: int | None = None, cod
         payload_crc=crc32c(payload),
     )
     return b"".join(encode_batch(header, SEED, payload, PAYLOAD_COMPRESSED if codec else PAYLOAD_RECORDS))
+
+
+def kafkas(records: list[Record], base: int = 0, *, span: int | None = None, codec: int = 4, **fields: Any) -> bytes:
+    """The same as Kafka's clients send it."""
+    like = read_batch(stored(records, base, span=span, codec=codec, **fields), 0)
+    assert like is not None
+    plain, _ = to_kafka(Records(records=records).SerializeToString())
+    return kept_batch(records, like.header, SEED, kafka_codecs.fold(codec, plain))
 
 
 def compacted(*kept: tuple[int, int], span: int = 10, base: int = 100, **fields: Any) -> bytes:
@@ -92,6 +103,70 @@ class TestByTime:
             record_at(data, 0, 0, OnLoop())
         assert record_at(data, 0) == (0, BASE_MS)
         assert written_ms(data, 0, OnLoop()) == BASE_MS
+
+
+class TestOfKafka:
+    """Batches of Kafka's, which are read as if they were Ottla's own."""
+
+    @pytest.mark.parametrize("codec", range(5))
+    def test_times_are_found_as_in_ottlas_own(self, codec: int) -> None:
+        records = [Record(timestamp_delta=t, offset_delta=o) for o, t in ((3, 7), (8, 2))]
+        own, other = (made(records, 100, span=10, codec=codec) for made in (stored, kafkas))
+        for wanted in range(BASE_MS, BASE_MS + 9):
+            for start in (0, 104, 109):
+                assert record_at(other, wanted, start) == record_at(own, wanted, start)
+        for start in (0, 101, 104, 109):
+            assert latest_at(other, start) == latest_at(own, start)
+            assert written_ms(other, start) == written_ms(own, start)
+
+    def test_with_log_append_time_deltas_mean_nothing(self) -> None:
+        records = [Record(timestamp_delta=t) for t in (5, 900)]
+        data = kafkas(records, attributes=ATTR_LOG_APPEND_TIME, max_timestamp=BASE_MS)
+        assert record_at(data, BASE_MS) == (0, BASE_MS)
+        assert record_at(data, BASE_MS + 1) is None
+        answer, _ = readable(data, Reader(NO_CODEC, 1 << 20), SEED, 0, 0)
+        [batch] = Segment.FromString(answer).batches
+        assert (batch.attributes, batch.max_timestamp) == (ATTR_LOG_APPEND_TIME, BASE_MS)
+
+    @pytest.mark.parametrize("codec", range(5))
+    def test_who_knows_them_gets_their_bytes_and_others_get_records(self, codec: int) -> None:
+        records = [Record(key=b"k", value=b"v" * 9, headers=[Header(key="h", value=b"")]), Record(timestamp_delta=3)]
+        own = stored(records, 1, codec=0)
+        data = stored(records, 1, codec=0) + kafkas(records, 3, codec=codec)
+        assert readable(data, Reader(EVERY_CODEC, 1 << 20, every_kind=True), SEED, 1, 0) == (data, None)
+        for accept in (NO_CODEC, EVERY_CODEC):
+            answer, after = readable(data, Reader(accept, 1 << 20), SEED, 1, 0)
+            verify_slice(answer, SEED)
+            first, second = Segment.FromString(answer).batches
+            assert after is None
+            assert answer.startswith(own)
+            assert second.records == first.records
+            assert (second.base_offset, second.last_offset_delta, second.producer_id, second.attributes) == (3, 1, 5, 0)
+        # What lies below the log start is nobody's.
+        answer, _ = readable(data[len(own) :], Reader(EVERY_CODEC, 1 << 20, every_kind=True), SEED, 4, 4)
+        assert [record.timestamp_delta for record in Segment.FromString(answer).batches[0].records.records] == [3]
+
+    def test_who_reads_a_log_without_them_looks_at_one_batch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = b"".join(stored([Record()], at) for at in range(9))
+        looks: list[int] = []
+        monkeypatch.setattr(lookup, "read_batch", lambda d, at: looks.append(at) or read_batch(d, at))
+        assert readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, None, False) == (data, None)
+        assert len(looks) == 1
+
+    def test_what_is_much_is_for_a_thread(self) -> None:
+        data = kafkas([Record()] * 2001, codec=0)
+        with pytest.raises(Heavy):
+            readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, OnLoop())
+        bomb = kafkas([Record(value=bytes(2_000_000))])
+        with pytest.raises(Heavy):
+            readable(bomb, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, OnLoop())
+
+    def test_a_kind_that_is_not_known_is_refused_not_skipped(self) -> None:
+        header = BatchHeader(7, 3, 1, 0, attributes=ATTR_KAFKA << 1)
+        data = stored([Record()], 6, codec=0) + b"".join(encode_batch(header, SEED, b"later", 23))
+        with pytest.raises(ApiError, match="offset 7 is of a kind that this node does not know") as refused:
+            readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 6, 0)
+        assert refused.value.code == pb.ERROR_CODE_UNSUPPORTED_COMPRESSION_TYPE
 
 
 def read_all(data: bytes, reader: Reader, start: int, end: int, log_start: int = 0) -> dict[int, bytes]:
@@ -191,7 +266,9 @@ class TestReadable:
     @given(
         st.lists(
             st.tuples(
-                st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 60)), max_size=12), st.booleans()
+                st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 60)), max_size=12),
+                st.booleans(),
+                st.booleans(),
             ),
             min_size=1,
             max_size=4,
@@ -201,10 +278,14 @@ class TestReadable:
         st.data(),
     )
     def test_every_record_comes_once_and_at_its_offset(
-        self, made: list[tuple[list[tuple[int, bool, int]], bool]], max_bytes: int, zstd: bool, draw: st.DataObject
+        self,
+        made: list[tuple[list[tuple[int, bool, int]], bool, bool]],
+        max_bytes: int,
+        zstd: bool,
+        draw: st.DataObject,
     ) -> None:
         base, data, expected = 10, b"", {}
-        for records, packed in made:
+        for records, packed, by_kafka in made:
             batch, delta = [], 0
             gaps = any(gap for gap, _, _ in records)
             for gap, own, length in records:
@@ -214,7 +295,7 @@ class TestReadable:
                 expected[base + delta] = value
                 delta += 1
             span = max(delta, 1) + draw.draw(st.integers(0, 2))
-            data += stored(batch, base, span=span, codec=4 if packed else 0)
+            data += (kafkas if by_kafka else stored)(batch, base, span=span, codec=4 if packed else 0)
             base += span
         start = draw.draw(st.integers(10, base - 1))
         log_start = draw.draw(st.integers(0, start))

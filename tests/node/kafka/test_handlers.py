@@ -11,11 +11,11 @@ import pytest
 
 from node.api.offsets import OffsetsApi
 from node.broker.door import Heavy
+from node.broker.kafka_codecs import fold, within
 from node.broker.lookup import EVERY_CODEC, Reader
 from node.kafka import batch as kafka
 from node.kafka import convert
 from node.kafka.codec import Encoded, write_parts
-from node.kafka.compression import fold, unfold
 from node.kafka.convert import Converted
 from node.kafka.fetch import Fetched, FetchRequest, FetchResponse, PartitionToFetch, TopicToFetch
 from node.kafka.messages.find_coordinator import FindCoordinatorRequest
@@ -28,11 +28,12 @@ from node.kafka.messages.offset_for_leader_epoch import (
     OffsetForLeaderTopic,
 )
 from node.kafka.produce import Produced, ProduceRequest, ProduceResponse, TopicBatches
-from node.kafka.records import to_kafka, to_ottla
 from node.kafka.wire import NO_ID, Message
 from ottla.internal.v1.view_pb2 import RecordBatchView
 from ottla.protocol.batch import BatchHeader
 from ottla.protocol.errors import ApiError
+from ottla.protocol.kafka_codecs import unfold
+from ottla.protocol.kafka_records import to_kafka, to_ottla
 from ottla.v1.record_pb2 import Header, Record, Records
 from tests.node.services.planes import Planes
 
@@ -511,14 +512,14 @@ def test_snappy_in_blocks_that_lie_is_refused() -> None:
 
 def test_more_blocks_than_the_loop_has_time_for_are_for_a_thread() -> None:
     head, block = fold(2, b"")[:16], fold(2, b"x")[16:]
-    assert unfold(2, head + block * 1000, convert.within(convert.on_loop())) == b"x" * 1000
+    assert unfold(2, head + block * 1000, within(convert.on_loop())) == b"x" * 1000
     with pytest.raises(Heavy):
-        unfold(2, head + block * 1001, convert.within(convert.on_loop()))
-    assert unfold(2, head + block * 1001, convert.within(None)) == b"x" * 1001
+        unfold(2, head + block * 1001, within(convert.on_loop()))
+    assert unfold(2, head + block * 1001, within(None)) == b"x" * 1001
     room = convert.on_loop()
     for _ in range(9):
-        unfold(2, head + block * 900, convert.within(room))
+        unfold(2, head + block * 900, within(room))
     with pytest.raises(Heavy):  # of one request, whatever batches they are in
-        unfold(2, head + block * 900, convert.within(room))
+        unfold(2, head + block * 900, within(room))
     with pytest.raises(ApiError, match="blocks of snappy; make larger ones"):
-        unfold(2, head + block * 100_000, convert.within(None))
+        unfold(2, head + block * 100_000, within(None))

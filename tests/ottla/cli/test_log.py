@@ -14,6 +14,7 @@ from ottla.v1.record_pb2 import Header, Record, Records
 from raft.effects import Effects, HardState
 from raft.model import Entry, EntryKind, PeerId, SnapshotMeta
 from storage.fs import OsFileSystem
+from tests.ottla.protocol.kafka_batches import kept_batch
 
 TOPIC = bytes(range(16))
 VOTERS = (PeerId(1, b"a" * 16), PeerId(2, b"b" * 16))
@@ -65,6 +66,21 @@ def test_json_is_a_document_a_line(partition: Path) -> None:
     assert code == 0
     assert [(d["base_offset"], d["last_offset"], d["problem"]) for d in documents] == [(0, 1, None), (2, 2, None)]
     assert documents[0]["records"][0]["value"] == "one"
+
+
+def test_a_kafka_batch_is_shown_as_any_other(partition: Path) -> None:
+    (file,) = partition.iterdir()
+    records = [Record(key=b"k", value=b"four", timestamp_delta=1, headers=[Header(key="h", value=b"v")])]
+    kafkas = kept_batch(records, BatchHeader(3, 7, 1, 0, base_timestamp=1000, max_timestamp=1001), crc_seed(TOPIC, 3))
+    file.write_bytes(file.read_bytes() + kafkas)
+    code, out, err = dump(partition, "--records", "--offset", 3)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith("offset 3, epoch 7, kafka, 1970-01-01T00:00:01.001Z, ")
+    assert second == "  3 1970-01-01T00:00:01.001Z key=k value=four h=v"
+    assert json.loads(dump(partition, "--json", "--offset", 3)[1])["kind"] == "kafka"
+    file.write_bytes(file.read_bytes()[:-2] + b"!!")
+    assert dump(partition, "--offset", 3)[0] != 0
 
 
 @pytest.mark.parametrize("at", [20, -1], ids=["header", "payload"])

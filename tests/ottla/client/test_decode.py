@@ -68,7 +68,7 @@ def test_a_torn_batch_is_refused() -> None:
 
 def test_a_payload_of_a_later_version_is_an_error_not_a_gap() -> None:
     with pytest.raises(UnsupportedCodec, match="update the client"):
-        read(stored([b"a"], payload_field=PAYLOAD_KAFKA))
+        read(stored([b"a"], payload_field=PAYLOAD_KAFKA + 1, attributes=2 << 16))
 
 
 def test_codecs_refuse_damage_and_bombs() -> None:

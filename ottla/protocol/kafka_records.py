@@ -1,14 +1,19 @@
-"""Kafka's records (of a batch of magic 2, not compressed): checked, and converted to Ottla's `Records` and back.
+"""Kafka's records (of a batch of magic 2, not compressed): walked, and converted to Ottla's `Records` and back.
 
 In both a record is a run of varints and bytes, and a time's delta is the same varint, so a conversion copies slices.
 The one thing that Kafka allows and Ottla's contract does not is a header name that is not UTF-8; such bytes become
 U+FFFD.
+
+Node and tools take `walk`, `to_ottla` and `to_kafka` from `ottla.protocol.kafka`, which prefers the C helper. This
+module is what runs without a compiler, and the oracle that the helper is tested against.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from node.kafka.wire import Buffer
+from google.protobuf.message import DecodeError
+
+from ottla.protocol.walk import NAMED_MAX, NO_KEY, WRONG_OFFSET, WRONG_TIME, Malformed, Plain, Spot
 from ottla.v1.record_pb2 import Header, Records
 
 # Every varint of up to two bytes: most lengths are among them. Reading has those two bytes in line, too, which is
@@ -17,19 +22,12 @@ _SMALL: Final = 16384
 _VARINTS: Final = [
     bytes((number,)) if number < 128 else bytes((number & 127 | 128, number >> 7)) for number in range(_SMALL)
 ]
-_NO_TIME: Final = -(1 << 63) - 1
+_DELTA_MAX: Final = 0x7FFFFFFF << 1  # as a zigzag varint has it
 _KEY, _VALUE, _HEADER, _TIME, _DELTA, _RECORD = b"\x0a", b"\x12", b"\x1a", b"\x20", b"\x28", b"\x0a"
 
 
-class InvalidRecords(ValueError):
+class InvalidRecords(Malformed):
     """The bytes are no records, or not as many as the batch says."""
-
-
-class Walked(NamedTuple):
-    """What only a look at each record tells. Deltas of time are to the batch's base timestamp."""
-
-    max_time_delta: int
-    keyless: list[int]  # indexes of records without a key, where they were asked for
 
 
 def _varint(b: bytes, p: int) -> tuple[int, int]:
@@ -40,6 +38,8 @@ def _varint(b: bytes, p: int) -> tuple[int, int]:
         p += 1
         found |= (byte & 127) << shift
         if byte < 128:
+            if found >> 64:
+                raise InvalidRecords("a number of more than 64 bits")
             return found, p
         shift += 7
         if shift > 63:
@@ -57,22 +57,25 @@ def _write_varint(number: int) -> bytes:
     return bytes(out)
 
 
-def walk(records: Buffer, count: int, want_keyless: bool = False) -> Walked:
-    """Checks that these are `count` whole records with the offset deltas 0, 1, 2 and so on.
-
-    Raises InvalidRecords. This is the Python twin of the check in C, which it is the oracle of.
-    """
-    b = bytes(records)
+def walk(
+    data: Plain, count_max: int, earliest: int, latest: int, keys_required: bool
+) -> tuple[int, int, int, int, list[tuple[int, int]]]:
+    """What `ottla.protocol.walk.walk` says of Ottla's records, of Kafka's: (count, smallest and largest timestamp
+    delta, how many are faulty, the first of those). What passes here, `to_ottla` converts. Raises InvalidRecords."""
     try:
-        return _walk(b, count, want_keyless)
+        return _walk(bytes(data), count_max, earliest, latest, keys_required)
     except IndexError:
         raise InvalidRecords("a record ends after the batch does") from None
 
 
-def _walk(b: bytes, count: int, want_keyless: bool) -> Walked:
-    size, p, latest = len(b), 0, _NO_TIME
-    keyless = []
-    for index in range(count):
+def _walk(
+    b: bytes, count_max: int, earliest: int, latest: int, keys_required: bool
+) -> tuple[int, int, int, int, list[tuple[int, int]]]:
+    # The loop of `each` once more, without a value per record: with a call it would cost twice as much.
+    size, p, index, faulty = len(b), 0, 0, 0
+    lowest, highest = (1 << 63) - 1, -(1 << 63)
+    faults: list[tuple[int, int]] = []
+    while p < size and index <= count_max:
         n = b[p]
         p += 1
         if n > 127:
@@ -95,11 +98,11 @@ def _walk(b: bytes, count: int, want_keyless: bool) -> Walked:
                 time = time & 127 | more << 7
             else:
                 time, p = _varint(b, p - 2)
-            if time >> 64:
-                raise InvalidRecords(f"record {index} has a time that no clock shows")
         delta = -(time + 1 >> 1) if time & 1 else time >> 1
-        if delta > latest:
-            latest = delta
+        if delta < lowest:
+            lowest = delta
+        if delta > highest:
+            highest = delta
         offset = b[p]
         p += 1
         if offset > 127:
@@ -109,8 +112,7 @@ def _walk(b: bytes, count: int, want_keyless: bool) -> Walked:
                 offset = offset & 127 | more << 7
             else:
                 offset, p = _varint(b, p - 2)
-        if offset != index << 1:
-            raise InvalidRecords(f"record {index} has an offset delta of {offset >> 1 ^ -(offset & 1)}")
+        keyless = False
         n = b[p]  # the key
         p += 1
         if n > 127:
@@ -124,8 +126,8 @@ def _walk(b: bytes, count: int, want_keyless: bool) -> Walked:
             p += n >> 1
         elif n != 1:
             raise InvalidRecords(f"record {index} has a key of a negative length")
-        elif want_keyless:
-            keyless.append(index)
+        else:
+            keyless = True
         n = b[p]  # the value
         p += 1
         if n > 127:
@@ -142,15 +144,19 @@ def _walk(b: bytes, count: int, want_keyless: bool) -> Walked:
         n = b[p]
         p += 1
         if n:
-            p = _walk_headers(b, p - 1, end, index)
+            p = _skip_headers(b, p - 1, end, index)
         if p != end:
             raise InvalidRecords(f"record {index} is not as long as it says")
-    if p != size:
-        raise InvalidRecords(f"{size - p} bytes follow the {count} records that the batch says it has")
-    return Walked(latest, keyless)
+        if offset != index << 1 or not earliest <= delta <= latest or (keys_required and keyless):
+            faulty += 1
+            if faulty <= NAMED_MAX:
+                kind = NO_KEY if keys_required and keyless else WRONG_OFFSET if offset != index << 1 else WRONG_TIME
+                faults.append((index, kind))
+        index += 1
+    return (index, lowest, highest, faulty, faults) if index else (0, 0, 0, 0, faults)
 
 
-def _walk_headers(b: bytes, p: int, end: int, index: int) -> int:
+def _skip_headers(b: bytes, p: int, end: int, index: int) -> int:
     count, p = _varint(b, p)
     if count & 1 or count >> 1 > (end - p) // 2:
         raise InvalidRecords(f"record {index} has a number of headers that it cannot hold")
@@ -166,7 +172,56 @@ def _walk_headers(b: bytes, p: int, end: int, index: int) -> int:
     return p
 
 
-def to_ottla(records: Buffer, count: int) -> bytes:
+def each(data: Plain) -> Iterator[Spot]:
+    """The records, in order. Raises InvalidRecords."""
+    try:
+        yield from _each(bytes(data))
+    except IndexError:
+        raise InvalidRecords("a record ends after the batch does") from None
+
+
+def _each(b: bytes) -> Iterator[Spot]:
+    size, p, index = len(b), 0, 0
+    while p < size:
+        start = p
+        n, p = _varint(b, p)
+        body, end = p, p + (n >> 1)
+        if n & 1 or end > size:
+            raise InvalidRecords(f"record {index} has a length that the batch cannot hold")
+        time, p = _varint(b, p + 1)
+        offset, p = _varint(b, p)
+        _check_delta(offset, index)
+        n, p = _varint(b, p)
+        if n & 1 and n != 1:
+            raise InvalidRecords(f"record {index} has a key of a negative length")
+        key = None if n == 1 else (p, p + (n >> 1))
+        p += n >> 1
+        n, p = _varint(b, p)
+        if n & 1 and n != 1:
+            raise InvalidRecords(f"record {index} has a value of a negative length")
+        has_value = n != 1
+        p = _skip_headers(b, p + (n >> 1), end, index)
+        if p != end:
+            raise InvalidRecords(f"record {index} is not as long as it says")
+        yield Spot(start, body, end, key, has_value, offset >> 1, time >> 1 ^ -(time & 1))
+        index += 1
+
+
+def find(data: Plain, offset_from: int, time_from: int) -> tuple[int, int, int, int] | None:
+    """As `ottla.protocol.walk.find`, of Kafka's records. Raises InvalidRecords."""
+    for place, spot in enumerate(each(data)):
+        assert spot.offset_delta is not None
+        if spot.offset_delta >= offset_from and spot.timestamp_delta >= time_from:
+            return spot.start, place, spot.offset_delta, spot.timestamp_delta
+    return None
+
+
+def _check_delta(offset: int, index: int) -> None:
+    if offset & 1 or offset > _DELTA_MAX:
+        raise InvalidRecords(f"record {index} has an offset delta of {offset >> 1 ^ -(offset & 1)}")
+
+
+def to_ottla(records: Plain, count: int) -> bytes:
     """Kafka's records as a serialized `ottla.v1.Records`. What is no record raises InvalidRecords; times and offset
     deltas are for a look at what comes out."""
     try:
@@ -194,9 +249,10 @@ def _to_ottla(b: bytes, count: int) -> bytes:
             raise InvalidRecords(f"record {index} has a length that the batch cannot hold")
         p += 1
         at = p
-        while b[p] > 127:
+        if b[p] > 127:
+            _, p = _varint(b, p)
+        else:
             p += 1
-        p += 1
         time = b[at:p]
         offset = b[p]
         p += 1
@@ -249,7 +305,8 @@ def _to_ottla(b: bytes, count: int) -> bytes:
         if time != b"\0":
             made += _TIME + time
         if offset != index << 1:
-            made += _DELTA + _write_varint((offset >> 1 ^ -(offset & 1)) & 0xFFFFFFFFFFFFFFFF)
+            _check_delta(offset, index)
+            made += _DELTA + _write_varint(offset >> 1)
         n = len(made)
         add(_RECORD)
         add(varints[n] if n < small else _write_varint(n))
@@ -285,12 +342,17 @@ def _headers_to_ottla(b: bytes, p: int, end: int, index: int) -> tuple[bytes, in
     return b"".join(out), p
 
 
-def to_kafka(payload: Buffer) -> tuple[bytes, int]:
-    """A serialized `ottla.v1.Records` as Kafka's records, and how many there are."""
+def to_kafka(payload: Plain) -> tuple[bytes, int]:
+    """A serialized `ottla.v1.Records`, such as a walk has passed, as Kafka's records, and how many there are. Raises
+    InvalidRecords."""
     out: list[bytes] = []
     add, small, varints = out.append, _SMALL, _VARINTS
     index = -1
-    for index, record in enumerate(Records.FromString(bytes(payload)).records):
+    try:
+        records = Records.FromString(bytes(payload)).records
+    except DecodeError as error:
+        raise InvalidRecords(str(error)) from None
+    for index, record in enumerate(records):
         has = record.HasField
         n = record.timestamp_delta
         n = n << 1 if n >= 0 else (-n << 1) - 1
