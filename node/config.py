@@ -331,6 +331,8 @@ def load(path: Path | None, flags: Iterable[str], environ: Mapping[str, str] = o
     from_env, env_configs = _sort_out(_read_environment(environ), "environment")
     configs = file_configs | env_configs | flag_configs
     for key, text in configs.items():
+        if BROKER_KEYS[key].of_one:
+            raise ConfigError(f"{key} is set at run time: run `ottla node drain`")
         try:
             BROKER_KEYS[key].parse(text)
         except ApiError as error:

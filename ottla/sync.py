@@ -547,6 +547,8 @@ class Admin(_Blocking):
     elect_leader = _waits_for(admin.Admin.elect_leader)
     move_partition = _waits_for(admin.Admin.move_partition)
     drain_node = _waits_for(admin.Admin.drain_node)
+    resume_node = _waits_for(admin.Admin.resume_node)
+    balance = _waits_for(admin.Admin.balance)
     list_reassignments = _waits_for(admin.Admin.list_reassignments)
     list_groups = _waits_for(admin.Admin.list_groups)
     describe_group = _waits_for(admin.Admin.describe_group)

@@ -22,14 +22,17 @@ from typing import Any, Final, Protocol
 import structlog
 
 from node import limits
+from node.controller.said import log_changes
 from node.controller.slices import all_refused, joined, result_field, slices_of, weight_of
 from node.controller.state import (
     acls,
     brokers,
+    draining,
     features,
     leaders,
     moves,
     partitions,
+    plan,
     quotas,
     repair,
     resource_configs,
@@ -40,14 +43,12 @@ from node.controller.state import (
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
 from node.controller.state.invariants import check_draft
 from node.fail_stop import stop_if_broken
-from node.metadata.apply import acl_of
 from node.metadata.image import Delta, Image
 from node.metadata.publisher import MetadataPublisher
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 from ottla.protocol.invariant import InvariantError
-from ottla.protocol.quotas import shown
 from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import error_pb2 as pb
 
@@ -280,9 +281,11 @@ class ControllerShell:
         """Decides a client's request slice by slice: what one meets is said of its items alone. Raises ApiError where
         no slice changed anything."""
         self.check_active()
-        request = _whole(request, self._log_end)
+        request = await self._spelled_out(request)
         parts = list(slices_of(request))
-        answers = await asyncio.gather(*(self._part_changed(part, timeout_ms) for part, _ in parts))
+        answers = await asyncio.gather(
+            *(self._in_time(partial(self._decide, part, 0), weight_of(part), timeout_ms) for part, _ in parts)
+        )
         changed = [answer for answer in answers if isinstance(answer, _Answer) and answer.changed]
         failed = [answer for answer in answers if isinstance(answer, ApiError)]
         if failed and not changed:
@@ -296,10 +299,22 @@ class ControllerShell:
             value, max(answer.index for answer in answers if isinstance(answer, _Answer)), changed=bool(changed)
         )
 
-    async def _part_changed(self, part: Any, timeout_ms: int) -> "_Answer | ApiError":
+    async def _spelled_out(self, request: Any) -> Any:
+        """The request, with what it is about named one by one. What is drained gets nothing new from before that on."""
+        spelled_out = _whole(request, self._log_end)
+        if isinstance(request, admin.ReassignPartitionsRequest) and request.HasField("drain_node_id"):
+            begin = partial(draining.begin, node_id=request.drain_node_id)
+            marked = await self._in_time(begin, 1, _timeout_ms(request))
+            if isinstance(marked, ApiError):
+                raise marked
+            self.check_active()
+            spelled_out = _whole(request, self._log_end)
+        return spelled_out
+
+    async def _in_time(self, decide: Callable[[Draft], Any], weight: int, timeout_ms: int) -> "_Answer | ApiError":
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                return await self._decided(partial(self._decide, part, 0), weight_of(part))
+                return await self._decided(decide, weight)
         except ApiError as error:
             return error
         except TimeoutError:
@@ -464,7 +479,7 @@ class ControllerShell:
                     _fail(future, _unknown(index))
                 return
             self._log_end = draft.build(term)
-            _log_changes(draft.records, index)
+            log_changes(draft.records, index)
         for answer, future in decided:
             self._uncommitted.append((answer, index, future))
         self._answer_committed()
@@ -633,8 +648,10 @@ def _whole(request: Any, image: Image) -> Any:
     """The request, with what it is about named one by one."""
     if isinstance(request, admin.ElectLeadersRequest) and not request.partitions:
         return leaders.everywhere(image, request)
+    if isinstance(request, admin.ReassignPartitionsRequest) and request.balance:
+        return plan.balanced(image, request)
     if isinstance(request, admin.ReassignPartitionsRequest) and request.HasField("drain_node_id"):
-        return moves.drained(image, request)
+        return draining.drained(image, request)
     return request
 
 
@@ -655,46 +672,3 @@ def _mark_unfinished(response: Any, error: ApiError) -> None:
     for item in getattr(response, result_field(response)):
         if not item.HasField("error"):
             item.error.CopyFrom(error.to_proto())
-
-
-def _log_changes(changes: list[records.MetadataRecord], index: int) -> None:
-    """Brokers one line each; partitions one line for all, with the first cause: a fenced broker may lead thousands."""
-    moved = [r.partition_change for r in changes if r.partition_change.HasField("leader")]
-    added = [acl_of(r.acl) for r in changes if r.HasField("acl")]
-    removed = [acl_of(r.remove_acl.acl) for r in changes if r.HasField("remove_acl")]
-    for event, some in (("acls_added", added), ("acls_removed", removed)):
-        if some:
-            log.info(event, count=len(some), first=str(some[0]), index=index)
-    for change in changes:
-        if change.HasField("broker_change"):
-            log.info("broker_changed", node=change.broker_change.node_id, cause=change.broker_change.cause, index=index)
-        elif change.HasField("feature_level"):
-            log.info("feature_finalized", name=change.feature_level.name, level=change.feature_level.level, index=index)
-        elif change.HasField("user_scram_credential"):
-            log.info("user_changed", user=change.user_scram_credential.user, index=index)
-        elif change.HasField("remove_user_scram_credential"):
-            log.info("user_credential_removed", user=change.remove_user_scram_credential.user, index=index)
-        elif change.HasField("client_quota"):
-            quota = change.client_quota
-            log.info("quota_changed", entity=_entity(quota), key=quota.key, value=_value(quota), index=index)
-        elif change.HasField("register_broker"):
-            node = change.register_broker
-            log.info("broker_registered", node=node.node_id, broker_epoch=node.broker_epoch, at=node.client_address)
-    if moved:
-        first = moved[0]
-        log.info(
-            "leaders_changed",
-            count=len(moved),
-            first=f"{first.topic_id.hex()}-{first.partition}",
-            leader=first.leader,
-            cause=first.cause,
-            index=index,
-        )
-
-
-def _entity(quota: records.ClientQuotaRecord) -> str:
-    return shown(tuple((each.type, each.name if each.HasField("name") else None) for each in quota.entity))
-
-
-def _value(quota: records.ClientQuotaRecord) -> float | None:
-    return quota.value if quota.HasField("value") else None

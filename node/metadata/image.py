@@ -3,7 +3,7 @@
 An `Image` answers questions; it is never changed. `node.metadata.apply` makes the next one from records.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple, Protocol
@@ -28,6 +28,8 @@ REASSIGNMENT_METADATA_VERSION: Final = 5
 """From which level on partitions may move to other replicas."""
 FEATURES: Final = {METADATA_VERSION: (1, 5)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
+DRAINING: Final = "broker.draining"
+"""The config of a broker that nothing new is given to."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
 
@@ -103,6 +105,16 @@ class Partition:
         return self.replicas[: len(self.replicas) - len(self.adding)]
 
     @property
+    def joining(self) -> tuple[int, ...]:
+        """Those that a move adds, and that stay."""
+        return tuple(n for n in self.adding if n in self.target)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its move was called off, and goes back to where it began."""
+        return set(self.target) == set(self.original)
+
+    @property
     def leaving(self) -> tuple[int, ...]:
         """Who goes when the move is complete."""
         return tuple(n for n in self.replicas if n not in self.target) if self.target else ()
@@ -167,6 +179,20 @@ class MetadataView(Protocol):
     def topic_named(self, name: str) -> Topic | None: ...
     def partition(self, topic_id: bytes, partition: int) -> Partition | None: ...
     def all_topics(self) -> Iterator[Topic]: ...
+
+
+def is_draining(view: MetadataView, node_id: int) -> bool:
+    """Whether a broker is being emptied: it gets no new replicas, and no leaderships where others can have them."""
+    return view.broker_configs.get(str(node_id), {}).get(DRAINING, "").lower() == "true"
+
+
+def moving(topic: Topic, wanted: Container[tuple[bytes, int]] | None = None) -> list[Partition]:
+    """The partitions of a topic whose moves are under way, by number; `wanted`: only those."""
+    return [
+        partition
+        for partition in topic.partitions
+        if partition.target and (wanted is None or (topic.topic_id, partition.partition) in wanted)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from node import limits, turns
 from node.api.view import ClusterView
-from node.metadata.image import NO_LEADER, Broker, Delta, Image, Topic
+from node.metadata.image import NO_LEADER, Broker, Delta, Image, Topic, is_draining
 from node.services.faults import Context
 from node.services.peers import Peers
 from ottla.protocol.acls import DESCRIBE, TOPIC
@@ -151,7 +151,7 @@ class ClusterServicer:
             controller_id=view.quorum.leader_id,
             metadata_index=view.image.index,
             age_ms=self._age_ms(),
-            brokers=[_broker(broker) for _, broker in sorted(view.image.brokers.items())],
+            brokers=[_broker(view.image, broker) for _, broker in sorted(view.image.brokers.items())],
             node_id=view.node_id,
         )
         return metadata.SerializeToString() + topics
@@ -278,7 +278,7 @@ class _Watcher:
         return found, gone
 
 
-def _broker(broker: Broker) -> cluster_pb2.Broker:
+def _broker(image: Image, broker: Broker) -> cluster_pb2.Broker:
     return cluster_pb2.Broker(
         node_id=broker.node_id,
         address=broker.client_address,
@@ -286,6 +286,7 @@ def _broker(broker: Broker) -> cluster_pb2.Broker:
         fenced=broker.fenced,
         in_controlled_shutdown=broker.in_controlled_shutdown,
         broker_epoch=broker.broker_epoch,
+        draining=is_draining(image, broker.node_id),
     )
 
 
@@ -304,6 +305,7 @@ def _topic(topic: Topic) -> cluster_pb2.Topic:
                 isr=partition.isr,
                 elr=partition.elr,
                 last_known_elr=partition.last_known_elr,
+                adding_replicas=partition.adding,
             )
             for partition in topic.partitions
         ],

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ottla.cli import features, health, typed, voter
+from ottla.cli import balance, features, health, typed, voter
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 from ottla.cli.watch import Watch
 
@@ -17,6 +17,7 @@ app = typed.Group("Show how the cluster does.")
 app.add_command(voter.app, "voter")
 app.verb()(voter.transfer)
 app.verb()(health.health)
+app.verb()(balance.balance)
 app.verb()(features.features)
 app.verb()(features.finalize)
 
@@ -45,7 +46,7 @@ def _print_status(view: "ClusterView", as_json: bool, *, in_a_line: bool) -> Non
     brokers = [view.brokers[node_id] for node_id in sorted(view.brokers)]
     partitions = [partition for topic in view.topics.values() for partition in topic.partitions]
     offline = sum(partition.leader_id is None for partition in partitions)
-    under_replicated = sum(len(partition.isr) < len(partition.replicas) for partition in partitions)
+    under_replicated = sum(bool(partition.out_of_sync) for partition in partitions)
     leads = Counter(partition.leader_id for partition in partitions)
     holds = Counter(node_id for partition in partitions for node_id in partition.replicas)
     if as_json:
@@ -157,4 +158,6 @@ def quorum(bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> N
 def _state(broker: "BrokerInfo") -> str:
     if broker.in_controlled_shutdown:
         return "stopping"
+    if broker.draining:
+        return "fenced, draining" if broker.fenced else "draining"
     return "fenced" if broker.fenced else "up"

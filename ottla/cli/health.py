@@ -86,7 +86,7 @@ async def _look(admin: "Admin") -> list[Problem]:
     view, quorum = await asyncio.gather(admin.describe_cluster(), admin.describe_quorum())
     needed = {}
     for name, topic in view.topics.items():
-        if any(len(partition.isr) < len(partition.replicas) for partition in topic.partitions):
+        if any(partition.out_of_sync for partition in topic.partitions):
             config = await admin.describe_topic_configs(name, "min.insync.replicas")
             needed[name] = int(config["min.insync.replicas"].value)
     return problems_of(view, quorum, needed)
@@ -115,9 +115,9 @@ def problems_of(view: "ClusterView", quorum: "Quorum", needed: "Mapping[str, int
             name, in_sync = f"{topic.name}-{partition.partition}", len(partition.isr)
             if partition.leader_id is None:
                 offline.append(name)
-            elif in_sync < min(needed.get(topic.name, 0), len(partition.replicas)):
+            elif in_sync < min(needed.get(topic.name, 0), len(partition.replicas) - len(partition.adding)):
                 below.append(name)
-            elif in_sync < len(partition.replicas):
+            elif partition.out_of_sync:
                 lacking.append(name)
     for critical, names, state in (
         (True, offline, "without a leader"),

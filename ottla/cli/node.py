@@ -1,9 +1,9 @@
-"""`ottla node`: one node of a cluster, in this process; and `ottla node drain`, which empties one."""
+"""`ottla node`: one node of a cluster, in this process; and commands that empty one, and fill it again."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import click
 
@@ -11,6 +11,9 @@ from ottla import server
 from ottla.cli import typed
 from ottla.cli.failure import Failure
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+
+if TYPE_CHECKING:
+    from ottla import Admin
 
 
 def node(
@@ -41,15 +44,18 @@ def node(
     os.execv(sys.executable, [*server.command("node"), *arguments])
 
 
+NodeId = Annotated[int, typed.Argument(metavar="NODE", min=1)]
+
+
 def drain(
-    node: Annotated[int, typed.Argument(metavar="NODE", min=1)],
+    node: NodeId,
     dry_run: Annotated[bool, typed.Option("--dry-run", help="Show the moves, begin none.")] = False,
     wait: Annotated[bool, typed.Option("--wait", help="Return when the node is empty.")] = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     as_json: Json = False,
 ) -> None:
-    """Move every replica of a node to others. Racks are kept apart. The node goes on running,
-    and gets new topics like any other.
+    """Move every replica of a node to others. Racks are kept apart. The node goes on running;
+    it gets no new replicas and hands its leaderships over, until `ottla node resume`.
 
     \b
     Examples:
@@ -61,5 +67,30 @@ def drain(
     begin_drain(node, bootstrap, as_json, dry_run, wait)
 
 
+def resume(node: NodeId, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json = False) -> None:
+    """End a drain: the node gets new replicas again, and leads. Moves under way go on.
+
+    \b
+    Examples:
+      ottla node resume 3
+    """
+    from ottla.cli.connect import with_admin
+    from ottla.cli.output import print_json
+
+    async def work(admin: "Admin") -> int:
+        await admin.resume_node(node)
+        return sum(node in move.removing for move in await admin.list_reassignments())
+
+    leaving = with_admin(bootstrap, work)
+    if as_json:
+        print_json({"node_id": node, "draining": False, "moves_away": leaving})
+        return
+    print(f"Node {node} gets new replicas again.")
+    if leaving:
+        what = "1 partition still moves" if leaving == 1 else f"{leaving} partitions still move"
+        print(f"{what} away from it: `ottla partition list` shows them, `ottla partition cancel` calls one off.")
+
+
 app: Final = click.Group("node", invoke_without_command=True, **typed.parts_of(node))
 app.add_command(typed.command("drain", drain))
+app.add_command(typed.command("resume", resume))

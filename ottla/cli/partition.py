@@ -105,14 +105,15 @@ def _begin(
         begun = await ask(admin)
         complete = wait and not dry_run
         if complete:
-            await _ended(admin, {(each.topic, each.partition) for each in begun if each.moving}, as_json)
+            await ended(admin, {(each.topic, each.partition) for each in begun if each.moving}, as_json)
         return begun, complete
 
     begun, complete = with_admin(bootstrap, work)
-    _print_begun(begun, as_json, dry_run, complete)
+    print_begun(begun, as_json, dry_run, complete)
 
 
-async def _ended(admin: "Admin", wanted: set[tuple[str, int]], as_json: bool) -> None:
+async def ended(admin: "Admin", wanted: set[tuple[str, int]], as_json: bool) -> None:
+    """Returns when none of these partitions moves any more, and says meanwhile how far they are."""
     from ottla.cli.output import tell
 
     said = ""
@@ -126,7 +127,7 @@ async def _ended(admin: "Admin", wanted: set[tuple[str, int]], as_json: bool) ->
         await asyncio.sleep(_LOOK_S)
 
 
-def _print_begun(begun: "Sequence[Moved]", as_json: bool, dry_run: bool, complete: bool) -> None:
+def print_begun(begun: "Sequence[Moved]", as_json: bool, dry_run: bool, complete: bool) -> None:
     from ottla.cli.output import print_json
 
     if as_json:
@@ -134,11 +135,14 @@ def _print_begun(begun: "Sequence[Moved]", as_json: bool, dry_run: bool, complet
         return
     for each in begun:
         how = "would move" if dry_run else "moves" if each.moving and not complete else "moved"
+        why = f": {each.reason}" if each.reason else ""
         if each.replicas == each.replicas_before:
             how = "would stay" if dry_run else "goes back" if each.moving and not complete else "is"
             print(f"{each.topic}:{each.partition} {how} on {_ids(each.replicas)}.")
         else:
-            print(f"{each.topic}:{each.partition} {how} from {_ids(each.replicas_before)} to {_ids(each.replicas)}.")
+            print(
+                f"{each.topic}:{each.partition} {how} from {_ids(each.replicas_before)} to {_ids(each.replicas)}{why}."
+            )
     if not begun:
         print("Nothing has to move.")
     elif any(each.moving for each in begun) and not (dry_run or complete):
@@ -153,6 +157,7 @@ def _begun_as_json(each: "Moved", dry_run: bool, complete: bool) -> dict[str, An
         "replicas": list(each.replicas),
         "moving": each.moving and not complete,
         "dry_run": dry_run,
+        "reason": each.reason or None,
     }
 
 

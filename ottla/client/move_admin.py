@@ -1,8 +1,9 @@
 """Moving partitions to other nodes, and looking at the moves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from grpc import aio
 
@@ -16,13 +17,15 @@ _CALL_MARGIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What became of a wish to move a partition. `moving`: it is under way, and not complete already."""
+    """What became of a wish to move a partition. `moving`: it is under way, and not complete already. `reason`: why the
+    cluster moves it, where it was not named itself."""
 
     topic: str
     partition: int
     replicas_before: tuple[int, ...]
     replicas: tuple[int, ...]
     moving: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +68,52 @@ class MoveAdmin:
         return moved
 
     async def drain_node(self, node_id: int, *, validate_only: bool = False) -> list[Moved]:
-        """Moves every replica of a node to other live nodes, racks kept apart. Returns when the moves have begun.
-        Raises OttlaError, without any move, where there are too few nodes for all replicas of a partition."""
+        """Moves every replica of a node to other live nodes, racks kept apart. It gets no new ones from then on and
+        hands its leaderships over, until `resume_node`. Returns when the moves have begun. Raises OttlaError, without
+        any change, where there are too few nodes for all replicas of a partition."""
         return await self._reassigned(
             admin_pb2.ReassignPartitionsRequest(
                 drain_node_id=arguments.node_id(node_id),
                 validate_only=arguments.flag("validate_only", validate_only),
                 timeout_ms=self._timeout_ms,
             )
+        )
+
+    async def balance(
+        self, sizes: Mapping[tuple[str, int], int] = MappingProxyType({}), *, validate_only: bool = False
+    ) -> list[Moved]:
+        """Moves replicas until each node has as many as the others, give or take one, and leads as many partitions, as
+        far as racks allow: with the fewest moves, and of those the smallest by `sizes`, in bytes. Returns when the
+        moves have begun, at most 1 000 at once; without any where all is even."""
+        known = [
+            admin_pb2.PartitionSize(
+                partition=data_pb2.TopicPartition(**arguments.place(place)._asdict()),
+                bytes=arguments.whole("a size", size, 0, arguments.INT64_MAX),
+            )
+            for place, size in arguments.mapping("sizes", sizes)
+        ]
+        check = arguments.flag("validate_only", validate_only)
+        return await self._reassigned(
+            admin_pb2.ReassignPartitionsRequest(
+                balance=True, sizes=known, validate_only=check, timeout_ms=self._timeout_ms
+            )
+        )
+
+    async def resume_node(self, node_id: int) -> None:
+        """The node is drained no longer: it gets new replicas again, and leads. What has left it comes back by
+        moves alone, and moves that are under way go on."""
+        resource = admin_pb2.ConfigResource(
+            type=admin_pb2.CONFIG_RESOURCE_TYPE_BROKER, name=str(arguments.node_id(node_id))
+        )
+        change = admin_pb2.ConfigChange(key="broker.draining", operation=admin_pb2.CONFIG_OPERATION_DELETE)
+        request = admin_pb2.AlterConfigsRequest(
+            resources=[admin_pb2.ResourceConfigChanges(resource=resource, changes=[change])]
+        )
+        timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
+        await self._client.until_done(
+            lambda channel: AdminServiceStub(channel).AlterConfigs(request, timeout=timeout_s),
+            self._timeout_ms,
+            lambda answer: [result.error for result in answer.resources],
         )
 
     async def list_reassignments(self) -> list[Reassignment]:
@@ -109,6 +150,7 @@ class MoveAdmin:
                 tuple(result.replicas_before),
                 tuple(result.replicas),
                 result.moving,
+                result.reason,
             )
             for result in answer.partitions
         ]

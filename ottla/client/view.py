@@ -17,11 +17,14 @@ class BrokerInfo:
     fenced: bool
     in_controlled_shutdown: bool
     broker_epoch: int
+    draining: bool = False
+    """Whether it is being emptied: it gets no new replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionInfo:
-    """A partition; `leader_id` is None while there is none."""
+    """A partition; `leader_id` is None while there is none. `adding`: those of the replicas that a move adds, and that
+    count for nothing before it is complete."""
 
     partition: int
     leader_id: int | None
@@ -29,6 +32,12 @@ class PartitionInfo:
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
     elr: tuple[int, ...]
+    adding: tuple[int, ...] = ()
+
+    @property
+    def out_of_sync(self) -> tuple[int, ...]:
+        """The replicas that should be in sync and are not."""
+        return tuple(n for n in self.replicas if n not in self.isr and n not in self.adding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ def topic_info(topic: cluster_pb2.Topic) -> TopicInfo:
                 tuple(p.replicas),
                 tuple(p.isr),
                 tuple(p.elr),
+                tuple(p.adding_replicas),
             )
             for p in topic.partitions
         ),
@@ -97,7 +107,9 @@ def _with_metadata(view: ClusterView, metadata: cluster_pb2.Metadata) -> Cluster
         metadata_index=metadata.metadata_index,
         brokers=MappingProxyType(
             {
-                b.node_id: BrokerInfo(b.node_id, b.address, b.rack, b.fenced, b.in_controlled_shutdown, b.broker_epoch)
+                b.node_id: BrokerInfo(
+                    b.node_id, b.address, b.rack, b.fenced, b.in_controlled_shutdown, b.broker_epoch, b.draining
+                )
                 for b in metadata.brokers
             }
         ),

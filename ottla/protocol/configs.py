@@ -37,6 +37,8 @@ class ConfigKey:
     choices: tuple[str, ...] = ()
     cluster_wide: bool = False
     """Whether a single broker must not differ: the controller decides by it for all."""
+    of_one: bool = False
+    """Whether it is said of a single broker, and never of all."""
 
     def parse(self, text: str) -> Value:
         """The typed value. Raises INVALID_CONFIG with what is allowed."""
@@ -243,6 +245,14 @@ _CLUSTER_KEYS: Final = (
         "true",
         "Whether leadership goes back to the preferred replica some seconds after it is in sync again.",
         cluster_wide=True,
+    ),
+    ConfigKey(
+        "broker.draining",
+        "boolean",
+        "false",
+        "Whether the broker gets no new replicas, and hands its leaderships over; of one broker, at run time: "
+        "`ottla node drain` and `ottla node resume` set it.",
+        of_one=True,
     ),
     ConfigKey(
         "default.replication.factor",

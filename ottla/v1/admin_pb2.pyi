@@ -1320,15 +1320,27 @@ class ReassignPartitionsRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     DRAIN_NODE_ID_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything, change nothing."""
     timeout_ms: _builtins.int
     """How long to wait for the brokers to know of it, in milliseconds; 0 = 30 000."""
     drain_node_id: _builtins.int
-    """In place of partitions: moves every replica of this node to other live nodes, with racks kept apart."""
+    """In place of partitions: moves every replica of this node to other live nodes, with racks kept apart. From then on it
+    gets no new ones and hands its leaderships over, until its config broker.draining is taken away.
+    """
+    balance: _builtins.bool
+    """In place of partitions: has as many replicas on each node as on the others, and as many leaders, with racks kept
+    apart and with the fewest and smallest moves. A plan has up to 1 000 steps; the next request goes on.
+    """
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionMove]:
         """Each begins or fails by itself. A move that is under way is replaced."""
+
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionSize]:
+        """For balance: how large partitions are, where that is known."""
 
     def __init__(
         self,
@@ -1337,16 +1349,46 @@ class ReassignPartitionsRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
         drain_node_id: _builtins.int | None = ...,
+        balance: _builtins.bool = ...,
+        sizes: _abc.Iterable[Global___PartitionSize] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_drain_node_id", b"_drain_node_id", "drain_node_id", b"drain_node_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drain_node_id", b"_drain_node_id", "drain_node_id", b"drain_node_id", "partitions", b"partitions", "timeout_ms", b"timeout_ms", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drain_node_id", b"_drain_node_id", "balance", b"balance", "drain_node_id", b"drain_node_id", "partitions", b"partitions", "sizes", b"sizes", "timeout_ms", b"timeout_ms", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__drain_node_id: _TypeAlias = _typing.Literal["drain_node_id"]  # noqa: Y015
     _WhichOneofArgType__drain_node_id: _TypeAlias = _typing.Literal["_drain_node_id", b"_drain_node_id"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__drain_node_id) -> _WhichOneofReturnType__drain_node_id | None: ...
 
 Global___ReassignPartitionsRequest: _TypeAlias = ReassignPartitionsRequest  # noqa: Y015
+
+@_typing.final
+class PartitionSize(_message.Message):
+    """How large a partition is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    """Of one of its replicas."""
+    @_builtins.property
+    def partition(self) -> _data_pb2.TopicPartition:
+        """The partition."""
+
+    def __init__(
+        self,
+        *,
+        partition: _data_pb2.TopicPartition | None = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartitionSize: _TypeAlias = PartitionSize  # noqa: Y015
 
 @_typing.final
 class PartitionMove(_message.Message):
@@ -1357,8 +1399,11 @@ class PartitionMove(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     cancel: _builtins.bool
     """Call the move off instead: the replicas are again those from before it."""
+    reason: _builtins.str
+    """Why, for those who look later; up to 300 characters."""
     @_builtins.property
     def partition(self) -> _data_pb2.TopicPartition:
         """The partition."""
@@ -1373,10 +1418,11 @@ class PartitionMove(_message.Message):
         partition: _data_pb2.TopicPartition | None = ...,
         replicas: _abc.Iterable[_builtins.int] | None = ...,
         cancel: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "partition", b"partition", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "partition", b"partition", "reason", b"reason", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1417,8 +1463,11 @@ class ReassignPartitionResult(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     MOVING_FIELD_NUMBER: _builtins.int
     REPLICAS_BEFORE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     moving: _builtins.bool
     """Whether it is under way, and not complete already."""
+    reason: _builtins.str
+    """Why, as in the request, or why the cluster would move it."""
     @_builtins.property
     def partition(self) -> _data_pb2.TopicPartition:
         """The partition."""
@@ -1443,10 +1492,11 @@ class ReassignPartitionResult(_message.Message):
         replicas: _abc.Iterable[_builtins.int] | None = ...,
         moving: _builtins.bool = ...,
         replicas_before: _abc.Iterable[_builtins.int] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "partition", b"partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "moving", b"moving", "partition", b"partition", "replicas", b"replicas", "replicas_before", b"replicas_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "moving", b"moving", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "replicas_before", b"replicas_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -168,6 +168,7 @@ class Broker(_message.Message):
     FENCED_FIELD_NUMBER: _builtins.int
     IN_CONTROLLED_SHUTDOWN_FIELD_NUMBER: _builtins.int
     BROKER_EPOCH_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The node's id."""
     address: _builtins.str
@@ -180,6 +181,8 @@ class Broker(_message.Message):
     """Whether it is on its way out."""
     broker_epoch: _builtins.int
     """Changes with each start of the node."""
+    draining: _builtins.bool
+    """Whether it is being emptied: it gets no new replicas."""
     def __init__(
         self,
         *,
@@ -189,10 +192,11 @@ class Broker(_message.Message):
         fenced: _builtins.bool = ...,
         in_controlled_shutdown: _builtins.bool = ...,
         broker_epoch: _builtins.int = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broker_epoch", b"broker_epoch", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown", "node_id", b"node_id", "rack", b"rack"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broker_epoch", b"broker_epoch", "draining", b"draining", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown", "node_id", b"node_id", "rack", b"rack"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,6 +258,7 @@ class Partition(_message.Message):
     ISR_FIELD_NUMBER: _builtins.int
     ELR_FIELD_NUMBER: _builtins.int
     LAST_KNOWN_ELR_FIELD_NUMBER: _builtins.int
+    ADDING_REPLICAS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     """Its number, from 0."""
     leader_id: _builtins.int
@@ -278,6 +283,10 @@ class Partition(_message.Message):
     def last_known_elr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The last known eligible leader replicas."""
 
+    @_builtins.property
+    def adding_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The last of the replicas: those that a move adds, which counts for nothing before it is complete."""
+
     def __init__(
         self,
         *,
@@ -289,10 +298,11 @@ class Partition(_message.Message):
         isr: _abc.Iterable[_builtins.int] | None = ...,
         elr: _abc.Iterable[_builtins.int] | None = ...,
         last_known_elr: _abc.Iterable[_builtins.int] | None = ...,
+        adding_replicas: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_leader_id", b"_leader_id", "leader_id", b"leader_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leader_id", b"_leader_id", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "leader_epoch", b"leader_epoch", "leader_id", b"leader_id", "partition", b"partition", "partition_epoch", b"partition_epoch", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leader_id", b"_leader_id", "adding_replicas", b"adding_replicas", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "leader_epoch", b"leader_epoch", "leader_id", b"leader_id", "partition", b"partition", "partition_epoch", b"partition_epoch", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__leader_id: _TypeAlias = _typing.Literal["leader_id"]  # noqa: Y015
     _WhichOneofArgType__leader_id: _TypeAlias = _typing.Literal["_leader_id", b"_leader_id"]  # noqa: Y015

@@ -65,8 +65,14 @@ async def test_partitions_move_under_load_and_nothing_is_lost(tmp_path: Path) ->
             assert await replicas_of(admin, 0) == ([4, 1, 3], [1, 3, 4])
             assert await replicas_of(admin, 1) == ([4, 3, 1], [1, 3, 4])
 
+            shown = json.loads((await ottla(at, "cluster", "status", "--json")).stdout)
+            assert [b["state"] for b in shown["brokers"]] == ["up", "draining", "up", "up"]
+            assert shown["brokers"][1]["replicas"] == 0
             node_2 = cluster.nodes[1]
             cluster.kill(node_2)
+            drained = await ottla(at, "partition", "move", "busy:1", "--replicas", "2,3,1")
+            assert "[2] are drained and get nothing new" in drained.stderr
+            assert (await ottla(at, "node", "resume", "2")).stdout == "Node 2 gets new replicas again.\n"
             waiting = await ottla(at, "partition", "move", "busy:1", "--replicas", "2,3,1")
             assert waiting.stdout.startswith("busy:1 moves from 4,3,1 to 2,3,1.\n"), waiting.stderr
             (shown,) = json.loads((await ottla(at, "partition", "list", "--json")).stdout)

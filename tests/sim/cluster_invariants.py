@@ -20,6 +20,7 @@ from tests.sim.cluster_loop import Process, Violation, World
 from tests.sim.cluster_metadata import (
     came_back,
     counts_nowhere,
+    drained_gets_nothing,
     elected_of_last_known,
     enough,
     is_flush_ack,
@@ -83,6 +84,7 @@ class Invariants:
             if after.leader != NO_LEADER and after.leader not in after.isr:
                 raise Violation(f"15: {after} has a leader outside of its ISR")
             before = self.image.partition(*key)
+            drained_gets_nothing(self.image, image, before, after)
             if before is not None:
                 self._joined(key, before, after)
                 self._left(image, key, before, after, calm=not delta.changed_brokers)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from node.metadata.image import NO_LEADER
+from node.metadata.image import NO_LEADER, is_draining
 from ottla.protocol.configs import enough_in_sync, min_isr_set
 from tests.sim.cluster_loop import Violation
 
@@ -63,6 +63,16 @@ def who_stays_has_all(
     held = {n for n, own_end in ends.items() if own_end >= end}
     if len(held | (excused & set(after.replicas))) < min(wanted, len(after.isr)):
         raise Violation(f"33: of {label} up to {end} only {held} have all: {before} to {after}")
+
+
+def drained_gets_nothing(was: Any, image: Any, before: Any, after: Any) -> None:
+    """38: of a node that was drained and still is."""
+    drained = {n for n in image.brokers if is_draining(was, n) and is_draining(image, n)}
+    new = set(after.replicas) - set(before.replicas if before is not None else ())
+    if drained & new:
+        raise Violation(f"38: {sorted(drained & new)} are drained and get a replica: {before} to {after}")
+    if before is not None and before.leader != after.leader and after.leader in drained and set(after.isr) - drained:
+        raise Violation(f"38: {after.leader} is drained and leads, others could: {before} to {after}")
 
 
 def is_flush_ack(topic: Any) -> bool:

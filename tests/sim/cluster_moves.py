@@ -1,10 +1,10 @@
-"""An operator who moves partitions all the time, and calls some of the moves off: `--moves`."""
+"""An operator who moves partitions all the time, calls some of the moves off, drains nodes and balances: `--moves`."""
 
 import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from node.metadata.image import METADATA_VERSION, REASSIGNMENT_METADATA_VERSION, Partition
+from node.metadata.image import METADATA_VERSION, REASSIGNMENT_METADATA_VERSION, Partition, is_draining
 from ottla.client.admin import Admin
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError
@@ -39,8 +39,27 @@ class Mover:
                     await asyncio.sleep(0.1)
             while not self._sim.faults.healed:
                 await asyncio.sleep(self._rng.expovariate(1 / PAUSE_MS) / 1000)
-                await self._move(admin)
+                try:
+                    await self._act(admin)
+                except OttlaError as error:
+                    self._sim.counts[f"mover: {name_of(error.code)}"] += 1
         await asyncio.get_running_loop().create_future()
+
+    async def _act(self, admin: Admin) -> None:
+        """Mostly moves. One node is drained at a time: the others can take what there is."""
+        image = self._sim.log.image
+        drained = [n for n in image.brokers if is_draining(image, n)]
+        dice = self._rng.random()
+        if dice < 0.1 and not drained and not self._sim.faults.healed:
+            self._sim.counts["drains"] += 1
+            await admin.drain_node(self._rng.choice(sorted(self._sim.nodes)))
+        elif dice < 0.2 and drained:
+            await admin.resume_node(drained[0])
+        elif dice < 0.25 and not self._sim.faults.healed:
+            self._sim.counts["balances"] += 1
+            await admin.balance()
+        else:
+            await self._move(admin)
 
     async def _move(self, admin: Admin) -> None:
         topics = sorted(self._sim.log.image.all_topics(), key=lambda topic: topic.name)
@@ -52,10 +71,7 @@ class Mover:
         else:
             topic = self._rng.choice(topics)
             partition = self._rng.choice(topic.partitions)
-        try:
-            await admin.move_partition(topic.name, partition.partition, self._target(partition))
-        except OttlaError as error:
-            self._sim.counts[f"mover: {name_of(error.code)}"] += 1
+        await admin.move_partition(topic.name, partition.partition, self._target(partition))
 
     def _target(self, partition: Partition) -> list[int] | None:
         """Other replicas, or None: the move is called off."""

@@ -473,6 +473,20 @@ BUGS: Final = [
         "        self._factor = getattr(self, '_factor', state.replication_factor)\n",
         moves=True,
     ),
+    Bug(
+        "a drained node leads like any other",
+        ELECTIONS,
+        "    others = [n for n in isr if not draft.draining(n)]\n",
+        "    others = list(isr)\n",
+        moves=True,
+    ),
+    Bug(
+        "moves go to a drained node",
+        "node/controller/state/moves.py",
+        "    drained = [n for n in target if n not in partition.replicas and draft.draining(n)]\n",
+        "    drained: list[int] = []\n",
+        moves=True,
+    ),
 ]
 
 

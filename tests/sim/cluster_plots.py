@@ -106,7 +106,7 @@ class Plots:
 
     def _second_leader(self, topic_id: bytes, number: int) -> None:
         state = self._sim.log.image.partition(topic_id, number)
-        if state is None or state.leader == NO_LEADER or len(state.isr) < 3:
+        if state is None or state.leader == NO_LEADER or len(state.isr) < 3 or len(state.replicas) != 3:
             return
         middle, last = (n for n in state.replicas if n != state.leader)
         self._cut_between(state.leader, middle, 900)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from node.metadata.acls import Rules as AccessRules
 from node.metadata.apply import Builder
-from node.metadata.image import Broker, Image, Partition, Topic
+from node.metadata.image import Broker, Image, Partition, Topic, is_draining
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol import configs
 from ottla.protocol.errors import ApiError
@@ -154,6 +154,13 @@ class Draft:
     def live_brokers(self) -> list[Broker]:
         """Neither fenced nor stopping, with a log directory that works, by id."""
         return [broker for _, broker in sorted(self.view.brokers.items()) if broker.live and not self._no_disk(broker)]
+
+    def takers(self) -> list[Broker]:
+        """Live brokers that new replicas may go to: those that are not being drained."""
+        return [broker for broker in self.live_brokers() if not self.draining(broker.node_id)]
+
+    def draining(self, node_id: int) -> bool:
+        return is_draining(self.view, node_id)
 
     def eligible(self, node_id: int, partition: Partition) -> bool:
         """Whether a replica may lead or be in the ISR: its broker is live and its log there did not fail."""

@@ -43,6 +43,7 @@ def reconsider(
     lost: Collection[int] = (),
     wiped: Collection[int] = (),
     prefer_first: bool = False,
+    hand_over: bool = False,
     allow_unclean: bool = False,
     recovered: bool = False,
 ) -> Partition:
@@ -50,7 +51,8 @@ def reconsider(
 
     `isr` is a leader's wish for the ISR; `lost` are replicas whose log may lack what it had, `wiped` those of them that
     have nothing: where nobody else was eligible last, any replica may have the most. `prefer_first` moves leadership
-    to the first replica where it is in sync; `allow_unclean` elects any live replica where nobody else is.
+    to the first replica where it is in sync, `hand_over` from a drained
+    broker to another that is; `allow_unclean` elects any live replica where nobody else is.
     Returns the partition as it is then.
     """
     topic = draft.view.topic(partition.topic_id)
@@ -82,7 +84,8 @@ def reconsider(
             tuple(n for n in then.replicas if n in members) for members in (new_isr, elr, last_known)
         )
 
-    choice = _choose(draft, then, new_isr, elr, last_known, prefer_first, allow_unclean or rules.unclean_election)
+    unclean = allow_unclean or rules.unclean_election
+    choice = _choose(draft, then, new_isr, elr, last_known, prefer_first, hand_over, unclean)
     if choice.leader != NO_LEADER and choice.leader not in new_isr:
         new_isr = (choice.leader,)
         elr = tuple(n for n in elr if n != choice.leader)
@@ -178,15 +181,18 @@ def _choose(
     elr: tuple[int, ...],
     last_known: tuple[int, ...],
     prefer_first: bool,
+    hand_over: bool,
     allow_unclean: bool,
 ) -> _Choice:
     replicas = partition.replicas
     if prefer_first and replicas[0] in isr and draft.has_room(replicas[0]):
         return _Choice(replicas[0], f"leadership goes to the preferred replica {replicas[0]}")
-    if partition.leader in isr:
+    others = [n for n in isr if not draft.draining(n)]
+    if partition.leader in isr and not (hand_over and others and partition.leader not in others):
         return _Choice(partition.leader, "")
     if isr:
-        return _Choice(isr[0], f"{isr[0]} elected from the ISR")
+        first = (others or isr)[0]
+        return _Choice(first, f"{first} elected from the ISR")
     live = [n for n in replicas if draft.eligible(n, partition)]
     eligible = [n for n in elr if n in live]
     if eligible:

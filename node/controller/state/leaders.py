@@ -50,7 +50,9 @@ def elect_leaders(draft: Draft, request: admin.ElectLeadersRequest) -> admin.Ele
 
 
 def balance(draft: Draft) -> None:
-    """Gives leadership back to preferred replicas that have been in sync for `rebalance_delay_ms`, a few at a time."""
+    """Takes leadership from drained brokers, and gives it back to preferred replicas that have been in sync for
+    `rebalance_delay_ms`, a few at a time."""
+    _hand_over(draft)
     if draft.cluster_config("auto.leader.rebalance.enable") is not True:
         draft.soft.preferred_since_ms.clear()
         return
@@ -63,6 +65,7 @@ def balance(draft: Draft) -> None:
                 partition.leader in (preferred, NO_LEADER)
                 or preferred not in partition.isr
                 or not draft.has_room(preferred)
+                or draft.draining(preferred)
             ):
                 continue
             key = (topic.topic_id, partition.partition)
@@ -73,6 +76,20 @@ def balance(draft: Draft) -> None:
     for partition in due[: draft.settings.rebalance_moves_max]:
         seconds = (draft.now_ms - since_ms[(partition.topic_id, partition.partition)]) / 1000
         reconsider(draft, partition, f"preferred replica in sync for {seconds:.1f} s", prefer_first=True)
+
+
+def _hand_over(draft: Draft) -> None:
+    drained = {node_id for node_id in draft.view.brokers if draft.draining(node_id)}
+    if not drained:
+        return
+    due = [
+        partition
+        for topic in draft.view.all_topics()
+        for partition in topic.partitions
+        if partition.leader in drained and not drained.issuperset(partition.isr)
+    ]
+    for partition in due[: draft.settings.rebalance_moves_max]:
+        reconsider(draft, partition, f"broker {partition.leader} is drained", hand_over=True)
 
 
 def _find(draft: Draft, ref: data.TopicPartition) -> tuple[Topic, Partition]:

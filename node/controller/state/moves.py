@@ -2,18 +2,19 @@
 completes them."""
 
 from collections import Counter
+from typing import Final
 
 from node.controller.state.draft import Draft
 from node.controller.state.elections import reconsider, spare
 from node.controller.state.features import check_level
 from node.controller.state.invariants import check_leaving
-from node.controller.state.placement import Load, add_followers, check_partition_limit
+from node.controller.state.placement import Load, check_partition_limit
 from node.metadata.image import (
     NO_LEADER,
     REASSIGNMENT_METADATA_VERSION,
-    Image,
     Partition,
     Topic,
+    moving,
 )
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
@@ -22,38 +23,7 @@ from ottla.v1 import admin_pb2 as admin
 from ottla.v1 import data_pb2 as data
 from ottla.v1 import error_pb2 as pb
 
-
-def drained(image: Image, request: admin.ReassignPartitionsRequest) -> admin.ReassignPartitionsRequest:
-    """The request that names a node to be drained, with a move for each partition that has a replica there: to the
-    rack, then the node, that has the fewest. Raises INVALID_REQUEST, BROKER_ID_NOT_REGISTERED and
-    INVALID_REPLICATION_FACTOR where there are not enough live nodes for all of its replicas."""
-    node_id = request.drain_node_id
-    if request.partitions:
-        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "name partitions or a node to drain, not both")
-    if node_id not in image.brokers:
-        raise ApiError(pb.ERROR_CODE_BROKER_ID_NOT_REGISTERED, f"node {node_id} is not registered")
-    others = [broker for broker in image.live_brokers() if broker.node_id != node_id]
-    load = Load.of(image)
-    moves = []
-    for _, topic in sorted(image.topics.items(), key=lambda item: item[1].name):
-        for partition in topic.partitions:
-            before = partition.target or partition.replicas
-            if node_id not in before:
-                continue
-            left = tuple(n for n in before if n != node_id)
-            if not {broker.node_id for broker in others} - set(left):
-                raise ApiError(
-                    pb.ERROR_CODE_INVALID_REPLICATION_FACTOR,
-                    f"{topic.name}-{partition.partition} has {len(before)} replicas, {list(before)}: without node "
-                    f"{node_id} only {[broker.node_id for broker in others]} are live; start or add another node first",
-                )
-            (new,) = set(add_followers(left, others, len(before), load)) - set(left)
-            load.replicas[new] += 1
-            target = [new if n == node_id else n for n in before]
-            moves.append(admin.PartitionMove(partition=_named(topic, partition), replicas=target))
-    return admin.ReassignPartitionsRequest(
-        partitions=moves, validate_only=request.validate_only, timeout_ms=request.timeout_ms
-    )
+REASON_MAX: Final = 300
 
 
 def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) -> admin.ReassignPartitionsResponse:
@@ -77,6 +47,7 @@ def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) 
             )
             result.replicas.extend(after.target or after.replicas)
             result.moving = bool(after.target)
+            result.reason = wish.reason
         except ApiError as error:
             result.error.CopyFrom(error.to_proto())
     return response
@@ -84,22 +55,21 @@ def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) 
 
 def list_reassignments(draft: Draft, request: admin.ListReassignmentsRequest) -> admin.ListReassignmentsResponse:
     """The moves under way. What is unknown or does not move is not listed."""
-    wanted = {(ref.topic_id or draft.view.names.get(ref.topic, b""), ref.partition) for ref in request.partitions}
+    names = draft.view.names
+    wanted = {(ref.topic_id or names.get(ref.topic, b""), ref.partition) for ref in request.partitions} or None
     response = admin.ListReassignmentsResponse()
     for topic in sorted(draft.view.all_topics(), key=lambda topic: topic.name):
-        for partition in topic.partitions:
-            if not partition.target or (wanted and (topic.topic_id, partition.partition) not in wanted):
-                continue
+        for partition in moving(topic, wanted):
             response.partitions.add(
                 partition=_named(topic, partition),
                 replicas=partition.replicas,
-                adding_replicas=[n for n in partition.adding if n in partition.target],
+                adding_replicas=partition.joining,
                 removing_replicas=partition.leaving,
                 target_replicas=partition.target,
                 isr=partition.isr,
                 leader=partition.leader,
                 waits_for=_waits_for(draft, partition),
-                cancelled=set(partition.target) == set(partition.original),
+                cancelled=partition.cancelled,
             )
     return response
 
@@ -108,7 +78,12 @@ def _begin(draft: Draft, topic: Topic, partition: Partition, wish: admin.Partiti
     """A new target. What an earlier move added and this one does not want goes at once where it can be spared, and when
     this one is complete where not; where the partition began stays known, so that it can be called off."""
     name, target = _name(topic, partition), tuple(wish.replicas)
-    _check_target(draft, name, target)
+    if len(wish.reason) > REASON_MAX:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST,
+            f"{name}: a reason of {len(wish.reason)} characters, {REASON_MAX} are allowed",
+        )
+    _check_target(draft, name, partition, target)
     if target == (partition.target or partition.replicas):
         return partition
     rules, original = draft.rules(topic), partition.original
@@ -122,7 +97,7 @@ def _begin(draft: Draft, topic: Topic, partition: Partition, wish: admin.Partiti
     new = tuple(n for n in target if n not in original and n not in partition.adding)
     check_partition_limit(draft, load, [new])
     load.replicas.update(new)
-    cause = f"an operator moves it to {', '.join(map(str, target))}"
+    cause = f"an operator moves it to {', '.join(map(str, target))}" + (f": {wish.reason}" if wish.reason else "")
     return _set(draft, topic, partition, (*original, *kept, *new), (*kept, *new), target, cause)
 
 
@@ -159,7 +134,7 @@ def _set(
     return after
 
 
-def _check_target(draft: Draft, name: str, target: tuple[int, ...]) -> None:
+def _check_target(draft: Draft, name: str, partition: Partition, target: tuple[int, ...]) -> None:
     if not target or len(set(target)) != len(target):
         raise ApiError(
             pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT, f"{name}: {list(target)[:20]} is empty or names a node twice"
@@ -170,13 +145,20 @@ def _check_target(draft: Draft, name: str, target: tuple[int, ...]) -> None:
             pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT,
             f"{name}: {unknown[:20]} are not registered, {sorted(draft.view.brokers)} are",
         )
+    drained = [n for n in target if n not in partition.replicas and draft.draining(n)]
+    if drained:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REPLICA_ASSIGNMENT,
+            f"{name}: {drained} are drained and get nothing new",
+            next_step=f"name other nodes, or run `ottla node resume {drained[0]}` first",
+        )
 
 
 def _waits_for(draft: Draft, partition: Partition) -> str:
     if partition.leader == NO_LEADER:
         return "a leader"
     missing = [n for n in partition.target if n not in partition.isr]
-    if set(partition.target) == set(partition.original) or not missing:
+    if partition.cancelled or not missing:
         return f"enough of {', '.join(map(str, partition.target))} in sync"
     return "; ".join(f"{n} is {draft.why_not_eligible(n, partition) or 'catching up'}" for n in missing)
 

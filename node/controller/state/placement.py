@@ -98,6 +98,9 @@ def check_assignments(
             raise refuse(f"partition {number}: {list(replicas)} is empty or names a broker twice")
         if not set(replicas) <= live:
             raise refuse(f"partition {number}: {sorted(set(replicas) - live)} are not live, {sorted(live)} are")
+        drained = [n for n in replicas if draft.draining(n)]
+        if drained:
+            raise refuse(f"partition {number}: {drained} are drained and get nothing new")
         if len(replicas) != (replication_factor or len(by_number[first])):
             raise refuse(f"partition {number} has {len(replicas)} replicas, the others have another number")
     return [by_number[number] for number in expected]

@@ -13,9 +13,9 @@ INTERNAL_REPLICATION_FACTOR: Final = 3
 
 
 def repair_internal_topics(draft: Draft) -> None:
-    """Adds replicas to internal topics up to min(3, live brokers). New ones join the ISR when they have caught up."""
-    live = draft.live_brokers()
-    target = min(INTERNAL_REPLICATION_FACTOR, len(live))
+    """Adds replicas to internal topics up to min(3, brokers that take some). New ones join the ISR when they have
+    caught up."""
+    target = min(INTERNAL_REPLICATION_FACTOR, len(draft.takers()))
     short = [t for t in draft.view.all_topics() if t.internal and t.replication_factor < target]
     if not short:
         return
@@ -25,16 +25,16 @@ def repair_internal_topics(draft: Draft) -> None:
 
 
 def _add_replicas(draft: Draft, topic: Topic, target: int, load: Load) -> None:
-    live = draft.live_brokers()
+    takers = draft.takers()
     wanted = []
     for partition in topic.partitions:
-        # A replica on a broker that is away keeps its place; only as many as are live can be added.
+        # A replica on a broker that is away or drained keeps its place; only as many as take replicas can be added.
         if partition.target:
             wanted.append(partition.replicas)  # where it is to go somebody said
             continue
-        free = [broker for broker in live if broker.node_id not in partition.replicas]
+        free = [broker for broker in takers if broker.node_id not in partition.replicas]
         factor = min(target, len(partition.replicas) + len(free))
-        replicas = add_followers(partition.replicas, live, factor, load)
+        replicas = add_followers(partition.replicas, takers, factor, load)
         load.replicas.update(replicas[len(partition.replicas) :])
         wanted.append(replicas)
     try:

@@ -91,6 +91,8 @@ def _alter_broker(draft: Draft, change: admin.ResourceConfigChanges) -> None:
             raise ApiError(
                 pb.ERROR_CODE_INVALID_CONFIG, f"{item.key} is the same for all brokers: leave the broker's id empty"
             )
+        if key.of_one and not name:
+            raise ApiError(pb.ERROR_CODE_INVALID_CONFIG, f"{item.key} is said of one broker: name its id")
         text = wanted.get(item.key, draft.settings.static.get(item.key, key.default or ""))
         _apply_change(wanted, key, item, text, name=item.key)
     dynamic = {**draft.view.broker_configs, name: wanted}
@@ -191,7 +193,7 @@ def _describe_broker(draft: Draft, name: str) -> list[admin.ConfigEntry]:
     entries = []
     for key_name, key in BROKER_KEYS.items():
         levels = _levels(draft, key, name)
-        if levels:
+        if levels and not (key.of_one and not name):
             entries.append(_entry(key_name, key.doc, levels))
     for key_name, value in sorted(draft.settings.static.items()):
         if key_name not in BROKER_KEYS:

@@ -64,7 +64,7 @@ def ensure_internal_topic(draft: Draft, request: rpc.EnsureInternalTopicRequest)
     wish = admin.NewTopic(
         name=name,
         num_partitions=request.topic.num_partitions or 1,
-        replication_factor=min(INTERNAL_REPLICATION_FACTOR, len(draft.live_brokers())),
+        replication_factor=min(INTERNAL_REPLICATION_FACTOR, len(draft.takers())),
         configs={"flush": "ack", **request.topic.configs},
     )
     _create(draft, wish, Load.of(draft.view), PARTITIONS_PER_REQUEST_MAX, internal=True)
@@ -156,7 +156,7 @@ def _create(draft: Draft, wish: admin.NewTopic, load: Load, budget: int, interna
 
 
 def _place_new(draft: Draft, wish: admin.NewTopic, load: Load, budget: int) -> list[tuple[int, ...]]:
-    live = draft.live_brokers()
+    takers = draft.takers()
     count = wish.num_partitions if wish.HasField("num_partitions") else _int(draft.cluster_config("num.partitions"))
     if count == -1:
         count = _int(draft.cluster_config("num.partitions"))
@@ -167,11 +167,11 @@ def _place_new(draft: Draft, wish: admin.NewTopic, load: Load, budget: int) -> l
     if factor == -1:
         factor = _int(draft.cluster_config("default.replication.factor"))
     if factor == -1:
-        factor = max(1, min(3, len(live)))
-    _check_factor(wish.name, factor, len(live))
-    placement.check_racks(live)
+        factor = max(1, min(3, len(takers)))
+    _check_factor(draft, wish.name, factor)
+    placement.check_racks(takers)
     trial = Load(load.leaders.copy(), load.replicas.copy())
-    placed = placement.place(live, count, factor, trial)
+    placed = placement.place(takers, count, factor, trial)
     placement.check_partition_limit(draft, load, placed)
     for replicas in placed:
         load.add(replicas)
@@ -201,11 +201,11 @@ def _grow(draft: Draft, wish: admin.GrowTopic, load: Load, budget: int) -> int:
             )
         placed = placement.check_assignments(draft, wish.assignments, have, factor)
     else:
-        live = draft.live_brokers()
-        _check_factor(topic.name, factor, len(live))
-        placement.check_racks(live)
+        takers = draft.takers()
+        _check_factor(draft, topic.name, factor)
+        placement.check_racks(takers)
         trial = Load(load.leaders.copy(), load.replicas.copy())
-        placed = placement.place(live, more, factor, trial, first_partition=have)
+        placed = placement.place(takers, more, factor, trial, first_partition=have)
     placement.check_partition_limit(draft, load, placed)
     for replicas in placed:
         load.add(replicas)
@@ -254,11 +254,14 @@ def _check_budget(count: int, budget: int) -> None:
         )
 
 
-def _check_factor(name: str, factor: int, live: int) -> None:
-    if not 1 <= factor <= live:
+def _check_factor(draft: Draft, name: str, factor: int) -> None:
+    live = [broker.node_id for broker in draft.live_brokers()]
+    drained = [node_id for node_id in live if draft.draining(node_id)]
+    if not 1 <= factor <= len(live) - len(drained):
+        but = f", of which {', '.join(map(str, drained))} are drained and get nothing new" if drained else ""
         raise ApiError(
             pb.ERROR_CODE_INVALID_REPLICATION_FACTOR,
-            f"{name}: replication factor {factor}, {live} brokers are live",
+            f"{name}: replication factor {factor}, {len(live)} brokers are live{but}",
         )
 
 

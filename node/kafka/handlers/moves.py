@@ -20,7 +20,7 @@ from node.kafka.messages.list_partition_reassignments import (
     OngoingTopicReassignment,
 )
 from node.kafka.wire import Message
-from node.metadata.image import Topic
+from node.metadata.image import Partition, moving
 from ottla.protocol.acls import ALTER, DESCRIBE
 from ottla.protocol.errors import ApiError
 
@@ -68,13 +68,14 @@ class MoveHandlers:
         image = self._view.image
         wanted = None
         if request.topics is not None:
-            wanted = {(topic.name, number) for topic in request.topics for number in topic.partition_indexes}
+            ids = {topic.name: image.names.get(topic.name, b"") for topic in request.topics}
+            wanted = {(ids[topic.name], number) for topic in request.topics for number in topic.partition_indexes}
         topics = []
         for count, topic in enumerate(sorted(image.all_topics(), key=lambda topic: topic.name), 1):
             if count % limits.AT_ONCE == 0:
                 await turns.give_way()
-            if moving := _moving(topic, wanted):
-                topics.append(OngoingTopicReassignment(topic.name, moving))
+            if found := [_ongoing(state) for state in moving(topic, wanted)]:
+                topics.append(OngoingTopicReassignment(topic.name, found))
         return ListPartitionReassignmentsResponse(error_message=None, topics=topics)
 
 
@@ -84,14 +85,5 @@ def _result(number: int, error: ApiError | None) -> ReassignablePartitionRespons
     return ReassignablePartitionResponse(number, error.code, error.message)
 
 
-def _moving(topic: Topic, wanted: set[tuple[str, int]] | None) -> list[OngoingPartitionReassignment]:
-    return [
-        OngoingPartitionReassignment(
-            state.partition,
-            state.replicas,
-            [node_id for node_id in state.adding if node_id in state.target],
-            state.leaving,
-        )
-        for state in topic.partitions
-        if state.target and (wanted is None or (topic.name, state.partition) in wanted)
-    ]
+def _ongoing(state: Partition) -> OngoingPartitionReassignment:
+    return OngoingPartitionReassignment(state.partition, state.replicas, state.joining, state.leaving)

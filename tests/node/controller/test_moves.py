@@ -7,7 +7,7 @@ import pytest
 
 from node.controller.state.draft import ControllerSettings
 from node.controller.state.invariants import check_leaving, check_partition
-from node.controller.state.moves import drained, list_reassignments, reassign_partitions
+from node.controller.state.moves import list_reassignments, reassign_partitions
 from node.controller.state.repair import repair_internal_topics
 from node.controller.state.topics import create_partitions, delete_topics, ensure_internal_topic
 from node.metadata.image import METADATA_VERSION, NO_LEADER, Partition
@@ -350,36 +350,6 @@ class TestRefusals:
         with pytest.raises(ApiError, match=r"from metadata.version 5 on, the cluster is at 4") as refused:
             move(cluster, 1, 2, 4)
         assert "finalize" in refused.value.next_step
-
-
-class TestADrain:
-    def request(self, cluster: Cluster, node_id: int) -> admin.ReassignPartitionsRequest:
-        return drained(cluster.image, admin.ReassignPartitionsRequest(drain_node_id=node_id))
-
-    def test_moves_every_replica_to_the_rack_then_the_node_with_the_fewest(self) -> None:
-        cluster = cluster_of(nodes=6, racks=["a", "b", "c", "a", "b", "c"])
-        cluster.assign("t", [1, 2, 3], [2, 1, 3], [4, 5, 6])
-        moves = [list(m.replicas) for m in self.request(cluster, 1).partitions]
-        assert moves == [[4, 2, 3], [2, 4, 3]]
-
-    def test_of_single_replicas(self) -> None:
-        cluster = cluster_of(nodes=3)
-        cluster.assign("t", [1], [1], [2])
-        assert sorted(m.replicas[0] for m in self.request(cluster, 1).partitions) == [2, 3]
-
-    def test_is_refused_where_the_replication_factor_cannot_be_kept(self) -> None:
-        cluster = cluster_of(nodes=3)
-        cluster.assign("t", [1, 2, 3])
-        with pytest.raises(ApiError, match=r"t-0 has 3 replicas.* only \[2, 3\] are live"):
-            self.request(cluster, 1)
-
-    def test_of_an_unknown_node_or_with_partitions_is_refused(self) -> None:
-        cluster = cluster_of(nodes=3)
-        with pytest.raises(ApiError, match="9 is not registered"):
-            self.request(cluster, 9)
-        request = admin.ReassignPartitionsRequest(drain_node_id=1, partitions=[admin.PartitionMove()])
-        with pytest.raises(ApiError, match="not both"):
-            drained(cluster.image, request)
 
 
 class TestTheCheck:

@@ -252,6 +252,48 @@ BUGS = [
         "        if 0 < carries < limit:\n",
         "        if False:\n",
     ),
+    Bug(
+        "new-topics-go-to-drained-brokers",
+        f"{STATE}/topics.py",
+        "    takers = draft.takers()\n    count",
+        "    takers = draft.live_brokers()\n    count",
+    ),
+    Bug(
+        "a-drained-broker-keeps-its-leaderships",
+        f"{STATE}/leaders.py",
+        "    _hand_over(draft)\n",
+        "",
+    ),
+    Bug(
+        "a-drained-broker-gets-its-leaderships-back",
+        f"{STATE}/leaders.py",
+        "                or draft.draining(preferred)\n",
+        "",
+    ),
+    Bug(
+        "a-drain-goes-to-another-drained-broker",
+        f"{STATE}/draining.py",
+        " and not is_draining(image, b.node_id)]",
+        "]",
+    ),
+    Bug(
+        "a-plan-crowds-racks",
+        f"{STATE}/plan.py",
+        "self._spread(_replaced(there, source, to)) <= self._spread(there)",
+        "True",
+    ),
+    Bug(
+        "a-plan-copies-the-largest",
+        f"{STATE}/plan.py",
+        "min(direct, key=lambda each: (each[0][0],",
+        "min(direct, key=lambda each: (-each[0][0],",
+    ),
+    Bug(
+        "a-plan-takes-what-moves",
+        f"{STATE}/plan.py",
+        "if partition.target or partition.leader == NO_LEADER or",
+        "if partition.leader == NO_LEADER or",
+    ),
 ]
 TESTS = ["tests/node/controller", "tests/node/metadata"]
 SLOW = ["test_planted_bugs.py", "test_lifecycle.py"]

@@ -23,6 +23,18 @@ def quorum(leader: int | None = 1, lag_ms: int = 0) -> Quorum:
     return Quorum(leader, 1, 1, 0 if leader else 4_200, voters, ())
 
 
+def test_who_is_added_is_not_waited_for() -> None:
+    """Replicas that a move adds count once it is complete."""
+
+    def moving(*isr: int) -> ClusterView:
+        partition = PartitionInfo(0, 1, 0, (1, 2, 3, 4), isr, (), adding=(4,))
+        return ClusterView("c", 1, 1, {}, {"t": TopicInfo("t", b"", False, (partition,))})
+
+    assert problems_of(moving(1, 2, 3), quorum(), {"t": 2}) == []
+    (lacking,) = problems_of(moving(1, 2, 4), quorum(), {"t": 2})
+    assert "not in sync: t-0" in lacking.what
+
+
 @pytest.mark.parametrize(
     ("seen", "of_quorum", "expected"),
     [
