@@ -59,7 +59,7 @@ kafka: $(BIN)/ottla-dev-ready ## Generate node/kafka/messages from node/kafka/sc
 	$(BIN)/python -m node.kafka.schema.generate
 
 .PHONY: up
-up: ## Three nodes in containers, on 127.0.0.1:9092 to 9094
+up: ## Three nodes in containers: Kafka on 127.0.0.1:9092 to 9094, gRPC on 9192 to 9194
 	docker compose up -d --build --wait
 
 .PHONY: down

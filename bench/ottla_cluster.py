@@ -34,6 +34,7 @@ async def start(directory: Path) -> Running:
     for node, each in enumerate(listeners):
         settings = {"node.id": node + 1, "data.dir": directory / f"node-{node + 1}", "controller.quorum.voters": voters}
         settings |= {f"listeners.{name}": f"127.0.0.1:{port}" for name, port in each.items()}
+        settings["listeners.kafka"] = "off"
         flags = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
         processes.append(spawn([sys.executable, "-m", "node", *flags], directory / "log"))
     try:

@@ -15,6 +15,6 @@ def ready(port: int, timeout_s: float = 1.5) -> bool:
 if __name__ == "__main__":
     node_id = int(os.environ.get("OTTLA_NODE_ID", "1"))
     try:
-        sys.exit(0 if ready(int(os.environ.get("OTTLA_BASE_PORT", "9092")) + 300 + node_id - 1) else 1)
+        sys.exit(0 if ready(int(os.environ.get("OTTLA_BASE_PORT", "9192")) + 300 + node_id - 1) else 1)
     except OSError as error:
         sys.exit(f"not ready: {error}")

@@ -55,7 +55,7 @@ environment. Names are Kafka's where Kafka has the setting. A wrong key or value
 key, where it came from, and what is allowed; an `OTTLA_` variable that no setting reads is only warned about in the
 log, for container platforms make such names up.
 
-Clients and the `ottla` command read `OTTLA_BOOTSTRAP`, host:port of some nodes; without it 127.0.0.1:9092. For a
+Clients and the `ottla` command read `OTTLA_BOOTSTRAP`, host:port of some nodes; without it 127.0.0.1:9192. For a
 cluster with TLS they read `OTTLA_TLS_DIR`, or `OTTLA_TLS_CA`, `OTTLA_TLS_CERT` and `OTTLA_TLS_KEY`, and to log in
 `OTTLA_USER` and `OTTLA_PASSWORD_FILE` (docs/security.md).
 

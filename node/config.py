@@ -15,7 +15,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from node.metadata.acls import Rules
 from node.metadata.image import Endpoint
@@ -26,6 +34,10 @@ from ottla.secure.names import Files
 ENV_PREFIX: Final = "OTTLA_"
 ENV_OF_CLIENTS: Final = {"OTTLA_BOOTSTRAP", "OTTLA_USER", "OTTLA_PASSWORD_FILE"}
 WILDCARDS: Final = {"0.0.0.0", "::", "[::]", "*"}
+KAFKA: Final = "kafka"
+KAFKA_OFFSET: Final = -100
+PORT_MAX: Final = 65535
+OFF: Final = "off"
 _VOTER: Final = re.compile(r"(\d+)@(.+)")
 
 Ms = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -63,16 +75,17 @@ class Settings(BaseModel):
     # The rack this node is in, as clients are told.
     broker_rack: str = ""
 
-    # Where it listens. base.port is the public listener of node 1, node i adds i-1; control, replication and http add
-    # 100, 200 and 300. A listener that is given as host:port stays as it is.
-    base_port: Annotated[int, Field(ge=1, le=65535)] = 9092
+    # Where it listens. base.port is the public listener of node 1, for gRPC, node i adds i-1; control, replication and
+    # http add 100, 200 and 300, and clients of Kafka come 100 below. A listener that is given as host:port stays as it
+    # is.
+    base_port: Annotated[int, Field(ge=-KAFKA_OFFSET + 1, le=65535)] = 9192
     listen_host: str = "127.0.0.1"
     listeners_public: str = ""
     listeners_control: str = ""
     listeners_replication: str = ""
     listeners_http: str = ""
-    # Experimental: where clients of Apache Kafka are served (docs/kafka.md), as host:port; empty: nowhere. Every node
-    # of a cluster needs it, or those clients do not find what the others lead.
+    # Where clients of Apache Kafka are served (docs/kafka.md), as host:port; off: nowhere. Every node of a cluster
+    # needs it, or those clients do not find what the others lead.
     listeners_kafka: str = ""
     # How those clients say who they are: `off`, by nothing but their certificate where security is on; or `sasl`, with
     # the name and password of a user (`ottla user`), in TLS without a certificate of their own where security is on.
@@ -219,15 +232,20 @@ class Settings(BaseModel):
         "advertised_kafka",
     )
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        if value:
+    def _check_address(cls, value: str, info: ValidationInfo) -> str:
+        if value and not (value == OFF and info.field_name == "listeners_kafka"):
             split_address(value)
         return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        for key in ("public", "control", "replication", *(("kafka",) if self.listeners_kafka else ())):
-            split_address(self.advertised(key))
+        self._check_ports()
+        for key in self.listeners:
+            if key != "http":
+                split_address(self.advertised(key))
+        self._check_own_voter()
+        if self.public_authentication == "token" and self.security == "off" and self.kafka_authentication == "off":
+            self._check_the_other_door()
         if self.broker_heartbeat_interval_ms * 2 > self.broker_session_timeout_ms:
             raise ValueError(
                 f"broker.heartbeat.interval.ms {self.broker_heartbeat_interval_ms} must be at most half of "
@@ -243,6 +261,59 @@ class Settings(BaseModel):
                 "super.users, as in User:admin"
             )
         return self
+
+    def _check_ports(self) -> None:
+        """Two listeners cannot have one port: what dials the one would take the other for it."""
+        taken: dict[int, list[tuple[str, str]]] = {}
+        for name in self.listeners:
+            address = self.listener(name)
+            host, _, digits = address.rpartition(":")
+            port = int(digits)
+            if port > PORT_MAX:
+                raise ValueError(
+                    f"base.port {self.base_port} gives node {self.node_id} port {port} for its {name} listener, and "
+                    f"{PORT_MAX} is the highest there is"
+                )
+            for other, there in taken.get(port, ()):
+                if port and (host == there or {host, there} & WILDCARDS):
+                    raise ValueError(
+                        f"the {name} listener has {address}, and the {other} one has that port, too: set "
+                        f"listeners.{name}, listeners.{other} or base.port"
+                    )
+            taken.setdefault(port, []).append((name, host))
+
+    def _check_own_voter(self) -> None:
+        """Ports were 100 lower once: what a cluster knows as this node's quorum must not be another listener now."""
+        address = dict(self.controller_quorum_voters).get(self.node_id)
+        if address is None:
+            return
+        port = split_address(address)[1]
+        if port == split_address(self.advertised("control"))[1]:
+            return
+        for name in self.listeners:
+            if name != "control" and port == split_address(self.listener(name))[1]:
+                raise ValueError(
+                    f"controller.quorum.voters has this node's quorum at {address}, the port of its {name} listener; "
+                    f"its control listener is at {self.advertised('control')}. Give the voters that port, or set "
+                    f"base.port (before it was 9192 by default it was 9092)"
+                )
+
+    def _check_the_other_door(self) -> None:
+        """What is open by default must not lead around a login."""
+        if not self.listeners_kafka:
+            raise ValueError(
+                "public.authentication is token, and clients of Kafka would come in without a login: set "
+                "kafka.authentication=sasl, or listeners.kafka=off"
+            )
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """The names of those that this node has."""
+        return tuple(name for name in _PORT_OFFSETS if name != KAFKA or self.serves_kafka)
+
+    @property
+    def serves_kafka(self) -> bool:
+        return self.listeners_kafka != OFF
 
     @property
     def access_rules(self) -> Rules:
@@ -267,7 +338,7 @@ class Settings(BaseModel):
         return Files(ca, cert, key)
 
     def listener(self, name: str) -> str:
-        """host:port of the listener `public`, `control`, `replication`, `http` or, where it is set, `kafka`."""
+        """host:port of the listener `public`, `control`, `replication`, `http` or, where there is one, `kafka`."""
         given: str = getattr(self, f"listeners_{name}")
         return given or f"{self.listen_host}:{self.base_port + _PORT_OFFSETS[name] + self.node_id - 1}"
 
@@ -290,13 +361,13 @@ class Settings(BaseModel):
         """Those that whoever reaches them may use for whatever they are for: not on loopback, and without TLS."""
         if self.security == "on":
             return ()
-        names = ("public", "control", "replication", *(("kafka",) if self.listeners_kafka else ()))
+        names = (name for name in self.listeners if name != "http")
         return tuple(name for name in names if not _is_loopback(split_address(self.listener(name))[0]))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What this node tells the cluster of its other listeners."""
-        return (Endpoint("kafka", *split_address(self.advertised("kafka"))),) if self.listeners_kafka else ()
+        return (Endpoint(KAFKA, *split_address(self.advertised(KAFKA))),) if self.serves_kafka else ()
 
     @property
     def voters(self) -> tuple[Voter, ...]:
@@ -311,7 +382,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-_PORT_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300}
+_PORT_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300, KAFKA: KAFKA_OFFSET}
 
 
 def key_of(field: str) -> str:

@@ -38,10 +38,12 @@ from node.fail_stop import stop_if_broken
 from node.groups.shell import GroupShell
 from node.groups.stage import GroupSettings
 from node.hooks import Hooks
+from node.kafka.port import KafkaPort
 from node.logins import Gate
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
 from node.process import trim_when_idle
+from node.quorum.links import not_here
 from node.services import listener, receive
 from node.services.acls import ControllerAcls
 from node.services.admin import AdminForwarder
@@ -186,7 +188,7 @@ class DataPlane:
         )
         self.view.subscribe(self._sessions.changed)
         self._servers: list[grpc.aio.Server] = []
-        self._kafka: KafkaService | None = None
+        self._kafka: KafkaPort | None = None
         self._health = Health(PUBLIC)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -201,7 +203,7 @@ class DataPlane:
             self._settings.socket_request_max_bytes,
             self._hooks,
             streams_max=limits.CLIENT_STREAMS_MAX,
-            connections_max=self._capacity.connections // (2 if self._settings.listeners_kafka else 1),
+            connections_max=self._capacity.connections // (2 if self._settings.serves_kafka else 1),
         )
         self._add_services(public, forwarded=False)
         between = listener.make_server(
@@ -217,12 +219,14 @@ class DataPlane:
             responses={"Fetch": listener.passes},
         )
         self._servers = [public, between]
-        if self._settings.listeners_kafka:
-            self._kafka = self._kafka_service()
+        for server in self._servers:
+            not_here(server, self._settings.node_id, self._settings.advertised("control"))
+        if self._settings.serves_kafka:
             # Who logs in with a password need not have a certificate.
             certified = self._settings.kafka_authentication == "off"
             context = self._transport.context(certified=certified) if isinstance(self._transport, Tls) else None
-            await self._kafka.start(*split_address(self._settings.listeners_kafka), context)
+            self._kafka = KafkaPort(self._kafka_service, context)
+            await self._kafka.open(*split_address(self._settings.listener("kafka")))
         for server, name in ((public, "public"), (between, "replication")):
             certified = server is between or not self._for_users
             listener.listen(server, self._settings.listener(name), name, self._transport, certified=certified)
@@ -230,7 +234,7 @@ class DataPlane:
             await server.start()
 
     def _kafka_service(self) -> "KafkaService":
-        # Imported by nodes alone that listen for clients of Kafka: fifty modules of codecs.
+        # Imported by nodes alone that have clients of Kafka: fifty modules of codecs.
         from node.kafka.service import KafkaService, Rooms
 
         broker, view, metrics = self.broker, self.view, self.metrics

@@ -1,6 +1,6 @@
 """The client for programs without asyncio: the same names and methods, which block.
 
-    with Producer("host:9092") as producer:
+    with Producer("host:9192") as producer:
         producer.send("events", b"hello")
 
 All objects share one background thread with an event loop, which keeps batches and connections moving while the program

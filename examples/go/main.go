@@ -288,7 +288,7 @@ func run(c *client, args []string) {
 }
 
 func main() {
-	address := flag.String("address", "127.0.0.1:9092", "host:port of any node")
+	address := flag.String("address", "127.0.0.1:9192", "host:port of any node")
 	hexadecimal := flag.Bool("hex", false, "keys and values are hexadecimal")
 	flag.Parse()
 	connection, err := grpc.Dial(*address, grpc.WithInsecure())

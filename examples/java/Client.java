@@ -267,7 +267,7 @@ public final class Client {
 
     public static void main(String[] argv) throws Exception {
         Deque<String> args = new ArrayDeque<>(List.of(argv));
-        String address = "127.0.0.1:9092";
+        String address = "127.0.0.1:9192";
         boolean hex = false;
         while (args.peek() != null && args.peek().startsWith("--")) {
             String option = args.pop();

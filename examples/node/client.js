@@ -237,7 +237,7 @@ if (verbAt < 0) {
 }
 const { values } = parseArgs({
   args: process.argv.slice(2, verbAt),
-  options: { address: { type: 'string', default: '127.0.0.1:9092' }, hex: { type: 'boolean', default: false } },
+  options: { address: { type: 'string', default: '127.0.0.1:9192' }, hex: { type: 'boolean', default: false } },
 });
 const client = new Client(values.address, values.hex);
 try {

@@ -226,7 +226,7 @@ def records(batches: Iterable[record_pb2.RecordBatch], wanted: int) -> Iterator[
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--address", default="127.0.0.1:9092")
+    parser.add_argument("--address", default="127.0.0.1:9192")
     parser.add_argument("--hex", action="store_true")
     parser.add_argument("verb", choices=["create-topic", "produce", "consume", "group", "segment", "errors"])
     parser.add_argument("rest", nargs="*")

@@ -8,7 +8,7 @@ from ottla import Admin, Client, Producer
 
 
 async def main(topic: str = "orders", count: str = "10") -> None:
-    async with Client() as client:  # OTTLA_BOOTSTRAP, else 127.0.0.1:9092
+    async with Client() as client:  # OTTLA_BOOTSTRAP, else 127.0.0.1:9192
         await Admin(client).create_topic(topic, partitions=3, exists_ok=True)
         async with Producer(client) as producer:
             deliveries = [

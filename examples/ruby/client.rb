@@ -234,7 +234,7 @@ class Client
 end
 
 $stdout.sync = true
-options = { address: '127.0.0.1:9092', hex: false }
+options = { address: '127.0.0.1:9192', hex: false }
 OptionParser.new do |parser|
   parser.on('--address ADDRESS') { |address| options[:address] = address }
   parser.on('--hex') { options[:hex] = true }

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node import limits
@@ -46,6 +47,7 @@ from node.kafka.handlers import (
 )
 from node.kafka.handlers.cluster_facts import ClusterFacts, Later, later, one_by_one
 from node.kafka.messages import APIS
+from node.kafka.port import BACKLOG
 from node.kafka.registry import Handler, Registry
 from node.kafka.rights import RIGHTS
 from node.kafka.wire import Message
@@ -74,7 +76,6 @@ DESCRIBE_QUOTAS, ALTER_QUOTAS = 48, 49
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
-BACKLOG: Final = 512
 HANDSHAKE_S: Final = 5.0
 
 
@@ -130,7 +131,7 @@ class KafkaService:
             in_flight=rooms.in_flight,
             throttle=rooms.view.throttle,
         )
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._add_all(rooms)
         if gate is not None:
             self._add_login(gate, rooms.view)
@@ -247,20 +248,16 @@ class KafkaService:
     def add_admin(self, key: int, low: int, high: int, handler: Later) -> None:
         self.add(key, low, high, one_by_one(APIS[key].name, handler))
 
-    async def start(self, host: str, port: int, tls: "ssl.SSLContext | None" = None) -> None:
-        """Raises OSError where the address cannot be had. `tls`: what clients use."""
+    async def start(self, sockets: Sequence[socket.socket], tls: "ssl.SSLContext | None" = None) -> None:
+        """Takes over sockets that listen. `tls`: what clients use."""
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                self.listener.connection,
-                host.strip("[]"),
-                port,
-                backlog=BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+        handshake_s = HANDSHAKE_S if tls else None
+        for each in sockets:
+            self._servers.append(
+                await loop.create_server(
+                    self.listener.connection, sock=each, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+                )
             )
-        except OSError as error:
-            raise OSError(f"the kafka listener cannot have {host}:{port}: {error.strerror or error}") from None
 
     async def run(self) -> None:
         """Closes connections that nobody uses, until cancelled."""
@@ -270,14 +267,13 @@ class KafkaService:
             self.listener.close_idle(loop.time(), IDLE_S)
 
     async def stop(self) -> None:
-        if self._server is None:
-            return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self.listener.connections):
             connection.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
-                await self._server.wait_closed()
+                await asyncio.gather(*(server.wait_closed() for server in self._servers))
 
 
 def _login(call: Call) -> login.Login:

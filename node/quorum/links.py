@@ -36,6 +36,7 @@ _HELLO_TIMEOUT_S: Final = 2.0
 _REDIAL_MIN_S: Final = 0.02
 _REDIAL_MAX_S: Final = 0.3
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
+LOOK_AT_PORTS: Final = "look at base.port and controller.quorum.voters of both nodes"
 _QUEUE_FRAMES: Final = 512
 """Frames that wait for one slow peer; more are dropped, as a network would."""
 
@@ -69,6 +70,27 @@ def _frame(data: bytes) -> pb.RaftFrame | None:
         return pb.RaftFrame.FromString(data)
     except DecodeError:
         return None
+
+
+def not_here(server: grpc.aio.Server, node_id: int, where: str) -> None:
+    """Has a listener that is not the quorum's say so to nodes that look for it there, as those may whose cluster has
+    moved: what gRPC says of an unknown method they would take for a node that is down."""
+    text = f"the quorum of node {node_id} is at {where}, not at this port: {LOOK_AT_PORTS}"
+    refusal = pb.RaftHello(sender=pb.RaftPeer(node_id=node_id), refusal=text)
+
+    async def refuse(_requests: Any, context: Any) -> None:
+        await context.write(pb.RaftFrame(hello=refusal))
+
+    _serve_streams(server, refuse)
+
+
+def _serve_streams(server: grpc.aio.Server, serve: Callable[[Any, Any], Awaitable[None]]) -> None:
+    handler = grpc.stream_stream_rpc_method_handler(
+        serve,
+        request_deserializer=_frame,
+        response_serializer=pb.RaftFrame.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Connect": handler}),))
 
 
 class LinkListener(Protocol):
@@ -127,12 +149,7 @@ class Links:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve RaftService there."""
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._serve,
-            request_deserializer=_frame,
-            response_serializer=pb.RaftFrame.SerializeToString,
-        )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Connect": handler}),))
+        _serve_streams(server, self._serve)
 
     # --- sending
 
@@ -201,7 +218,7 @@ class Links:
                 try:
                     stood = await self._handshake_out(call, node_id, address)
                 except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError) as error:
-                    self._say_why(node_id, address, error)
+                    await self._say_why(node_id, address, error)
                 except Exception as error:
                     stop_if_broken(error)
                     log.error("quorum_stream_failed", node_id=node_id, address=address, exc_info=error)
@@ -218,12 +235,15 @@ class Links:
                 if (not stood and self._addresses[node_id] != (address,)) or self._transport.is_stale(channel):
                     return
 
-    def _say_why(self, node_id: int, address: str, error: BaseException) -> None:
+    async def _say_why(self, node_id: int, address: str, error: BaseException) -> None:
         """A stream that ends is no news; one that was refused is."""
         if not isinstance(error, grpc.aio.AioRpcError):
             return
-        if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-            log.warning("quorum_peer_refuses", node_id=node_id, address=address, reason=error.details())
+        if error.code() in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED):
+            unserved = error.code() is grpc.StatusCode.UNIMPLEMENTED
+            reason = f"no quorum is at this port: {LOOK_AT_PORTS}" if unserved else error.details()
+            log.warning("quorum_peer_refuses", node_id=node_id, address=address, reason=reason)
+            await asyncio.sleep(1.0)
         elif error.code() is grpc.StatusCode.UNAVAILABLE:
             self._transport.not_reached(address, node_id)
 

@@ -17,8 +17,8 @@ _LOOK_EVERY_S: Final = 0.2
 PROFILE: Final = "dev-secure"
 _CLIENT: Final = "admin"
 _DAYS: Final = 365
-# Whoever tries things out wants to see keys spread.
-_SETTINGS: Final = {"num.partitions": 3}
+# Whoever tries things out wants to see keys spread, and clients of Kafka expect topics to be made by their names.
+_SETTINGS: Final = {"num.partitions": 3, "auto.create.topics.enable": True}
 
 
 def dev(
@@ -27,13 +27,19 @@ def dev(
         Path, typed.Option("--data-dir", help="Where configs, logs and data go.", metavar="DIR")
     ] = Path("ottla-data"),
     base_port: Annotated[
-        int, typed.Option("--base-port", help="Node i serves clients on this port plus i - 1.", metavar="PORT")
-    ] = 9092,
+        int | None,
+        typed.Option(
+            "--base-port",
+            help="Node i serves gRPC on this port plus i - 1; 9192, or what DIR had.",
+            metavar="PORT",
+        ),
+    ] = None,
     kafka_port: Annotated[
         int | None,
         typed.Option(
             "--kafka-port",
-            help="Node i serves clients of Apache Kafka on this port plus i - 1, 0: nowhere; it is kept.",
+            help="Node i serves clients of Apache Kafka on this port plus i - 1, 0: nowhere; 100 below gRPC's, or "
+            "what DIR had.",
             metavar="PORT",
         ),
     ] = None,
@@ -48,7 +54,7 @@ def dev(
     Examples:
       ottla dev --nodes 3
       ottla dev --base-port 19092 --data-dir /tmp/try
-      ottla dev --nodes 3 --kafka-port 9492
+      ottla dev --nodes 3 --kafka-port 0
       ottla dev --secure
     """
     from ottla.cli.local import LocalCluster, end_as_with_ctrl_c
@@ -63,9 +69,10 @@ def dev(
             started = time.monotonic()
             before = cluster.port_before()
             cluster.start()
-            if before not in (None, base_port):
+            now = cluster.nodes[0].port
+            if before not in (None, now):
                 tell(
-                    f"{data_dir} holds a cluster that ran at base port {before}: it moves to {base_port} with all its "
+                    f"{data_dir} holds a cluster that ran at base port {before}: it moves to {now} with all its "
                     f"topics. Clients that know it by its old addresses need the new ones."
                 )
             tell(f"Starting {nodes} {'node' if nodes == 1 else 'nodes'}, data in {data_dir} ...")
@@ -145,6 +152,7 @@ def _print_json(cluster: "LocalCluster", certificates: Path | None) -> None:
         {
             "node_id": node.node_id,
             "address": node.address,
+            "kafka_address": node.kafka_address,
             "pid": node.process.pid if node.process else None,
             "config": str(node.config),
             "log": str(node.log),

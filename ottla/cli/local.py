@@ -19,13 +19,15 @@ from ottla import server
 from ottla.cli.failure import Failure
 
 HOST: Final = "127.0.0.1"
-# Offsets of a node's listeners from its client port.
-LISTENERS: Final = {"clients": 0, "control": 100, "replication": 200, "http": 300}
+KAFKA: Final = "clients of Kafka"
+# Offsets of a node's listeners from its port for gRPC.
+LISTENERS: Final = {"clients": 0, "control": 100, "replication": 200, "http": 300, KAFKA: -100}
+BASE_PORT: Final = 9192
 NODES_MAX: Final = 9
+BASE_PORT_MIN: Final = 1 - LISTENERS[KAFKA]
 BASE_PORT_MAX: Final = 65535 - LISTENERS["http"] - NODES_MAX
 KAFKA_PORT_MAX: Final = 65535 - NODES_MAX
-# From a base port to one for clients of Kafka that collides with nothing.
-_KAFKA_DISTANCE: Final = 400
+_OFF: Final = "off"
 # A controlled stop may take a node 15 s, but one whose peers stop too has nobody to hand over to.
 STOP_S: Final = 5.0
 KILL_S: Final = 3.0
@@ -51,6 +53,12 @@ class LocalNode:
     def kafka_address(self) -> str | None:
         """Where clients of Kafka reach it, if they do."""
         return None if self.kafka_port is None else f"{HOST}:{self.kafka_port}"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Of each of its listeners, by what it is for."""
+        ports = {use: self.port + distance for use, distance in LISTENERS.items() if use != KAFKA}
+        return ports if self.kafka_port is None else ports | {KAFKA: self.kafka_port}
 
     @property
     def config(self) -> Path:
@@ -102,7 +110,7 @@ class LocalNode:
 
 
 class LocalCluster:
-    """Nodes 1..n below one directory; node i serves clients at `base_port` + i - 1.
+    """Nodes 1..n below one directory; node i serves gRPC at `base_port` + i - 1, and clients of Kafka 100 below.
 
     Use it as a context manager: leaving it stops every process that it started. If this program is killed itself, Linux
     stops them.
@@ -112,7 +120,7 @@ class LocalCluster:
         self,
         nodes: int,
         directory: Path,
-        base_port: int,
+        base_port: int | None,
         settings: Mapping[str, str | int | bool] | None = None,
         *,
         flags: Sequence[str] = (),
@@ -121,16 +129,25 @@ class LocalCluster:
         certificates: Path | None = None,
         kafka_port: int | None = None,
     ) -> None:
-        """`certificates`: with TLS, from a directory of `ottla secure`. `kafka_port`: the first node's for clients of
-        Kafka, 0 for none; None for the one that the directory's cluster had when it last ran. `flags` and `environment`
-        (by node id) are a node's besides its config file; `orphaned` is the signal it gets when this program is
-        killed."""
+        """`base_port`: None for the one that the directory's cluster had when it last ran, else 9192. `certificates`:
+        with TLS, from a directory of `ottla secure`. `kafka_port`: the first node's for clients of Kafka, 0 for none;
+        None for what the directory's cluster had, else 100 below the base port. `flags` and `environment` (by node id)
+        are a node's besides its config file; `orphaned` is the signal it gets when this program is killed."""
         if not 1 <= nodes <= NODES_MAX:
             raise Failure("INVALID_CONFIG", f"{nodes} nodes were asked for", f"ask for 1 to {NODES_MAX}")
-        if not 1 <= base_port <= BASE_PORT_MAX:
-            raise Failure("INVALID_CONFIG", f"base port {base_port} does not work", f"choose 1 to {BASE_PORT_MAX}")
         self.directory = directory
-        first = _kafka_port_before(directory) if kafka_port is None else kafka_port
+        if base_port is None:
+            base_port = self.port_before() or BASE_PORT
+        if not BASE_PORT_MIN <= base_port <= BASE_PORT_MAX:
+            raise Failure(
+                "INVALID_CONFIG",
+                f"base port {base_port} does not work",
+                f"choose {BASE_PORT_MIN} to {BASE_PORT_MAX} with --base-port",
+            )
+        first = kafka_port
+        if first is None:
+            before = _kafka_port_before(directory)
+            first = base_port + LISTENERS[KAFKA] if before is None else before
         _check_kafka_port(first, nodes, base_port)
         self.nodes = [
             LocalNode(i, directory, base_port + i - 1, first + i - 1 if first else None) for i in range(1, nodes + 1)
@@ -165,9 +182,7 @@ class LocalCluster:
         """Checks ports and directory, writes the configs, starts every node. Raises Failure before any process runs."""
         server.require()
         for node in self.nodes:
-            check_ports(node.node_id, node.port)
-            if node.kafka_port is not None:
-                _check_port(node.node_id, node.kafka_port, "clients of Kafka", "--kafka-port")
+            check_ports(node)
         self.write_configs()
         for node in self.nodes:
             self.start_node(node)
@@ -253,9 +268,8 @@ class LocalCluster:
             "controller.quorum.auto.join.enable": True,
             **self._settings,
         }
-        if node.kafka_address is not None:
-            # As Kafka does, and as its clients expect.
-            settings |= {"listeners.kafka": node.kafka_address, "auto.create.topics.enable": True}
+        if node.kafka_port != node.port + LISTENERS[KAFKA]:
+            settings["listeners.kafka"] = node.kafka_address or _OFF
         if self._certificates is not None:
             settings |= {
                 "security": "on",
@@ -287,19 +301,16 @@ def _end(number: int, _: object) -> None:
     raise KeyboardInterrupt
 
 
-def check_ports(node_id: int, port: int) -> None:
-    """Raises PORT_TAKEN with the port and its use where one of a node's four ports cannot be bound."""
-    for use, distance in LISTENERS.items():
-        _check_port(node_id, port + distance, use, "--base-port")
-
-
-def _check_port(node_id: int, port: int, use: str, option: str) -> None:
-    if not _is_free(port):
-        raise Failure(
-            "PORT_TAKEN",
-            f"port {port} on {HOST} is in use; node {node_id} needs it for {use}",
-            f"stop what uses it, or choose other ports with {option}",
-        )
+def check_ports(node: LocalNode) -> None:
+    """Raises PORT_TAKEN with the port and its use where one of a node's ports cannot be bound."""
+    for use, port in node.ports.items():
+        if not _is_free(port):
+            options = "--kafka-port (0: none)" if use == KAFKA else "--base-port"
+            raise Failure(
+                "PORT_TAKEN",
+                f"port {port} on {HOST} is in use; node {node.node_id} needs it for {use}",
+                f"stop what uses it, or choose other ports with {options}",
+            )
 
 
 def _check_kafka_port(first: int, nodes: int, base_port: int) -> None:
@@ -311,12 +322,12 @@ def _check_kafka_port(first: int, nodes: int, base_port: int) -> None:
             f"choose 1 to {KAFKA_PORT_MAX}, or 0 for none",
         )
     for use, distance in LISTENERS.items():
-        if first and abs(first - base_port - distance) < nodes:
+        if use != KAFKA and first and abs(first - base_port - distance) < nodes:
             raise Failure(
                 "INVALID_CONFIG",
                 f"clients of Kafka cannot have {_span(first, nodes)}: "
                 f"the nodes need {_span(base_port + distance, nodes)} for {use}",
-                f"choose others with --kafka-port, as {base_port + _KAFKA_DISTANCE}, or with --base-port",
+                f"choose others with --kafka-port, as {base_port + LISTENERS[KAFKA]}, or with --base-port",
             )
 
 
@@ -324,11 +335,13 @@ def _span(first: int, nodes: int) -> str:
     return f"port {first}" if nodes == 1 else f"ports {first} to {first + nodes - 1}"
 
 
-def _kafka_port_before(directory: Path) -> int:
-    """0 where clients of Kafka had none."""
+def _kafka_port_before(directory: Path) -> int | None:
+    """0 where clients of Kafka were to have none; None where nothing is said of it."""
     address = _written_before(directory, "listeners", "kafka")
+    if address == _OFF:
+        return 0
     port = address.rpartition(":")[2] if isinstance(address, str) else ""
-    return int(port) if port.isdecimal() else 0
+    return int(port) if port.isdecimal() else None
 
 
 def _written_before(directory: Path, section: str, key: str) -> object:
@@ -344,7 +357,8 @@ def free_base_port(nodes: int, candidates: Sequence[int]) -> int:
     for base in candidates:
         if all(_is_free(base + i + distance) for i in range(nodes) for distance in LISTENERS.values()):
             return base
-    raise Failure("PORT_TAKEN", f"no {4 * nodes} free ports were found on {HOST}", "stop what uses them")
+    count = len(LISTENERS) * nodes
+    raise Failure("PORT_TAKEN", f"no {count} free ports were found on {HOST}", "stop what uses them")
 
 
 def _is_free(port: int) -> bool:

@@ -6,7 +6,7 @@ import click
 
 from ottla.cli import complete, typed
 
-DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
+DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9192"
 BOOTSTRAP: Final = "ottla.bootstrap"
 """Where the root command leaves what stood before the verb."""
 

@@ -42,9 +42,9 @@ def create(
 
     \b
     Examples:
-      ottla profile create prod --bootstrap kafka-1:9092,kafka-2:9092
-      ottla profile create prod --bootstrap node-1.example.com:9092 --tls ottla-secure/admin
-      ottla profile create prod --bootstrap node-1.example.com:9092 --tls ca --user alice --password-file alice.password
+      ottla profile create prod --bootstrap kafka-1:9192,kafka-2:9192
+      ottla profile create prod --bootstrap node-1.example.com:9192 --tls ottla-secure/admin
+      ottla profile create prod --bootstrap node-1.example.com:9192 --tls ca --user alice --password-file alice.password
       ottla --profile prod topic list
     """
     from ottla.cli.profiles import Profiles, files_in

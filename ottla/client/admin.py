@@ -60,7 +60,7 @@ class ConfigValue:
 
 
 class Admin(AclAdmin, FeatureAdmin, GroupAdmin, MoveAdmin, QuorumAdmin, QuotaAdmin, UserAdmin):
-    """Administers a cluster: `async with Admin("host:9092") as admin`. Everything raises OttlaError: with the server's
+    """Administers a cluster: `async with Admin("host:9192") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 
     `bootstrap` is host:port of one or more nodes, or a Client to share.

@@ -190,9 +190,9 @@ def addresses(what: str, value: object) -> list[str]:
     found = [text(what, address).strip() for address in each]
     for address in found:
         if not _is_address(address):
-            raise ConfigError(f"{what} address {shown(address)} is not host:port, such as 127.0.0.1:9092")
+            raise ConfigError(f"{what} address {shown(address)} is not host:port, such as 127.0.0.1:9192")
     if not found:
-        raise ConfigError(f"{what} is an empty list. Next: name a node as host:port, such as 127.0.0.1:9092")
+        raise ConfigError(f"{what} is an empty list. Next: name a node as host:port, such as 127.0.0.1:9192")
     return found
 
 

@@ -44,7 +44,7 @@ from ottla.v1.cluster_pb2_grpc import ClusterServiceStub
 
 log = logging.getLogger("ottla.client")
 
-DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
+DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9192"
 SILENCE_MAX_S: Final = 1.5
 AGE_MAX_MS: Final = 3_000
 """The default of broker.session.timeout.ms: what a node heard of before may have another leader by now."""
@@ -99,7 +99,7 @@ def bootstrap_addresses(bootstrap: str | Sequence[str] | None) -> list[str]:
 class Client:
     """Connections to one cluster, to be shared by producers, consumers and admins of one event loop.
 
-    Use it as `async with Client("host:9092") as client`. Entering waits until a node has answered.
+    Use it as `async with Client("host:9192") as client`. Entering waits until a node has answered.
     """
 
     _state = "new"

@@ -48,7 +48,7 @@ def _now_ms() -> int:
 
 
 class Producer:
-    """Writes records. Use it as `async with Producer("host:9092") as producer`; leaving waits for every record.
+    """Writes records. Use it as `async with Producer("host:9192") as producer`; leaving waits for every record.
 
     `bootstrap` is host:port of one or more nodes, or a Client to share. Settings have Kafka's names, times in ms, sizes
     in bytes; docs/python-client.md lists them. Retries never write a record twice (KIP-98): numbered batches are always

@@ -34,7 +34,7 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from ottla import server
-from ottla.cli.local import HOST, LISTENERS, free_base_port
+from ottla.cli.local import HOST, KAFKA, LISTENERS, free_base_port
 from ottla.testing.nursery import Nursery
 from ottla.verify.links import Link, Links
 
@@ -67,6 +67,11 @@ class Node:
     def address(self) -> str:
         """host:port for clients."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def kafka_address(self) -> str:
+        """host:port for clients of Apache Kafka."""
+        return f"{HOST}:{self.port + LISTENERS[KAFKA]}"
 
     @property
     def running(self) -> bool:
@@ -139,6 +144,11 @@ class Cluster:
     def bootstrap(self) -> str:
         """The addresses of all nodes, for Client, Producer, Consumer and Admin."""
         return ",".join(node.address for node in self.nodes.values())
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """The same for clients of Apache Kafka: their `bootstrap.servers`."""
+        return ",".join(node.kafka_address for node in self.nodes.values())
 
     # -- life ------------------------------------------------------------------------------------------------------
 

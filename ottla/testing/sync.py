@@ -43,6 +43,11 @@ class Node:
         return self._node.address
 
     @property
+    def kafka_address(self) -> str:
+        """host:port for clients of Apache Kafka."""
+        return self._node.kafka_address
+
+    @property
     def data(self) -> Path:
         """Its disk."""
         return self._node.data
@@ -123,6 +128,11 @@ class Cluster:
     def bootstrap(self) -> str:
         """The addresses of all nodes."""
         return self._inner.bootstrap
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """The same for clients of Apache Kafka."""
+        return self._inner.kafka_bootstrap
 
     def kill(self, *node_ids: int) -> None:
         """kill -9: the processes are gone when this returns. What they wrote stays."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ottla.cli.failure import Failure
-from ottla.cli.local import HOST, free_base_port
+from ottla.cli.local import HOST, KAFKA, LISTENERS, free_base_port
 from ottla.verify.digest import digests_in
 from ottla.verify.links import Link
 from ottla.verify.local import HOOKS
@@ -122,7 +122,9 @@ class ComposeTarget:
         self._engine.close()
 
     def _compose(self, *arguments: str) -> str:
-        environment = os.environ | {f"OTTLA_PORT_{node}": str(port) for node, port in self._ports.items()}
+        environment = {**os.environ}
+        for node, port in self._ports.items():
+            environment |= {f"OTTLA_PORT_{node}": str(port), f"OTTLA_KAFKA_PORT_{node}": str(port + LISTENERS[KAFKA])}
         try:
             done = subprocess.run(
                 [*self._command, *arguments],
@@ -210,7 +212,7 @@ class ComposeTarget:
 
     def disk(self, node: int, state: Disk) -> None:
         if self.running(node):
-            url = f"http://127.0.0.1:{9391 + node}/hooks?{HOOKS[state]}"
+            url = f"http://127.0.0.1:{9491 + node}/hooks?{HOOKS[state]}"
             done = self._container(node).exec_run(["python", "-c", _POST, url])
             if done.exit_code != 0 and self.running(node):
                 raise OSError(f"the hooks of ottla-{node} do not answer: {done.output.decode(errors='replace')[-300:]}")

@@ -44,6 +44,7 @@ class LocalTarget:
             environment=self._links.environment if self._links else lambda _: {},
             # One that is frozen at the time would never act on a SIGTERM.
             orphaned=signal.SIGKILL,
+            kafka_port=0,
         )
 
     @property

@@ -17,7 +17,7 @@ HEALTHY_S: Final = 60.0
 
 
 class Container(Node):
-    """A node in a container. Only its public listener can be reached from here."""
+    """A node in a container. Only its listeners for clients can be reached from here."""
 
     def __init__(self, node_id: int, base_port: int, engine: Any) -> None:
         super().__init__(node_id, base_port, Path(), {})
@@ -86,7 +86,10 @@ class ComposeCluster(LocalCluster):
         base_port = free_base_port(3)
         self.containers = {i: Container(i, base_port, self.engine) for i in (1, 2, 3)}
         self.nodes = dict(self.containers)
-        self._environment = os.environ | {f"OTTLA_PORT_{i}": str(base_port + i - 1) for i in self.nodes}
+        self._environment = {**os.environ}
+        for i, node in self.nodes.items():
+            for name, listener in (("OTTLA_PORT", "public"), ("OTTLA_KAFKA_PORT", "kafka")):
+                self._environment[f"{name}_{i}"] = node.address(listener).rpartition(":")[2]
 
     def __enter__(self) -> Self:
         self.compose("build")

@@ -37,7 +37,7 @@ def test_a_client_in_another_container_reaches_every_node(compose: ComposeCluste
     for offset, node in enumerate(compose.containers.values()):
         printed = compose.engine.containers.run(
             IMAGE,
-            ["-c", PRODUCE, f"{node.service}:{9091 + node.node_id}", "from-inside"],
+            ["-c", PRODUCE, f"{node.service}:{9191 + node.node_id}", "from-inside"],
             entrypoint="python",
             network=node.container.attrs["HostConfig"]["NetworkMode"],
             remove=True,

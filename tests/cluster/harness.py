@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 READY_S: Final = 20.0
 STOP_S: Final = 25.0
 ROOT: Final = Path(__file__).resolve().parents[2]
-_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300, "kafka": 50}
+_OFFSETS: Final = {"public": 0, "control": 100, "replication": 200, "http": 300, "kafka": -100}
 
 
 @dataclass
@@ -155,7 +155,7 @@ class LocalCluster:
                     "data.dir": directory / f"node-{i}" / "data",
                     "base.port": base_port,
                     "controller.quorum.voters": voters,
-                    **({"listeners.kafka": f"127.0.0.1:{base_port + _OFFSETS['kafka'] + i - 1}"} if kafka else {}),
+                    **({} if kafka else {"listeners.kafka": "off"}),
                     **(settings or {}),
                 },
             )
@@ -320,10 +320,10 @@ def data_stub(channel: grpc.Channel) -> data_pb2_grpc.DataServiceStub:
 
 
 def free_base_port(nodes: int) -> int:
-    """A base port whose four ports per node are all free, in a block that no other test process takes from meanwhile;
+    """A base port whose five ports per node are all free, in a block that no other test process takes from meanwhile;
     below the range of outgoing connections."""
     for _ in range(200):
-        base = _own_block() + random.randrange(0, 100 - nodes, 10)
+        base = _own_block() - _OFFSETS["kafka"] + random.randrange(0, 100 - nodes, 10)
         if all(_free(base + offset + i) for offset in _OFFSETS.values() for i in range(nodes)):
             return base
     raise AssertionError("no free ports found")
@@ -331,8 +331,8 @@ def free_base_port(nodes: int) -> int:
 
 @cache
 def _own_block() -> int:
-    """The first of 400 ports that are this process's own as long as it lives."""
-    for start in random.sample(range(12_000, 30_800, 400), 47):
+    """The first of 500 ports that are this process's own as long as it lives."""
+    for start in random.sample(range(12_000, 31_000, 500), 38):
         lock = (Path(tempfile.gettempdir()) / f"ottla-tests-ports-{start}").open("w")
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,15 +49,17 @@ def test_dotted_and_quoted_keys_are_the_same(tmp_path: Path) -> None:
 
 def test_listeners_of_node_3(tmp_path: Path) -> None:
     made = settings(tmp_path, "node.id=3")
-    assert [made.listener(n) for n in ("public", "control", "replication", "http")] == [
-        "127.0.0.1:9094",
+    assert [made.listener(n) for n in made.listeners] == [
         "127.0.0.1:9194",
         "127.0.0.1:9294",
         "127.0.0.1:9394",
+        "127.0.0.1:9494",
+        "127.0.0.1:9094",
     ]
-    assert made.voters == (Voter(3, "127.0.0.1:9194"),)
+    assert made.listeners == ("public", "control", "replication", "http", "kafka")
+    assert made.voters == (Voter(3, "127.0.0.1:9294"),)
     made = settings(tmp_path, "listen.host=0.0.0.0", "advertised.host=a", "listeners.control=[::1]:7")
-    assert (made.listener("public"), made.advertised("public")) == ("0.0.0.0:9092", "a:9092")
+    assert (made.listener("public"), made.advertised("public")) == ("0.0.0.0:9192", "a:9192")
     assert (made.listener("control"), made.advertised("control")) == ("[::1]:7", "a:7")
 
 
@@ -73,6 +75,16 @@ def test_voters_as_text_and_as_list(tmp_path: Path) -> None:
         (["node.id=x"], ["node.id = 'x' (flag --set)", "integer"]),
         (["node.id=0"], ["node.id", "greater than or equal to 1"]),
         (["base.port=70000"], ["base.port", "65535"]),
+        (["base.port=100"], ["base.port", "greater than or equal to 101"]),
+        (["base.port=65300"], ["base.port 65300 gives node 1 port 65600 for its http listener", "65535"]),
+        (["listeners.kafka=127.0.0.1:9192"], ["the kafka listener has 127.0.0.1:9192, and the public one"]),
+        (["listeners.http=0.0.0.0:9292"], ["the http listener has 0.0.0.0:9292, and the control one"]),
+        (["listeners.public=off"], ["listeners.public", "'off' is not host:port"]),
+        (
+            ["controller.quorum.voters=1@a:9192,2@b:9193"],
+            ["quorum at a:9192, the port of its public listener", "control listener is at 127.0.0.1:9292", "base.port"],
+        ),
+        (["public.authentication=token"], ["without a login", "kafka.authentication=sasl, or listeners.kafka=off"]),
         (["brker.rack=a"], ["brker.rack (flag --set)", "did you mean broker.rack?"]),
         (["log.retention.ms=soon"], ["log.retention.ms", "whole number"]),
         (["controller.quorum.voters=1@a:1,1@b:2"], ["controller.quorum.voters", "twice"]),
@@ -147,8 +159,9 @@ def test_security_needs_files() -> None:
     [
         ((), ()),
         (("listen.host=localhost",), ()),
-        (("listen.host=::1", "listeners.public=[::1]:9092"), ()),
-        (("listen.host=0.0.0.0", "advertised.host=a"), ("public", "control", "replication")),
+        (("listen.host=::1", "listeners.public=[::1]:9092", "listeners.kafka=[::1]:9192"), ()),
+        (("listen.host=0.0.0.0", "advertised.host=a"), ("public", "control", "replication", "kafka")),
+        (("listen.host=0.0.0.0", "advertised.host=a", "listeners.kafka=off"), ("public", "control", "replication")),
         (("listeners.kafka=10.0.0.1:9192",), ("kafka",)),
         (("listeners.control=node-1:9192",), ("control",)),
         (("listen.host=0.0.0.0", "advertised.host=a", "security=on", "tls.dir=/t"), ()),
@@ -158,6 +171,24 @@ def test_listeners_that_are_open_to_others_without_tls(
     tmp_path: Path, flags: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     assert settings(tmp_path, *flags).open_listeners == expected
+
+
+def test_clients_of_kafka_are_served_unless_told_otherwise(tmp_path: Path) -> None:
+    assert [at.port for at in settings(tmp_path).endpoints] == [9092]
+    assert [at.port for at in settings(tmp_path, "listeners.kafka=127.0.0.1:7").endpoints] == [7]
+    closed = settings(tmp_path, "listeners.kafka=off")
+    assert (closed.endpoints, "kafka" in closed.listeners) == ((), False)
+    sasl = settings(tmp_path, "public.authentication=token", "kafka.authentication=sasl")
+    assert sasl.serves_kafka
+    assert settings(tmp_path, "public.authentication=token", "security=on", "tls.dir=/t").serves_kafka
+
+
+def test_an_older_clusters_ports_are_pinned_by_its_base_port(tmp_path: Path) -> None:
+    voters = "controller.quorum.voters=1@127.0.0.1:9192,2@127.0.0.1:9193"
+    made = settings(tmp_path, "base.port=9092", voters)
+    assert (made.advertised("control"), made.listener("public")) == (made.voters[0].address, "127.0.0.1:9092")
+    # Another address of this node's quorum, as through a port mapping, is no mistake.
+    assert settings(tmp_path, "controller.quorum.voters=1@there:19292")
 
 
 def test_access_control_needs_certificates_and_somebody_who_may_everything(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ottla.protocol.errors import name_of
 if TYPE_CHECKING:
     from tests.sim.cluster_sim import ClusterSim
 
-BOOTSTRAP: Final = "n2:9093,n1:9092,n3:9094"
+BOOTSTRAP: Final = "n2:9193,n1:9192,n3:9194"
 PAUSE_MS: Final = 250.0
 DAMAGE: Final = frozenset({"wipe", "rot", "disk error", "log lost", "log lost while down"})
 """Of two replicas one may be all there is of what is acknowledged: no good copy would be left of its log."""

@@ -50,7 +50,7 @@ from tests.sim.cluster_loop import Process, SimLoop, Violation, World
 from tests.sim.cluster_net import Network
 from tests.sim.cluster_quorum import VOTERS, MetadataLog, SimQuorum
 
-BASE_PORT: Final = 9092
+BASE_PORT: Final = 9192
 HEARTBEAT_MS: Final = 150
 SESSION_MS: Final = 900
 LAG_MS: Final = 700
@@ -64,7 +64,9 @@ def settings_of(node_id: int) -> Settings:
     return Settings(
         node_id=node_id,
         data_dir=DIRECTORY,
+        base_port=BASE_PORT,
         listen_host=f"n{node_id}",
+        listeners_kafka="off",
         controller_quorum_voters=tuple(f"{n}@n{n}:{BASE_PORT + 100 + n - 1}" for n in VOTERS),  # type: ignore[arg-type]
         broker_heartbeat_interval_ms=HEARTBEAT_MS,
         broker_session_timeout_ms=SESSION_MS,

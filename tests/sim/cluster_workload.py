@@ -25,7 +25,7 @@ from tests.sim.cluster_moves import Mover
 if TYPE_CHECKING:
     from tests.sim.cluster_sim import ClusterSim
 
-BOOTSTRAP: Final = "n1:9092,n2:9093,n3:9094"
+BOOTSTRAP: Final = "n1:9192,n2:9193,n3:9194"
 GROUP: Final = "g"
 PARTITIONS: Final = 2
 RETENTION_MS: Final = 1_800_000

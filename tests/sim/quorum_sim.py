@@ -32,7 +32,7 @@ from tests.sim.cluster_sim import quiet
 
 VOTERS: Final = (1, 2, 3)
 OBSERVER: Final = 4
-PORT: Final = 9192
+PORT: Final = 9292
 DIRECTORY: Final = "/data"
 CLUSTER: Final = b"q" * 16
 CHAOS_MS: Final = 12_000.0

@@ -277,7 +277,7 @@ async fn main() -> Fallible<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let hex = args.iter().position(|a| a == "--hex").map(|i| args.remove(i)).is_some();
     let address = args.iter().position(|a| a == "--address").map(|i| args.drain(i..i + 2).last().unwrap_or_default());
-    let address = address.unwrap_or_else(|| "127.0.0.1:9092".into());
+    let address = address.unwrap_or_else(|| "127.0.0.1:9192".into());
     let channel = Channel::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(10)).connect_lazy();
     let client = Client {
         data: DataServiceClient::new(channel.clone()),

@@ -65,4 +65,4 @@ class Host:
         self.failures.append(error)
 
     def address_of(self, node_id: int) -> str:
-        return f"host-{node_id}:9092"
+        return f"host-{node_id}:9192"

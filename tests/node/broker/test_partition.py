@@ -151,7 +151,7 @@ class TestRead:
         five.follow(state(leader=2, epoch=7))
         error = refused(lambda: read(five, 1))
         assert error.code == pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
-        assert (error.leader, error.epoch, error.address) == (2, 7, "host-2:9092")
+        assert (error.leader, error.epoch, error.address) == (2, 7, "host-2:9192")
         assert refused(lambda: append(five, b"x")).code == pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER
         five.follow(state(leader=-1, epoch=8))
         assert refused(lambda: read(five, 1)).leader is None

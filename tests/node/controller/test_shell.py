@@ -161,7 +161,7 @@ async def test_lost_leadership_makes_what_was_appended_unknown_and_drops_the_sta
     assert refused(later) == "NOT_CONTROLLER"
     error = later.exception()
     assert isinstance(error, ApiError)
-    assert (error.leader, error.address) == (2, "127.0.0.1:9193")
+    assert (error.leader, error.address) == (2, "127.0.0.1:9293")
     # Elected again: nothing of the lost entry is left, and the name is free.
     rig.quorum.auto = True
     rig.quorum.become_leader(3)

@@ -35,7 +35,7 @@ class Planes:
                     f"node.id={i}",
                     f"data.dir={directory / str(i)}",
                     f"base.port={base}",
-                    *([f"listeners.kafka=127.0.0.1:{base + 50 + i - 1}"] if kafka else ()),
+                    *(() if kafka else ("listeners.kafka=off",)),
                     *settings,
                 ],
                 environ={},

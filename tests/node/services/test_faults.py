@@ -43,7 +43,7 @@ async def call() -> AsyncIterator[Callable[[Exception], Any]]:
 
 async def test_a_retriable_refusal_says_when_to_come_back_and_whom_to_ask(call: Callable[[Exception], Any]) -> None:
     error = ApiError(
-        pb.ERROR_CODE_LEADER_NOT_AVAILABLE, "nobody", leader=2, epoch=7, address="127.0.0.1:9093", retry_after_ms=150
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE, "nobody", leader=2, epoch=7, address="127.0.0.1:9193", retry_after_ms=150
     )
     failed = await call(error)
     assert failed.code() is grpc.StatusCode.UNAVAILABLE
@@ -57,7 +57,7 @@ async def test_a_retriable_refusal_says_when_to_come_back_and_whom_to_ask(call: 
         "retriable": "true",
         "leader": "2",
         "epoch": "7",
-        "address": "127.0.0.1:9093",
+        "address": "127.0.0.1:9193",
     }
     assert second.Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 150

@@ -25,7 +25,7 @@ from ottla import Producer
 
 async def main():
     key, value = b"k", b"v"
-    async with Producer("127.0.0.1:9092") as producer:
+    async with Producer("127.0.0.1:9192") as producer:
 {}
         print("stored at", stored.offset)
 
@@ -34,7 +34,7 @@ asyncio.run(main())
 
 
 def at(cluster: LocalCluster, program: str) -> str:
-    return program.replace("127.0.0.1:9092", cluster.nodes[0].address)
+    return program.replace("127.0.0.1:9192", cluster.nodes[0].address)
 
 
 def first_line(cluster: LocalCluster, program: str) -> str:

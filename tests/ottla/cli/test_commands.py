@@ -388,8 +388,10 @@ def test_dev_says_what_works_and_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_dev_serves_clients_of_kafka_and_does_so_again(tmp_path: Path) -> None:
     port = free_base_port(1)
     base = [sys.executable, "-m", "ottla.cli", "dev", "--base-port", str(port), "--data-dir", str(tmp_path / "d")]
-    at = f"{HOST}:{port + 50}"
-    for turn, asked in enumerate((["--kafka-port", str(port + 50)], [])):
+    for turn, (asked, kafka) in enumerate(
+        [([], port - 100), (["--kafka-port", str(port + 50)], port + 50), ([], port + 50)]
+    ):
+        at = f"{HOST}:{kafka}"
         with subprocess.Popen([*base, *asked], stdout=subprocess.PIPE, text=True) as dev:
             assert dev.stdout is not None
             said = list(iter(dev.stdout.readline, "Ctrl-C stops everything.\n"))

@@ -18,7 +18,7 @@ class Node:
     async def home(self, timeout_s: float) -> str:
         if not next(self._answers):
             raise ConnectionFailed(f"no node answered within {timeout_s:g} s")
-        return "127.0.0.1:9092"
+        return "127.0.0.1:9192"
 
 
 async def test_each_loss_and_each_return_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def until_ready(node: LocalNode) -> None:
 
 
 async def test_an_unclean_election_is_asked_for_twice(tmp_path: Path) -> None:
-    with LocalCluster(3, tmp_path, free_base_port(3)) as cluster:
+    with LocalCluster(3, tmp_path, free_base_port(3), kafka_port=0) as cluster:
         cluster.start()
         cluster.wait_ready(60)
         first, second, third = cluster.nodes

@@ -25,10 +25,10 @@ def failing(error: BaseException) -> Commands:
 
 
 def test_a_foreseen_failure() -> None:
-    done = run(failing(Failure("PORT_TAKEN", "port 9092 is in use", "choose another")), ["fail"])
+    done = run(failing(Failure("PORT_TAKEN", "port 9192 is in use", "choose another")), ["fail"])
     assert done.exit_code == 1
     assert done.stdout == ""
-    assert done.stderr == "error: PORT_TAKEN: port 9092 is in use\nnext: choose another\n"
+    assert done.stderr == "error: PORT_TAKEN: port 9192 is in use\nnext: choose another\n"
 
 
 def test_the_same_as_json() -> None:
@@ -40,12 +40,12 @@ def test_the_same_as_json() -> None:
 @pytest.mark.parametrize("code", sorted(RULES))
 def test_every_error_of_a_node_has_code_cause_and_next_step(code: int) -> None:
     """As it comes over the wire, and as the client makes it itself."""
-    made = ApiError(code, "the cause with its facts", leader=2, address="127.0.0.1:9093")
+    made = ApiError(code, "the cause with its facts", leader=2, address="127.0.0.1:9193")
     for error in (made, ApiError.from_proto(made.to_proto())):
         done = run(failing(error), ["fail"])
         assert done.exit_code == 1
         first, second = done.stderr.splitlines()
-        assert first == f"error: {error.name}: the cause with its facts (leader: node 2 at 127.0.0.1:9093)"
+        assert first == f"error: {error.name}: the cause with its facts (leader: node 2 at 127.0.0.1:9193)"
         assert second == f"next: {RULES[code].next_step}"
 
 
@@ -130,7 +130,7 @@ def test_what_is_mistyped_names_what_was_meant() -> None:
         (["dev", "--base-port", "70000"], "INVALID_CONFIG"),
         (["dev", "--kafka-port", "70000"], "INVALID_CONFIG"),
         (["dev", "--kafka-port", "-1"], "INVALID_CONFIG"),
-        (["dev", "--nodes", "3", "--kafka-port", "9194"], "INVALID_CONFIG"),
+        (["dev", "--nodes", "3", "--kafka-port", "9294"], "INVALID_CONFIG"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_asked(arguments: list[str], code: str) -> None:

@@ -63,7 +63,7 @@ def test_every_command_shows_how_it_is_used(command: tuple[str, ...]) -> None:
     if not " ".join(command).startswith((*WITHOUT_CLUSTER, "profile", "secure")):
         assert "--bootstrap" in output
         assert "OTTLA_BOOTSTRAP" in output
-        assert "127.0.0.1:9092" in output
+        assert "127.0.0.1:9192" in output
     if command not in (("node",), ("completion",)):
         assert "--json" in output
 

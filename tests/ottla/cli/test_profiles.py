@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from ottla.cli.main import app
 from ottla.cli.profiles import Profiles, path
 
-PROD, STAGING, HERE = "prod-1:9092,prod-2:9092", "staging:9092", "127.0.0.1:9092"
+PROD, STAGING, HERE = "prod-1:9192,prod-2:9192", "staging:9192", "127.0.0.1:9192"
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def run(language: str, block: str, cluster: LocalCluster) -> "subprocess.Complet
 )
 def test_block(number: int, output: str, cluster: LocalCluster) -> None:
     language, block = BLOCKS[number]
-    done = run(language, block.replace("127.0.0.1:9092", cluster.nodes[0].address), cluster)
+    done = run(language, block.replace("127.0.0.1:9192", cluster.nodes[0].address), cluster)
     assert done.returncode == 0, done.stderr
     assert output in done.stdout
 

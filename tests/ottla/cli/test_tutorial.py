@@ -26,7 +26,7 @@ def test_every_block_in_its_order(cluster: LocalCluster) -> None:
     blocks = re.findall(r"^```(python|sh)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == len(SAID)
     for (language, block), said in zip(blocks, SAID, strict=True):
-        done = run(language, block.replace("127.0.0.1:9092", cluster.nodes[0].address), cluster)
+        done = run(language, block.replace("127.0.0.1:9192", cluster.nodes[0].address), cluster)
         assert done.returncode == 0, (block, done.stderr)
         assert said in done.stdout, block
 

@@ -71,8 +71,8 @@ async def test_a_commit_of_a_record_is_behind_that_record() -> None:
 @pytest.mark.parametrize(
     ("topics", "said"),
     [
-        (("127.0.0.1:9092", "hello"), "bootstrap='127.0.0.1:9092'"),
-        (("node-1:9092",), "is an address, not a topic"),
+        (("127.0.0.1:9192", "hello"), "bootstrap='127.0.0.1:9192'"),
+        (("node-1:9192",), "is an address, not a topic"),
         ((["hello"],), "one by one"),
         ((("hello", "world"),), "one by one"),
         (("a b",), "topics 'a b'"),

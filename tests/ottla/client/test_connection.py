@@ -172,7 +172,7 @@ async def test_a_leader_out_of_reach_is_gone_around(nodes) -> None:
 
 def test_bootstrap_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTTLA_BOOTSTRAP", raising=False)
-    assert bootstrap_addresses(None) == ["127.0.0.1:9092"]
+    assert bootstrap_addresses(None) == ["127.0.0.1:9192"]
     monkeypatch.setenv("OTTLA_BOOTSTRAP", "a:1, b:2")
     assert bootstrap_addresses(None) == ["a:1", "b:2"]
     assert bootstrap_addresses("[::1]:5") == ["[::1]:5"]

@@ -171,10 +171,10 @@ async def test_a_token_that_no_node_takes_any_more_is_replaced(users: Users) -> 
 
 
 async def test_a_session_is_not_carried_over_the_network_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Client("192.0.2.1:9092", user="alice", password="pencil")
+    client = Client("192.0.2.1:9192", user="alice", password="pencil")
     assert client._login is not None
     with pytest.raises(ConfigError, match="without TLS"):
-        await client._login(None, "192.0.2.1:9092", encrypted=False)  # type: ignore[arg-type]
+        await client._login(None, "192.0.2.1:9192", encrypted=False)  # type: ignore[arg-type]
     for address, own in (("localhost:1", True), ("127.0.0.9:1", True), ("[::1]:1", True), ("example.com:1", False)):
         assert login._is_loopback(address) is own
 

@@ -1,0 +1,96 @@
+"""The port for clients of Kafka, open from the start; what serves them is loaded when the first of them comes.
+
+Fifty modules of codecs would be a tenth of the memory and of the start of a node that never has such a client. Until
+they are there, which takes a fraction of a second and no turn of the loop, clients wait in the system's backlog.
+"""
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from node import process
+
+if TYPE_CHECKING:
+    import ssl
+
+    from node.kafka.service import KafkaService
+
+BACKLOG: Final = 512
+
+
+class KafkaPort:
+    """Used on the data loop. `make` is called when clients come and `node.kafka.service` is imported."""
+
+    def __init__(self, make: "Callable[[], KafkaService]", tls: "ssl.SSLContext | None" = None) -> None:
+        self._make = make
+        self._tls = tls
+        self._sockets: list[socket.socket] = []
+        self._service: KafkaService | None = None
+
+    async def open(self, host: str, port: int) -> None:
+        """Raises OSError that names the listener where the address cannot be had."""
+        try:
+            self._sockets = await _bound(host.strip("[]"), port)
+        except OSError as error:
+            raise OSError(f"the kafka listener cannot have {host}:{port}: {error.strerror or error}") from None
+
+    async def run(self) -> None:
+        """Serves whoever comes, until cancelled."""
+        await self._somebody()
+        await asyncio.to_thread(importlib.import_module, "node.kafka.service")
+        self._service = self._make()
+        process.settle()
+        sockets, self._sockets = self._sockets, []
+        await self._service.start(sockets, self._tls)
+        await self._service.run()
+
+    async def _somebody(self) -> None:
+        loop = asyncio.get_running_loop()
+        came = asyncio.Event()
+        for each in self._sockets:
+            loop.add_reader(each, came.set)
+        try:
+            await came.wait()
+        finally:
+            for each in self._sockets:
+                loop.remove_reader(each)
+
+    async def stop(self) -> None:
+        for each in self._sockets:
+            each.close()
+        if self._service is not None:
+            await self._service.stop()
+
+
+async def _bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen at all addresses of the host. :: is IPv4, too, as it is to gRPC."""
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(
+        None if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    made: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(infos):
+            made.append(_listening(family, kind, protocol, address, alone=len(infos) > 1))
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    return made
+
+
+def _listening(family: int, kind: int, protocol: int, address: Any, *, alone: bool) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(alone))
+        made.setblocking(False)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
