@@ -39,6 +39,8 @@ KAFKA_OFFSET: Final = -100
 PORT_MAX: Final = 65535
 OFF: Final = "off"
 _VOTER: Final = re.compile(r"(\d+)@(.+)")
+# As voters are written; and as Kafka has it.
+_NAMED: Final = re.compile(r"(?:([A-Za-z][\w-]{0,31})(?:@|://))?([^@]+)")
 
 Ms = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MsOrNever = Annotated[int, Field(ge=-1, le=2**63 - 1)]
@@ -54,6 +56,30 @@ class Voter(NamedTuple):
 
     node_id: int
     address: str
+
+
+class KafkaListener(NamedTuple):
+    """One for clients of Kafka: `kafka`, or `kafka.NAME`. `is_said`: what it advertises was chosen by somebody."""
+
+    name: str
+    address: str
+    advertised: str
+    is_said: bool
+
+
+def _by_name(text: str) -> dict[str, str]:
+    """Addresses of Kafka's listeners, by their names. Raises ValueError."""
+    found: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        match = _NAMED.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{part!r} is not host:port, or NAME@host:port")
+        split_address(match[2])
+        name = f"{KAFKA}.{match[1]}" if match[1] else KAFKA
+        if name in found:
+            raise ValueError(f"two listeners have {f'the name {match[1]}' if match[1] else 'no name'}")
+        found[name] = match[2]
+    return found
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -85,7 +111,8 @@ class Settings(BaseModel):
     listeners_replication: str = ""
     listeners_http: str = ""
     # Where clients of Apache Kafka are served (docs/kafka.md), as host:port; off: nowhere. Every node of a cluster
-    # needs it, or those clients do not find what the others lead.
+    # needs it, or those clients do not find what the others lead. Several listeners have names, as in
+    # INSIDE@0.0.0.0:9092,OUTSIDE@0.0.0.0:19092: who comes in at one is told the addresses of that one on every node.
     listeners_kafka: str = ""
     # How those clients say who they are: `off`, by nothing but their certificate where security is on; or `sasl`, with
     # the name and password of a user (`ottla user`), in TLS without a certificate of their own where security is on.
@@ -94,7 +121,8 @@ class Settings(BaseModel):
     # or `token`, by logging in as users (`ottla user`), in TLS without a certificate of their own where security is on.
     public_authentication: Literal["off", "token"] = "off"
     # What others are told to dial: the host for all listeners, or host:port of one. By default where it listens, which
-    # must not be a wildcard then.
+    # must not be a wildcard then. For clients of Kafka by listener, as in INSIDE@node-1:9092,OUTSIDE@localhost:19092;
+    # where nothing is said, those on the node's machine are told an address that works there (docs/kafka.md).
     advertised_host: str = ""
     advertised_public: str = ""
     advertised_control: str = ""
@@ -225,24 +253,31 @@ class Settings(BaseModel):
         "listeners_control",
         "listeners_replication",
         "listeners_http",
-        "listeners_kafka",
         "advertised_public",
         "advertised_control",
         "advertised_replication",
-        "advertised_kafka",
     )
     @classmethod
-    def _check_address(cls, value: str, info: ValidationInfo) -> str:
-        if value and not (value == OFF and info.field_name == "listeners_kafka"):
+    def _check_address(cls, value: str) -> str:
+        if value:
             split_address(value)
+        return value
+
+    @field_validator("listeners_kafka", "advertised_kafka")
+    @classmethod
+    def _check_named(cls, value: str, info: ValidationInfo) -> str:
+        if not (value == OFF and info.field_name == "listeners_kafka"):
+            _by_name(value)
         return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         self._check_ports()
-        for key in self.listeners:
-            if key != "http":
-                split_address(self.advertised(key))
+        for key in ("public", "control", "replication"):
+            split_address(self.advertised(key))
+        unknown = _by_name(self.advertised_kafka).keys() - {each.name for each in self.kafka_listeners}
+        if unknown:
+            raise ValueError(f"advertised.kafka has {', '.join(sorted(unknown))}, which is no listener for Kafka here")
         self._check_own_voter()
         if self.public_authentication == "token" and self.security == "off" and self.kafka_authentication == "off":
             self._check_the_other_door()
@@ -265,8 +300,7 @@ class Settings(BaseModel):
     def _check_ports(self) -> None:
         """Two listeners cannot have one port: what dials the one would take the other for it."""
         taken: dict[int, list[tuple[str, str]]] = {}
-        for name in self.listeners:
-            address = self.listener(name)
+        for name, address in self._bound:
             host, _, digits = address.rpartition(":")
             port = int(digits)
             if port > PORT_MAX:
@@ -290,8 +324,8 @@ class Settings(BaseModel):
         port = split_address(address)[1]
         if port == split_address(self.advertised("control"))[1]:
             return
-        for name in self.listeners:
-            if name != "control" and port == split_address(self.listener(name))[1]:
+        for name, there in self._bound:
+            if name != "control" and port == split_address(there)[1]:
                 raise ValueError(
                     f"controller.quorum.voters has this node's quorum at {address}, the port of its {name} listener; "
                     f"its control listener is at {self.advertised('control')}. Give the voters that port, or set "
@@ -307,13 +341,32 @@ class Settings(BaseModel):
             )
 
     @property
-    def listeners(self) -> tuple[str, ...]:
-        """The names of those that this node has."""
-        return tuple(name for name in _PORT_OFFSETS if name != KAFKA or self.serves_kafka)
+    def _bound(self) -> list[tuple[str, str]]:
+        """This node's listeners, and where they are."""
+        own = [(name, self.listener(name)) for name in _PORT_OFFSETS if name != KAFKA]
+        return own + [(each.name, each.address) for each in self.kafka_listeners]
 
     @property
     def serves_kafka(self) -> bool:
         return self.listeners_kafka != OFF
+
+    @property
+    def kafka_listeners(self) -> tuple[KafkaListener, ...]:
+        """Raises ValueError where nobody could dial one."""
+        if not self.serves_kafka:
+            return ()
+        given, said = _by_name(self.listeners_kafka) or {KAFKA: self._at(KAFKA)}, _by_name(self.advertised_kafka)
+        return tuple(
+            KafkaListener(name, address, said.get(name) or self._as_clients_dial(address), name in said)
+            for name, address in given.items()
+        )
+
+    def _as_clients_dial(self, address: str) -> str:
+        """At the host at which those of gRPC find this node."""
+        host, port = split_address(address)
+        if self.advertised_host or host in WILDCARDS:
+            host = self.advertised_host or split_address(self.advertised("public"))[0]
+        return f"{host}:{port}"
 
     @property
     def access_rules(self) -> Rules:
@@ -338,16 +391,21 @@ class Settings(BaseModel):
         return Files(ca, cert, key)
 
     def listener(self, name: str) -> str:
-        """host:port of the listener `public`, `control`, `replication`, `http` or, where there is one, `kafka`."""
+        """host:port of the listener `public`, `control`, `replication` or `http`."""
         given: str = getattr(self, f"listeners_{name}")
-        return given or f"{self.listen_host}:{self.base_port + _PORT_OFFSETS[name] + self.node_id - 1}"
+        return given or self._at(name)
+
+    def _at(self, name: str) -> str:
+        """host:port of a listener of which nothing is said."""
+        return f"{self.listen_host}:{self.base_port + _PORT_OFFSETS[name] + self.node_id - 1}"
 
     def advertised(self, name: str) -> str:
-        """host:port that others dial for `public`, `control`, `replication` or `kafka`. Raises ValueError."""
+        """host:port that others dial for `public`, `control` or `replication`. Raises ValueError."""
         given: str = getattr(self, f"advertised_{name}")
-        if given:
-            return given
-        host, port = split_address(self.listener(name))
+        return given or self._dialled(name, self.listener(name))
+
+    def _dialled(self, name: str, address: str) -> str:
+        host, port = split_address(address)
         host = self.advertised_host or host
         if host in WILDCARDS:
             raise ValueError(
@@ -361,13 +419,14 @@ class Settings(BaseModel):
         """Those that whoever reaches them may use for whatever they are for: not on loopback, and without TLS."""
         if self.security == "on":
             return ()
-        names = (name for name in self.listeners if name != "http")
-        return tuple(name for name in names if not _is_loopback(split_address(self.listener(name))[0]))
+        return tuple(
+            name for name, address in self._bound if name != "http" and not _is_loopback(split_address(address)[0])
+        )
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What this node tells the cluster of its other listeners."""
-        return (Endpoint(KAFKA, *split_address(self.advertised(KAFKA))),) if self.serves_kafka else ()
+        return tuple(Endpoint(each.name, *split_address(each.advertised)) for each in self.kafka_listeners)
 
     @property
     def voters(self) -> tuple[Voter, ...]:

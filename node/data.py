@@ -226,7 +226,8 @@ class DataPlane:
             certified = self._settings.kafka_authentication == "off"
             context = self._transport.context(certified=certified) if isinstance(self._transport, Tls) else None
             self._kafka = KafkaPort(self._kafka_service, context)
-            await self._kafka.open(*split_address(self._settings.listener("kafka")))
+            for each in self._settings.kafka_listeners:
+                await self._kafka.open(each.name, *split_address(each.address))
         for server, name in ((public, "public"), (between, "replication")):
             certified = server is between or not self._for_users
             listener.listen(server, self._settings.listener(name), name, self._transport, certified=certified)
@@ -235,8 +236,11 @@ class DataPlane:
 
     def _kafka_service(self) -> "KafkaService":
         # Imported by nodes alone that have clients of Kafka: fifty modules of codecs.
+        from node.kafka.addresses import Addresses, of_container
         from node.kafka.service import KafkaService, Rooms
 
+        settings = self._settings
+        said = {each.name for each in settings.kafka_listeners if each.is_said}
         broker, view, metrics = self.broker, self.view, self.metrics
         topics = ControllerTopics(self._admin)
         return KafkaService(
@@ -258,7 +262,8 @@ class DataPlane:
                 _shown_to_kafka(self._settings),
                 ClusterServicer(view, self._peers, self._describe_quorum, forwarded=False).quorum,
             ),
-            grpc_address=self._settings.advertised("public"),
+            addresses=Addresses(settings.endpoints, said, of_container()),
+            grpc_address=settings.advertised("public"),
             turns=self._turns,
             request_max_bytes=self._settings.socket_request_max_bytes,
             connections_max=self._capacity.connections // 2,

@@ -115,7 +115,7 @@ class _Node:
             clean=directory.was_clean,
             same_boot=directory.same_boot,
             public=settings.listener("public"),
-            kafka=settings.listener("kafka") if settings.serves_kafka else "off",
+            kafka=[each.address for each in settings.kafka_listeners],
             records_walked_by="C" if HELPED else "Python: slower, there was no C compiler at installation",
         )
         clean = False

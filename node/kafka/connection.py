@@ -17,7 +17,9 @@ import structlog
 
 from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.api.throttle import Throttle
+from node.config import KAFKA
 from node.fail_stop import stop_if_broken
+from node.kafka.addresses import Addresses, Reach
 from node.kafka.codec import (
     API_VERSIONS,
     SASL_AUTHENTICATE,
@@ -95,6 +97,7 @@ class Listener:
     received_bytes: int = 0
     lines: Lines = field(default_factory=Lines)
     turns: Turns = field(default_factory=Turns)
+    addresses: Addresses = field(default_factory=Addresses)
     # Where to send those who came to the wrong port, as in "127.0.0.1:9192".
     grpc_address: str = ""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
@@ -104,9 +107,9 @@ class Listener:
     in_flight: InFlight | None = None
     throttle: Throttle | None = None
 
-    def connection(self) -> "Connection":
-        """The protocol factory of `loop.create_server`."""
-        return Connection(self)
+    def connection(self, name: str = KAFKA) -> "Connection":
+        """The protocol factory of `loop.create_server`, for the listener of that name."""
+        return Connection(self, name)
 
     def close_idle(self, now: float, idle_s: float) -> None:
         """Ends connections on which nothing came for so long and nothing is under way; much sooner those that began a
@@ -225,8 +228,10 @@ class Call:
 
 
 class Connection(asyncio.BufferedProtocol):
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, name: str = KAFKA) -> None:
         self.listener = listener
+        self.reach = Reach(name)
+        self.host = ""
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
         self.software = ""  # name and version, as the client's ApiVersions says
@@ -257,10 +262,6 @@ class Connection(asyncio.BufferedProtocol):
     def principal(self) -> Principal:
         """Who this is, as far as that is proven."""
         return self._certified if self.login is None else self.login.principal or ANONYMOUS
-
-    @property
-    def host(self) -> str:
-        return str(self.peer[0]) if self.peer is not None else ""
 
     def take_raw(self) -> None:
         """What comes next is a login's own messages, which may be small."""
@@ -303,6 +304,9 @@ class Connection(asyncio.BufferedProtocol):
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.peer = tuple(peer[:2]) if isinstance(peer, tuple) else None
         self.local = tuple(local[:2]) if isinstance(local, tuple) else None
+        if self.peer is not None and self.local is not None:
+            self.host = address_of(str(self.peer[0]))
+            self.reach = self.listener.addresses.reach(self.reach.listener, str(self.local[0]), self.host)
         self.encrypted = transport.get_extra_info("sslcontext") is not None
         certificate = transport.get_extra_info("peercert")
         if certificate and self.listener.certified is not None:

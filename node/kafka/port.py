@@ -26,15 +26,15 @@ class KafkaPort:
     def __init__(self, make: "Callable[[], KafkaService]", tls: "ssl.SSLContext | None" = None) -> None:
         self._make = make
         self._tls = tls
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[tuple[str, socket.socket]] = []
         self._service: KafkaService | None = None
 
-    async def open(self, host: str, port: int) -> None:
-        """Raises OSError that names the listener where the address cannot be had."""
+    async def open(self, name: str, host: str, port: int) -> None:
+        """One more listener. Raises OSError that names it where the address cannot be had."""
         try:
-            self._sockets = await _bound(host.strip("[]"), port)
+            self._sockets += [(name, each) for each in await _bound(host.strip("[]"), port)]
         except OSError as error:
-            raise OSError(f"the kafka listener cannot have {host}:{port}: {error.strerror or error}") from None
+            raise OSError(f"the {name} listener cannot have {host}:{port}: {error.strerror or error}") from None
 
     async def run(self) -> None:
         """Serves whoever comes, until cancelled."""
@@ -49,16 +49,16 @@ class KafkaPort:
     async def _somebody(self) -> None:
         loop = asyncio.get_running_loop()
         came = asyncio.Event()
-        for each in self._sockets:
+        for _, each in self._sockets:
             loop.add_reader(each, came.set)
         try:
             await came.wait()
         finally:
-            for each in self._sockets:
+            for _, each in self._sockets:
                 loop.remove_reader(each)
 
     async def stop(self) -> None:
-        for each in self._sockets:
+        for _, each in self._sockets:
             each.close()
         if self._service is not None:
             await self._service.stop()

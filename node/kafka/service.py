@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node import limits
@@ -20,6 +21,7 @@ from node.api.topics import TopicsApi
 from node.api.users import UsersApi
 from node.api.view import ClusterView
 from node.kafka import login
+from node.kafka.addresses import Addresses
 from node.kafka.codec import SASL_AUTHENTICATE
 from node.kafka.connection import Call, Listener
 from node.kafka.convert import Converted
@@ -109,6 +111,7 @@ class KafkaService:
         self,
         rooms: Rooms,
         *,
+        addresses: Addresses,
         grpc_address: str,
         turns: Turns,
         request_max_bytes: int,
@@ -118,13 +121,16 @@ class KafkaService:
         certified: Callable[[Any], Principal] | None = None,
     ) -> None:
         self._metrics = rooms.metrics
-        self.facts = ClusterFacts(rooms.view)
+        self._addresses = addresses
+        self._view = rooms.view
+        self.facts = ClusterFacts(rooms.view, addresses)
         self.registry = Registry()
         self.listener = Listener(
             self.registry,
             FrameLimits(limits.PLAIN_REQUEST_MAX_BYTES, {PRODUCE: request_max_bytes}),
             connections_max,
             received_max_bytes,
+            addresses=addresses,
             grpc_address=grpc_address,
             turns=turns,
             certified=certified,
@@ -248,16 +254,21 @@ class KafkaService:
     def add_admin(self, key: int, low: int, high: int, handler: Later) -> None:
         self.add(key, low, high, one_by_one(APIS[key].name, handler))
 
-    async def start(self, sockets: Sequence[socket.socket], tls: "ssl.SSLContext | None" = None) -> None:
-        """Takes over sockets that listen. `tls`: what clients use."""
+    async def start(self, sockets: Sequence[tuple[str, socket.socket]], tls: "ssl.SSLContext | None" = None) -> None:
+        """Takes over sockets that listen, with the names of their listeners. `tls`: what clients use."""
         loop = asyncio.get_running_loop()
         handshake_s = HANDSHAKE_S if tls else None
-        for each in sockets:
-            self._servers.append(
-                await loop.create_server(
-                    self.listener.connection, sock=each, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
-                )
+        await self._look_up()
+        for name, each in sockets:
+            connection = partial(self.listener.connection, name)
+            server = await loop.create_server(
+                connection, sock=each, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
             )
+            self._servers.append(server)
+
+    async def _look_up(self) -> None:
+        brokers = self._view.image.brokers.values()
+        await self._addresses.look_up(at.host for broker in brokers for at in broker.endpoints)
 
     async def run(self) -> None:
         """Closes connections that nobody uses, until cancelled."""
@@ -265,6 +276,7 @@ class KafkaService:
         while True:
             await asyncio.sleep(LOOK_S)
             self.listener.close_idle(loop.time(), IDLE_S)
+            await self._look_up()
 
     async def stop(self) -> None:
         for server in self._servers:

@@ -1,5 +1,6 @@
 """Settings: three sources in order, one line per mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,13 @@ def test_dotted_and_quoted_keys_are_the_same(tmp_path: Path) -> None:
 
 def test_listeners_of_node_3(tmp_path: Path) -> None:
     made = settings(tmp_path, "node.id=3")
-    assert [made.listener(n) for n in made.listeners] == [
+    assert [made.listener(n) for n in ("public", "control", "replication", "http")] == [
         "127.0.0.1:9194",
         "127.0.0.1:9294",
         "127.0.0.1:9394",
         "127.0.0.1:9494",
-        "127.0.0.1:9094",
     ]
-    assert made.listeners == ("public", "control", "replication", "http", "kafka")
+    assert made.kafka_listeners == (("kafka", "127.0.0.1:9094", "127.0.0.1:9094", False),)
     assert made.voters == (Voter(3, "127.0.0.1:9294"),)
     made = settings(tmp_path, "listen.host=0.0.0.0", "advertised.host=a", "listeners.control=[::1]:7")
     assert (made.listener("public"), made.advertised("public")) == ("0.0.0.0:9192", "a:9192")
@@ -177,10 +177,40 @@ def test_clients_of_kafka_are_served_unless_told_otherwise(tmp_path: Path) -> No
     assert [at.port for at in settings(tmp_path).endpoints] == [9092]
     assert [at.port for at in settings(tmp_path, "listeners.kafka=127.0.0.1:7").endpoints] == [7]
     closed = settings(tmp_path, "listeners.kafka=off")
-    assert (closed.endpoints, "kafka" in closed.listeners) == ((), False)
+    assert (closed.endpoints, closed.kafka_listeners) == ((), ())
     sasl = settings(tmp_path, "public.authentication=token", "kafka.authentication=sasl")
     assert sasl.serves_kafka
     assert settings(tmp_path, "public.authentication=token", "security=on", "tls.dir=/t").serves_kafka
+
+
+def test_several_listeners_for_clients_of_kafka_have_names(tmp_path: Path) -> None:
+    named = "listeners.kafka=0.0.0.0:9092, IN@0.0.0.0:19092,OUT://[::]:29092", "listen.host=0.0.0.0"
+    made = settings(tmp_path, *named, "advertised.host=node-1", "advertised.kafka=OUT@localhost:9092")
+    assert made.kafka_listeners == (
+        ("kafka", "0.0.0.0:9092", "node-1:9092", False),
+        ("kafka.IN", "0.0.0.0:19092", "node-1:19092", False),
+        ("kafka.OUT", "[::]:29092", "localhost:9092", True),
+    )
+    assert made.endpoints[2] == ("kafka.OUT", "localhost", 9092)
+    assert made.open_listeners == ("public", "control", "replication", "kafka", "kafka.IN", "kafka.OUT")
+    for wrong, said in (
+        ("listeners.kafka=A@a:1,A@b:2", "two listeners have the name A"),
+        ("listeners.kafka=a:1,b:2", "two listeners have no name"),
+        ("listeners.kafka=A@a", "'a' is not host:port"),
+        ("listeners.kafka=1A@a:1", "'1A@a:1' is not host:port, or NAME@host:port"),
+        ("listeners.kafka=A@0.0.0.0:9192", "the kafka.A listener has 0.0.0.0:9192, and the public one"),
+        ("advertised.kafka=A@a:1", "advertised.kafka has kafka.A, which is no listener for Kafka here"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            settings(tmp_path, wrong)
+
+
+def test_clients_of_kafka_find_a_node_where_those_of_grpc_do(tmp_path: Path) -> None:
+    """A node whose every address was given one by one starts as it did before there was such a listener."""
+    each = [f"advertised.{name}=there:{port}" for name, port in (("public", 1), ("control", 2), ("replication", 3))]
+    made = settings(tmp_path, "listen.host=0.0.0.0", *each)
+    assert made.endpoints == (("kafka", "there", 9092),)
+    assert settings(tmp_path, "advertised.public=there:1").endpoints == (("kafka", "127.0.0.1", 9092),)
 
 
 def test_an_older_clusters_ports_are_pinned_by_its_base_port(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class MetadataHandler:
             if count % limits.AT_ONCE == 0:
                 await turns.give_way()
             topics.append(self._topic(image, call.version, name, topic_id, with_operations))
-        return Encoded(encoded.response_parts(call.version, self._head(request), topics))
+        return Encoded(encoded.response_parts(call.version, self._head(request, call), topics))
 
     async def _made(self, names: list[str]) -> None:
         """Has topics made that do not exist yet, and waits a little until they have leaders."""
@@ -106,7 +106,7 @@ class MetadataHandler:
         )
 
     def _partition(self, state: Partition) -> MetadataResponsePartition:
-        reachable = state.leader != NO_LEADER and self._facts.endpoint(state.leader) is not None
+        reachable = state.leader != NO_LEADER and self._facts.serves(state.leader)
         return MetadataResponsePartition(
             error_code=0 if reachable else pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
             partition_index=state.partition,
@@ -117,14 +117,14 @@ class MetadataHandler:
             offline_replicas=offline(self._facts.view.image, state),
         )
 
-    def _head(self, request: MetadataRequest) -> MetadataResponse:
+    def _head(self, request: MetadataRequest, call: Call) -> MetadataResponse:
         return MetadataResponse(
             brokers=[
                 MetadataResponseBroker(node_id=at.node_id, host=at.host, port=at.port, rack=at.rack)
-                for _, at in self._facts.nodes()
+                for _, at in self._facts.nodes(call)
             ],
             cluster_id=self._facts.cluster_id or None,
-            controller_id=self._facts.controller(),
+            controller_id=self._facts.controller(call),
             cluster_authorized_operations=(
                 self._facts.view.access.operations(CLUSTER, CLUSTER_NAME, CLUSTER_OPERATIONS)
                 if request.include_cluster_authorized_operations
@@ -180,10 +180,10 @@ class DescribeClusterHandler:
                 error_code=MISMATCHED_ENDPOINT_TYPE if known else UNSUPPORTED_ENDPOINT_TYPE,
                 error_message=f"brokers ({OF_BROKERS}) are told of here, not endpoints of type {request.endpoint_type}",
             )
-        nodes = self._facts.nodes() + (self._facts.fenced() if request.include_fenced_brokers else [])
+        nodes = self._facts.nodes(call) + (self._facts.fenced(call) if request.include_fenced_brokers else [])
         return DescribeClusterResponse(
             cluster_id=self._facts.cluster_id,
-            controller_id=self._facts.controller(),
+            controller_id=self._facts.controller(call),
             brokers=[
                 DescribeClusterBroker(at.node_id, at.host, at.port, at.rack, is_fenced=broker.fenced)
                 for broker, at in nodes
@@ -204,9 +204,9 @@ class FindCoordinatorHandler:
     async def __call__(self, request: Message, call: Call) -> Message:
         assert isinstance(request, FindCoordinatorRequest)
         if call.version >= 4:
-            found = [await self._find(key, request.key_type) for key in request.coordinator_keys]
+            found = [await self._find(key, request.key_type, call) for key in request.coordinator_keys]
             return FindCoordinatorResponse(coordinators=found, error_message=None)
-        one = await self._find(request.key, request.key_type)
+        one = await self._find(request.key, request.key_type, call)
         return FindCoordinatorResponse(
             error_code=one.error_code,
             error_message=one.error_message,
@@ -215,7 +215,7 @@ class FindCoordinatorHandler:
             port=one.port,
         )
 
-    async def _find(self, key: str, key_type: int) -> Coordinator:
+    async def _find(self, key: str, key_type: int, call: Call) -> Coordinator:
         if key_type != GROUPS:
             code = TRANSACTIONAL_ID_AUTHORIZATION_FAILED if key_type == 1 else pb.ERROR_CODE_INVALID_REQUEST
             return _no_coordinator(key, code, "only groups have coordinators: transactions are not served")
@@ -226,7 +226,7 @@ class FindCoordinatorHandler:
             final = error.code in (pb.ERROR_CODE_INVALID_GROUP_ID, pb.ERROR_CODE_GROUP_AUTHORIZATION_FAILED)
             code = error.code if final else pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE
             return _no_coordinator(key, code, error.message)
-        at = self._facts.endpoint(node_id)
+        at = self._facts.endpoint(node_id, call)
         if at is None:
             why = f"node {node_id} coordinates the group and does not listen for clients of Kafka, or is down"
             return _no_coordinator(key, pb.ERROR_CODE_COORDINATOR_NOT_AVAILABLE, why)

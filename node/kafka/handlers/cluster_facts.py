@@ -2,7 +2,7 @@
 version."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from node import limits, principal
 from node.api.view import ClusterView
 from node.fail_stop import stop_if_broken
+from node.kafka.addresses import Addresses
 from node.kafka.connection import Call
 from node.kafka.produce import Endpoint, Leader
 from node.kafka.wire import Message
@@ -19,7 +20,6 @@ from ottla.v1 import error_pb2 as pb
 
 log = structlog.get_logger("kafka")
 
-LISTENER: Final = "kafka"
 NOT_ASKED: Final = -(2**31)
 
 
@@ -33,21 +33,29 @@ def unexpected(api: str, error: Exception) -> ApiError:
 class ClusterFacts:
     """Shared by the handlers of a node."""
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, addresses: Addresses) -> None:
         self.view = view
+        self._addresses = addresses
 
-    def nodes(self) -> list[tuple[Broker, Endpoint]]:
-        """Nodes that live and listen for clients of Kafka, by id."""
-        return [(broker, at) for broker in self.view.image.live_brokers() if (at := _endpoint(broker)) is not None]
+    def nodes(self, call: Call) -> list[tuple[Broker, Endpoint]]:
+        """Nodes that live and listen for clients of Kafka, by id, where the client of this call finds them."""
+        return self._seen(self.view.image.live_brokers(), call)
 
-    def fenced(self) -> list[tuple[Broker, Endpoint]]:
+    def fenced(self, call: Call) -> list[tuple[Broker, Endpoint]]:
         """Nodes that would listen for clients of Kafka, and are down or were not heard from."""
         brokers = sorted(self.view.image.brokers.items())
-        return [(broker, at) for _, broker in brokers if broker.fenced and (at := _endpoint(broker)) is not None]
+        return self._seen((broker for _, broker in brokers if broker.fenced), call)
 
-    def controller(self) -> int:
+    def _seen(self, brokers: Iterable[Broker], call: Call) -> list[tuple[Broker, Endpoint]]:
+        return [(broker, at) for broker in brokers if (at := self._endpoint(broker, call)) is not None]
+
+    def _endpoint(self, broker: Broker, call: Call) -> Endpoint | None:
+        at = self._addresses.seen(broker, call.connection.reach)
+        return None if at is None else Endpoint(broker.node_id, *at, broker.rack or None)
+
+    def controller(self, call: Call) -> int:
         """The node to tell clients of: what is asked of a controller, each node passes on to it. -1: none is there."""
-        ids = [broker.node_id for broker, _ in self.nodes()]
+        ids = [broker.node_id for broker, _ in self.nodes(call)]
         leader = self.view.quorum.leader_id
         return leader if leader in ids else next(iter(ids), NO_LEADER)
 
@@ -59,9 +67,14 @@ class ClusterFacts:
         """Whether it is an id, and no topic's."""
         return bool(topic_id) and self.view.image.topic(topic_id) is None
 
-    def endpoint(self, node_id: int) -> Endpoint | None:
+    def serves(self, node_id: int) -> bool:
+        """Whether clients of Kafka can go to that node."""
         broker = self.view.image.brokers.get(node_id)
-        return None if broker is None or broker.fenced else _endpoint(broker)
+        return broker is not None and not broker.fenced and bool(broker.endpoints)
+
+    def endpoint(self, node_id: int, call: Call) -> Endpoint | None:
+        broker = self.view.image.brokers.get(node_id)
+        return None if broker is None or broker.fenced else self._endpoint(broker, call)
 
     def leader_of(self, error: ApiError) -> Leader | None:
         """Who leads instead, where the error says so and clients can go there (KIP-951)."""
@@ -69,13 +82,8 @@ class ClusterFacts:
             return None
         return Leader(error.leader, -1 if error.epoch is None else error.epoch)
 
-    def endpoints_of(self, leaders: set[int]) -> list[Endpoint]:
-        return [at for node_id in sorted(leaders) if (at := self.endpoint(node_id)) is not None]
-
-
-def _endpoint(broker: Broker) -> Endpoint | None:
-    at = broker.endpoint(LISTENER)
-    return None if at is None else Endpoint(broker.node_id, at.host, at.port, broker.rack or None)
+    def endpoints_of(self, leaders: set[int], call: Call) -> list[Endpoint]:
+        return [at for node_id in sorted(leaders) if (at := self.endpoint(node_id, call)) is not None]
 
 
 Later = Callable[[Message, Call], Coroutine[Any, Any, Message]]

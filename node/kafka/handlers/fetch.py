@@ -97,17 +97,17 @@ class FetchHandler:
         if counts and size:
             self._in_flight.take(size)
             call.on_sent = lambda: self._in_flight.give(size)
-        response = self._response(request, results)
+        response = self._response(request, results, call)
         if throttle.on and (pause_ms := throttle.fetched(client_id, size)):
             response.throttle_time_ms = pause_ms
             call.connection.mute(pause_ms)
         return response
 
-    def _response(self, request: FetchRequest, results: list[Fetched | None]) -> FetchResponse:
+    def _response(self, request: FetchRequest, results: list[Fetched | None], call: Call) -> FetchResponse:
         found = iter([result for result in results if result is not None])
         topics = [TopicFetched(t.name, t.topic_id, [next(found) for _ in t.partitions]) for t in request.topics]
         leaders = {r.current_leader.leader_id for r in results if r is not None and r.current_leader is not None}
-        return FetchResponse(topics, node_endpoints=self._facts.endpoints_of(leaders))
+        return FetchResponse(topics, node_endpoints=self._facts.endpoints_of(leaders, call))
 
     async def _sort_out(
         self, asked: list[_Asked], results: list[Fetched | None], request: FetchRequest, version: int

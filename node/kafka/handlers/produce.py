@@ -89,7 +89,7 @@ class _Producing:
         results = iter(result for result in self._results if result is not None)
         topics = [TopicProduced(*at, [next(results) for _ in range(count)]) for at, count in self._topics]
         leaders = {r.current_leader.leader_id for r in self._results if r is not None and r.current_leader is not None}
-        self.call.answer(ProduceResponse(topics, self.pause_ms, self._facts.endpoints_of(leaders)))
+        self.call.answer(ProduceResponse(topics, self.pause_ms, self._facts.endpoints_of(leaders, self.call)))
 
 
 class ProduceHandler:

@@ -87,7 +87,7 @@ class TopicPagesHandler:
         self, image: Image, states: tuple[Partition, ...]
     ) -> Iterator[DescribeTopicPartitionsResponsePartition]:
         for state in states:
-            reachable = state.leader != NO_LEADER and self._facts.endpoint(state.leader) is not None
+            reachable = state.leader != NO_LEADER and self._facts.serves(state.leader)
             yield DescribeTopicPartitionsResponsePartition(
                 error_code=0 if reachable else pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
                 partition_index=state.partition,

@@ -22,8 +22,8 @@ class Service:
         Service.made += 1
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, sockets: list[socket.socket], _tls: Any) -> None:
-        self._servers = [await asyncio.start_server(self._echo, sock=each) for each in sockets]
+    async def start(self, sockets: list[tuple[str, socket.socket]], _tls: Any) -> None:
+        self._servers = [await asyncio.start_server(self._echo, sock=each) for _, each in sockets]
 
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
@@ -41,10 +41,10 @@ class Service:
 async def opened(host: str = "127.0.0.1") -> AsyncIterator[tuple[KafkaPort, int]]:
     Service.made = 0
     port: Any = KafkaPort(Service)  # type: ignore[arg-type]
-    await port.open(host, 0)
+    await port.open("kafka", host, 0)
     running = asyncio.create_task(port.run())
     try:
-        yield port, port._sockets[0].getsockname()[1]
+        yield port, port._sockets[0][1].getsockname()[1]
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -81,8 +81,8 @@ async def test_a_wildcard_of_ipv6_is_one_of_ipv4_too() -> None:
 async def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"the kafka listener cannot have 127.0.0.1:{port}: .*in use"):
-            await KafkaPort(Service).open("127.0.0.1", port)  # type: ignore[arg-type]
+        with pytest.raises(OSError, match=f"the kafka.A listener cannot have 127.0.0.1:{port}: .*in use"):
+            await KafkaPort(Service).open("kafka.A", "127.0.0.1", port)  # type: ignore[arg-type]
 
 
 async def test_it_ends_with_the_node_whether_somebody_came_or_not() -> None:

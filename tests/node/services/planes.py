@@ -158,7 +158,7 @@ class Planes:
         return self._settings[node_id].listener("public")
 
     def kafka_address(self, node_id: int) -> str:
-        return self._settings[node_id].listener("kafka")
+        return self._settings[node_id].kafka_listeners[0].address
 
     @contextlib.asynccontextmanager
     async def channel(self, node_id: int, listener: str = "public") -> AsyncIterator[grpc.aio.Channel]:

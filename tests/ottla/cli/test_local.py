@@ -87,8 +87,9 @@ def test_a_directory_of_an_older_version_keeps_its_ports(tmp_path: Path, written
     cluster = LocalCluster(1, tmp_path, None)
     cluster.write_configs()
     made = load(cluster.nodes[0].config, [], environ={})
-    found = [made.listener(name) for name in ("public", "control", "replication", "http", "kafka")]
-    assert found == [f"127.0.0.1:{port}" for port in (9092, 9192, 9292, 9392)] + [kafka]
+    found = [made.listener(name) for name in ("public", "control", "replication", "http")]
+    assert found == [f"127.0.0.1:{port}" for port in (9092, 9192, 9292, 9392)]
+    assert [each.address for each in made.kafka_listeners] == [kafka]
     assert made.voters[0].address == "127.0.0.1:9192"
 
 
@@ -106,7 +107,7 @@ def test_clients_of_kafka_have_a_port_of_each_node_and_keep_it(tmp_path: Path) -
     assert again.kafka_bootstrap == f"{HOST}:33400,{HOST}:33401,{HOST}:33402"
     again.write_configs()
     loaded = [load(node.config, [], environ={}) for node in again.nodes]
-    assert [settings.listener("kafka") for settings in loaded] == [f"{HOST}:{33400 + i}" for i in range(3)]
+    assert [settings.kafka_listeners[0].address for settings in loaded] == [f"{HOST}:{33400 + i}" for i in range(3)]
     assert (
         LocalCluster(3, tmp_path, 33000, kafka_port=33450).kafka_bootstrap == f"{HOST}:33450,{HOST}:33451,{HOST}:33452"
     )
