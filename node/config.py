@@ -426,7 +426,8 @@ class Settings(BaseModel):
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What this node tells the cluster of its other listeners."""
-        return tuple(Endpoint(each.name, *split_address(each.advertised)) for each in self.kafka_listeners)
+        found = [(each.name, *split_address(each.advertised)) for each in self.kafka_listeners]
+        return tuple(Endpoint(name, host.strip("[]"), port) for name, host, port in found)
 
     @property
     def voters(self) -> tuple[Voter, ...]:

@@ -39,11 +39,16 @@ class UnsupportedFeature(RuntimeError):
 
 
 class Endpoint(NamedTuple):
-    """A listener beside the three that every broker has. `name`: what is spoken there."""
+    """A listener beside the three that every broker has, for clients of Kafka. `name`: see `KafkaListener`."""
 
     name: str
     host: str
     port: int
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

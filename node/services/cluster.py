@@ -287,6 +287,7 @@ def _broker(image: Image, broker: Broker) -> cluster_pb2.Broker:
         in_controlled_shutdown=broker.in_controlled_shutdown,
         broker_epoch=broker.broker_epoch,
         draining=is_draining(image, broker.node_id),
+        kafka_addresses=[each.address for each in broker.endpoints],
     )
 
 

@@ -63,6 +63,7 @@ def _print_status(view: "ClusterView", as_json: bool, *, in_a_line: bool) -> Non
                     {
                         "node_id": broker.node_id,
                         "address": broker.address,
+                        "kafka_addresses": list(broker.kafka_addresses),
                         "rack": broker.rack or None,
                         "state": _state(broker),
                         "leads": leads[broker.node_id],
@@ -86,13 +87,14 @@ def _print_status(view: "ClusterView", as_json: bool, *, in_a_line: bool) -> Non
         (
             broker.node_id,
             broker.address,
+            ", ".join(broker.kafka_addresses) or "-",
             Cell(_state(broker), "good" if _state(broker) == "up" else "warn"),
             leads[broker.node_id],
             holds[broker.node_id],
         )
         for broker in brokers
     ]
-    print_table(("NODE", "ADDRESS", "STATE", "LEADS", "REPLICAS"), rows)
+    print_table(("NODE", "ADDRESS", "KAFKA", "STATE", "LEADS", "REPLICAS"), rows)
 
 
 @app.verb()

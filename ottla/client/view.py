@@ -9,7 +9,7 @@ from ottla.v1 import cluster_pb2
 
 @dataclass(frozen=True, slots=True)
 class BrokerInfo:
-    """A node. `broker_epoch` changes with each of its starts."""
+    """A node. `broker_epoch` changes with each of its starts; `kafka_addresses` are for clients of Apache Kafka."""
 
     node_id: int
     address: str
@@ -19,6 +19,7 @@ class BrokerInfo:
     broker_epoch: int
     draining: bool = False
     """Whether it is being emptied: it gets no new replicas."""
+    kafka_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,14 @@ def _with_metadata(view: ClusterView, metadata: cluster_pb2.Metadata) -> Cluster
         brokers=MappingProxyType(
             {
                 b.node_id: BrokerInfo(
-                    b.node_id, b.address, b.rack, b.fenced, b.in_controlled_shutdown, b.broker_epoch, b.draining
+                    b.node_id,
+                    b.address,
+                    b.rack,
+                    b.fenced,
+                    b.in_controlled_shutdown,
+                    b.broker_epoch,
+                    b.draining,
+                    tuple(b.kafka_addresses),
                 )
                 for b in metadata.brokers
             }

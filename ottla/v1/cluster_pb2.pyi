@@ -169,6 +169,7 @@ class Broker(_message.Message):
     IN_CONTROLLED_SHUTDOWN_FIELD_NUMBER: _builtins.int
     BROKER_EPOCH_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    KAFKA_ADDRESSES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The node's id."""
     address: _builtins.str
@@ -183,6 +184,10 @@ class Broker(_message.Message):
     """Changes with each start of the node."""
     draining: _builtins.bool
     """Whether it is being emptied: it gets no new replicas."""
+    @_builtins.property
+    def kafka_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The host:port of its listeners for clients of Apache Kafka."""
+
     def __init__(
         self,
         *,
@@ -193,10 +198,11 @@ class Broker(_message.Message):
         in_controlled_shutdown: _builtins.bool = ...,
         broker_epoch: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        kafka_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broker_epoch", b"broker_epoch", "draining", b"draining", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown", "node_id", b"node_id", "rack", b"rack"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broker_epoch", b"broker_epoch", "draining", b"draining", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown", "kafka_addresses", b"kafka_addresses", "node_id", b"node_id", "rack", b"rack"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

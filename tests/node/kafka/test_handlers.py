@@ -13,8 +13,10 @@ from node.api.offsets import OffsetsApi
 from node.broker.door import Heavy
 from node.broker.kafka_codecs import fold, within
 from node.broker.lookup import EVERY_CODEC, Reader
+from node.config import KAFKA
 from node.kafka import batch as kafka
 from node.kafka import convert
+from node.kafka.addresses import Reach
 from node.kafka.codec import Encoded, write_parts
 from node.kafka.convert import Converted
 from node.kafka.fetch import Fetched, FetchRequest, FetchResponse, PartitionToFetch, TopicToFetch
@@ -65,8 +67,9 @@ class Asked:
 
     @property
     def connection(self) -> Any:
-        peer = ("127.0.0.1", 4711)
-        return SimpleNamespace(peer=peer, refuse=lambda why, client: self.refused.append(why), bug=self._bug)
+        peer, reach = ("127.0.0.1", 4711), Reach(KAFKA)
+        refuse = lambda why, client: self.refused.append(why)  # noqa: E731
+        return SimpleNamespace(peer=peer, reach=reach, refuse=refuse, bug=self._bug)
 
     def _bug(self, call: Any, error: Exception) -> None:
         self.answered.set_exception(error)
@@ -93,8 +96,7 @@ class World:
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
         self.plane = planes[1]
-        assert self.plane._kafka is not None
-        self.service = self.plane._kafka
+        self.service = self.plane._kafka_service()  # as the first client would have it made
 
     def begin(self, key: int, version: int, message: Message) -> Asked:
         handler = self.service.registry.find(key, version)

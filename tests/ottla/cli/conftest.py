@@ -24,7 +24,7 @@ def environment(bootstrap: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with LocalCluster(3, tmp_path_factory.mktemp("cluster"), free_base_port(3), kafka_port=0) as started:
+    with LocalCluster(3, tmp_path_factory.mktemp("cluster"), free_base_port(3)) as started:
         started.start()
         started.wait_ready(60)
         yield started

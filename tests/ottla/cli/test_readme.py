@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,12 +35,29 @@ def run(language: str, block: str, cluster: LocalCluster) -> "subprocess.Complet
 
 @pytest.mark.parametrize(
     ("number", "output"),
-    [(0, "hello, world"), (1, "b'world' b'hello'"), (2, "b'k' b'v'")],
-    ids=["shell", "python", "stub"],
+    [
+        (0, "hello, world"),
+        (1, "b'world' b'hello'"),
+        (2, "b'world' b'hello'"),
+        (3, "b'world' b'hello"),
+        (4, "world hello"),
+        (5, "b'k' b'v'"),
+    ],
+    ids=["shell", "python", "aiokafka", "librdkafka", "kcat", "stub"],
 )
 def test_block(number: int, output: str, cluster: LocalCluster) -> None:
     language, block = BLOCKS[number]
-    done = run(language, block.replace("127.0.0.1:9192", cluster.nodes[0].address), cluster)
+    if language == "sh" and "kcat" in block and shutil.which("kcat") is None:
+        pytest.skip("kcat is not installed")
+    if "aiokafka" in block:
+        pytest.importorskip("aiokafka")
+    kafka = cluster.nodes[0].kafka_address
+    assert kafka is not None
+    for topic in re.findall(r"from-k\w+", block):
+        # `ottla dev` makes topics by their names, this cluster does not.
+        run("sh", f"ottla topic create {topic} --partitions 3 || true", cluster)
+    block = block.replace("127.0.0.1:9192", cluster.nodes[0].address).replace("localhost:9092", kafka)
+    done = run(language, block, cluster)
     assert done.returncode == 0, done.stderr
     assert output in done.stdout
 
