@@ -85,6 +85,10 @@ else
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' tests/sim
 endif
 
+.PHONY: secure-rolling
+secure-rolling: $(BIN)/ottla-dev-ready ## A cluster under load goes from plain to TLS alone and back, by rolling restarts
+	$(BIN)/python -m pytest -m long -rP tests/cluster/test_secure_rolling.py
+
 .PHONY: sim-long
 sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), side by side
 	@$(BIN)/python -m tests.sim.raft_sim --minutes $(or $(MINUTES),10) & raft=$$!; \

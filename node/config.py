@@ -120,6 +120,9 @@ class Settings(BaseModel):
     # How clients of the public listener say who they are: `off`, by nothing but their certificate where security is on;
     # or `token`, by logging in as users (`ottla user`), in TLS without a certificate of their own where security is on.
     public_authentication: Literal["off", "token"] = "off"
+    # Who is told the metrics where security is on: `on`, whoever shows a certificate of the cluster or is a user, over
+    # https; or `off`, everybody who reaches the port, over http, too. /healthz and /readyz are everybody's.
+    http_authentication: Literal["on", "off"] = "on"
     # What others are told to dial: the host for all listeners, or host:port of one. By default where it listens, which
     # must not be a wildcard then. For clients of Kafka by listener, as in INSIDE@node-1:9092,OUTSIDE@localhost:19092;
     # where nothing is said, those on the node's machine are told an address that works there (docs/kafka.md).
@@ -129,10 +132,11 @@ class Settings(BaseModel):
     advertised_replication: str = ""
     advertised_kafka: str = ""
 
-    # Whether every connection is TLS and both of its ends show a certificate: `off`, or `on` for the public, control,
-    # replication and Kafka listeners of this node and for what it dials. All nodes and clients of a cluster need the
-    # same. docs/security.md says how to make certificates.
-    security: Literal["off", "on"] = "off"
+    # Whether every connection is TLS and both of its ends show a certificate: `off`, or `on` (or `required`) for all
+    # listeners of this node and for what it dials. All nodes and clients of a cluster need the same, but for
+    # `optional`: such a node takes both, and dials each other one as that one takes it, so a cluster that runs goes
+    # from one to the other by rolling restarts. docs/security.md says how, and how to make certificates.
+    security: Literal["off", "optional", "on"] = "off"
     # The directory with ca.crt (whom to trust), tls.crt and tls.key, as `ottla secure init` makes one for each node;
     # or each file by itself. New files are taken within a second or two, without a restart.
     tls_dir: str = ""
@@ -140,13 +144,19 @@ class Settings(BaseModel):
     tls_cert: str = ""
     tls_key: str = ""
 
-    # Who may do what: `off`, everybody everything; or `acl`, what ACLs allow (`ottla acl`), which needs security and a
-    # super user. docs/security.md tells of it.
-    authorizer: Literal["off", "acl"] = "off"
+    # Who may do what: `off`, everybody everything; `acl`, what ACLs allow (`ottla acl`), which needs security and a
+    # super user; or `audit`, everybody everything, and the audit log says who would be denied what. docs/security.md
+    # tells of it.
+    authorizer: Literal["off", "audit", "acl"] = "off"
     # Who may do everything, whatever ACLs say, as in `User:admin;User:root`. A certificate's user is its common name.
     super_users: frozenset[str] = frozenset()
     # Whether what no ACL is about is everybody's.
     allow_everyone_if_no_acl_found: bool = False
+
+    # Where it is written who changed the cluster, and who was denied what, as lines of JSON; empty: in the node's log.
+    # A file that has reached the size is renamed (.1), over the one before.
+    audit_file: str = ""
+    audit_file_max_bytes: Annotated[int, Field(ge=2**16, le=2**40)] = 64 * 2**20
 
     # The nodes that form the cluster and vote on its metadata, as id@host:port of their control listeners; empty: this
     # node alone. A node that is not among them only stores and serves partitions (Kafka's `process.roles=broker`): it
@@ -236,6 +246,11 @@ class Settings(BaseModel):
             raise ValueError("a node id appears twice")
         return tuple(sorted(voters))
 
+    @field_validator("security", mode="before")
+    @classmethod
+    def _required_is_on(cls, value: object) -> object:
+        return "on" if value == "required" else value
+
     @field_validator("super_users", mode="before")
     @classmethod
     def _parse_principals(cls, value: object) -> object:
@@ -286,8 +301,10 @@ class Settings(BaseModel):
                 f"broker.heartbeat.interval.ms {self.broker_heartbeat_interval_ms} must be at most half of "
                 f"broker.session.timeout.ms {self.broker_session_timeout_ms}"
             )
-        if self.security == "on" and None in self._tls_paths:
-            raise ValueError("security is on: set tls.dir, or tls.ca, tls.cert and tls.key, or turn it off")
+        if self.security != "off" and None in self._tls_paths:
+            raise ValueError(
+                f"security is {self.security}: set tls.dir, or tls.ca, tls.cert and tls.key, or turn it off"
+            )
         if self.authorizer == "acl" and self.security != "on":
             raise ValueError("authorizer is acl, and without security=on nobody proves who he is: turn that on first")
         if self.authorizer == "acl" and not self.super_users:
@@ -370,7 +387,12 @@ class Settings(BaseModel):
 
     @property
     def access_rules(self) -> Rules:
-        return Rules(self.authorizer == "acl", self.super_users, self.allow_everyone_if_no_acl_found)
+        return Rules(
+            self.authorizer != "off",
+            self.super_users,
+            self.allow_everyone_if_no_acl_found,
+            audits=self.authorizer == "audit",
+        )
 
     @property
     def _tls_paths(self) -> tuple[Path | None, ...]:

@@ -29,10 +29,11 @@ from node.controller.state.draft import ControllerSettings
 from node.core_task import core
 from node.data import DataPlane, Waiting
 from node.hooks import Hooks
-from node.http import HttpServer, Reply
+from node.http import Asking, HttpServer, Reply
 from node.metadata.apply import is_readable, unloadable
 from node.metadata.image import FEATURES, METADATA_VERSION, NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
+from node.principal import acting_as
 from node.process import cause_of
 from node.quorum.auto_join import AutoJoin
 from node.quorum.driver import Leadership, Quorum
@@ -42,6 +43,7 @@ from node.services.group_lag import LagSample
 from node.tls import Tls
 from node.transport import PLAIN, Transport, for_whom
 from ottla.internal.v1 import controller_pb2, metadata_pb2
+from ottla.protocol.acls import DESCRIBE
 from ottla.protocol.configs import broker_defaults, enough_in_sync, min_isr_set
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2, cluster_pb2, error_pb2
@@ -111,6 +113,7 @@ class ControlPlane:
             {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics},
             hooks,
             connections_max=self._capacity.http,
+            guard=self._guard if settings.security != "off" and settings.http_authentication == "on" else None,
         )
         self._opened = asyncio.Event()
         self._ready = False
@@ -184,7 +187,8 @@ class ControlPlane:
         )
         listener.listen(self._server, settings.listener("control"), "control", self._transport)
         await self._server.start()
-        await self._http.start(*split_address(settings.listener("http")))
+        tls = self._transport.context(certified=None) if isinstance(self._transport, Tls) else None
+        await self._http.start(*split_address(settings.listener("http")), tls)
         await self._quorum.start()
         self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._ended)
@@ -398,6 +402,26 @@ class ControlPlane:
                 self._ready = self.ready
                 log.info("ready" if self._ready else "not_ready", fenced=self._lifecycle.fenced)
                 self._data.submit(self._plane.set_serving(self._ready))
+
+    async def _guard(self, asking: Asking) -> Reply | None:
+        """Who has a certificate, or is a user, and may describe the cluster, sees what is not health."""
+        transport = self._transport
+        assert isinstance(transport, Tls), "there is a guard with security alone"
+        if not asking.encrypted:
+            text = b"this takes https, and a certificate or a user: docs/security.md\n"
+            return None if transport.takes_plain else Reply(403, text)
+        try:
+            if asking.certificate:
+                who = transport.holder(asking.certificate)
+            else:
+                asked = self._data.submit(self._plane.who(asking.authorization, asking.host))
+                who = await asyncio.wrap_future(asked)
+            with acting_as(who, asking.host):
+                self._access.check_cluster(DESCRIBE)
+        except ApiError as error:
+            denied = error.code == error_pb2.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED
+            return Reply(403 if denied else 401, f"{error.message}\n".encode())
+        return None
 
     async def _healthz(self) -> Reply:
         if self._data_loop_turns:

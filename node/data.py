@@ -42,6 +42,7 @@ from node.kafka.port import KafkaPort
 from node.logins import Gate
 from node.metadata.image import Delta, Image
 from node.metrics import Metrics
+from node.principal import Principal
 from node.process import trim_when_idle
 from node.quorum.links import not_here
 from node.services import listener, receive
@@ -183,9 +184,7 @@ class DataPlane:
         self._controller = ControllerClient(self.view.controller_address, lambda: self.view.quorum.leader_id, transport)
         self._coordination = Coordination(self.view, self._groups.partition_for, self._controller.make_internal_topic)
         self._gate = Gate(lambda: self.view.image)
-        self._sessions = Sessions(
-            self._gate, lambda: self.view.image, self._time_ms, encrypted=isinstance(transport, Tls)
-        )
+        self._sessions = Sessions(self._gate, lambda: self.view.image, self._time_ms, encrypted=transport.is_encrypted)
         self.view.subscribe(self._sessions.changed)
         self._servers: list[grpc.aio.Server] = []
         self._kafka: KafkaPort | None = None
@@ -220,12 +219,15 @@ class DataPlane:
         )
         self._servers = [public, between]
         for server in self._servers:
-            not_here(server, self._settings.node_id, self._settings.advertised("control"))
+            not_here(server, self._settings.node_id, self._settings.advertised("control"), self._transport)
         if self._settings.serves_kafka:
             # Who logs in with a password need not have a certificate.
             certified = self._settings.kafka_authentication == "off"
-            context = self._transport.context(certified=certified) if isinstance(self._transport, Tls) else None
-            self._kafka = KafkaPort(self._kafka_service, context)
+            if isinstance(self._transport, Tls):
+                context = self._transport.context(certified=certified)
+                self._kafka = KafkaPort(self._kafka_service, context, takes_plain=self._transport.takes_plain)
+            else:
+                self._kafka = KafkaPort(self._kafka_service)
             for each in self._settings.kafka_listeners:
                 await self._kafka.open(each.name, *split_address(each.address))
         for server, name in ((public, "public"), (between, "replication")):
@@ -497,6 +499,10 @@ class DataPlane:
         self.broker.broker_epoch = broker_epoch
         if self._early is None and not self._images:
             self.apply_metadata(self.broker.image, Delta(snapshot=True))
+
+    async def who(self, authorization: str, host: str) -> Principal:
+        """The user that a header of HTTP is from. Raises ApiError."""
+        return await self._sessions.who(authorization, f"ipv4:{host}:0" if ":" not in host else f"ipv6:[{host}]:0")
 
     async def set_serving(self, serving: bool) -> None:
         """What grpc.health.v1 answers."""

@@ -112,11 +112,13 @@ class Lines:
 
 
 _lines: Lines | None = None
+beside: Final[list[Lines]] = []
+"""Other logs of this process."""
 
 
 def lines_lost() -> int:
     """How many lines of this process could not be written."""
-    return 0 if _lines is None else _lines.lost
+    return sum(each.lost for each in (*beside, *([] if _lines is None else [_lines])))
 
 
 def flush(timeout_s: float = 1.0) -> None:

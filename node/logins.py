@@ -6,11 +6,11 @@ import asyncio
 import hmac
 import ipaddress
 import secrets
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from node.metadata.image import Image
 from ottla.protocol import scram
@@ -30,8 +30,16 @@ class Busy(Exception):
     """Too many passwords wait for their check."""
 
 
+class _Check(NamedTuple):
+    """One that waits, and whoever waits for it."""
+
+    work: Callable[[], bool]
+    done: "asyncio.Future[bool]"
+
+
 class Passwords:
-    """Checks of PLAIN passwords, one at a time, off the loop; who asks for the same one shares its check. What was
+    """Checks of PLAIN passwords, one at a time, off the loop; who asks for the same one shares its check. Addresses
+    take turns, and where there are too many checks one of whoever has most goes: a crowd delays itself. What was
     right is known for the next time - not as it is, but by a keyed hash whose key is this process's."""
 
     def __init__(self) -> None:
@@ -39,15 +47,19 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[str, tuple[Credential, bytes]] = OrderedDict()
         self._checks: dict[tuple[str, Credential, bytes], asyncio.Future[bool]] = {}
+        self._waiting: dict[str, deque[_Check]] = {}
+        """By address, in the order of their turns."""
+        self._at_work = False
 
-    async def is_right(self, user: str, mechanism: Mechanism, kept: Credential, password: str) -> bool:
+    async def is_right(self, user: str, mechanism: Mechanism, kept: Credential, password: str, address: str) -> bool:
         """Raises Busy."""
         digest = hmac.digest(self._key, password.encode(), "sha256")
         if self._is_known(user, kept, digest):
             return True
         check = self._checks.get((user, kept, digest))
         if check is None:
-            check = self._check(user, mechanism, kept, password, digest)
+            work = partial(scram.is_password, mechanism, kept, password)
+            check = self._check((user, kept, digest), work, address)
         # Whoever began it may go away: the others go on waiting.
         right = await asyncio.shield(check)
         if right:
@@ -69,14 +81,49 @@ class Passwords:
         return True
 
     def _check(
-        self, user: str, mechanism: Mechanism, kept: Credential, password: str, digest: bytes
+        self, key: tuple[str, Credential, bytes], work: Callable[[], bool], address: str
     ) -> "asyncio.Future[bool]":
         if len(self._checks) >= CHECKS_MAX:
-            raise Busy
-        work = partial(scram.is_password, mechanism, kept, password)
-        check = self._checks[user, kept, digest] = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        check.add_done_callback(lambda _: self._checks.pop((user, kept, digest)))
+            self._make_room_for(address)
+        check = self._checks[key] = asyncio.get_running_loop().create_future()
+        check.add_done_callback(lambda _: self._checks.pop(key))
+        self._waiting.setdefault(address, deque()).append(_Check(work, check))
+        self._go_on()
         return check
+
+    def _make_room_for(self, address: str) -> None:
+        """Raises Busy where nobody has more checks waiting than this address."""
+        crowd = max(self._waiting.values(), key=len, default=())
+        if len(crowd) <= len(self._waiting.get(address, ())) + 1 or not isinstance(crowd, deque):
+            raise Busy
+        last = crowd.pop()
+        last.done.set_exception(Busy())
+        last.done.exception()  # nobody may be there to take it
+
+    def _go_on(self) -> None:
+        if self._at_work or not self._waiting:
+            return
+        self._at_work = True
+        address = next(iter(self._waiting))
+        queue = self._waiting.pop(address)
+        check = queue.popleft()
+        if queue:
+            self._waiting[address] = queue
+        asyncio.get_running_loop().run_in_executor(self._thread, check.work).add_done_callback(
+            partial(self._finished, check.done)
+        )
+
+    def _finished(self, check: "asyncio.Future[bool]", work: "asyncio.Future[bool]") -> None:
+        self._at_work = False
+        if not check.done():
+            if work.cancelled():
+                check.cancel()
+            elif (error := work.exception()) is not None:
+                check.set_exception(error)
+            else:
+                check.set_result(work.result())
+        if not work.cancelled():
+            self._go_on()
 
     def stop(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from node import capacity, fail_stop, process
+from node import audit, capacity, fail_stop, process
 from node import log as node_log
 from node.config import ConfigError, Settings, unknown_in_environment
 from node.control import ControlPlane
@@ -27,8 +27,8 @@ from node.data import DataPlane
 from node.hooks import Hooks
 from node.loops import ControlLoop, DataLoop
 from node.metadata.image import UnsupportedFeature
+from node.mixed import transport_of
 from node.services.cluster import build_version
-from node.tls import transport_of
 from node.transport import PLAIN, Transport
 from ottla.protocol.errors import ApiError
 from ottla.protocol.records import HELPED
@@ -47,6 +47,12 @@ Result = TypeVar("Result")
 def run(settings: Settings, *, test_hooks: bool = False) -> int:
     """Runs a node until it is told to stop or has to give up. Returns the exit code. `test_hooks`: node/hooks.py."""
     node_log.configure(settings.logging_level, settings.logging_format, settings.node_id)
+    try:
+        audit.configure(settings.audit_file, settings.audit_file_max_bytes, settings.node_id)
+    except OSError as error:
+        log.critical("audit_file_refused", path=settings.audit_file, error=str(error))
+        node_log.flush()
+        return EXIT_GAVE_UP
     # For a node that hangs: `kill -USR1` writes every thread's stack to stderr.
     faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):
@@ -78,6 +84,7 @@ def run(settings: Settings, *, test_hooks: bool = False) -> int:
         with asyncio.Runner(loop_factory=ControlLoop) as runner:
             return runner.run(_Node(settings, Hooks() if test_hooks else None).run())
     finally:
+        audit.flush()
         node_log.flush()
 
 

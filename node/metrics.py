@@ -99,7 +99,7 @@ class _LinesLost(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(
             "ottla_log_lines_lost",
-            "Lines of the node's log that could not be written: nobody reads, or the disk is full.",
+            "Lines of the node's logs that could not be written: nobody reads, or the disk is full.",
             value=lines_lost(),
         )
 

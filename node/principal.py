@@ -22,6 +22,8 @@ class Principal(NamedTuple):
         return f"{self.kind}:{self.name}"
 
 
+CLIENT_ID: Final = "ottla-client-id"
+"""Said by clients, of their calls, and passed on."""
 ANONYMOUS: Final = Principal(USER, "ANONYMOUS")
 """Whoever has proven nothing, as Kafka has it."""
 _HOST: Final[ContextVar[str]] = ContextVar("host", default="")
@@ -70,8 +72,8 @@ def came_from(address: str) -> None:
 
 
 def client_id() -> str:
-    """What the client that makes a call of administration calls itself."""
-    return _CLIENT_ID.get()
+    """What the client that makes the call under way calls itself."""
+    return _CLIENT_ID.get() or turns.said(CLIENT_ID)
 
 
 def calls_itself(name: str) -> None:
@@ -80,14 +82,15 @@ def calls_itself(name: str) -> None:
 
 
 @contextmanager
-def acting_as(principal: Principal, address: str = "") -> Iterator[None]:
+def acting_as(principal: Principal, address: str = "", client_id: str = "") -> Iterator[None]:
     """What is begun within is this principal's, tasks too. `address`: where it is."""
-    token, at = _CURRENT.set(principal), _HOST.set(address)
+    token, at, client = _CURRENT.set(principal), _HOST.set(address), _CLIENT_ID.set(client_id)
     try:
         yield
     finally:
         _CURRENT.reset(token)
         _HOST.reset(at)
+        _CLIENT_ID.reset(client)
 
 
 def identified(handler: Callable[..., Any], identify: Callable[[Any], Principal]) -> Callable[..., Any]:

@@ -16,9 +16,10 @@ import grpc
 import structlog
 
 from node import principal
-from node.config import ConfigError, Settings
+from node.config import ConfigError
 from node.principal import Principal
-from node.transport import PLAIN, Context, Options, Transport
+from node.relay import peer
+from node.transport import Context, Options
 from ottla.protocol.errors import ApiError
 from ottla.secure import judge
 from ottla.secure.diagnosis import Shown, diagnose
@@ -38,11 +39,25 @@ UNEXPLAINED_S: Final = 2.0
 _Stamps = tuple[tuple[int, int, int], ...]
 
 
-def transport_of(settings: Settings, cluster_id: bytes | None) -> Transport:
-    """What the settings ask for. `cluster_id`: the one of the data directory. Raises ConfigError."""
-    if settings.security == "off":
-        return PLAIN
-    return Tls(settings.tls_files, settings.node_id, cluster_id)
+class _Listened:
+    """What a listener that is not gRPC's uses: made anew with new files, so that who is trusted no more is not."""
+
+    def __init__(self, certified: bool | None) -> None:
+        import ssl
+
+        self._verify = {True: ssl.CERT_REQUIRED, False: ssl.CERT_NONE, None: ssl.CERT_OPTIONAL}[certified]
+        self.context: Any = None
+
+    def load(self, files: Files) -> None:
+        """Raises OSError for files that do not fit."""
+        import ssl
+
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.verify_mode = self._verify
+        made.load_cert_chain(files.cert, files.key)
+        made.load_verify_locations(files.ca)
+        self.context = made
 
 
 class Tls:
@@ -55,7 +70,7 @@ class Tls:
         self._node_id = node_id
         self._fresh: WeakSet[grpc.aio.Channel] = WeakSet()
         self._explained: dict[str, float] = {}
-        self._contexts: list[Any] = []
+        self._listened: list[_Listened] = []
         self._stamps = _stamps(files)
         try:
             holder = judge.examine(files, judge.utc_now())
@@ -104,13 +119,14 @@ class Tls:
         self._credentials = grpc.ssl_channel_credentials(ca, key, cert)
         self._certificate = holder.certificate
         self._fresh = WeakSet()
-        for context in self._contexts:
-            _load(context, self._files)
+        for listened in self._listened:
+            listened.load(self._files)
         log.info(
             "certificate_taken",
             cert=str(self._files.cert),
             expires=f"{self.expires:%Y-%m-%dT%H:%M:%SZ}",
             fingerprint=holder.certificate.fingerprint,
+            trusts=[judge.describe(each).fingerprint[:16] for each in judge.load(self._files.ca)],
         )
         self._remind(holder)
 
@@ -196,20 +212,24 @@ class Tls:
         credentials = grpc.dynamic_ssl_server_credentials(given, newer, require_client_authentication=certified)
         return server.add_secure_port(address, credentials)
 
-    def context(self, *, certified: bool) -> Any:
-        """For a listener that is not gRPC's. `certified`: clients show a certificate. An authority that is withdrawn is
-        trusted there until the node's end."""
-        import ssl
-
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
-        made.verify_mode = ssl.CERT_REQUIRED if certified else ssl.CERT_NONE
-        _load(made, self._files)
-        self._contexts.append(made)
-        return made
+    def context(self, *, certified: bool | None) -> Callable[[], Any]:
+        """What a listener that is not gRPC's uses for the next connection. `certified`: clients show a certificate;
+        None: if they have one."""
+        made = _Listened(certified)
+        made.load(self._files)
+        self._listened.append(made)
+        return lambda: made.context
 
     @property
-    def caller(self) -> Callable[[Context], int] | None:
+    def takes_plain(self) -> bool:
+        """Whether who comes without TLS is let in, too."""
+        return False
+
+    def is_encrypted(self, context: Context) -> bool:
+        return True
+
+    @property
+    def caller(self) -> Callable[[Context], int | None] | None:
         return self._caller
 
     @property
@@ -236,13 +256,13 @@ class Tls:
                 return principal.node(node.node_id)
         return None
 
-    def _caller(self, context: Context) -> int:
+    def _caller(self, context: Context) -> int | None:
         names: Any = context.auth_context()
         node = self._node_of(names)
         if node is not None:
             return int(node.name)
         common = _common_name(names)
-        log.warning("peer_is_no_node", peer=context.peer(), name=common)
+        log.warning("peer_is_no_node", peer=peer(context), name=common)
         raise ApiError(
             pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
             f"this listener of node {self._node_id} is for nodes of cluster {self._cluster_id}; the certificate of "
@@ -263,8 +283,3 @@ def _stamps(files: Files) -> _Stamps:
         except OSError:
             found.append((0, 0, 0))
     return tuple(found)
-
-
-def _load(context: Any, files: Files) -> None:
-    context.load_cert_chain(files.cert, files.key)
-    context.load_verify_locations(files.ca)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from node import principal
-from node.principal import ANONYMOUS, Principal
+from node.principal import ANONYMOUS, CLIENT_ID, Principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -19,8 +19,6 @@ Options = Sequence[tuple[str, Any]]
 PRINCIPAL: Final = "ottla-principal-bin"
 """Names are not ASCII only."""
 ADDRESS: Final = "ottla-address"
-CLIENT_ID: Final = "ottla-client-id"
-"""Said by clients, of their calls to AdminService, and passed on."""
 
 
 class Transport(Protocol):
@@ -31,13 +29,16 @@ class Transport(Protocol):
         """The only cluster that this node can be of; None: any."""
 
     @property
-    def caller(self) -> Callable[[Context], int] | None:
+    def caller(self) -> Callable[[Context], int | None] | None:
         """Which node a call is from, by its certificate; raises CLUSTER_AUTHORIZATION_FAILED where it is no node's.
-        None: nobody proves who he is."""
+        None, of a call or of all: nobody proves who he is."""
 
     @property
     def identify(self) -> Callable[[Context], Principal] | None:
         """Whose a call is, by its certificate; None: nobody's."""
+
+    def is_encrypted(self, context: Context) -> bool:
+        """Whether others can't read a call."""
 
     def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
         """A channel to that node and no other."""
@@ -56,8 +57,11 @@ class Plain:
     """Without certificates: everybody is who he says he is."""
 
     cluster_id: bytes | None = None
-    caller: Callable[[Context], int] | None = None
+    caller: Callable[[Context], int | None] | None = None
     identify: Callable[[Context], Principal] | None = None
+
+    def is_encrypted(self, context: Context) -> bool:
+        return False
 
     def dial(self, address: str, node_id: int, options: Options) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(address, options=options)
@@ -90,7 +94,8 @@ def for_whom(transport: Transport) -> Callable[[Context], Principal]:
     caller = transport.caller
 
     def identify(context: Context) -> Principal:
-        own = ANONYMOUS if caller is None else principal.node(caller(context))
+        node_id = None if caller is None else caller(context)
+        own = ANONYMOUS if node_id is None else principal.node(node_id)
         for key, value in context.invocation_metadata() or ():
             if key == PRINCIPAL:
                 own = principal.named(bytes(value).decode("utf-8", "replace"))  # type: ignore[arg-type]
@@ -105,7 +110,8 @@ def for_whom(transport: Transport) -> Callable[[Context], Principal]:
 
 def check_claim(transport: Transport, context: Context, claimed: int) -> None:
     """What a call says of itself must be what its certificate says. Raises CLUSTER_AUTHORIZATION_FAILED."""
-    if transport.caller is not None and (proven := transport.caller(context)) != claimed:
+    proven = None if transport.caller is None else transport.caller(context)
+    if proven is not None and proven != claimed:
         raise ApiError(
             pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED,
             f"the certificate is that of node {proven}, the call says that it is from node {claimed}",

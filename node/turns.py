@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import grpc
 
 from node import limits
+from node.relay import peer
 
 TURN_S: Final = 0.005
 """How long a turn of the loop may be before what comes next waits for another one, and how long those that are let on
@@ -144,6 +145,7 @@ class _Caller(NamedTuple):
 
     turns: Turns
     client: str
+    context: Any = None
 
 
 _CALLER: Final[ContextVar[_Caller | None]] = ContextVar("caller", default=None)
@@ -158,8 +160,8 @@ def for_client(handler: Handler, turns: Turns, *, forwarded: bool) -> Handler:
 
     def call(*arguments: Any) -> Awaitable[Any]:
         context: grpc.aio.ServicerContext[Any, Any] = arguments[-1]
-        client = _named_by_node(context) if forwarded else context.peer()
-        _CALLER.set(_Caller(turns, client))
+        client = _named_by_node(context) if forwarded else peer(context)
+        _CALLER.set(_Caller(turns, client, context))
         return handler(*arguments)
 
     return call
@@ -183,7 +185,15 @@ def _named_by_node(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     for key, value in context.invocation_metadata() or ():
         if key == CLIENT:
             return str(value)
-    return str(context.peer())
+    return peer(context)
+
+
+def said(key: str) -> str:
+    """What the call under way says of itself in its metadata; empty where it does not."""
+    caller = _CALLER.get()
+    if caller is None or caller.context is None:
+        return ""
+    return next((str(value) for each, value in caller.context.invocation_metadata() or () if each == key), "")
 
 
 def not_yet() -> Awaitable[None] | None:

@@ -5,14 +5,11 @@ so a change of them counts for the next question, of open streams too.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Final
 
-import structlog
-
-from node import principal
+from node import audit, principal
 from node.metadata.acls import Acls, Rules
 from ottla.protocol import acls
 from ottla.protocol.acls import TOPIC
@@ -20,8 +17,6 @@ from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
 MEMO_MAX: Final = 50_000
-LINES_A_SECOND: Final = 10
-PRINCIPALS_MAX: Final = 1_000
 CODES: Final = {
     acls.TOPIC: pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED,
     acls.GROUP: pb.ERROR_CODE_GROUP_AUTHORIZATION_FAILED,
@@ -30,38 +25,16 @@ CODES: Final = {
 _Known = dict[tuple[int, int, str], bool]
 """What was decided, by operation, resource type and name."""
 
-log = structlog.get_logger("audit")
-
-
-class Denials:
-    """Log lines about denials, a few of each principal in each second; then how many there were besides."""
-
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._clock_s = clock_s
-        self._of: dict[str, tuple[int, int]] = {}
-
-    def tell(self, who: str, host: str, operation: str, resource: str, name: str) -> None:
-        second = int(self._clock_s())
-        since, count = self._of.get(who, (second, 0))
-        if since != second:
-            since, left_out, count = second, max(0, count - LINES_A_SECOND), 0
-        else:
-            left_out = 0
-        if len(self._of) >= PRINCIPALS_MAX and who not in self._of:
-            self._of.clear()
-        self._of[who] = (since, count + 1)
-        if count < LINES_A_SECOND:
-            more = {"denials_left_out_before": left_out} if left_out else {}
-            log.warning(
-                "access_denied", principal=who, host=host, operation=operation, resource=resource, name=name, **more
-            )
-
 
 class Access:
-    """Used on one loop. `current` gives the ACLs of the image. Nodes of the cluster may do everything."""
+    """Used on one loop. `current` gives the ACLs of the image. Nodes of the cluster may do everything. Where the rules
+    only audit everybody may do everything, and what would be refused is written down, once for the same ACLs."""
 
-    def __init__(self, current: Callable[[], Acls], rules: Rules, denials: Denials | None = None) -> None:
-        self.on = rules.on
+    def __init__(self, current: Callable[[], Acls], rules: Rules, refusals: audit.Refusals | None = None) -> None:
+        self.on = rules.on and not rules.audits
+        """Whether anybody may be refused anything."""
+        self.asks = rules.on
+        """Whether it matters who asks for what."""
         self._rules = rules
         self._current = current
         self._seen = Acls.EMPTY
@@ -71,11 +44,25 @@ class Access:
         self._host = ""
         self._known: _Known = {}
         """Of the one who asked last, as long as the ACLs are those that were seen."""
-        self._denials = denials or Denials()
+        self._refusals = refusals or audit.Refusals()
+        self._told: set[tuple[str, int, int, str]] = set()
+        """What would be refused, as far as that is written down."""
         self._watching: dict[Callable[[], None], None] = {}
 
     def may(self, operation: int, resource: int, name: str) -> bool:
+        return not self.on or self.would(operation, resource, name)
+
+    def lets(self, operation: int, resource: int, name: str) -> bool:
+        """As `may`, for what is refused otherwise, and not only left out: that is written down where it would be."""
+        if not self.asks or self.would(operation, resource, name):
+            return True
         if not self.on:
+            self._would_refuse(operation, resource, name)
+        return not self.on
+
+    def would(self, operation: int, resource: int, name: str) -> bool:
+        """Whether ACLs allow it, where anybody asks them."""
+        if not self.asks:
             return True
         who, now = principal.current(), self._current()
         if who is not self._who or now is not self._seen or now.have_hosts:
@@ -86,6 +73,7 @@ class Access:
     def _turn_to(self, who: principal.Principal, now: Acls) -> None:
         if now is not self._seen or self._memo_size > MEMO_MAX:
             self._seen, self._memo, self._memo_size = now, {}, 0
+            self._told.clear()
         self._who, self._host = who, principal.host() if now.have_hosts else ""
         self._known = self._memo.setdefault((who, self._host), {})
 
@@ -102,12 +90,12 @@ class Access:
 
     def check(self, operation: int, resource: int, name: str) -> None:
         """Raises TOPIC_, GROUP_ or CLUSTER_AUTHORIZATION_FAILED, and writes it down."""
-        if self.on and not self.may(operation, resource, name):
+        if self.asks and not self.lets(operation, resource, name):
             raise self.denied(operation, resource, name)
 
     def check_topic_of(self, topic_id: bytes, operation: int, name: str) -> None:
         """As `check`, for who named the topic by its id alone, and hears its name only if it may describe it."""
-        if self.on and not self.may(operation, TOPIC, name):
+        if self.asks and not self.lets(operation, TOPIC, name):
             raise self.denied(operation, TOPIC, name, f"with the id {topic_id[:16].hex()}")
 
     def check_cluster(self, operation: int) -> None:
@@ -115,16 +103,34 @@ class Access:
 
     def check_any(self, operation: int, resource: int, or_cluster: int) -> None:
         """Raises unless it may do that to some resource of the type, or the other thing to the cluster."""
-        if not self.on or self.may(or_cluster, acls.CLUSTER, acls.CLUSTER_NAME):
+        if not self.asks or self.would(or_cluster, acls.CLUSTER, acls.CLUSTER_NAME):
             return
         host = principal.host()
         if not self._current().decide_any(self._rules, str(principal.current()), host, operation, resource):
-            raise self.denied(or_cluster, acls.CLUSTER, acls.CLUSTER_NAME)
+            self.check_cluster(or_cluster)
+
+    def _would_refuse(self, operation: int, resource: int, name: str) -> None:
+        this = (str(principal.current()), operation, resource, name)
+        if this not in self._told and self._tell("access_would_be_denied", operation, resource, name):
+            if len(self._told) >= MEMO_MAX:
+                self._told.clear()
+            self._told.add(this)
+
+    def _tell(self, event: str, operation: int, resource: int, name: str) -> bool:
+        return self._refusals.tell(
+            event,
+            str(principal.current()),
+            host=principal.host(),
+            client_id=principal.client_id(),
+            operation=acls.OPERATIONS[operation],
+            resource=acls.RESOURCES[resource],
+            name=name[:300],
+        )
 
     def denied(self, operation: int, resource: int, name: str, asked: str = "") -> ApiError:
         """The refusal, which is written down. `asked`: what was asked for, if not by name."""
         who, what, kind = str(principal.current()), acls.OPERATIONS[operation], acls.RESOURCES[resource]
-        self._denials.tell(who, principal.host(), what, kind, name[:300])
+        self._tell("access_denied", operation, resource, name)
         shown = asked if asked and not self.may(acls.DESCRIBE, resource, name) else repr(name[:300])
         return ApiError(
             CODES[resource],

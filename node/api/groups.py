@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from node import limits
+from node import audit, limits
 from node.api.in_flight import Growing, InFlight
 from node.api.view import ClusterView
 from node.groups.assign import TopicPartition
@@ -54,7 +55,7 @@ class GroupsApi:
     def check_member(self, group_id: str, topics: Iterable[str]) -> None:
         """Raises GROUP_ or TOPIC_AUTHORIZATION_FAILED for who may not be a member that consumes these."""
         self._check(group_id)
-        for name in topics if self._access.on else ():
+        for name in topics if self._access.asks else ():
             self._view.check_named(name, b"", DESCRIBE)
 
     def may_list(self, group_id: str) -> bool:
@@ -111,10 +112,11 @@ class GroupsApi:
 
         return await self._shell.look(self._shell.shard(group_id), look)
 
-    async def delete(self, group_id: str) -> None:
+    async def delete(self, group_id: str, *, validate_only: bool = False) -> None:
         """Raises NON_EMPTY_GROUP or GROUP_ID_NOT_FOUND."""
         self._check(group_id, DELETE)
-        await self._shell.decide(group_id, lambda c: (c.delete(group_id), None))
+        with nullcontext() if validate_only else audit.changing("DeleteGroups", group_id=group_id):
+            await self._shell.decide(group_id, lambda c: (c.delete(group_id, validate_only), None))
 
     # --- members of Kafka's classic protocol: some answers come later, by the callable -----------------------------
 
@@ -214,7 +216,7 @@ class GroupsApi:
         STALE_MEMBER_EPOCH or FENCED_MEMBER_EPOCH where the reader is no such member. THROTTLING_QUOTA_EXCEEDED: there
         is no room for an answer now."""
         self._check(group_id, DESCRIBE)
-        for where in wanted or () if self._access.on else ():
+        for where in wanted or () if self._access.asks else ():
             self._view.check_named(where.topic, where.topic_id, DESCRIBE)
         with self._in_flight.growing() as answer:
             return await self._positions(group_id, wanted, reader, answer)
@@ -255,12 +257,13 @@ class GroupsApi:
 
         self._check(group_id, DELETE)
         refused, allowed = self._sorted_out(wanted)
-        return _merged(refused, await _in_parts([wanted[index] for index in allowed], part))
+        with audit.changing("OffsetDelete", group_id=group_id, positions=len(allowed)):
+            return _merged(refused, await _in_parts([wanted[index] for index in allowed], part))
 
     def _sorted_out(self, wanted: Sequence[Where]) -> tuple[list[ApiError | None], list[int]]:
         """Why each must not be touched by whoever asks, and the indexes of those that may."""
         refused: list[ApiError | None] = [None] * len(wanted)
-        if not self._access.on:
+        if not self._access.asks:
             return refused, list(range(len(wanted)))
         for index, where in enumerate(wanted):
             try:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final, NamedTuple
 
+from node import audit
 from node.broker import refusals
 from node.broker.broker import EARLIEST, LATEST, Broker
 from node.metadata.image import Topic
@@ -63,13 +64,15 @@ class OffsetsApi:
         self._check_may_delete(topic, number)
         if validate_only:
             return self._checked_start(topic, number, before)
-        try:
-            async with asyncio.timeout_at(deadline_s):
-                return await self._broker.delete_records(topic.topic_id, number, before)
-        except TimeoutError:
-            raise ApiError(
-                pb.ERROR_CODE_REQUEST_TIMED_OUT, f"not all replicas of {topic.name}-{number} said in time that they did"
-            ) from None
+        with audit.changing("DeleteRecords", topic=topic.name, partition=number, before_offset=before):
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    return await self._broker.delete_records(topic.topic_id, number, before)
+            except TimeoutError:
+                raise ApiError(
+                    pb.ERROR_CODE_REQUEST_TIMED_OUT,
+                    f"not all replicas of {topic.name}-{number} said in time that they did",
+                ) from None
 
     def _check_may_delete(self, topic: Topic, number: int) -> None:
         """Raises INVALID_TOPIC_EXCEPTION or POLICY_VIOLATION."""

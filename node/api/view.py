@@ -106,10 +106,10 @@ class ClusterView:
         UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID, INVALID_REQUEST or, whether or not there is one of that name,
         TOPIC_AUTHORIZATION_FAILED."""
         access = self.access
-        if access.on and name:
+        if access.asks and name:
             access.check(operation, TOPIC, name)
         topic = self.own_topic(name, topic_id)
-        if access.on and not name:
+        if access.asks and not name:
             access.check_topic_of(topic_id, operation, topic.name)
         return topic
 
@@ -146,7 +146,7 @@ class ClusterView:
         """Of a topic that need not be there: raises TOPIC_AUTHORIZATION_FAILED. Of an id that is none's: nothing."""
         if name:
             self.access.check(operation, TOPIC, name)
-        elif self.access.on and (topic := self.image.topics.get(topic_id)) is not None:
+        elif self.access.asks and (topic := self.image.topics.get(topic_id)) is not None:
             self.access.check_topic_of(topic_id, operation, topic.name)
 
     def may_name(self, name: str, topic_id: bytes, operation: int) -> bool:

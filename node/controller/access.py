@@ -34,7 +34,7 @@ class OfItems(NamedTuple):
 
 
 def _create(access: Access, _image: Image, topic: Any) -> None:
-    if not access.may(CREATE, CLUSTER, CLUSTER_NAME):
+    if not access.would(CREATE, CLUSTER, CLUSTER_NAME):
         access.check(CREATE, TOPIC, topic.name)
 
 
@@ -93,7 +93,7 @@ def authorized(handlers: dict[str, Handler], access: Access, image: Callable[[],
 def _guarded(
     name: str, right: int | OfItems | None, handler: Handler, access: Access, image: Callable[[], Image]
 ) -> Handler:
-    if right is None or not access.on:
+    if right is None or not access.asks:
         return handler
     if isinstance(right, int):
         operation = right

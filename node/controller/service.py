@@ -11,9 +11,11 @@ import structlog
 from node.api.access import Access
 from node.api.throttle import Throttle
 from node.controller.access import authorized
+from node.controller.changes import audited
 from node.controller.quotas import rated
 from node.controller.shell import ControllerShell
 from node.metadata.image import Image
+from node.relay import peer
 from node.transport import PLAIN, Transport, check_claim
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
@@ -73,7 +75,7 @@ def controller_handlers(shell: ControllerShell, transport: Transport = PLAIN) ->
                 return await shell.handle(request)
             except ApiError as error:
                 if error.code == pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED:
-                    log.warning("controller_refuses", peer=context.peer(), reason=error.message)
+                    log.warning("controller_refuses", peer=peer(context), reason=error.message)
                 return response(error=error.to_proto())
 
         return call
@@ -142,7 +144,7 @@ def admin_handlers(
         "FinalizeFeature": finalize,
         "DeleteRecords": delete_records,
     }
-    return authorized(rated(handlers, throttle, image), access, image)
+    return audited(authorized(rated(handlers, throttle, image), access, image))
 
 
 def _check_add(quorum: cluster.DescribeQuorumResponse, request: admin.AddVoterRequest) -> None:

@@ -195,7 +195,7 @@ class Call:
     def is_first(self) -> None:
         begin, self._when_first = self._when_first, None
         if begin is not None:
-            with acting_as(self.connection.principal, self.connection.host):
+            with acting_as(self.connection.principal, self.connection.host, self.client_id or ""):
                 begin()
 
     def hold(self) -> None:
@@ -434,7 +434,7 @@ class Connection(asyncio.BufferedProtocol):
             self.software = f"{message.client_software_name} {message.client_software_version}".strip()
         self._calls.append(call)
         try:
-            with acting_as(self.principal, self.host):
+            with acting_as(self.principal, self.host, head.client_id or ""):
                 answer = handler(message, call)
         except Exception as error:  # a handler answers with error codes; anything else is a bug of ours
             stop_if_broken(error)

@@ -9,7 +9,7 @@ goes by one credential: when that is changed or removed, the connection ends.
 import secrets
 from typing import Final
 
-from node import principal
+from node import audit, principal
 from node.kafka.codec import API_VERSIONS, SASL_AUTHENTICATE
 from node.kafka.connection import Call, Connection
 from node.kafka.handlers.cluster_facts import run
@@ -120,7 +120,8 @@ class Login:
             self.user = user
             mechanism = self._gate.mechanism_for_plain(user)
             kept = self._gate.credential(user, mechanism)
-            if not await self._gate.passwords.is_right(user, mechanism, kept, password):
+            address = call.connection.host
+            if not await self._gate.passwords.is_right(user, mechanism, kept, password, address):
                 raise ScramError(WRONG)
             self._done(user, mechanism, kept)
         except ScramError as error:
@@ -152,6 +153,7 @@ class Login:
         user = self._exchange.user if self._exchange is not None else self.user
         # What is no user may be a password in the wrong place.
         shown = user if self._gate.is_there(user) else "(unknown)"
+        audit.login_failed(ascii(shown), call.connection.host, why)
         self._end(
             call,
             f"the login failed: {why}",

@@ -21,11 +21,19 @@ BACKLOG: Final = 512
 
 
 class KafkaPort:
-    """Used on the data loop. `make` is called when clients come and `node.kafka.service` is imported."""
+    """Used on the data loop. `make` is called when clients come and `node.kafka.service` is imported. `tls`: what the
+    next client uses; `takes_plain`: or it uses none."""
 
-    def __init__(self, make: "Callable[[], KafkaService]", tls: "ssl.SSLContext | None" = None) -> None:
+    def __init__(
+        self,
+        make: "Callable[[], KafkaService]",
+        tls: "Callable[[], ssl.SSLContext] | None" = None,
+        *,
+        takes_plain: bool = False,
+    ) -> None:
         self._make = make
         self._tls = tls
+        self._takes_plain = takes_plain
         self._sockets: list[tuple[str, socket.socket]] = []
         self._service: KafkaService | None = None
 
@@ -43,7 +51,7 @@ class KafkaPort:
         self._service = self._make()
         process.settle()
         sockets, self._sockets = self._sockets, []
-        await self._service.start(sockets, self._tls)
+        await self._service.start(sockets, self._tls, takes_plain=self._takes_plain)
         await self._service.run()
 
     async def _somebody(self) -> None:

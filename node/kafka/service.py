@@ -23,7 +23,7 @@ from node.api.view import ClusterView
 from node.kafka import login
 from node.kafka.addresses import Addresses
 from node.kafka.codec import SASL_AUTHENTICATE
-from node.kafka.connection import Call, Listener
+from node.kafka.connection import Call, Connection, Listener
 from node.kafka.convert import Converted
 from node.kafka.frames import FrameLimits
 from node.kafka.handlers import (
@@ -57,7 +57,9 @@ from node.logins import Gate
 from node.metadata.image import Delta
 from node.metrics import Metrics
 from node.principal import Principal
+from node.sniff import Sniffer, peer_of
 from node.turns import Turns
+from ottla.secure.diagnosis import why_not_shaken
 
 if TYPE_CHECKING:
     import ssl
@@ -79,6 +81,8 @@ IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
 CONVERTED_BYTES: Final = 16 * limits.MIB
 HANDSHAKE_S: Final = 5.0
+SHAKING_MAX: Final = 1000
+"""Handshakes under way."""
 
 
 class Rooms(NamedTuple):
@@ -138,6 +142,8 @@ class KafkaService:
             throttle=rooms.view.throttle,
         )
         self._servers: list[asyncio.Server] = []
+        self._sniffers: list[Sniffer] = []
+        self._shaking: set[asyncio.Task[None]] = set()
         self._add_all(rooms)
         if gate is not None:
             self._add_login(gate, rooms.view)
@@ -254,21 +260,59 @@ class KafkaService:
     def add_admin(self, key: int, low: int, high: int, handler: Later) -> None:
         self.add(key, low, high, one_by_one(APIS[key].name, handler))
 
-    async def start(self, sockets: Sequence[tuple[str, socket.socket]], tls: "ssl.SSLContext | None" = None) -> None:
-        """Takes over sockets that listen, with the names of their listeners. `tls`: what clients use."""
+    async def start(
+        self,
+        sockets: Sequence[tuple[str, socket.socket]],
+        tls: "Callable[[], ssl.SSLContext] | None" = None,
+        *,
+        takes_plain: bool = False,
+    ) -> None:
+        """Takes over sockets that listen, with the names of their listeners. `tls`: what the next client uses;
+        `takes_plain`: or it uses none."""
         loop = asyncio.get_running_loop()
-        handshake_s = HANDSHAKE_S if tls else None
         await self._look_up()
         for name, each in sockets:
             connection = partial(self.listener.connection, name)
-            server = await loop.create_server(
-                connection, sock=each, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
-            )
-            self._servers.append(server)
+            if tls is not None:
+                sniffer = Sniffer(self._with(name, connection, tls, takes_plain))
+                self._sniffers.append(sniffer)
+                sniffer.start(each)
+            else:
+                self._servers.append(await loop.create_server(connection, sock=each, backlog=BACKLOG))
 
     async def _look_up(self) -> None:
         brokers = self._view.image.brokers.values()
         await self._addresses.look_up(at.host for broker in brokers for at in broker.endpoints)
+
+    def _with(
+        self, name: str, make: Callable[[], Connection], tls: "Callable[[], ssl.SSLContext]", takes_plain: bool
+    ) -> Callable[[socket.socket, bool], None]:
+        loop = asyncio.get_running_loop()
+
+        def refuse(connection: socket.socket, why: str, peer: tuple[str, int] | None) -> None:
+            self.listener.lines.warn("tls_handshake_failed", listener=name, peer=peer, reason=why)
+            connection.close()
+
+        async def shake(connection: socket.socket, context: "ssl.SSLContext | None") -> None:
+            peer = peer_of(connection)
+            handshake_s = HANDSHAKE_S if context else None
+            try:
+                await loop.connect_accepted_socket(make, connection, ssl=context, ssl_handshake_timeout=handshake_s)
+            except (OSError, TimeoutError) as error:
+                refuse(connection, why_not_shaken(error), peer)
+
+        def take(connection: socket.socket, is_tls: bool) -> None:
+            if not is_tls and not takes_plain:
+                why = "this listener wants TLS, and the client speaks without it"
+                refuse(connection, why, peer_of(connection))
+            elif len(self._shaking) >= SHAKING_MAX:
+                refuse(connection, f"{SHAKING_MAX} clients are about to connect already", peer_of(connection))
+            else:
+                work = loop.create_task(shake(connection, tls() if is_tls else None))
+                self._shaking.add(work)
+                work.add_done_callback(self._shaking.discard)
+
+        return take
 
     async def run(self) -> None:
         """Closes connections that nobody uses, until cancelled."""
@@ -279,6 +323,8 @@ class KafkaService:
             await self._look_up()
 
     async def stop(self) -> None:
+        for sniffer in self._sniffers:
+            sniffer.stop()
         for server in self._servers:
             server.close()
         for connection in list(self.listener.connections):

@@ -25,11 +25,13 @@ Pattern = tuple[int, int, str]
 
 
 class Rules(NamedTuple):
-    """A node's settings. Off: everybody may do everything. `open_without_acl`: what no ACL is about is everybody's."""
+    """A node's settings. Off: everybody may do everything. `open_without_acl`: what no ACL is about is everybody's.
+    `audits`: nobody is refused, it is only said who would be."""
 
     on: bool = False
     super_users: frozenset[str] = frozenset()
     open_without_acl: bool = False
+    audits: bool = False
 
 
 class Why(Enum):

@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from node.fail_stop import stop_if_broken
 from node.quorum.wire import peer_from_proto
+from node.relay import peer
 from node.transport import PLAIN, Transport
 from ottla.internal.v1 import raft_pb2 as pb
 from ottla.protocol.errors import ApiError
@@ -72,13 +73,19 @@ def _frame(data: bytes) -> pb.RaftFrame | None:
         return None
 
 
-def not_here(server: grpc.aio.Server, node_id: int, where: str) -> None:
+def not_here(server: grpc.aio.Server, node_id: int, where: str, transport: Transport = PLAIN) -> None:
     """Has a listener that is not the quorum's say so to nodes that look for it there, as those may whose cluster has
-    moved: what gRPC says of an unknown method they would take for a node that is down."""
+    moved: what gRPC says of an unknown method they would take for a node that is down. Where nodes prove that they are
+    some, nobody else hears of it."""
     text = f"the quorum of node {node_id} is at {where}, not at this port: {LOOK_AT_PORTS}"
     refusal = pb.RaftHello(sender=pb.RaftPeer(node_id=node_id), refusal=text)
 
     async def refuse(_requests: Any, context: Any) -> None:
+        try:
+            if transport.caller is not None:
+                transport.caller(context)
+        except ApiError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         await context.write(pb.RaftFrame(hello=refusal))
 
     _serve_streams(server, refuse)
@@ -297,7 +304,7 @@ class Links:
             return
         claimed = first.hello.sender.node_id
         if caller is not None and claimed != caller:
-            log.warning("quorum_wrong_certificate", claimed=claimed, certificate=caller, peer=context.peer())
+            log.warning("quorum_wrong_certificate", claimed=claimed, certificate=caller, peer=peer(context))
             text = f"the certificate is that of node {caller}, the stream says that it is from node {claimed}"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
         refusal = self._listener.admit(first.hello)

@@ -15,8 +15,9 @@ from node import limits, principal
 from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
+from node.principal import CLIENT_ID
 from node.services.faults import Context
-from node.transport import CLIENT_ID, PLAIN, Transport, for_principal
+from node.transport import PLAIN, Transport, for_principal
 from ottla.protocol.errors import ApiError
 from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb

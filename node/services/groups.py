@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import grpc
 import structlog
 
-from node import limits, turns
+from node import audit, limits, turns
 from node.api.coordination import Coordination
 from node.api.groups import GROUP_BYTES, POSITIONS_AT_ONCE, GroupsApi
 from node.api.in_flight import Growing, InFlight
@@ -25,11 +25,12 @@ from node.groups.offsets import Committer, Position, Where
 from node.groups.shell import OFFSETS_TOPIC, GroupShell, Shard
 from node.groups.streams import Session
 from node.metadata.image import NO_LEADER
+from node.relay import peer
 from node.services.faults import Context
 from node.services.group_lag import GroupLags
 from node.services.offsets import Offsets
 from node.services.peers import MARGIN_S, Peers, forwarded, half_close
-from ottla.protocol.acls import DELETE, DESCRIBE, GROUP, READ
+from ottla.protocol.acls import DESCRIBE, GROUP, READ
 from ottla.protocol.errors import ApiError
 from ottla.v1 import data_pb2, group_pb2
 from ottla.v1 import error_pb2 as pb
@@ -184,7 +185,7 @@ class GroupServices:
 
     async def _opened(self, join: group_pb2.Join, context: Context) -> tuple[Shard, Session]:
         """A session whose join is in the log. Raises ApiError: no member then."""
-        shard, session = self._shell.open_session(join, context.peer())
+        shard, session = self._shell.open_session(join, peer(context))
         assert session.joined is not None
         try:
             await asyncio.shield(session.joined)
@@ -435,7 +436,8 @@ class GroupServices:
             result.new_offset = max(low.offset, min(high.offset, wanted))
             moves.append((at, result))
         if not request.validate_only:
-            await self._move(request.group_id, moves)
+            with audit.changing("ResetOffsets", group_id=request.group_id, partitions=len(moves)):
+                await self._move(request.group_id, moves)
         return response
 
     async def _move(self, group_id: str, moves: list[Move]) -> None:
@@ -622,8 +624,7 @@ class GroupServices:
 
         async def one(group_id: str) -> group_pb2.DeleteGroupResult:
             async def local() -> group_pb2.DeleteGroupsResponse:
-                self._view.access.check(DELETE, GROUP, group_id)
-                await self._shell.decide(group_id, lambda c: (c.delete(group_id, request.validate_only), None))
+                await self._api.delete(group_id, validate_only=request.validate_only)
                 return group_pb2.DeleteGroupsResponse(groups=[group_pb2.DeleteGroupResult(group_id=group_id)])
 
             part = group_pb2.DeleteGroupsRequest(group_ids=[group_id], validate_only=request.validate_only)

@@ -19,10 +19,11 @@ from urllib.parse import unquote
 import structlog
 from google.protobuf.descriptor import MethodDescriptor
 
-from node import limits, principal
+from node import audit, limits, principal
 from node.logins import CHECKS_MAX, WRONG, Busy, Gate, is_loopback
 from node.metadata.image import METADATA_VERSION, SECURITY_METADATA_VERSION, Delta, Image, SessionKey
 from node.principal import Principal
+from node.relay import peer
 from node.services.faults import Context
 from ottla.protocol import scram
 from ottla.protocol.errors import ApiError
@@ -64,9 +65,11 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """Used on the data loop. `now_ms`: the cluster's time; `encrypted`: whether the listener speaks TLS."""
+    """Used on the data loop. `now_ms`: the cluster's time; `encrypted`: whether others can't read a call."""
 
-    def __init__(self, gate: Gate, image: Callable[[], Image], now_ms: Callable[[], int], *, encrypted: bool) -> None:
+    def __init__(
+        self, gate: Gate, image: Callable[[], Image], now_ms: Callable[[], int], *, encrypted: Callable[[Context], bool]
+    ) -> None:
         self._gate = gate
         self._image = image
         self._now_ms = now_ms
@@ -186,34 +189,49 @@ class Sessions:
         self, begin: Callable[[Session, tuple[Any, ...]], Awaitable[Any]], value: str, arguments: tuple[Any, ...]
     ) -> Any:
         context: Context = arguments[-1]
-        if not self._encrypted and not is_loopback(_address(context)):
+        at = peer(context)
+        if not self._encrypted(context) and not is_loopback(_address(at)):
             raise _refusal(
-                "Basic shows the password, and this listener has no TLS", "log in with SCRAM, or turn security on"
+                "Basic shows the password, and this call has no TLS", "log in with SCRAM, or turn security on"
             )
+        return await begin(await self._by_password(value, at), arguments)
+
+    async def who(self, authorization: str, at: str) -> Principal:
+        """Of a header that came over TLS. `at`: where it is from, as gRPC says it. Raises ApiError."""
+        scheme, _, value = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return self._by_token(value.strip()).who
+        if scheme.lower() != "basic":
+            raise _refusal("who asks has to be a user", _NEXT)
+        known = self._known.get(self._hidden(value.strip()))
+        return (known or await self._by_password(value.strip(), at)).who
+
+    async def _by_password(self, value: str, at: str) -> Session:
         user, password = _user_and_password(value)
         mechanism = self._gate.mechanism_for_plain(user)
         kept = self._gate.credential(user, mechanism)
         try:
-            right = await self._gate.passwords.is_right(user, mechanism, kept, password)
+            right = await self._gate.passwords.is_right(user, mechanism, kept, password, _address(at))
         except Busy:
             raise limits.throttled(
                 f"{CHECKS_MAX} passwords wait for their check", f"{CHECKS_MAX} may", limits.IN_FLIGHT_RETRY_MS
             ) from None
         if not right or self._gate.kept(user, mechanism) != kept:
-            await self._fail(context, user, WRONG)
+            await self._fail(at, user, WRONG)
         session = Session(principal.user(user), mechanism, kept, 0)
         self._remember(self._hidden(value), session)
-        return await begin(session, arguments)
+        return session
 
     def _hidden(self, value: str) -> bytes:
         """What a password is known by."""
         return hmac.digest(self._own_key, value.encode(), "sha256")
 
-    async def _fail(self, context: Context, user: str, why: str) -> NoReturn:
+    async def _fail(self, at: str, user: str, why: str) -> NoReturn:
         # What is no user may be a password in the wrong place.
         shown = user if self._gate.is_there(user) else "(unknown)"
-        log.warning("login_failed", reason=why, peer=context.peer(), user=ascii(shown))
-        await self._gate.wait_for_failure(_address(context))
+        log.warning("login_failed", reason=why, peer=at, user=ascii(shown))
+        audit.login_failed(ascii(shown), _address(at), why)
+        await self._gate.wait_for_failure(_address(at))
         raise ApiError(pb.ERROR_CODE_SASL_AUTHENTICATION_FAILED, why)
 
     # --- LoginService
@@ -242,7 +260,7 @@ class Sessions:
             exchange.first(first)
             message = exchange.final(request.message)
         except ScramError as error:
-            await self._fail(context, exchange.user, str(error))
+            await self._fail(peer(context), exchange.user, str(error))
         kept = exchange.kept
         assert kept is not None, "the proof was right"
         return login.FinishScramResponse(
@@ -276,9 +294,9 @@ def _authorization(context: Context) -> tuple[str, str]:
     return "", ""
 
 
-def _address(context: Context) -> str:
+def _address(at: str) -> str:
     """The address of a peer such as ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000."""
-    host = unquote(context.peer()).partition(":")[2].rpartition(":")[0]
+    host = unquote(at).partition(":")[2].rpartition(":")[0]
     return host.strip("[]")
 
 

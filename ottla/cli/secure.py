@@ -1,5 +1,7 @@
 """`ottla secure`: the certificates of a cluster."""
 
+import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,6 +42,10 @@ def init(
         str | None, typed.Option("--cluster-id", metavar="HEX", help="Of a cluster that exists; else one is drawn.")
     ] = None,
     days: Days = 365,
+    compose: Annotated[
+        bool,
+        typed.Option("--compose", help="For deploy/compose.secure.yaml: its nodes' names, keys that your group reads."),
+    ] = False,
     replace_ca: Annotated[
         bool, typed.Option("--replace-ca", help="Replace a CA that is there, and every certificate.")
     ] = False,
@@ -51,23 +57,33 @@ def init(
     Examples:
       ottla secure init --nodes 3
       ottla secure init prod --san 1=node-1.example.com --san 2=node-2.example.com
+      ottla secure init --compose
     """
-    from ottla.secure.issue import Authority, asked_client, asked_node
+    from ottla.secure.issue import Authority, asked_client, asked_node, let_group_read
 
     with _explained():
-        names = _names(san, nodes)
+        names = _names([*(san or ()), *(f"{i}=ottla-{i}" for i in range(1, nodes + 1) if compose)], nodes)
         wanted = [asked_node(i, names(i)) for i in range(1, nodes + 1)] + [asked_client(client)]
+        if compose:
+            wanted.append(asked_client("prometheus"))
         if not replace_ca and not (directory / "ca").exists():
             _check_free(directory, wanted)
         authority = Authority.make(directory, cluster_id, replace=replace_ca)
         for each in wanted:
             authority.issue(each, days, replace=replace_ca)
+            if compose and each.common_name != client:
+                let_group_read(authority.home(each))
     _show(authority, wanted, as_json)
     if not as_json:
         print(
             f"Keep {directory / 'ca'} to yourself: whoever has ca.key makes certificates of this cluster. Each of the\n"
             "other directories goes, whole, to the node or client that it is named after."
         )
+        if compose:
+            print(
+                f"Next: OTTLA_SECURE={shlex.quote(str(directory.resolve()))} OTTLA_GID={os.getgid()} docker compose "
+                "-f deploy/compose.yaml -f deploy/compose.secure.yaml up -d --wait"
+            )
 
 
 @app.verb()
@@ -139,6 +155,49 @@ def renew(
     _show(authority, wanted, as_json)
 
 
+_AFTER_STEP = {
+    1: "Everybody trusts both CAs once he has the new ca.crt",
+    2: "Everybody shows certificates of the new CA once he has the new files",
+    3: "The old CA is trusted no more once everybody has the new ca.crt, and the rotation is over",
+}
+
+
+@app.verb("rotate-ca")
+def rotate_ca(
+    directory: Directory = _DIRECTORY,
+    step: Annotated[
+        int | None, typed.Option("--step", min=1, max=3, help="1: trust both, 2: sign anew, 3: forget the old one.")
+    ] = None,
+    days: Days = 365,
+    as_json: Json = False,
+) -> None:
+    """Replace the CA of a cluster that runs, in three steps.
+
+    After each one, bring the files to all nodes and clients. Nodes write certificate_taken into their logs within two
+    seconds; nobody is started again. Without --step: which step is next.
+
+    \b
+    Examples:
+      ottla secure rotate-ca --step 1
+      ottla secure rotate-ca prod --step 2 --days 90
+    """
+    from ottla.cli.output import print_json
+    from ottla.secure.rotation import FORGET, steps_done, take_step
+
+    with _explained():
+        if step is not None:
+            take_step(directory, step, days)
+        done = FORGET if step == FORGET else steps_done(directory)
+    follows = None if step == FORGET else done + 1
+    if as_json:
+        print_json({"steps_done": done, "next_step": follows})
+        return
+    if done:
+        print(f"Step {done} of 3 is done. {_AFTER_STEP[done]}: bring each his directory.")
+    if follows is not None:
+        print(f"{'Then' if done else 'Next'}: ottla secure rotate-ca {directory} --step {follows}")
+
+
 @app.verb()
 def status(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
     """Show when certificates expire and what is wrong.
@@ -188,6 +247,7 @@ def _examined(directory: Path) -> "list[tuple[str, Holder]]":
     from ottla.secure.issue import holders
     from ottla.secure.judge import examine, examine_ca, utc_now
     from ottla.secure.names import CA_DIRECTORY, CA_FILE, CA_KEY_FILE, CertificateError
+    from ottla.secure.rotation import steps_done
 
     if not directory.is_dir():
         raise CertificateError(f"there is no directory {directory}", "make one with `ottla secure init`")
@@ -204,7 +264,11 @@ def _examined(directory: Path) -> "list[tuple[str, Holder]]":
         ]
     ca = directory / CA_DIRECTORY
     if ca.is_dir():
-        found.insert(0, (CA_DIRECTORY, examine_ca(ca / CA_FILE, ca / CA_KEY_FILE, utc_now())))
+        examined = examine_ca(ca / CA_FILE, ca / CA_KEY_FILE, utc_now())
+        if not examined.problems and (done := steps_done(directory)):
+            said = f"the CA is being replaced, step {done} of 3 is done: `ottla secure rotate-ca {directory}`"
+            examined = replace(examined, warnings=(*examined.warnings, said))
+        found.insert(0, (CA_DIRECTORY, examined))
     return found
 
 

@@ -42,19 +42,34 @@ def diagnose(address: str, files: Shown | None, name: str | None = None) -> Caus
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if files is None:
-        return _speaks_tls(host, port, address)
+        return _wants_tls(address)
     return _own(files) or _others(host, port, address, files, name or host)
 
 
-def _speaks_tls(host: str, port: str, address: str) -> Cause | None:
-    """A client without certificates, at a port that may want them."""
+def speaks_tls(address: str) -> bool | None:
+    """Whether TLS is spoken there, whoever it is; None: nobody answered. Blocks for a few seconds at most."""
+    host, _, port = address.rpartition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     try:
-        with socket.create_connection((host, int(port)), TIMEOUT_S) as raw, context.wrap_socket(raw):
-            pass
+        raw = socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S)
     except (OSError, ValueError):
+        return None
+    try:
+        with raw, context.wrap_socket(raw):
+            return True
+    except TimeoutError:
+        return None
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
+
+
+def _wants_tls(address: str) -> Cause | None:
+    """A client without certificates, at a port that may want them."""
+    if not speaks_tls(address):
         return None
     return Cause(
         "tls_port",
@@ -176,3 +191,28 @@ def _dates(whose: str, error: ssl.SSLCertVerificationError) -> Cause:
     if error.verify_code == _EXPIRED:
         return Cause("expired", f"{whose} has expired", "`ottla secure renew` makes a new one")
     return Cause("not_yet_valid", f"{whose} is not valid yet", "check the clocks of both machines")
+
+
+_SEEN_BY_A_NODE: Final = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client shows no certificate, and this listener wants one",
+    "TLSV1_ALERT_UNKNOWN_CA": "the client does not trust this node's certificate: it has another CA in its ca.crt",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the client does not take this node's certificate: it may be for another name",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the client does not take this node's certificate: it may be for another name",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the client says that this node's certificate has expired",
+    "NO_SHARED_CIPHER": "the client knows none of this node's ciphers",
+    "UNSUPPORTED_PROTOCOL": "the client knows no version of TLS from 1.2 on",
+    "UNEXPECTED_EOF_WHILE_READING": "the client ended the handshake: it may not take this node's certificate",
+}
+
+
+def why_not_shaken(error: BaseException) -> str:
+    """What a node that was dialled says of a handshake that failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in (_EXPIRED, _NOT_YET):
+            return f"the client's certificate {'has expired' if error.verify_code == _EXPIRED else 'is not valid yet'}"
+        return f"the client's certificate was not signed by a CA in this node's ca.crt: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return _SEEN_BY_A_NODE.get(error.reason or "", f"the handshake failed: {error.reason or error}")
+    if isinstance(error, TimeoutError | ConnectionAbortedError):
+        return "the client did not end the handshake in time"
+    return "the client ended the handshake: it may not take this node's certificate"

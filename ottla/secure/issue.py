@@ -73,7 +73,7 @@ class Authority:
 
     def __init__(self, directory: Path, certificate: "x509.Certificate", key: Any) -> None:
         self.directory = directory
-        self._certificate = certificate
+        self.certificate = certificate
         self._key = key
         self.cluster_id = str(_organization(certificate))
 
@@ -90,12 +90,12 @@ class Authority:
                 "all; --replace-ca makes another CA",
             )
         cluster_id = secrets.token_hex(16) if cluster_id is None else _checked_cluster_id(cluster_id)
-        certificate, key = _make_ca(cluster_id)
+        certificate, key = make_ca(cluster_id)
         # One that is there, such as /etc, keeps its rights.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _private(path.parent)
-        write(path, _pem_of_key(key))
-        write(beside, _pem(certificate))
+        write(path, pem_of_key(key))
+        write(beside, pem(certificate))
         return cls(directory, certificate, key)
 
     @classmethod
@@ -106,9 +106,11 @@ class Authority:
             raise CertificateError(
                 f"there is no CA in {directory}", f"make one with `ottla secure init {directory}`, or name another"
             )
-        certificate = judge.load(directory / CA_DIRECTORY / CA_FILE)[0]
+        # More than one while it is rotated.
+        trusted = judge.load(directory / CA_DIRECTORY / CA_FILE)
         key = judge.load_key(directory / CA_DIRECTORY / CA_KEY_FILE)
-        if key.public_key() != certificate.public_key():
+        certificate = next((each for each in trusted if each.public_key() == key.public_key()), None)
+        if certificate is None:
             raise CertificateError(
                 f"{directory / CA_DIRECTORY / CA_KEY_FILE} is not the key of the CA beside it", "restore both files"
             )
@@ -116,7 +118,11 @@ class Authority:
 
     @property
     def expires(self) -> datetime.datetime:
-        return judge.describe(self._certificate).not_after
+        return judge.describe(self.certificate).not_after
+
+    def signed(self, certificate: "x509.Certificate") -> bool:
+        """Whether it is this CA's."""
+        return judge.is_signed(certificate, self.certificate)
 
     def home(self, asked: Asked) -> Path:
         """Where the holder's files are."""
@@ -130,12 +136,12 @@ class Authority:
             raise CertificateError(
                 f"there is a certificate in {home}", f"`ottla secure renew {self.directory}` replaces it"
             )
-        certificate, key = _make_leaf(self._certificate, self._key, self.cluster_id, asked, days)
+        certificate, key = _make_leaf(self.certificate, self._key, self.cluster_id, asked, days)
         _private(home)
         write(files.ca, judge.read(self.directory / CA_DIRECTORY / CA_FILE))
         # Who reads in between finds a key that does not fit, and reads again.
-        write(files.key, _pem_of_key(key))
-        write(files.cert, _pem(certificate))
+        write(files.key, pem_of_key(key))
+        write(files.cert, pem(certificate))
         return files
 
     def issued(self) -> list[Asked]:
@@ -152,8 +158,16 @@ class Authority:
 
 
 def _private(folder: Path) -> None:
+    """Its owner's alone; and its group's to read, where that was said."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    folder.chmod(0o700)
+    folder.chmod(0o700 | folder.stat().st_mode & 0o050)
+
+
+def let_group_read(folder: Path) -> None:
+    """A holder's files, from now on: what is renewed stays so."""
+    folder.chmod(0o750)
+    for path in Files.within(folder):
+        path.chmod(0o640)
 
 
 def holders(directory: Path) -> list[Path]:
@@ -170,10 +184,12 @@ def _order(path: Path) -> tuple[int, int, str]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Whole or not at all, for the owner alone."""
+    """Whole or not at all, for the owner alone, and his group where it could read what was there."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        if path.exists():
+            beside.chmod(0o600 | path.stat().st_mode & 0o040)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
@@ -243,17 +259,18 @@ def _usage(*, sign_certificates: bool) -> "x509.KeyUsage":
     )
 
 
-def _make_ca(cluster_id: str) -> "tuple[x509.Certificate, Any]":
+def make_ca(cluster_id: str, name: str = "Ottla CA") -> "tuple[x509.Certificate, Any]":
+    """A certificate that signs others, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
 
     key, now = _new_key(), judge.utc_now()
-    name = _subject(cluster_id, "Ottla CA")
+    subject = _subject(cluster_id, name)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BEFORE)
@@ -309,14 +326,16 @@ def _general(name: str) -> "x509.GeneralName":
         return x509.DNSName(name)
 
 
-def _pem(certificate: "x509.Certificate") -> bytes:
+def pem(certificate: "x509.Certificate") -> bytes:
+    """As files have it."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     data: bytes = certificate.public_bytes(Encoding.PEM)
     return data
 
 
-def _pem_of_key(key: Any) -> bytes:
+def pem_of_key(key: Any) -> bytes:
+    """As files have it, without a password."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     data: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

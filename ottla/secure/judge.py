@@ -144,7 +144,7 @@ def examine(files: Files, now: datetime.datetime) -> Holder:
         problems.append(error.message)
     try:
         authorities = load(files.ca)
-        if loaded is not None and not any(_signed(loaded, authority) for authority in authorities):
+        if loaded is not None and not any(is_signed(loaded, authority) for authority in authorities):
             problems.append(f"{files.cert} was not signed by {files.ca}")
         for authority in authorities:
             _judge_dates(describe(authority), files.ca, now, dated, warnings)
@@ -166,14 +166,17 @@ def examine_ca(cert: Path, key: Path, now: datetime.datetime) -> Holder:
     warnings: list[str] = []
     certificate = None
     try:
-        loaded = load(cert)[0]
-        certificate = describe(loaded)
-        _judge_dates(certificate, cert, now, dated, warnings)
+        trusted = load(cert)
+        loaded = trusted[0]
         if key.exists():
-            if load_key(key).public_key() != loaded.public_key():
+            public = load_key(key).public_key()
+            loaded = next((each for each in trusted if each.public_key() == public), loaded)
+            if public != loaded.public_key():
                 problems.append(f"{key} is not the key of {cert}")
             if _open_to_others(key):
                 warnings.append(f"{key} can be read by others than its owner: chmod 600")
+        certificate = describe(loaded)
+        _judge_dates(certificate, cert, now, dated, warnings)
     except CertificateError as error:
         problems.append(error.message)
     return Holder(Files(cert, cert, key), certificate, tuple(problems), tuple(dated), tuple(warnings))
@@ -190,7 +193,8 @@ def _judge_dates(
         warnings.append(f"{path} expires on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
 
 
-def _signed(certificate: "x509.Certificate", authority: "x509.Certificate") -> bool:
+def is_signed(certificate: "x509.Certificate", authority: "x509.Certificate") -> bool:
+    """Whether an authority signed it itself."""
     from cryptography.exceptions import InvalidSignature
 
     try:
@@ -201,8 +205,8 @@ def _signed(certificate: "x509.Certificate", authority: "x509.Certificate") -> b
 
 
 def _open_to_others(path: Path) -> bool:
-    """Windows has no such bits."""
-    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    """Its group may read it: containers do so, and Kubernetes. Windows has no such bits."""
+    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IWGRP | stat.S_IRWXO))
 
 
 def utc_now() -> datetime.datetime:

@@ -1,10 +1,12 @@
 """Real node processes on loopback, for tests: start, kill -9, freeze, stop, restart, and read what they logged."""
 
 import fcntl
+import http.client
 import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -115,10 +117,25 @@ class Node:
         self.signal(signal.SIGCONT)
         self.paused = False
 
+    def _open(self, request: urllib.request.Request | str, timeout_s: float) -> http.client.HTTPResponse:
+        """With security on health is told without TLS, too; the node's own certificate opens all else."""
+        directory = self.settings.get("tls.dir")
+        url = request if isinstance(request, str) else request.full_url
+        if not url.startswith("https:"):
+            return urllib.request.urlopen(request, timeout=timeout_s)  # type: ignore[no-any-return]
+        context = ssl.create_default_context(cafile=str(Path(str(directory)) / "ca.crt"))
+        with suppress(OSError):  # while somebody replaces them
+            context.load_cert_chain(Path(str(directory)) / "tls.crt", Path(str(directory)) / "tls.key")
+        return urllib.request.urlopen(request, timeout=timeout_s, context=context)  # type: ignore[no-any-return]
+
+    def _url(self, path: str) -> str:
+        plain = self.settings.get("security", "off") == "off" or path in ("/healthz", "/readyz")
+        return f"{'http' if plain else 'https'}://{self.address('http')}{path}"
+
     def http(self, path: str, timeout_s: float = 1.0) -> tuple[int, str]:
         """(status, body); status 0 where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://{self.address('http')}{path}", timeout=timeout_s) as reply:
+            with self._open(self._url(path), timeout_s) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -127,8 +144,8 @@ class Node:
 
     def hook(self, query: str) -> None:
         """Sets a fault (node/hooks.py) in a node that was started with `--test-hooks`; gone with the process."""
-        url = f"http://{self.address('http')}/hooks?{query}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5) as reply:
+        request = urllib.request.Request(self._url("/hooks") + f"?{query}", method="POST")
+        with self._open(request, 5) as reply:
             reply.read()
 
     @property

@@ -1,11 +1,14 @@
 """Three nodes with certificates: who gets an answer where, from the descriptors of every service; and new files."""
 
 import asyncio
+import base64
 import contextlib
 import socket
 import ssl
 import struct
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +17,8 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 
 import ottla
 from ottla.internal.v1 import controller_pb2, controller_pb2_grpc, raft_pb2, replication_pb2
@@ -99,7 +104,8 @@ def test_no_rpc_between_nodes_answers_a_client(secured: Secured, listener: str) 
     said = {rpc: secured.says(1, listener, "admin", rpc) for rpc in RPCS}
     assert set(said.values()) == {"PERMISSION_DENIED", "UNIMPLEMENTED"}, said
     served = {rpc for rpc, status in said.items() if status == "PERMISSION_DENIED"}
-    modules = (controller_pb2, raft_pb2, admin_pb2) if listener == "control" else (replication_pb2, *PUBLIC)
+    modules = (controller_pb2, admin_pb2) if listener == "control" else (replication_pb2, *PUBLIC)
+    modules += (raft_pb2,)  # nodes that look for the quorum at the wrong port are told where it is
     services = {s.full_name for module in modules for s in module.DESCRIPTOR.services_by_name.values()}
     assert served == {rpc for rpc in RPCS if rpc.split("/")[1] in services}
     for other in ("/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
@@ -115,7 +121,7 @@ def test_nobody_without_a_certificate_of_this_cluster_gets_an_answer(
     posing = same_id.issue(asked_node(2, []), 30, replace=False)
     long_ago = judge.utc_now().replace(year=2020)
     monkeypatch.setattr(judge, "utc_now", lambda: long_ago)
-    expired = Authority(tmp_path / "expired", secured.authority._certificate, secured.authority._key)
+    expired = Authority(tmp_path / "expired", secured.authority.certificate, secured.authority._key)
     (tmp_path / "expired" / "ca").mkdir(parents=True)
     (tmp_path / "expired" / "ca" / "ca.crt").write_bytes((secured.directory / "ca" / "ca.crt").read_bytes())
     late = expired.issue(asked_node(2, []), 30, replace=False)
@@ -205,6 +211,73 @@ def test_the_listener_for_clients_of_kafka(secured: Secured) -> None:
         raw.sendall(asks)
         with contextlib.suppress(ConnectionResetError):
             assert raw.recv(100)[4:8] != struct.pack(">i", 7), "a plain client gets no answer of Kafka's"
+
+
+def test_the_listener_for_kafka_says_why_a_handshake_failed(secured: Secured, tmp_path: Path) -> None:
+    """And kafka-python, and librdkafka, say what their TLS does."""
+    host, port = secured.cluster[2].address("kafka").split(":")
+    foreign = Authority.make(tmp_path, None, replace=False).issue(asked_client("admin"), 30, replace=False)
+    ours = Files.within(secured.directory / "admin")
+    for ca, shown, reason in (
+        (ours.ca, None, "shows no certificate"),
+        (ours.ca, foreign, "was not signed by a CA in this node's ca.crt"),
+        (foreign.ca, ours, "does not trust this node's certificate"),
+    ):
+        context = ssl.create_default_context(cafile=str(ca))
+        if shown is not None:
+            context.load_cert_chain(shown.cert, shown.key)
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 5) as raw:
+            context.wrap_socket(raw, server_hostname="localhost").recv(1)
+        eventually(lambda reason=reason: said_of_kafka(secured, reason), True)  # type: ignore[misc]
+    with socket.create_connection((host, int(port)), 5) as raw:
+        raw.sendall(struct.pack(">ihhih", 10, 18, 0, 7, -1))
+        with contextlib.suppress(ConnectionResetError):
+            assert raw.recv(100) == b""
+    eventually(lambda: said_of_kafka(secured, "wants TLS"), True)
+    with pytest.raises((KafkaError, ssl.SSLError), match=r"(?i)certificate|NoBrokers|bootstrap"):
+        KafkaAdminClient(
+            bootstrap_servers=f"{host}:{port}",
+            security_protocol="SSL",
+            ssl_cafile=str(foreign.ca),
+            bootstrap_timeout_ms=1500,
+        )
+
+
+def said_of_kafka(secured: Secured, reason: str) -> bool:
+    return any("tls_handshake_failed" in line and reason in line for line in secured.cluster[2].log().splitlines())
+
+
+def asks(secured: Secured, path: str, *, whose: str | None = "", basic: str = "") -> tuple[int, str]:
+    """Status and body. `whose` certificate is shown; empty: none is; None: it is http."""
+    address = secured.cluster[1].address("http")
+    context = None
+    if whose is not None:
+        context = ssl.create_default_context(cafile=str(secured.directory / "ca" / "ca.crt"))
+        if whose:
+            context.load_cert_chain(*Files.within(secured.directory / whose)[1:])
+    request = urllib.request.Request(f"{'http' if whose is None else 'https'}://{address}{path}")
+    if basic:
+        request.add_header("Authorization", f"Basic {base64.b64encode(basic.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=5, context=context) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_no_path_but_those_of_health_answers_who_proves_nothing(secured: Secured) -> None:
+    """Every path that there is, as the node itself lists them, and some that are none."""
+    status, listed = asks(secured, "/nothing", whose="admin")
+    assert status == 404
+    paths = listed.strip().removeprefix("there is nothing here; try ").split(", ")
+    assert {"/healthz", "/readyz", "/metrics"} <= set(paths)
+    for path in (*paths, "/nothing", "/hooks", "/metrics?x", "//metrics", "/%6detrics"):
+        is_open = path in ("/healthz", "/readyz")
+        assert asks(secured, path, whose=None)[0] == (200 if is_open else 403), path
+        assert asks(secured, path)[0] == (200 if is_open else 401), path
+        assert asks(secured, path, basic="nobody:nothing")[0] == (200 if is_open else 401), path
+    assert "ottla_active_controller" in asks(secured, "/metrics", whose="admin")[1]
+    assert "https" in asks(secured, "/metrics", whose=None)[1]
 
 
 def _leads(secured: Secured, node_id: int) -> bool:

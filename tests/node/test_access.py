@@ -1,13 +1,15 @@
 """Whether who asks may: by the principal of the call and the ACLs of the moment, remembered until those change."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import structlog.testing
 
 from node import principal
-from node.api.access import LINES_A_SECOND, OFF, Access, Denials
+from node.api.access import OFF, Access
+from node.audit import REFUSED_A_SECOND, Refusals
 from node.metadata.acls import Acls, Rules
 from node.principal import acting_as
 from ottla.protocol.acls import (
@@ -40,7 +42,7 @@ class Rig:
     def __init__(self, *entries: Acl) -> None:
         self.acls = Acls.EMPTY
         self.now_s = 0.0
-        self.access = Access(lambda: self.acls, RULES, Denials(lambda: self.now_s))
+        self.access = Access(lambda: self.acls, RULES, Refusals(lambda: self.now_s))
         self.set(*entries)
 
     def set(self, *entries: Acl) -> None:
@@ -125,12 +127,12 @@ def test_lines_about_denials_are_few_and_counted() -> None:
                 rig.access.denied(READ, TOPIC, "a")
         return len(logs)
 
-    assert denied(ALICE, 500) == LINES_A_SECOND
+    assert denied(ALICE, 500) == REFUSED_A_SECOND
     assert denied(BOB, 3) == 3
     rig.now_s = 1.0
     with structlog.testing.capture_logs() as logs, acting_as(ALICE):
         rig.access.denied(READ, TOPIC, "a")
-    assert logs[0]["denials_left_out_before"] == 500 - LINES_A_SECOND
+    assert logs[0]["denials_left_out_before"] == 500 - REFUSED_A_SECOND
     assert denied(BOB, 1) == 1
 
 
@@ -205,3 +207,35 @@ def test_what_is_remembered_is_bounded_and_each_principals_own(monkeypatch: pyte
             with acting_as(principal.node(1)):
                 assert rig.access.may(READ, TOPIC, f"t{number}")
             assert sum(map(len, rig.access._memo.values())) <= 11
+
+
+def test_an_audit_refuses_nothing_and_says_once_what_would_be_refused() -> None:
+    rig = Rig(allow())
+    rig.access = access = Access(lambda: rig.acls, RULES._replace(audits=True), Refusals(lambda: rig.now_s))
+
+    def told(ask: Callable[[], object]) -> list[str]:
+        with acting_as(ALICE), structlog.testing.capture_logs() as logs:
+            ask()
+        return [f"{line['event']} {line['operation']} {line['name']}" for line in logs]
+
+    assert told(lambda: access.check(READ, TOPIC, "a")) == []
+    assert told(lambda: access.check(WRITE, TOPIC, "a")) == ["access_would_be_denied write a"]
+    assert told(lambda: access.check(WRITE, TOPIC, "a")) == []
+    assert told(lambda: access.check_any(WRITE, TOPIC, IDEMPOTENT_WRITE)) == [
+        "access_would_be_denied idempotent-write kafka-cluster"
+    ]
+    # What is left out of a list is no refusal, and nothing is left out.
+    assert told(lambda: access.may(DESCRIBE, TOPIC, "b") or pytest.fail("left out")) == []
+    # More in one second than are written are written later.
+    names = [f"t-{i}" for i in range(2 * REFUSED_A_SECOND)]
+    rig.now_s = 1.0
+    written = told(lambda: [access.check(READ, TOPIC, name) for name in names])
+    rig.now_s = 2.0
+    written += told(lambda: [access.check(READ, TOPIC, name) for name in names])
+    assert len(written) == len(set(written)) == len(names)
+    rig.set()
+    assert told(lambda: access.check(WRITE, TOPIC, "a")) == [], "ten a second"
+    rig.now_s = 3.0
+    assert told(lambda: access.check(WRITE, TOPIC, "a")) == ["access_would_be_denied write a"], (
+        "other ACLs, another time"
+    )

@@ -152,6 +152,9 @@ def test_security_needs_files() -> None:
     mixed = load(None, [*flags, "tls.dir=/t", "tls.ca=/a"], {}).tls_files
     assert mixed == (Path("/a"), Path("/t/tls.crt"), Path("/t/tls.key"))
     assert load(None, flags[:2], {}).security == "off"
+    with pytest.raises(ConfigError, match=r"security is optional: set tls\.dir"):
+        load(None, [*flags[:2], "security=optional"], {})
+    assert load(None, [*flags[:2], "security=required", "tls.dir=/t"], {}).security == "on"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +168,7 @@ def test_security_needs_files() -> None:
         (("listeners.kafka=10.0.0.1:9192",), ("kafka",)),
         (("listeners.control=node-1:9192",), ("control",)),
         (("listen.host=0.0.0.0", "advertised.host=a", "security=on", "tls.dir=/t"), ()),
+        (("listeners.control=node-1:9192", "security=optional", "tls.dir=/t"), ("control",)),
     ],
 )
 def test_listeners_that_are_open_to_others_without_tls(
@@ -228,7 +232,9 @@ def test_access_control_needs_certificates_and_somebody_who_may_everything(tmp_p
     with pytest.raises(ConfigError, match=r"nobody could give the first right: name .* in super\.users"):
         settings(tmp_path, on, *secure)
     rules = settings(tmp_path, on, root, *secure).access_rules
-    assert rules == (True, frozenset({"User:root", "User:Ann B"}), False)
+    assert rules == (True, frozenset({"User:root", "User:Ann B"}), False, False)
+    audited = settings(tmp_path, "authorizer=audit").access_rules
+    assert audited == (True, frozenset(), False, True), "it needs nothing: nobody is refused"
     assert not settings(tmp_path, root, *secure).access_rules.on
     assert settings(tmp_path, file='super.users = ["User:a;b"]').super_users == {"User:a;b"}
     for wrong in ("root", "User:", "User:*", "Group:x"):

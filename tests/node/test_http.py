@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from node import http
-from node.http import HttpServer, Reply
+from node.http import Asking, HttpServer, Reply
 
 
 async def _fine() -> Reply:
@@ -123,3 +123,20 @@ async def test_a_big_answer_arrives_whole_at_a_slow_reader(port: int) -> None:
     await asyncio.sleep(0.3)
     assert (await reader.read()).endswith(BIG)
     writer.close()
+
+
+async def test_who_is_not_let_in_hears_of_health_alone() -> None:
+    async def guard(asking: Asking) -> Reply | None:
+        return None if asking.authorization == "Basic eA==" else Reply(401, b"who are you?\n")
+
+    server = HttpServer({"/healthz": _fine, "/metrics": _fine}, guard=guard)
+    await server.start("127.0.0.1", 0)
+    assert server._server is not None
+    port = server._server.sockets[0].getsockname()[1]
+    assert b" 200 OK" in await ask(port, b"GET /healthz HTTP/1.1\r\n\r\n")
+    refused = await ask(port, b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert b'\r\nWWW-Authenticate: Basic realm="ottla"\r\n' in refused
+    assert b" 401 " in await ask(port, b"POST /hooks HTTP/1.1\r\n\r\n"), "nobody hears what there is"
+    assert b" 200 OK" in await ask(port, b"GET /metrics HTTP/1.1\r\nauthorization:  Basic eA==\r\n\r\n")
+    await server.stop()

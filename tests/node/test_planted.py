@@ -91,7 +91,7 @@ BUGS = [
     Bug(
         "a client says for whom it calls",
         f"{TURNS}:for_client",
-        "_named_by_node(context) if forwarded else context.peer()",
+        "_named_by_node(context) if forwarded else peer(context)",
         "_named_by_node(context)",
         run(partial(test_turns.test_a_node_says_for_whom_it_calls_and_a_client_does_not, False, "10.0.0.9:1")),
     ),

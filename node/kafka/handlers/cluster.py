@@ -80,9 +80,9 @@ class MetadataHandler:
     def _topic(self, image: Image, version: int, name: str | None, topic_id: bytes, with_operations: bool) -> bytes:
         topic = image.topic_named(name) if name else image.topic(topic_id)
         access = self._facts.view.access
-        if access.on and (name or topic is not None):
+        if access.asks and (name or topic is not None):
             shown = name or (topic.name if topic is not None else "")
-            if not access.may(DESCRIBE, TOPIC, shown):
+            if not access.lets(DESCRIBE, TOPIC, shown):
                 access.denied(DESCRIBE, TOPIC, shown)
                 return encoded.topic_bytes(version, _denied(name, topic_id))
             if with_operations and topic is not None:

@@ -185,7 +185,7 @@ class FetchHandler:
             await self._api.news(positions, request.min_bytes - found, left_ms, acls)
             acls = self._api.acls
             for place in range(len(indexes)):
-                if not access.may(READ, TOPIC, wanted[indexes[place]].topic.name):
+                if not access.lets(READ, TOPIC, wanted[indexes[place]].topic.name):
                     take(place, access.denied(READ, TOPIC, wanted[indexes[place]].topic.name))
             indexes = [index for index in indexes if results[index] is None]
 

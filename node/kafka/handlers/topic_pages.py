@@ -68,7 +68,7 @@ class TopicPagesHandler:
     def _topic(self, image: Image, name: str, first: int, left: int) -> DescribeTopicPartitionsResponseTopic:
         topic = image.topic_named(name)
         access = self._facts.view.access
-        if not access.may(DESCRIBE, TOPIC, name):
+        if not access.lets(DESCRIBE, TOPIC, name):
             access.denied(DESCRIBE, TOPIC, name)
             return _failed(name, pb.ERROR_CODE_TOPIC_AUTHORIZATION_FAILED, NOT_ASKED)
         if topic is None:

@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         (directory / "late" / "ca").mkdir(parents=True)
         shutil.copy(directory / "ca" / "ca.crt", directory / "late" / "ca" / "ca.crt")
-        late = Authority(directory / "late", authority._certificate, authority._key)
+        late = Authority(directory / "late", authority.certificate, authority._key)
         late.issue(asked_client("admin"), 30, replace=False)
         late.issue(asked_node(1, []), 30, replace=False)
     finally:

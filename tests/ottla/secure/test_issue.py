@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import shutil
 import ssl
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ from ottla.secure import judge
 from ottla.secure.issue import Authority, asked_client, asked_node, checked_name
 from ottla.secure.judge import describe, examine, load, utc_now
 from ottla.secure.names import CertificateError, Files
+from ottla.secure.rotation import steps_done, take_step
 
 
 def accepts(files: Files, client: Files, server_name: str) -> str:
@@ -146,3 +148,51 @@ def test_hosts_are_written_one_way() -> None:
         "010.example",
         "*.x.example",
     ]
+
+
+def test_a_ca_is_rotated_and_at_no_time_does_anybody_meet_whom_he_does_not_trust(tmp_path: Path) -> None:
+    """Each step reaches one holder after the other: all pairs of old and new files shake hands."""
+    authority = Authority.make(tmp_path, None, replace=False)
+    for asked in (asked_node(1, []), asked_client("admin")):
+        authority.issue(asked, 30, replace=False)
+    name = str(describe(load(tmp_path / "node-1" / "tls.crt")[0]).node)
+    node, client = Files.within(tmp_path / "node-1"), Files.within(tmp_path / "admin")
+    first = load(node.ca)
+    with pytest.raises(CertificateError, match="step 2 is not next"):
+        take_step(tmp_path, 2, 30)
+    for step in (1, 2, 3):
+        before = {
+            whose: copied(whose, tmp_path / f"before-{step}-{whose.cert.parent.name}") for whose in (node, client)
+        }
+        take_step(tmp_path, step, 30)
+        if step < 3:
+            assert steps_done(tmp_path) == step
+            take_step(tmp_path, step, 30)  # as after an interruption
+            with pytest.raises(CertificateError, match="not next"):
+                take_step(tmp_path, 3 if step == 1 else 1, 30)
+        for served in (before[node], node):
+            for shown in (before[client], client):
+                assert accepts(served, shown, name) == "accepted", (step, served, shown)
+        assert not examine(node, utc_now()).wrong
+        for path in before.values():
+            shutil.rmtree(path.cert.parent)
+    assert steps_done(tmp_path) == 0
+    assert len(load(node.ca)) == 1
+    assert load(node.ca) != first
+    assert Authority.open(tmp_path).signed(load(client.cert)[0])
+
+
+def test_a_ca_is_not_forgotten_while_somebody_shows_its_certificate(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path, None, replace=False)
+    authority.issue(asked_node(1, []), 30, replace=False)
+    old = Files.within(tmp_path / "node-1").cert.read_bytes()
+    take_step(tmp_path, 1, 30)
+    take_step(tmp_path, 2, 30)
+    Files.within(tmp_path / "node-1").cert.write_bytes(old)
+    with pytest.raises(CertificateError, match="node-1 are not signed by the new CA"):
+        take_step(tmp_path, 3, 30)
+
+
+def copied(files: Files, to: Path) -> Files:
+    shutil.copytree(files.cert.parent, to)
+    return Files.within(to)
