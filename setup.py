@@ -11,10 +11,11 @@ from setuptools import Extension, find_packages, setup
 
 SERVER = ("node", "raft", "storage")
 INSIDE = "ottla._server"
-# What walks over the records of each produced batch, Ottla's and Kafka's. Optional: without a compiler their pure twins
-# do the same, slower.
+# What walks over the records of each produced batch, Ottla's and Kafka's, and what makes records of a fetched one.
+# Optional: without a compiler Python does the same, slower.
 HELPERS = [
-    Extension(f"ottla.protocol.{name}", [f"ottla/protocol/{name}.c"], optional=True) for name in ("_walk", "_kafka")
+    Extension(name.replace("/", "."), [f"{name}.c"], optional=True)
+    for name in ("ottla/protocol/_walk", "ottla/protocol/_kafka", "ottla/client/_decode")
 ]
 
 server = find_packages(include=[f"{name}*" for name in SERVER])

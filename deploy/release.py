@@ -28,7 +28,7 @@ CLIENT_PACKAGES_MAX: Final = 12
 PORTS: Final = range(12_000, 31_000, 10)
 OWN: Final = {"node", "raft", "storage"}
 # What a build needs, and what whoever gets the sources must get with them.
-HELPERS: Final = ("ottla/protocol/_walk.c", "ottla/protocol/_kafka.c")
+HELPERS: Final = ("ottla/protocol/_walk.c", "ottla/protocol/_kafka.c", "ottla/client/_decode.c")
 IN_SDIST: Final = ("LICENSE", "README.md", "pyproject.toml", "setup.py", *HELPERS, "node/main.py")
 
 

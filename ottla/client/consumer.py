@@ -412,6 +412,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
             try:
                 while len(records) < max_records and (record := self._take()) is not None:
                     records.append(record)
+                    self._reader.take_more(records, max_records)
             except BaseException:
                 self._reader.put_back(records)
                 raise

@@ -1,6 +1,7 @@
 """Batches of a fetch answer as records: checked, decompressed, in offset order."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -21,6 +22,20 @@ from ottla.protocol.kafka_codecs import unfold
 from ottla.protocol.payloads import ATTR_KAFKA, KIND_FROM, as_ottla, packed_records, verify_batch
 from ottla.protocol.walk import Malformed, Plain
 from ottla.v1.record_pb2 import Record, Records
+
+_AT_ONCE: Final = 500
+_VERSION: Final = 1
+"""Of the helper that goes with this code."""
+
+try:
+    from ottla.client._decode import VERSION, decode
+except ImportError:
+    decode = None  # type: ignore[assignment]
+else:
+    if VERSION != _VERSION:
+        decode = None  # type: ignore[assignment]
+
+_Part = tuple[list[ConsumerRecord], int, int]
 
 
 def plain_records(header: BatchHeader, payload: memoryview) -> Plain:
@@ -67,12 +82,44 @@ class BatchReader:
                 f"{field}) this client does not know. Next: update the client"
             )
         try:
-            records = Records.FromString(bytes(plain_records(header, payload))).records
+            plain = bytes(plain_records(header, payload))
+            if decode is not None and (first := self._decoded(header, plain, 0, 0, from_offset)) is not None:
+                return self._parts(header, plain, from_offset, first)
+            records = Records.FromString(plain).records
         except (DecodeError, Malformed, ApiError) as error:
             raise self._corrupt(error) from None
         if len(records) != header.record_count:
             raise self._corrupt(ValueError(f"{len(records)} records, the header says {header.record_count}"))
         return self._each(header, records, from_offset)
+
+    def _decoded(self, header: BatchHeader, plain: bytes, at: int, place: int, from_offset: int) -> _Part | None:
+        assert decode is not None
+        return decode(
+            ConsumerRecord,
+            plain,
+            at,
+            place,
+            _AT_ONCE,
+            header.record_count,
+            self._topic,
+            self._partition,
+            header.base_offset,
+            header.base_timestamp,
+            header.attributes & ATTR_LOG_APPEND_TIME,
+            header.leader_epoch,
+            from_offset,
+        )
+
+    def _parts(self, header: BatchHeader, plain: bytes, from_offset: int, part: _Part) -> Iterator[ConsumerRecord]:
+        """What the helper makes, of so many records at a time that a large batch does not become objects at once."""
+        while True:
+            records, at, place = part
+            yield from records
+            if at == len(plain):
+                return
+            following = self._decoded(header, plain, at, place, from_offset)
+            assert following is not None, "the whole was looked at first"
+            part = following
 
     def _each(self, header: BatchHeader, records: Iterable[Record], from_offset: int) -> Iterator[ConsumerRecord]:
         topic, partition, epoch = self._topic, self._partition, header.leader_epoch

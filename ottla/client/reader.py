@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from ottla.client import arguments
 from ottla.client.connection import Client
@@ -134,12 +135,8 @@ class Reader:
         """Adds up to so many records that follow the last one in what was read with it, which is of its partition."""
         if self._current is not None:
             chunk, records = self._current
-            while (
-                len(taken) < count
-                and chunk.generation == chunk.state.generation
-                and (record := next(records, None)) is not None
-            ):
-                taken.append(record)
+            if chunk.generation == chunk.state.generation:
+                taken.extend(islice(records, count - len(taken)))
 
     def put_back(self, taken: list[ConsumerRecord]) -> None:
         """They did not reach the user, and are read again."""

@@ -1,10 +1,5 @@
 """Kafka's records: the C helper and its pure twin say the same, and what a walk passes both convert, and back."""
 
-import importlib.util
-import shutil
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +12,7 @@ from ottla.protocol import kafka as chosen
 from ottla.protocol import kafka_records as twin
 from ottla.protocol import walk as ottlas
 from ottla.v1.record_pb2 import Header, Record, Records
+from tests.helpers_in_c import compiled
 
 SOURCE = Path(twin.__file__).with_name("_kafka.c")
 FAR = (1 << 63) - 1
@@ -24,19 +20,8 @@ FAR = (1 << 63) - 1
 
 @pytest.fixture(scope="module")
 def helper(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The helper from the sources of this tree, whether or not it is installed."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    target = tmp_path_factory.mktemp("kafka") / "_kafka.so"
-    command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-shared", "-fPIC"]
-    command += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-    subprocess.run([*command, f"-I{sysconfig.get_path('include')}", str(SOURCE), "-o", str(target)], check=True)
-    spec = importlib.util.spec_from_file_location("ottla.protocol._kafka", target)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The helper from the sources of this tree."""
+    module = compiled(SOURCE, "ottla.protocol._kafka", tmp_path_factory.mktemp("kafka"))
     assert chosen.VERSION == module.VERSION
     return module
 

@@ -1,10 +1,6 @@
 """The C helper and its pure twin: the same verdicts and values, and never laxer than protobuf's own parser."""
 
-import importlib.util
-import shutil
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +13,7 @@ from hypothesis import strategies as st
 from ottla.protocol import records as chosen
 from ottla.protocol import walk as twin
 from ottla.v1.record_pb2 import Header, Record, Records
+from tests.helpers_in_c import compiled
 
 SOURCE = Path(twin.__file__).with_name("_walk.c")
 FAR = (1 << 63) - 1
@@ -24,32 +21,8 @@ FAR = (1 << 63) - 1
 
 @pytest.fixture(scope="module")
 def helper(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The helper from the sources of this tree, whether or not it is installed."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    target = tmp_path_factory.mktemp("walk") / "_walk.so"
-    include = sysconfig.get_path("include")
-    command = [
-        compiler,
-        "-O1",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-Wno-unused-parameter",
-        "-shared",
-        "-fPIC",
-        f"-I{include}",
-    ]
-    if sys.platform == "darwin":
-        command += ["-undefined", "dynamic_lookup"]
-    subprocess.run([*command, str(SOURCE), "-o", str(target)], check=True)
-    spec = importlib.util.spec_from_file_location("ottla.protocol._walk", target)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The helper from the sources of this tree."""
+    return compiled(SOURCE, "ottla.protocol._walk", tmp_path_factory.mktemp("walk"))
 
 
 def outcome(call: Any, *args: Any) -> Any:
