@@ -99,6 +99,10 @@ sim-long: $(BIN)/ottla-dev-ready ## New seeds of both for MINUTES=n each (10), s
 quorum: $(BIN)/ottla-dev-ready ## The metadata quorum as real processes with both cores busy: kills, cuts, start orders (half an hour)
 	$(BIN)/python -m pytest -m long -rP tests/cluster/test_quorum.py
 
+.PHONY: grow
+grow: $(BIN)/ottla-dev-ready ## Three nodes become five, and three others are left, as real processes under load
+	$(BIN)/python -m pytest -m long -rP tests/cluster/test_grow_and_shrink.py
+
 .PHONY: promises
 promises: $(BIN)/ottla-dev-ready ## Groups and producers as real processes: kills, freezes, restarts; prints the figures (a quarter of an hour)
 	$(BIN)/python -m pytest -m long -rP tests/cluster/test_group_promises.py

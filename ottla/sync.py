@@ -549,6 +549,7 @@ class Admin(_Blocking):
     drain_node = _waits_for(admin.Admin.drain_node)
     resume_node = _waits_for(admin.Admin.resume_node)
     balance = _waits_for(admin.Admin.balance)
+    unregister_node = _waits_for(admin.Admin.unregister_node)
     list_reassignments = _waits_for(admin.Admin.list_reassignments)
     list_groups = _waits_for(admin.Admin.list_groups)
     describe_group = _waits_for(admin.Admin.describe_group)

@@ -68,6 +68,7 @@ RIGHTS: Final[dict[str, int | OfItems | None]] = {
     "ElectLeaders": ALTER,
     "ReassignPartitions": ALTER,
     "ListReassignments": DESCRIBE,
+    "UnregisterBroker": ALTER,
     "AddVoter": ALTER,
     "RemoveVoter": ALTER,
     "TransferLeadership": ALTER,

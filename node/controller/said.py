@@ -3,6 +3,7 @@
 import structlog
 
 from node.metadata.apply import acl_of
+from node.metadata.image import DRAINING
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.quotas import shown
 
@@ -20,6 +21,10 @@ def log_changes(changes: list[records.MetadataRecord], index: int) -> None:
     for change in changes:
         if change.HasField("broker_change"):
             log.info("broker_changed", node=change.broker_change.node_id, cause=change.broker_change.cause, index=index)
+        elif change.HasField("unregister_broker"):
+            log.info("broker_unregistered", node=change.unregister_broker.node_id, index=index)
+        elif change.HasField("config") and change.config.key == DRAINING:
+            log.info("broker_draining", node=change.config.resource_name, draining=change.config.value, index=index)
         elif change.HasField("feature_level"):
             log.info("feature_finalized", name=change.feature_level.name, level=change.feature_level.level, index=index)
         elif change.HasField("user_scram_credential"):

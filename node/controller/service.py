@@ -124,6 +124,15 @@ def admin_handlers(
             return admin.TransferLeadershipResponse(error=_own(error))
         return admin.TransferLeadershipResponse()
 
+    async def unregister(request: admin.UnregisterBrokerRequest, _context: Any) -> admin.UnregisterBrokerResponse:
+        try:
+            shell.check_active()
+            _check_no_voter(voters.describe(), request.node_id)
+            answer: admin.UnregisterBrokerResponse = await shell.handle(request)
+        except ApiError as error:
+            return admin.UnregisterBrokerResponse(error=_own(error))
+        return answer
+
     async def finalize(request: admin.FinalizeFeatureRequest, _context: Any) -> admin.FinalizeFeatureResponse:
         try:
             answer: admin.FinalizeFeatureResponse = await shell.handle(request)
@@ -141,6 +150,7 @@ def admin_handlers(
         "AddVoter": add_voter,
         "RemoveVoter": remove_voter,
         "TransferLeadership": transfer,
+        "UnregisterBroker": unregister,
         "FinalizeFeature": finalize,
         "DeleteRecords": delete_records,
     }
@@ -175,6 +185,15 @@ def _check_remove(quorum: cluster.DescribeQuorumResponse, request: admin.RemoveV
         )
     if len(quorum.voters) == 1:
         raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"node {request.node_id} is the last voter")
+
+
+def _check_no_voter(quorum: cluster.DescribeQuorumResponse, node_id: int) -> None:
+    if any(voter.node_id == node_id for voter in quorum.voters):
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST,
+            f"node {node_id} votes in the metadata quorum",
+            next_step=f"run `ottla node decommission {node_id} --watch`, or `ottla cluster voter remove {node_id}`",
+        )
 
 
 def _check_transfer(quorum: cluster.DescribeQuorumResponse, request: admin.TransferLeadershipRequest) -> None:

@@ -29,6 +29,7 @@ from node.controller.state import (
     brokers,
     draining,
     features,
+    heal,
     leaders,
     moves,
     partitions,
@@ -38,6 +39,7 @@ from node.controller.state import (
     resource_configs,
     sessions,
     topics,
+    unregister,
     users,
 )
 from node.controller.state.draft import ControllerSettings, Draft, SoftState
@@ -131,6 +133,7 @@ _DECIDE: Final[dict[type, Callable[[Draft, Any], Any]]] = {
     admin.ElectLeadersRequest: leaders.elect_leaders,
     admin.ReassignPartitionsRequest: moves.reassign_partitions,
     admin.ListReassignmentsRequest: moves.list_reassignments,
+    admin.UnregisterBrokerRequest: unregister.unregister_broker,
     admin.DescribeFeaturesRequest: features.describe_features,
     admin.FinalizeFeatureRequest: features.finalize_feature,
     admin.DescribeUserScramCredentialsRequest: users.describe_users,
@@ -150,6 +153,7 @@ _KNOWN_BY_ALL: Final = (
     admin.CreatePartitionsRequest,
     admin.AlterConfigsRequest,
     admin.ReassignPartitionsRequest,
+    admin.UnregisterBrokerRequest,
     admin.FinalizeFeatureRequest,
     admin.AlterUserScramCredentialsRequest,
     admin.CreateAclsRequest,
@@ -257,6 +261,7 @@ class ControllerShell:
                 if ticks % BALANCE_EVERY_TICKS == 0:
                     self._submit(_Request(leaders.balance))
                     self._submit(_Request(repair.repair_internal_topics))
+                    self._submit(_Request(heal.heal))
                     self._submit(_Request(sessions.draw_key))
 
     async def handle(self, request: Any) -> Any:
@@ -666,7 +671,7 @@ def _left_out() -> pb.Error:
 
 def _mark_unfinished(response: Any, error: ApiError) -> None:
     """Sets `error` on every item that succeeded: the caller may go on, but not every node knows of it yet."""
-    if isinstance(response, rpc.EnsureInternalTopicResponse | admin.FinalizeFeatureResponse):
+    if "error" in response.DESCRIPTOR.fields_by_name:
         response.error.CopyFrom(error.to_proto())
         return
     for item in getattr(response, result_field(response)):

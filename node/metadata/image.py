@@ -30,6 +30,8 @@ FEATURES: Final = {METADATA_VERSION: (1, 5)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 DRAINING: Final = "broker.draining"
 """The config of a broker that nothing new is given to."""
+UNREGISTERED: Final = "unregistered.directories"
+"""Kept as if it were a config of a node that has left the cluster: the data directories that must not come back."""
 FIRST_PRODUCER_ID: Final = 1
 """0 means "no producer" in a batch."""
 

@@ -9,8 +9,9 @@ import click
 
 from ottla import server
 from ottla.cli import typed
+from ottla.cli.decommission import decommission, unregister
 from ottla.cli.failure import Failure
-from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json, NodeId
 
 if TYPE_CHECKING:
     from ottla import Admin
@@ -42,9 +43,6 @@ def node(
     for setting in settings or ():
         arguments += ["--set", setting]
     os.execv(sys.executable, [*server.command("node"), *arguments])
-
-
-NodeId = Annotated[int, typed.Argument(metavar="NODE", min=1)]
 
 
 def drain(
@@ -94,3 +92,5 @@ def resume(node: NodeId, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Json
 app: Final = click.Group("node", invoke_without_command=True, **typed.parts_of(node))
 app.add_command(typed.command("drain", drain))
 app.add_command(typed.command("resume", resume))
+app.add_command(typed.command("decommission", decommission))
+app.add_command(typed.command("unregister", unregister))

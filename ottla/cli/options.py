@@ -38,6 +38,7 @@ Bootstrap = Annotated[
 ]
 Json = Annotated[bool, typed.Option("--json", help="Print JSON, errors too.")]
 Topic = Annotated[str, typed.Argument(metavar="TOPIC", shell_complete=complete.topics)]
+NodeId = Annotated[int, typed.Argument(metavar="NODE", min=1)]
 Group = Annotated[str, typed.Argument(metavar="GROUP", shell_complete=complete.groups)]
 DryRun = Annotated[bool, typed.Option("--dry-run", help="Check everything, change nothing.")]
 Yes = Annotated[bool, typed.Option("--yes", "-y", help="Don't ask.")]

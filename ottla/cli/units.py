@@ -68,7 +68,7 @@ def config_value(key: str, value: str) -> str:
     if value[:1].isdecimal() and value[-1:].isalpha():
         if key.endswith(".ms"):
             return str(duration_ms(value))
-        if key.endswith(".bytes"):
+        if key.endswith((".bytes", ".rate")):
             return str(size_bytes(value))
     return value
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from ottla.cli import typed
 from ottla.cli.failure import Failure
-from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
+from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json, NodeId
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 app = typed.Group("Change who votes in the metadata quorum, one node at a time.")
 
-NodeId = Annotated[int, typed.Argument(metavar="NODE", min=1)]
 Directory = Annotated[
     str | None,
     typed.Option("--directory", metavar="HEX", help="The data directory's id, where a node had several."),

@@ -116,6 +116,23 @@ class MoveAdmin:
             lambda answer: [result.error for result in answer.resources],
         )
 
+    async def unregister_node(self, node_id: int, *, validate_only: bool = False) -> None:
+        """Takes a node off the register, for good: one that has no replica and no vote, and is down or drained. With
+        the data directory that it had it never comes back. Raises OttlaError: BROKER_ID_NOT_REGISTERED,
+        INVALID_REQUEST."""
+        request = admin_pb2.UnregisterBrokerRequest(
+            node_id=arguments.node_id(node_id),
+            validate_only=arguments.flag("validate_only", validate_only),
+            timeout_ms=self._timeout_ms,
+        )
+        timeout_s = self._timeout_ms / 1000 + _CALL_MARGIN_S
+        await self._client.until_done(
+            lambda channel: AdminServiceStub(channel).UnregisterBroker(request, timeout=timeout_s),
+            self._timeout_ms,
+            lambda answer: [answer.error],
+            repeatable=False,
+        )
+
     async def list_reassignments(self) -> list[Reassignment]:
         """The moves that are under way, by topic and number."""
         answer = await self._client.on_any_node(partial(_list, self._timeout_ms), self._timeout_ms)

@@ -264,12 +264,26 @@ _CLUSTER_KEYS: Final = (
         cluster_wide=True,
     ),
     ConfigKey(
+        "follower.replication.throttled.rate",
+        "long",
+        str(LONG_MAX),
+        "Bytes a second that a node fetches of replicas that moves bring to it; those in the ISR are never held up.",
+        low=1,
+    ),
+    ConfigKey(
         "num.partitions",
         "int",
         "1",
         "Partitions of a topic that does not say how many.",
         low=1,
         high=100_000,
+        cluster_wide=True,
+    ),
+    ConfigKey(
+        "replica.heal.after.ms",
+        "long",
+        str(15 * 60_000),
+        "How long a node must be gone before its replicas are rebuilt elsewhere, in ms; 0 = never.",
         cluster_wide=True,
     ),
 )

@@ -138,6 +138,9 @@ RULES: Final[dict[int, Rule]] = {
     ),
     pb.ERROR_CODE_UNSUPPORTED_ASSIGNOR: Rule(False, False, _FINAL, "use uniform or range"),
     pb.ERROR_CODE_STALE_MEMBER_EPOCH: Rule(True, False, _ABORT, "take the new assignment, then retry"),
+    pb.ERROR_CODE_INVALID_REGISTRATION: Rule(
+        False, False, _STATE, "move its data directory away: with an empty one it joins as a new node"
+    ),
     pb.ERROR_CODE_TRANSACTION_ABORTABLE: Rule(False, False, _ABORT, "abort the transaction"),
     pb.ERROR_CODE_INVALID_RECORD_STATE: Rule(False, False, _STATE, "the lock is lost: the record is delivered again"),
     pb.ERROR_CODE_INVALID_VOTER_KEY: Rule(False, False, _FINAL, "name the voter's current directory id"),

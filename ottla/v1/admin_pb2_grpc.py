@@ -80,6 +80,11 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsResponse.FromString,
                 _registered_method=True)
+        self.UnregisterBroker = channel.unary_unary(
+                '/ottla.v1.AdminService/UnregisterBroker',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.UnregisterBrokerRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.UnregisterBrokerResponse.FromString,
+                _registered_method=True)
         self.AddVoter = channel.unary_unary(
                 '/ottla.v1.AdminService/AddVoter',
                 request_serializer=ottla_dot_v1_dot_admin__pb2.AddVoterRequest.SerializeToString,
@@ -210,6 +215,14 @@ class AdminServiceServicer:
 
     def ListReassignments(self, request, context):
         """Lists the moves that are under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterBroker(self, request, context):
+        """Takes a node off the register, for good: one that has no replica and no vote, and is down or drained. With the data
+        directory that it had it never comes back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -354,6 +367,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListReassignments,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.ListReassignmentsResponse.SerializeToString,
+            ),
+            'UnregisterBroker': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterBroker,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.UnregisterBrokerRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.UnregisterBrokerResponse.SerializeToString,
             ),
             'AddVoter': grpc.unary_unary_rpc_method_handler(
                     servicer.AddVoter,
@@ -665,6 +683,33 @@ class AdminService:
             '/ottla.v1.AdminService/ListReassignments',
             ottla_dot_v1_dot_admin__pb2.ListReassignmentsRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.ListReassignmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterBroker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/UnregisterBroker',
+            ottla_dot_v1_dot_admin__pb2.UnregisterBrokerRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.UnregisterBrokerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -185,6 +185,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The server does not have the assignor."""
     ERROR_CODE_STALE_MEMBER_EPOCH: _ErrorCode.ValueType  # 113
     """The member epoch is not current: take the new assignment, then retry."""
+    ERROR_CODE_INVALID_REGISTRATION: _ErrorCode.ValueType  # 119
+    """The node was taken off the register, and came back with what it had then."""
     ERROR_CODE_TRANSACTION_ABORTABLE: _ErrorCode.ValueType  # 120
     """The transaction must be aborted."""
     ERROR_CODE_INVALID_RECORD_STATE: _ErrorCode.ValueType  # 121
@@ -363,6 +365,8 @@ ERROR_CODE_UNSUPPORTED_ASSIGNOR: ErrorCode.ValueType  # 112
 """The server does not have the assignor."""
 ERROR_CODE_STALE_MEMBER_EPOCH: ErrorCode.ValueType  # 113
 """The member epoch is not current: take the new assignment, then retry."""
+ERROR_CODE_INVALID_REGISTRATION: ErrorCode.ValueType  # 119
+"""The node was taken off the register, and came back with what it had then."""
 ERROR_CODE_TRANSACTION_ABORTABLE: ErrorCode.ValueType  # 120
 """The transaction must be aborted."""
 ERROR_CODE_INVALID_RECORD_STATE: ErrorCode.ValueType  # 121

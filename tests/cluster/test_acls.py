@@ -396,6 +396,7 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "ElectLeaders": {},
     "ReassignPartitions": {},
     "ListReassignments": {},
+    "UnregisterBroker": {"node_id": 1},
     "AddVoter": {"node_id": 1},
     "RemoveVoter": {"node_id": 1},
     "TransferLeadership": {},

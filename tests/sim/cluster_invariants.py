@@ -24,6 +24,7 @@ from tests.sim.cluster_metadata import (
     elected_of_last_known,
     enough,
     is_flush_ack,
+    left_for_good,
     who_stays_has_all,
 )
 from tests.sim.cluster_node import Node
@@ -93,6 +94,7 @@ class Invariants:
                 name = f"{image.topics[key[0]].name}-{key[1]}"
                 elected_of_last_known(name, before, after, logs, self.lost_disk, live)
         for node_id in delta.changed_brokers:
+            left_for_good(self.image, image, node_id)
             self._registered(image, self.image.brokers.get(node_id), image.brokers.get(node_id))
         self.image = image
 
@@ -127,6 +129,10 @@ class Invariants:
             who_stays_has_all(truth.label, truth.end, ends, excused, enough(image, key), before, after)
 
     def _registered(self, image: Image, before: Any, after: Any) -> None:
+        if before is None and after is not None:
+            # New, or with an empty disk after it was unregistered: what was lost before has nothing to do with it.
+            self.unreported.discard(after.node_id)
+            self.deleted_logs.pop(after.node_id, None)
         if before is None or after is None or before.broker_epoch == after.broker_epoch:
             return
         came_back(image, before, after, after.node_id in self.unreported)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from node.metadata.image import NO_LEADER, is_draining
+from node.metadata.image import NO_LEADER, UNREGISTERED, is_draining
 from ottla.protocol.configs import enough_in_sync, min_isr_set
 from tests.sim.cluster_loop import Violation
 
@@ -73,6 +73,16 @@ def drained_gets_nothing(was: Any, image: Any, before: Any, after: Any) -> None:
         raise Violation(f"38: {sorted(drained & new)} are drained and get a replica: {before} to {after}")
     if before is not None and before.leader != after.leader and after.leader in drained and set(after.isr) - drained:
         raise Violation(f"38: {after.leader} is drained and leads, others could: {before} to {after}")
+
+
+def left_for_good(was: Any, image: Any, node_id: int) -> None:
+    """41: who is taken off the register has nothing, and does not come back with the disk that it had."""
+    after = image.brokers.get(node_id)
+    if after is None and any(node_id in p.replicas for topic in image.all_topics() for p in topic.partitions):
+        raise Violation(f"41: node {node_id} was unregistered, and has replicas")
+    gone = was.broker_configs.get(str(node_id), {}).get(UNREGISTERED, "")
+    if after is not None and node_id not in was.brokers and after.directory_id.hex() in gone.split(","):
+        raise Violation(f"41: node {node_id} was unregistered, and is back with the same disk: {after}")
 
 
 def is_flush_ack(topic: Any) -> bool:

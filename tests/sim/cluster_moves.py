@@ -4,19 +4,38 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from node.metadata.image import METADATA_VERSION, REASSIGNMENT_METADATA_VERSION, Partition, is_draining
+from node.metadata.image import METADATA_VERSION, REASSIGNMENT_METADATA_VERSION, Delta, Image, Partition, is_draining
 from ottla.client.admin import Admin
 from ottla.client.connection import Client
 from ottla.client.errors import OttlaError
 from ottla.protocol.errors import name_of
 
 if TYPE_CHECKING:
+    from tests.sim.cluster_node import Node
     from tests.sim.cluster_sim import ClusterSim
 
 BOOTSTRAP: Final = "n2:9193,n1:9192,n3:9194"
 PAUSE_MS: Final = 250.0
+HEAL_AFTER_MS: Final = 400
+REPLACED_AFTER_MS: Final = 500
 DAMAGE: Final = frozenset({"wipe", "rot", "disk error", "log lost", "log lost while down"})
 """Of two replicas one may be all there is of what is acknowledged: no good copy would be left of its log."""
+
+
+def replace_unregistered(sim: "ClusterSim", image: Image, delta: Delta) -> None:
+    """A node that was taken off the register may try to come back with what it has; then it is given an empty disk."""
+    for node_id in sorted(delta.changed_brokers - image.brokers.keys()):
+        sim.counts["nodes unregistered"] += 1
+        sim.world.note(f"n{node_id} is unregistered")
+        sim.world.scheduler.after(REPLACED_AFTER_MS, _replace, sim, sim.nodes[node_id])
+
+
+def _replace(sim: "ClusterSim", node: "Node") -> None:
+    if node.up:
+        node.crash(power=False)
+    node.wipe()
+    sim.world.note(f"{node.name} joins as a new node")
+    sim.world.scheduler.after(50, sim.restart, node)
 
 
 class Mover:
@@ -25,6 +44,7 @@ class Mover:
     def __init__(self, sim: "ClusterSim", rng: Random) -> None:
         self._sim = sim
         self._rng = rng
+        self._heals = rng.random() < 0.5
 
     async def run(self, name: str) -> None:
         async with (
@@ -37,6 +57,8 @@ class Mover:
                 except OttlaError as error:
                     self._sim.counts[f"mover: {name_of(error.code)}"] += 1
                     await asyncio.sleep(0.1)
+            if self._heals:
+                await self._set_heal(admin)
             while not self._sim.faults.healed:
                 await asyncio.sleep(self._rng.expovariate(1 / PAUSE_MS) / 1000)
                 try:
@@ -44,6 +66,14 @@ class Mover:
                 except OttlaError as error:
                     self._sim.counts[f"mover: {name_of(error.code)}"] += 1
         await asyncio.get_running_loop().create_future()
+
+    async def _set_heal(self, admin: Admin) -> None:
+        while True:
+            try:
+                return await admin.alter_broker_configs(None, {"replica.heal.after.ms": str(HEAL_AFTER_MS)})
+            except OttlaError as error:
+                self._sim.counts[f"mover: {name_of(error.code)}"] += 1
+                await asyncio.sleep(0.1)
 
     async def _act(self, admin: Admin) -> None:
         """Mostly moves. One node is drained at a time: the others can take what there is."""
@@ -53,7 +83,9 @@ class Mover:
         if dice < 0.1 and not drained and not self._sim.faults.healed:
             self._sim.counts["drains"] += 1
             await admin.drain_node(self._rng.choice(sorted(self._sim.nodes)))
-        elif dice < 0.2 and drained:
+        elif drained and not any(drained[0] in p.replicas for t in image.all_topics() for p in t.partitions):
+            await admin.unregister_node(drained[0])
+        elif dice < 0.15 and drained:
             await admin.resume_node(drained[0])
         elif dice < 0.25 and not self._sim.faults.healed:
             self._sim.counts["balances"] += 1

@@ -487,6 +487,27 @@ BUGS: Final = [
         "    drained: list[int] = []\n",
         moves=True,
     ),
+    Bug(
+        "who was unregistered comes back with its disk",
+        "node/controller/state/brokers.py",
+        "    check_directory(draft, request.node_id, request.directory_id)\n",
+        "",
+        moves=True,
+    ),
+    Bug(
+        "a node that is back is healed all the same",
+        "node/controller/state/heal.py",
+        "    gone_now = [node_id for node_id, broker in draft.view.brokers.items() if broker.fenced]\n",
+        "    gone_now = list(draft.view.brokers)\n",
+        moves=True,
+    ),
+    Bug(
+        "healing replaces the plans of others",
+        "node/controller/state/heal.py",
+        "    moves_for_others = partition.target and not instead\n",
+        "    moves_for_others = False\n",
+        moves=True,
+    ),
 ]
 
 

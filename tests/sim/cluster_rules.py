@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from node.broker.fetcher import Fetcher
 from node.broker.partition import Partition
-from node.controller.state import partitions
+from node.controller.state import heal, partitions
 from ottla.client.producer_state import ProducerState
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.sim.cluster_loop import Violation
+from tests.sim.cluster_moves import HEAL_AFTER_MS
 
 _SEQUENCES: Final = (pb.ERROR_CODE_OUT_OF_ORDER_SEQUENCE_NUMBER, pb.ERROR_CODE_DUPLICATE_SEQUENCE_NUMBER)
 
@@ -26,6 +27,7 @@ def places(counts: Counter[str]) -> list[tuple[Any, str, Any]]:
         (Partition, "_leave_epoch", _end_of_leadership()),
         (Partition, "append", _sequence_refused(counts)),
         (ProducerState, "_mark_sent", _order()),
+        (heal, "heal", _healing(counts)),
     ]
 
 
@@ -45,6 +47,36 @@ def producers_known(node: str, label: str, entries: list[Any], partition: Any, g
             raise Violation(
                 f"21: {node} {label} ends at {log.log_end_offset}; of {producer_id} it remembers {producer}"
             )
+
+
+def _healing(counts: Counter[str]) -> Any:
+    real = heal.heal
+
+    def look(draft: Any) -> None:
+        """40: only what is gone for long is rebuilt, and nobody else's plan is touched."""
+        before, own, first = draft.view, dict(draft.soft.heals), len(draft.records)
+        moves = {(t.topic_id, p.partition): p for t in before.all_topics() for p in t.partitions}
+        real(draft)
+        for record in draft.records[first:]:
+            change = record.partition_change
+            was = moves[change.topic_id, change.partition]
+            if not change.HasField("target_replicas"):
+                continue
+            called_off = change.cause.startswith("what was gone is in sync again")
+            counts["heals called off" if called_off else "heals begun"] += 1
+            if was.target and (change.topic_id, change.partition) not in own:
+                raise Violation(f"40: {change} replaces a plan that is none of the healing's: {was}")
+            lost = set() if called_off else set(was.original) - set(change.target_replicas.ids)
+            back = [n for n in lost if not draft.view.brokers[n].fenced and n in was.isr]
+            early = [
+                n
+                for n in lost
+                if not was.target and draft.now_ms - draft.soft.gone_since_ms.get(n, 2**62) < HEAL_AFTER_MS
+            ]
+            if back or early:
+                raise Violation(f"40: {back} are there and {early} not gone for long: {change}")
+
+    return look
 
 
 def _isr_change(counts: Counter[str]) -> Any:

@@ -26,12 +26,13 @@ from typing import Final
 import structlog
 
 import node.api.coordination
-from node.metadata.image import NO_LEADER
+from node.metadata.image import NO_LEADER, Delta, Image
 from ottla.verify.checker import check
 from tests.sim.cluster_faults import KINDS, Faults, Swarm
 from tests.sim.cluster_invariants import Invariants, Truth
 from tests.sim.cluster_liveness import Liveness
 from tests.sim.cluster_loop import SimLoop, Violation, World, virtual
+from tests.sim.cluster_moves import replace_unregistered
 from tests.sim.cluster_net import Network
 from tests.sim.cluster_node import DIRECTORY, Node, installed, is_there
 from tests.sim.cluster_quorum import MetadataLog
@@ -85,7 +86,7 @@ class ClusterSim:
         self.nodes = {n: Node(self.world, self.net, self.log, n, Random(f"{seed} node {n}")) for n in NODES}
         self.log.nodes = self.nodes
         self.invariants = Invariants(self.world, self.nodes, self.counts)
-        self.log.on_image = self.invariants.on_image
+        self.log.on_image = self._on_image
         self.world.after_event = self.invariants.after
         self.liveness = Liveness(self.world, self.nodes, self.log, self.net)
         self.heals = 0
@@ -96,6 +97,10 @@ class ClusterSim:
         for n in self.nodes.values():
             n.ended = self._ended
             n.sync_ms = self.swarm.sync_ms
+
+    def _on_image(self, image: Image, delta: Delta) -> None:
+        self.invariants.on_image(image, delta)
+        replace_unregistered(self, image, delta)
 
     @property
     def events(self) -> int:

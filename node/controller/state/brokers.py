@@ -6,6 +6,7 @@ from typing import Final
 from node.controller.state.draft import Contact, Draft, LogEnd, LogEndReport, PartitionKey
 from node.controller.state.elections import reconsider, reconsider_all
 from node.controller.state.features import level_of
+from node.controller.state.unregister import check_directory
 from node.metadata.image import FIRST_METADATA_VERSION, METADATA_VERSION, NO_LEADER, Broker
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.internal.v1 import metadata_pb2 as records
@@ -212,6 +213,7 @@ def _check_registration(draft: Draft, request: rpc.RegisterBrokerRequest, cluste
                 pb.ERROR_CODE_INVALID_REQUEST,
                 f"endpoint {each.name[:50]!r} at {each.host[:250]!r} port {each.port} is no name, host and port",
             )
+    check_directory(draft, request.node_id, request.directory_id)
     level = level_of(draft)
     if not request.min_metadata_version <= level <= request.max_metadata_version:
         raise ApiError(

@@ -69,6 +69,12 @@ class SoftState:
     """By node: the entry that moved its leaderships; it may stop when every live broker has applied it."""
     preferred_since_ms: dict[PartitionKey, int] = field(default_factory=dict)
     """Since when a partition's preferred replica is in sync without leading."""
+    gone_since_ms: dict[int, int] = field(default_factory=dict)
+    """Since when a broker is fenced, as far as this controller has seen."""
+    heals: dict[PartitionKey, dict[int, int]] = field(default_factory=dict)
+    """Partitions that move because brokers are gone: whose replica is rebuilt where."""
+    left_alone: dict[PartitionKey, set[int]] = field(default_factory=dict)
+    """Brokers that are gone, and whose replicas somebody does not want to have rebuilt."""
     last_tick_ms: int | None = None
     session_key_due_ms: int | None = None
     """When the next key for sessions is to be drawn."""

@@ -42,9 +42,7 @@ def reassign_partitions(draft: Draft, request: admin.ReassignPartitionsRequest) 
             named[topic.topic_id, partition.partition] += 1
             if named[topic.topic_id, partition.partition] > 1:
                 raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{_name(topic, partition)} is named twice")
-            after = (
-                _call_off(draft, topic, partition, wish) if wish.cancel else _begin(draft, topic, partition, wish, load)
-            )
+            after = _as_asked(draft, topic, partition, wish, load)
             result.replicas.extend(after.target or after.replicas)
             result.moving = bool(after.target)
             result.reason = wish.reason
@@ -74,16 +72,27 @@ def list_reassignments(draft: Draft, request: admin.ListReassignmentsRequest) ->
     return response
 
 
-def _begin(draft: Draft, topic: Topic, partition: Partition, wish: admin.PartitionMove, load: Load) -> Partition:
-    """A new target. What an earlier move added and this one does not want goes at once where it can be spared, and when
-    this one is complete where not; where the partition began stays known, so that it can be called off."""
+def _as_asked(draft: Draft, topic: Topic, partition: Partition, wish: admin.PartitionMove, load: Load) -> Partition:
     name, target = _name(topic, partition), tuple(wish.replicas)
     if len(wish.reason) > REASON_MAX:
         raise ApiError(
             pb.ERROR_CODE_INVALID_REQUEST,
             f"{name}: a reason of {len(wish.reason)} characters, {REASON_MAX} are allowed",
         )
-    _check_target(draft, name, partition, target)
+    if wish.cancel:
+        if target:
+            raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{name}: name replicas or call the move off, not both")
+        return call_off(draft, topic, partition, "an operator called its move off")
+    cause = f"an operator moves it to {', '.join(map(str, target))}" + (f": {wish.reason}" if wish.reason else "")
+    return begin_move(draft, topic, partition, target, cause, load)
+
+
+def begin_move(
+    draft: Draft, topic: Topic, partition: Partition, target: tuple[int, ...], cause: str, load: Load
+) -> Partition:
+    """A new target. What an earlier move added and this one does not want goes at once where it can be spared, and when
+    this one is complete where not; where the partition began stays known, so that it can be called off."""
+    _check_target(draft, _name(topic, partition), partition, target)
     if target == (partition.target or partition.replicas):
         return partition
     rules, original = draft.rules(topic), partition.original
@@ -97,17 +106,13 @@ def _begin(draft: Draft, topic: Topic, partition: Partition, wish: admin.Partiti
     new = tuple(n for n in target if n not in original and n not in partition.adding)
     check_partition_limit(draft, load, [new])
     load.replicas.update(new)
-    cause = f"an operator moves it to {', '.join(map(str, target))}" + (f": {wish.reason}" if wish.reason else "")
     return _set(draft, topic, partition, (*original, *kept, *new), (*kept, *new), target, cause)
 
 
-def _call_off(draft: Draft, topic: Topic, partition: Partition, wish: admin.PartitionMove) -> Partition:
-    name = _name(topic, partition)
-    if wish.replicas:
-        raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{name}: name replicas or call the move off, not both")
+def call_off(draft: Draft, topic: Topic, partition: Partition, cause: str) -> Partition:
+    """Back to where the move began. Raises NO_REASSIGNMENT_IN_PROGRESS."""
     if not partition.target:
-        raise ApiError(pb.ERROR_CODE_NO_REASSIGNMENT_IN_PROGRESS, f"{name} does not move")
-    cause = "an operator called its move off"
+        raise ApiError(pb.ERROR_CODE_NO_REASSIGNMENT_IN_PROGRESS, f"{_name(topic, partition)} does not move")
     return _set(draft, topic, partition, partition.replicas, partition.adding, partition.original, cause)
 
 

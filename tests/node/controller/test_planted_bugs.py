@@ -277,6 +277,42 @@ BUGS = [
         "]",
     ),
     Bug(
+        "who-is-unregistered-keeps-its-replicas",
+        f"{STATE}/unregister.py",
+        "    if held:\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "a-node-that-is-up-is-unregistered",
+        f"{STATE}/unregister.py",
+        "    if not broker.fenced and not draft.draining(node_id):\n",
+        "    if False:\n",
+    ),
+    Bug(
+        "who-was-unregistered-comes-back",
+        f"{STATE}/brokers.py",
+        "    check_directory(draft, request.node_id, request.directory_id)\n",
+        "",
+    ),
+    Bug(
+        "a-heal-goes-on-when-the-node-is-back",
+        f"{STATE}/heal.py",
+        "or (n in before and n not in partition.isr)]",
+        "or n in before]",
+    ),
+    Bug(
+        "a-heal-that-was-called-off-begins-again",
+        f"{STATE}/heal.py",
+        "            due = gone - left_alone.get(key, set())\n",
+        "            due = gone\n",
+    ),
+    Bug(
+        "a-heal-replaces-the-plans-of-others",
+        f"{STATE}/heal.py",
+        "    moves_for_others = partition.target and not instead\n",
+        "    moves_for_others = False\n",
+    ),
+    Bug(
         "a-plan-crowds-racks",
         f"{STATE}/plan.py",
         "self._spread(_replaced(there, source, to)) <= self._spread(there)",
