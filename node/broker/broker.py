@@ -100,7 +100,7 @@ class Broker:
         self.fs = fs
         self.wall_skew_ms: Callable[[], int] = lambda: 0
         self.clock = ClusterClock(self.wall_ms, self.clock_ms, lambda: len(self.image.brokers) == 1)
-        self._defaults = defaults
+        self.defaults = defaults
         self._controller = ControllerClient(controller_address, controller_id, transport)
         self._producer_ids = ProducerIds(self._controller, node_id, lambda: self._broker_epoch)
         self._isr = IsrSender(node_id, lambda: self._broker_epoch, self._controller)
@@ -376,7 +376,7 @@ class Broker:
         """The configs in force for a topic, also for one that has no replica here."""
         settings = self._topic_settings.get(topic.topic_id)
         if settings is None:
-            defaults = broker_defaults(self.image.broker_configs, self._defaults, self.node_id)
+            defaults = broker_defaults(self.image.broker_configs, self.defaults, self.node_id)
             settings = topic_settings(topic.configs, defaults)
             self._topic_settings[topic.topic_id] = settings
         return settings

@@ -6,16 +6,19 @@ again by itself, it never stops the others (KAFKA-7414).
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 import structlog
 
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
+from node.broker.pace import MovePace
 from node.broker.partition import Partition
 from node.broker.response import Response, read_response
 from node.broker.settings import BrokerSettings
 from node.fail_stop import stop_if_broken
+from node.metadata.image import Image
 from node.transport import Transport
 from ottla.internal.v1 import replication_pb2 as messages
 from ottla.protocol.batch import CorruptBatch
@@ -39,6 +42,8 @@ class Followers(Protocol):
     settings: BrokerSettings
     disk_full: bool
     transport: Transport
+    image: Image
+    defaults: Mapping[str, str]
 
     @property
     def broker_epoch(self) -> int | None: ...
@@ -67,9 +72,10 @@ class Followed:
 class Fetcher:
     """See the module. `run` is a task of the broker's."""
 
-    def __init__(self, broker: Followers, leader_id: int) -> None:
+    def __init__(self, broker: Followers, leader_id: int, pace: MovePace) -> None:
         self.leader_id = leader_id
         self._broker = broker
+        self._pace = pace
         self._loop = asyncio.get_running_loop()
         self._followed: dict[Key, Followed] = {}
         self._due: dict[Key, Followed] = {}
@@ -281,6 +287,7 @@ class Fetcher:
             else:
                 if batches:
                     partition.append_from_leader(batches, self._broker.wall_ms())
+                    self._pace.fetched(partition, len(batches), self._loop.time())
                 deleted = result.log_start_offset
                 if deleted > partition.log.log_start_offset and result.HasField("deleted_before"):
                     deleted = result.deleted_before
@@ -288,7 +295,8 @@ class Fetcher:
                     not (batches or followed.marks_only) or 0 < result.log_end_offset <= partition.log.log_end_offset
                 )
                 partition.observe_leader(result.high_watermark, deleted, has_all=has_all)
-            self._due[key] = followed
+            if not self._held_up(key, followed):
+                self._due[key] = followed
         except (CorruptBatch, OffsetsOutOfOrder) as error:
             # Refused as a whole: nothing of it is in the log. It is fetched again.
             log.error("bad_batch_from_leader", partition=partition.name, leader=self.leader_id, error=str(error))
@@ -321,9 +329,17 @@ class Fetcher:
             delay_s = self._broker.settings.replica_fetch_backoff_ms / 1000
             followed.retry = self._loop.call_later(delay_s, self._retry, key, followed)
 
+    def _held_up(self, key: Key, followed: Followed) -> bool:
+        """Whether it is asked for later, because moves may not take more of the network."""
+        wait_s = self._pace.wait_s(followed.partition, self._loop.time())
+        if wait_s > 0 and followed.retry is None:
+            self._due.pop(key, None)
+            followed.retry = self._loop.call_later(wait_s, self._retry, key, followed)
+        return wait_s > 0
+
     def _retry(self, key: Key, followed: Followed) -> None:
         followed.retry = None
-        if self._followed.get(key) is followed:
+        if self._followed.get(key) is followed and not self._held_up(key, followed):
             self._due[key] = followed
             self._write_soon()
 

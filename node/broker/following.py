@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from node.broker.fetcher import Fetcher, Followers
+from node.broker.pace import MovePace
 from node.broker.partition import Partition
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
@@ -16,6 +17,7 @@ class Following:
     def __init__(self, broker: Followers, spawn: Spawn) -> None:
         self._broker = broker
         self._spawn = spawn
+        self._pace = MovePace(broker)
         self._fetchers: dict[int, tuple[Fetcher, asyncio.Task[None]]] = {}
 
     def follow(self, partition: Partition, leader_id: int) -> None:
@@ -23,7 +25,7 @@ class Following:
         self.stop(partition.topic_id, partition.number, keep=leader_id)
         running = self._fetchers.get(leader_id)
         if running is None:
-            fetcher = Fetcher(self._broker, leader_id)
+            fetcher = Fetcher(self._broker, leader_id, self._pace)
             running = (fetcher, self._spawn(fetcher.run(), f"fetcher-{leader_id}"))
             self._fetchers[leader_id] = running
         running[0].add(partition)

@@ -16,6 +16,7 @@ import pytest
 from node import fail_stop
 from node.broker.broker import Broker
 from node.broker.fetcher import Fetcher
+from node.broker.pace import MovePace
 from node.broker.partition import Partition
 from node.controller.shell import ControllerShell
 from node.groups.coordinator import Coordinator
@@ -123,7 +124,7 @@ async def test_in_a_whole_call(ended: list[BaseException], wrap: str) -> None:
 
 
 async def test_in_an_answer_of_a_leader(tmp_path: Path, ended: list[BaseException]) -> None:
-    fetcher: Any = Fetcher(test_fetcher.Broker(), 2)  # type: ignore[arg-type]
+    fetcher: Any = Fetcher(test_fetcher.Broker(), 2, MovePace(test_fetcher.Broker()))  # type: ignore[arg-type]
     replica = test_fetcher.follower(tmp_path)
     fetcher.add(replica)
     (asked,) = fetcher._request().partitions

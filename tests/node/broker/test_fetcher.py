@@ -2,13 +2,15 @@
 
 import errno
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from node.broker.fetcher import Fetcher
+from node.broker.pace import MovePace
 from node.broker.partition import Partition
 from node.broker.settings import BrokerSettings
+from node.metadata.image import Image
 from node.transport import PLAIN
 from ottla.internal.v1.replication_pb2 import ReplicaFetchResult
 from ottla.protocol.errors import ApiError
@@ -21,6 +23,8 @@ class Broker:
     settings = BrokerSettings()
     disk_full = False
     transport = PLAIN
+    image = Image.EMPTY
+    defaults: ClassVar[dict[str, str]] = {}
 
     def wall_ms(self) -> int:
         return NOW_MS
@@ -46,7 +50,7 @@ async def test_an_answer_from_before_the_log_was_cut_and_opened_again_leaves_no_
     lead(leader)
     for value in (b"0", b"1", b"2"):
         append(leader, value)
-    fetcher: Any = Fetcher(Broker(), 2)  # type: ignore[arg-type]
+    fetcher: Any = Fetcher(Broker(), 2, MovePace(Broker()))  # type: ignore[arg-type]
     whole = follower(tmp_path / "whole")
     whole.append_from_leader(slice_of(leader, 0, 2), NOW_MS)
     fetcher.add(whole)
