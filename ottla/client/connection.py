@@ -8,11 +8,12 @@ and that one is home (protocol.md sections 5 and 8).
 import asyncio
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Self, TypeVar, cast
+from typing import Final, NamedTuple, Self, TypeVar, cast
 from weakref import WeakSet
 
 import grpc
@@ -86,6 +87,9 @@ _NOT_BEGUN: Final = frozenset(
     }
 )
 """Said before anything was done: by a node that has not what it takes, or no room."""
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_KAFKAS_PORT: Final = re.compile(rb"this port speaks Kafka's protocol(?:; gRPC is at (\S+))?")
 
 T = TypeVar("T")
 
@@ -472,7 +476,11 @@ class Client:
         suspects = [a for a in self._candidates() if _may_be_tls(self._last_errors.get(a, ""), self._tls is not None)]
         shown = None if self._tls is None else self._tls.shown
         found = await asyncio.gather(*(asyncio.to_thread(diagnose, address, shown) for address in suspects))
-        return {address: cause for address, cause in zip(suspects, found, strict=True) if cause is not None}
+        causes = {address: cause for address, cause in zip(suspects, found, strict=True) if cause is not None}
+        if self._tls is None:
+            asked = await asyncio.gather(*map(_kafkas_port, self._candidates()))
+            causes |= {cause.address: cause.why for cause in asked if cause is not None}
+        return causes
 
     def check(self) -> None:
         """Raises Closed if nothing would happen here: it was closed, or it belongs to another process or loop."""
@@ -567,6 +575,33 @@ def client_for(
         if given is not None:
             raise ConfigError(f"{what} is given beside a client that has its own. Next: give it to the client")
     return bootstrap
+
+
+class _Elsewhere(NamedTuple):
+    address: str
+    why: Cause
+
+
+async def _kafkas_port(address: str) -> _Elsewhere | None:
+    """Whether a node says that its port is Kafka's: gRPC itself only tries again and again what is closed so."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(DIRECT_WAIT_S):
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            try:
+                writer.write(_PREFACE)
+                said = _KAFKAS_PORT.search(await reader.read(1024))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return None
+    if said is None:
+        return None
+    there = said[1].decode(errors="replace") if said[1] else "100 above by default"
+    cause = Cause(
+        "KAFKAS_PORT", f"{address} is the port for clients of Kafka, gRPC is at {there}", "give gRPC's address"
+    )
+    return _Elsewhere(address, cause)
 
 
 def _may_be_tls(error: str, has_tls: bool) -> bool:

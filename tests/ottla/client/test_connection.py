@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -268,3 +269,16 @@ async def test_an_answer_that_does_not_pass_in_time_is_raised(client: Client) ->
 
     with pytest.raises(OttlaError, match="NOT_COORDINATOR"):
         await client.until_done(call, 300, lambda said: said)
+
+
+async def test_kafkas_port_says_where_grpc_is(tmp_path: Path) -> None:
+    async with Planes(tmp_path, 1, kafka=True) as planes:
+        wrong, right = planes.kafka_address(1), planes.address(1)
+        with pytest.raises(ConnectionFailed) as failed:
+            async with Client(wrong, connect_timeout_ms=1000):
+                pass
+        said = f"({wrong} is the port for clients of Kafka, gRPC is at {right}). Next: give gRPC's address"
+        assert failed.value.message == f"no node answered within 1 s {said}"
+        async with Client([wrong, right]) as client:
+            assert await client.home() == right
+            assert [broker.kafka_addresses for broker in client.view.brokers.values()] == [(wrong,)]
