@@ -321,8 +321,8 @@ BUGS = [
     Bug(
         "a-plan-copies-the-largest",
         f"{STATE}/plan.py",
-        "min(direct, key=lambda each: (each[0][0],",
-        "min(direct, key=lambda each: (-each[0][0],",
+        "        for order in self.on[source]:\n",
+        "        for order in reversed(self.on[source]):\n",
     ),
     Bug(
         "a-plan-takes-what-moves",
