@@ -26,7 +26,9 @@ QUOTAS_METADATA_VERSION: Final = 4
 """From which level on there may be quotas of clients in the log."""
 REASSIGNMENT_METADATA_VERSION: Final = 5
 """From which level on partitions may move to other replicas."""
-FEATURES: Final = {METADATA_VERSION: (1, 5)}
+KAFKA_METADATA_VERSION: Final = 6
+"""From which level on batches of Kafka's clients are stored as they come."""
+FEATURES: Final = {METADATA_VERSION: (1, 6)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 DRAINING: Final = "broker.draining"
 """The config of a broker that nothing new is given to."""

@@ -1,6 +1,7 @@
 """An unchanged client of Apache Kafka against three nodes, and what strangers send to its port."""
 
 import asyncio
+import itertools
 import socket
 import struct
 import subprocess
@@ -13,14 +14,29 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from ottla import Admin
+from ottla.cli.segments import batches, kind_of, segments_of
 from ottla.client.group_admin import GroupDescription
+from ottla.sync import Admin as SyncAdmin
+from ottla.sync import Consumer
 from tests.cluster.harness import LocalCluster, eventually
 
 pytestmark = pytest.mark.cluster
 PARTITIONS = [TopicPartition("t", number) for number in range(3)]
 
 
+def kinds_in(cluster: LocalCluster, node_id: int, partition: int) -> set[str]:
+    """Of the batches that a node has of a partition of "t"."""
+    [topic_id] = [each.topic_id.hex() for each in cluster.metadata(1, "t").topics]
+    directory = cluster[node_id].directory / "data" / f"{topic_id}-{partition}"
+    log = kind_of(directory)
+    found = [batch for path in segments_of(directory) for batch in batches(path, log, records=False)]
+    assert not [batch.problem for batch in found if batch.problem]
+    return {batch.kind for batch in found}
+
+
 def test_nothing_is_lost_twice_or_out_of_order_across_a_leaders_death(tmp_path: Path) -> None:
+    """Nor across the level from which on batches are stored as they come: the logs have both kinds then, and both doors
+    read them."""
     with LocalCluster(tmp_path, kafka=True) as cluster:
         cluster.start().wait_ready()
         cluster.wait_all_known()
@@ -30,6 +46,11 @@ def test_nothing_is_lost_twice_or_out_of_order_across_a_leaders_death(tmp_path: 
         producer = KafkaProducer(bootstrap_servers=cluster.kafka_bootstrap, compression_type="gzip", linger_ms=5)
         for number in range(300):
             producer.send("t", b"%d" % number, key=b"k", partition=number % 3, headers=[("h", b"x")])
+            if number == 50:
+                producer.flush(30)
+                assert kinds_in(cluster, 1, 0) == {"records"}
+                with SyncAdmin(cluster.bootstrap) as level:
+                    level.finalize_feature()
             if number == 100:
                 cluster[2].kill()
         producer.flush(30)
@@ -44,6 +65,13 @@ def test_nothing_is_lost_twice_or_out_of_order_across_a_leaders_death(tmp_path: 
             read[record.partition].append(int(record.value))
         consumer.close()
         assert read == {number: list(range(number, 300, 3)) for number in range(3)}
+        again: dict[int, list[int]] = {number: [] for number in range(3)}
+        with Consumer("t", bootstrap=cluster.bootstrap, auto_offset_reset="earliest") as reader:
+            for record in itertools.islice(reader, 300):
+                assert (record.key, record.headers) == (b"k", (("h", b"x"),))
+                again[record.partition].append(int(record.value or b""))
+        assert again == read
+        assert set().union(*(kinds_in(cluster, node, 0) for node in (1, 3))) == {"records", "kafka"}
 
 
 MEMBER = """

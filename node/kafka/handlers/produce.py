@@ -1,20 +1,22 @@
 """Produce: each batch goes to the log at once, in the order of the requests; the answer follows when acks hold."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
 from node import limits, turns
 from node.api.in_flight import InFlight
 from node.api.produce import ACKS_NONE, ProduceApi, check_terms, wait_ms
-from node.broker.door import Admitted, Heavy, InvalidRecords, OnLoop
+from node.broker.door import Admit, Admitted, Heavy, InvalidRecords, OnLoop
 from node.broker.host import Appended
-from node.kafka import convert
+from node.kafka import convert, keep
 from node.kafka.connection import Call
 from node.kafka.convert import Sent
 from node.kafka.handlers.cluster_facts import ClusterFacts, run, unexpected
 from node.kafka.handlers.offsets import TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 from node.kafka.produce import Leader, Produced, ProduceRequest, ProduceResponse, TopicProduced
 from node.kafka.wire import Buffer, Message
+from node.metadata.image import FIRST_METADATA_VERSION, KAFKA_METADATA_VERSION, METADATA_VERSION
 from node.metrics import Metrics
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
@@ -33,6 +35,17 @@ _RETRIED: Final = frozenset(
     }
 )
 """Retriable, but clients know them from other answers only: they get one that has them try again."""
+
+
+class _Door(NamedTuple):
+    """How batches are taken: how they are checked, and how much of one request on the loop."""
+
+    admit: Admit
+    on_loop: Callable[[], OnLoop]
+
+
+_CONVERTS: Final = _Door(convert.admit, convert.on_loop)
+_KEEPS: Final = _Door(keep.admit, keep.on_loop)
 
 
 class _Part(NamedTuple):
@@ -99,6 +112,12 @@ class ProduceHandler:
         self._in_flight = in_flight
         self._metrics = metrics
 
+    @property
+    def _door(self) -> _Door:
+        """By the level of the cluster, which never goes back; what was checked at a lower one may still be appended."""
+        level = self._facts.view.image.features.get(METADATA_VERSION, FIRST_METADATA_VERSION)
+        return _KEEPS if level >= KAFKA_METADATA_VERSION else _CONVERTS
+
     def __call__(self, request: Message, call: Call) -> None:
         assert isinstance(request, ProduceRequest)
         producing = _Producing(request, call, self._facts)
@@ -111,7 +130,7 @@ class ProduceHandler:
             for part in producing.parts:
                 self._fail(producing, part, refusal)
         else:
-            on_loop = convert.on_loop()
+            on_loop = self._door.on_loop()
             for index, part in enumerate(producing.parts):
                 if index == limits.AT_ONCE:
                     self._later(producing, index)
@@ -136,7 +155,7 @@ class ProduceHandler:
                 topic.topic_id,
                 part.partition,
                 Sent(part.data, producing.call.version),
-                convert.admit,
+                self._door.admit,
                 acks=producing.acks,
                 current_leader_epoch=None,
                 on_loop=on_loop,
@@ -181,14 +200,14 @@ class ProduceHandler:
         admitted: Admitted | None = None
         while True:
             try:
-                self._start(producing, part, convert.on_loop(), admitted)
+                self._start(producing, part, self._door.on_loop(), admitted)
                 return
             except Heavy:
                 assert part.data is not None
             try:
                 topic, _ = self._api.writable(part.topic, part.topic_id, part.partition)
                 sent = Sent(part.data, producing.call.version)
-                admitted = await self._api.admit(topic.topic_id, part.partition, sent, convert.admit)
+                admitted = await self._api.admit(topic.topic_id, part.partition, sent, self._door.admit)
             except ApiError as error:
                 self._fail(producing, part, error)
                 return

@@ -126,8 +126,13 @@ class World:
         ).data
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=[1, 6], ids=["converted", "kept"])
+async def world(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    """At a level at which batches are converted when they come in, and at one at which they are stored as they come."""
+    if request.param == 6:
+        monkeypatch.setattr("node.kafka.handlers.produce.KAFKA_METADATA_VERSION", 1)
     async with Planes(tmp_path, 1, kafka=True) as planes:
         yield World(planes)
 
@@ -332,8 +337,8 @@ async def test_a_request_without_acks_is_not_answered_and_its_failure_ends_the_c
 
 async def test_a_heavy_batch_keeps_its_place_before_those_behind_it(world: World) -> None:
     world.planes.create_topic("t", [1])
-    many = Records(records=[Record(value=b"v")] * 5000)
-    heavy, light = kafka_batch(many), kafka_batch()
+    many = Records(records=[Record(value=b"v" * 300)] * 5000)
+    heavy, light = kafka_batch(many, codec=4), kafka_batch()
     parts: list[tuple[int, memoryview | None]] = [(0, memoryview(heavy)), (0, memoryview(light))]
     call = world.begin(PRODUCE, 9, ProduceRequest(None, -1, 5000, [TopicBatches("t", NO_ID, parts)]))
     assert call.held == 1
