@@ -32,6 +32,7 @@ import node.services.listener
 import node.services.offsets
 import node.services.produce
 import node.services.produce_stream
+import ottla.client.connection
 import ottla.client.consumer
 import ottla.client.producer
 from node.broker.partition import Partition
@@ -288,6 +289,10 @@ async def _forever(*_: Any) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+async def _no_kafka(address: str) -> None:
+    """No node of the simulation listens for clients of Kafka."""
+
+
 def _here() -> Node:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SimLoop)
@@ -397,6 +402,7 @@ def installed(
         (node.broker.cleaner, "Pacer", lambda: lambda: None),
         (ottla.client.consumer, "uuid", SimpleNamespace(uuid4=lambda: UUID(bytes=rng.randbytes(16), version=4))),
         (ottla.client.producer, "Random", lambda: Random(rng.getrandbits(64))),
+        (ottla.client.connection, "_kafkas_port", _no_kafka),
         (node.services.faults, "unexpected", unexpected),
     ]
     users = (node.services.produce, node.services.fetch, node.services.produce_stream, node.services.offsets)
