@@ -22,7 +22,7 @@ class Service:
         Service.made += 1
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, sockets: list[tuple[str, socket.socket]], _tls: Any) -> None:
+    async def start(self, sockets: list[tuple[str, socket.socket]], _tls: Any, *, takes_plain: bool) -> None:
         self._servers = [await asyncio.start_server(self._echo, sock=each) for _, each in sockets]
 
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -77,7 +77,10 @@ async def test_who_may_not_ask_is_told_so(world: World, monkeypatch: pytest.Monk
     """Though there is nothing to hide: a right that is wanted later is wanted now."""
     access = world.plane.view.access
     monkeypatch.setattr(access, "on", True)
-    monkeypatch.setattr(access, "may", lambda operation, resource, _: (operation, resource) == (granted, acls.CLUSTER))
+    monkeypatch.setattr(access, "asks", True)
+    monkeypatch.setattr(
+        access, "would", lambda operation, resource, _: (operation, resource) == (granted, acls.CLUSTER)
+    )
     moves = await world.ask(LIST_REASSIGNMENTS, 0, ListPartitionReassignmentsRequest())
     assert moves.error_code == (0 if granted == acls.DESCRIBE else 31)
     assert (await world.ask(LIST_TRANSACTIONS, 2, ListTransactionsRequest())).error_code == 0
@@ -88,7 +91,8 @@ async def test_producers_are_for_who_reads(world: World, monkeypatch: pytest.Mon
     world.planes.create_topic("t", [1])
     access = world.plane.view.access
     monkeypatch.setattr(access, "on", True)
-    monkeypatch.setattr(access, "may", lambda operation, resource, _: (operation, resource) == (granted, acls.TOPIC))
+    monkeypatch.setattr(access, "asks", True)
+    monkeypatch.setattr(access, "would", lambda operation, resource, _: (operation, resource) == (granted, acls.TOPIC))
     [found, missing] = await told(world, ("t", [0]), ("missing", [0]))
     assert found.error_code == (0 if granted == acls.READ else 29)
     assert (missing.error_code == 29) or granted == acls.READ

@@ -184,6 +184,11 @@ WRONG: Mapping[str, Given] = {
     "configs": CONFIGS,
     "changes": CONFIGS,
     "assignments": ASSIGNMENTS,
+    "sizes": Given(
+        {("t", 0): 1},
+        mapped([p for p in NO_PLACE if not isinstance(p, (set, dict, list))], ("t", 0), whole(0, 2**63 - 1)),
+        "sizes?|partition|topic",
+    ),
     "validate_only": Given(True, NO_FLAG),
     "total_count": Given(1, whole(0)),
     "internal": Given(True, NO_FLAG),

@@ -95,7 +95,7 @@ def test_an_empty_cleanup_policy_keeps_everything() -> None:
 
 
 def test_every_key_says_what_it_means_and_broker_names_are_unique() -> None:
-    assert len(BROKER_KEYS) == len(TOPIC_KEYS) + 3
+    assert len(BROKER_KEYS) == len(TOPIC_KEYS) + 6
     assert all(key.doc.endswith(".") or "=" in key.doc for key in (*TOPIC_KEYS.values(), *BROKER_KEYS.values()))
 
 
