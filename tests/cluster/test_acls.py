@@ -433,11 +433,16 @@ def asked(channel: grpc.Channel, method: Any, fields: dict[str, Any]) -> str:
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     call = getattr(channel, kind)(path, request.SerializeToString, answer.FromString)
     message = request(**fields)
+    asking: SimpleQueue[Any] = SimpleQueue()
+    asking.put(message)
     try:
-        told = call(iter([message]) if method.client_streaming else message, timeout=10)
+        # A stream that its client has ended need not answer any more.
+        told = call(iter(asking.get, None) if method.client_streaming else message, timeout=10)
         return str(next(told) if method.server_streaming else told)
     except grpc.RpcError as error:
         return f"{error.code()} {error.details()}"
+    finally:
+        asking.put(None)
 
 
 BY_ID: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
