@@ -73,7 +73,7 @@ def came_from(address: str) -> None:
 
 def client_id() -> str:
     """What the client that makes the call under way calls itself."""
-    return _CLIENT_ID.get() or turns.said(CLIENT_ID)
+    return _CLIENT_ID.get()
 
 
 def calls_itself(name: str) -> None:

@@ -145,7 +145,6 @@ class _Caller(NamedTuple):
 
     turns: Turns
     client: str
-    context: Any = None
 
 
 _CALLER: Final[ContextVar[_Caller | None]] = ContextVar("caller", default=None)
@@ -161,7 +160,7 @@ def for_client(handler: Handler, turns: Turns, *, forwarded: bool) -> Handler:
     def call(*arguments: Any) -> Awaitable[Any]:
         context: grpc.aio.ServicerContext[Any, Any] = arguments[-1]
         client = _named_by_node(context) if forwarded else peer(context)
-        _CALLER.set(_Caller(turns, client, context))
+        _CALLER.set(_Caller(turns, client))
         return handler(*arguments)
 
     return call
@@ -186,14 +185,6 @@ def _named_by_node(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
         if key == CLIENT:
             return str(value)
     return peer(context)
-
-
-def said(key: str) -> str:
-    """What the call under way says of itself in its metadata; empty where it does not."""
-    caller = _CALLER.get()
-    if caller is None or caller.context is None:
-        return ""
-    return next((str(value) for each, value in caller.context.invocation_metadata() or () if each == key), "")
 
 
 def not_yet() -> Awaitable[None] | None:

@@ -11,11 +11,10 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from node import limits, principal
+from node import limits
 from node.api.view import ClusterView
 from node.broker.controller_client import NODE_CHANNEL_OPTIONS
 from node.metrics import Metrics
-from node.principal import CLIENT_ID
 from node.services.faults import Context
 from node.transport import PLAIN, Transport, for_principal
 from ottla.protocol.errors import ApiError
@@ -58,9 +57,6 @@ class AdminForwarder:
         return call
 
     async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
-        for key, value in context.invocation_metadata() or ():
-            if key == CLIENT_ID:
-                principal.calls_itself(str(value))
         remaining_s = context.time_remaining()
         timeout_s = _timeout_s(method, request)
         if remaining_s is not None:

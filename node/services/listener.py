@@ -18,7 +18,7 @@ from node import limits
 from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.hooks import Hooks
 from node.metrics import Metrics
-from node.principal import Principal, identified
+from node.principal import CLIENT_ID, Principal, calls_itself, identified
 from node.services import accept, faults, receive
 from node.services.held import holding_back
 from node.services.measure import limits_of, measured
@@ -157,7 +157,7 @@ def add_service(
             if method.name in HELD_BACK:
                 handler = holding_back(handler)
         if check_cluster is not None:
-            handler = _checked(handler, partial(_check_named_cluster, check_cluster))
+            handler = _checked(handler, partial(_look_at_metadata, check_cluster))
         if turns is not None:
             handler = for_client(handler, turns, forwarded=forwarded)
         if sessions is not None:
@@ -220,10 +220,13 @@ def _checked(
     return call
 
 
-def _check_named_cluster(check_cluster: Callable[[str], None], context: faults.Context) -> None:
+def _look_at_metadata(check_cluster: Callable[[str], None], context: faults.Context) -> None:
+    """Which cluster a call is meant for, and what its client calls itself."""
     for key, value in context.invocation_metadata() or ():
         if key == CLUSTER_ID_KEY:
             check_cluster(str(value))
+        elif key == CLIENT_ID:
+            calls_itself(str(value))
 
 
 def _received(handler: Callable[..., Awaitable[Any]], receiver: receive.Receiver) -> Callable[..., Awaitable[Any]]:

@@ -1,12 +1,13 @@
 """Whose a call is, at the node that it came to and at those that it is passed on to."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from node import principal
+from node import audit, principal
 from node.metrics import Metrics
 from node.principal import ANONYMOUS, Principal
 from node.services.listener import add_service, make_server
@@ -14,8 +15,9 @@ from node.services.peers import forwarded
 from node.transport import PLAIN, PRINCIPAL, Context, for_whom
 from node.turns import Turns
 from ottla.protocol.errors import ApiError
-from ottla.v1 import cluster_pb2
+from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, data_pb2
 from ottla.v1 import error_pb2 as pb
+from tests.node.services.planes import Planes
 
 CLUSTER = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
 VERSION = f"/{CLUSTER.full_name}/GetVersion"
@@ -104,3 +106,25 @@ async def test_without_certificates_nodes_are_believed(started: Any) -> None:
     node = await started(Asked(for_whom(PLAIN)))
     assert await node.says() == "User:ANONYMOUS"
     assert await node.says((PRINCIPAL, b"User:alice")) == "User:alice"
+
+
+async def test_what_a_client_calls_itself_is_known_while_its_call_is_under_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And is in the line about what it changed, also where nobody proves anything; the next call has its own."""
+    told: list[Any] = []
+    monkeypatch.setattr(audit, "tell", lambda event, **facts: told.append((event, facts["call"], facts["client_id"])))
+    async with Planes(tmp_path) as planes:
+        planes.create_topic("t", [1])
+        async with planes.channel(1) as channel:
+            admin = admin_pb2_grpc.AdminServiceStub(channel)
+            request = admin_pb2.DeleteRecordsRequest(
+                partitions=[
+                    admin_pb2.DeleteRecordsPartition(
+                        partition=data_pb2.TopicPartition(topic="t", partition=0), before_offset=0
+                    )
+                ]
+            )
+            for metadata in ((("ottla-client-id", "tool"),), None):
+                await admin.DeleteRecords(request, metadata=metadata, timeout=10)
+    assert told == [("change", "DeleteRecords", "tool"), ("change", "DeleteRecords", "")]
