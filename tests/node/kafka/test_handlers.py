@@ -200,6 +200,16 @@ async def test_what_is_produced_is_read_by_both_worlds(world: World, codec: int)
     assert RECORDS.SerializeToString() in stored
 
 
+async def test_below_the_level_no_log_has_a_batch_of_another_kind(world: World, request: pytest.FixtureRequest) -> None:
+    """A node that knows no kinds may have to follow it (invariants.md 1, 47)."""
+    topic_id = world.planes.create_topic("t", [1])
+    await world.produce(kafka_batch())
+    partition = world.plane.broker.partition(topic_id, 0)
+    assert partition is not None
+    assert partition.log.log_end_offset == len(RECORDS.records)
+    assert partition.log.mixed == ("kept" in request.node.callspec.id)
+
+
 @pytest.mark.parametrize("codec", range(5))
 async def test_what_grpc_stores_is_read_by_clients_of_kafka(world: World, codec: int) -> None:
     from node.broker import codecs
