@@ -272,7 +272,14 @@ async def test_the_state_of_a_login_is_this_clusters_and_recent(users: Users, mo
     async with users.channel(1) as channel:
         begun = await _call(channel, "BeginScram", login_pb2.BeginScramRequest(mechanism=1, message=exchange.first))  # type: ignore[arg-type]
         final = exchange.final(begun.message)
-        wrong = [b"", b"x" * 200, *(begun.state[:at] + b"\xfe" + begun.state[at + 1 :] for at in range(0, 100, 7))]
+        wrong = [
+            b"",
+            b"x" * 200,
+            *(
+                begun.state[:at] + bytes([begun.state[at] ^ 1]) + begun.state[at + 1 :]
+                for at in range(0, len(begun.state), 7)
+            ),
+        ]
         for state in wrong:
             with pytest.raises(grpc.aio.AioRpcError, match="none that BeginScram gave"):
                 await _call(channel, "FinishScram", login_pb2.FinishScramRequest(message=final, state=state))
