@@ -32,6 +32,7 @@ def test_a_taken_port_is_named_with_its_use(tmp_path: Path, use: str) -> None:
     node = LocalNode(2, tmp_path, port, port + LISTENERS[KAFKA])
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier cluster left closing
         taken.bind((HOST, port + LISTENERS[use]))
         taken.listen()
         with pytest.raises(Failure) as failed:
@@ -154,6 +155,7 @@ def test_a_remembered_port_that_collides_after_a_move_is_told(tmp_path: Path) ->
 def test_a_taken_port_for_clients_of_kafka_is_named_with_its_use(tmp_path: Path) -> None:
     port = harness.free_base_port(1)
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier cluster left closing
         taken.bind((HOST, port + 50))
         taken.listen()
         with LocalCluster(1, tmp_path, port, kafka_port=port + 50) as cluster, pytest.raises(Failure) as failed:
