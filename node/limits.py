@@ -44,6 +44,9 @@ RECEIVING_MAX: Final = 16
 """Unary requests that a listener asks its clients for at once: each may have as many bytes as one is allowed."""
 RECEIVING_LATE_MAX: Final = 4
 """And of clients that were slow just now."""
+RECEIVING_LARGE_MAX: Final = 4
+RECEIVING_LARGE_BYTES: Final = 4 * MIB
+"""And of clients that sent as many bytes at once just now."""
 RECEIVING_SLOWLY_MAX: Final = 8
 """And those that take their time."""
 
@@ -163,8 +166,9 @@ BOUNDS: Final = (
     ),
     Bound(
         "unary requests on their way at once, per listener",
-        f"{RECEIVING_MAX}, {RECEIVING_LATE_MAX} of clients that were slow in the last 10 s, and {RECEIVING_SLOWLY_MAX} "
-        "that take longer than 0.6 s; more wait at their clients, whose turns they take",
+        f"{RECEIVING_MAX}; of clients that were slow in the last 10 s {RECEIVING_LATE_MAX}, of those that sent "
+        f"{RECEIVING_LARGE_BYTES // MIB} MiB at once {RECEIVING_LARGE_MAX}, and {RECEIVING_SLOWLY_MAX} that take "
+        "longer than 0.6 s; more wait at their clients, whose turns they take",
         "THROTTLING_QUOTA_EXCEEDED for the oldest slow one of the client that has the most",
         "try again after the time that the answer says; send less at once",
     ),

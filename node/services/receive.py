@@ -24,8 +24,8 @@ LOOK_S: Final = 0.2
 LOOKS: Final = 3
 """A request that is seen on its way so often gives its place to another one. Looks are counted, not seconds: while
 nothing runs on this loop, nobody can be blamed for it."""
-LATE_S: Final = 10.0
-"""How long a client that was slow is thought to be so again."""
+REMEMBERED_S: Final = 10.0
+"""How long a client that was slow, or sent something large, is thought to do so again."""
 
 
 @types.coroutine
@@ -70,13 +70,16 @@ class Receiver:
     """Asks for the unary requests of one listener, the clients in turn. Whoever sends slowly keeps nobody waiting: its
     request goes to those that take their time. Where those are too many, the client that has the most of them loses its
     oldest one. And who was slow shares few places with others like it for a while, so that requests that never come as
-    a whole take the others' places once, not again and again."""
+    a whole take the others' places once, not again and again. So does who sent something large: what is on its way is
+    in memory twice when it has come, and nobody knows how much it is before."""
 
     def __init__(self) -> None:
         self._places = turns.Places(limits.RECEIVING_MAX)
         self._late_places = turns.Places(limits.RECEIVING_LATE_MAX)
+        self._large_places = turns.Places(limits.RECEIVING_LARGE_MAX)
         self._late: dict[str, float] = {}
-        """Clients that were slow, and until when that is remembered."""
+        self._large: dict[str, float] = {}
+        """Clients that were slow, or sent something large, and until when that is remembered."""
         self._coming: dict[_Receiving, None] = {}
         self._slow: dict[_Receiving, None] = {}
         self._look: asyncio.TimerHandle | None = None
@@ -105,31 +108,39 @@ class Receiver:
             self._slow.pop(mine, None)
         if data is grpc.aio.EOF:
             raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, "the call ended without a request: send one message")
+        if len(data) >= limits.RECEIVING_LARGE_BYTES:
+            self._large[client] = task.get_loop().time() + REMEMBERED_S
         return bytes(data)
 
+    def _places_for(self, client: str) -> turns.Places:
+        if client in self._late:
+            return self._late_places
+        return self._large_places if client in self._large else self._places
+
     async def _place(self, client: str) -> turns.Places:
-        """A place, taken: also for one that was in time when it began to wait for it."""
-        if client not in self._late:
-            await self._places.take()
-            if client not in self._late:
-                return self._places
-            self._places.give()
-        await self._late_places.take()
-        return self._late_places
+        """A place, taken: among those that the client is to have by now."""
+        while True:
+            places = self._places_for(client)
+            await places.take()
+            if places is self._places_for(client):
+                return places
+            places.give()
 
     def _look_for_slow(self) -> None:
         loop = asyncio.get_running_loop()
-        self._late = {client: until for client, until in self._late.items() if until > loop.time()}
+        for remembered in (self._late, self._large):
+            for client in [client for client, until in remembered.items() if until <= loop.time()]:
+                del remembered[client]
         for receiving in list(self._coming):
             receiving.looks += 1
             if receiving.looks >= LOOKS:
                 del self._coming[receiving]
                 self._slow[receiving] = None
-                self._late[receiving.client] = loop.time() + LATE_S
+                self._late[receiving.client] = loop.time() + REMEMBERED_S
                 receiving.place.give()
         while len(self._slow) > limits.RECEIVING_SLOWLY_MAX:
             self._refuse_one()
-        self._look = loop.call_later(LOOK_S, self._look_for_slow) if self._coming or self._late else None
+        self._look = loop.call_later(LOOK_S, self._look_for_slow) if self._coming or self._late or self._large else None
 
     def _refuse_one(self) -> None:
         of = Counter(receiving.client for receiving in self._slow)

@@ -172,9 +172,35 @@ async def test_who_was_slow_takes_the_places_of_others_once(monkeypatch: pytest.
     await asyncio.wait(rude)
 
 
+async def test_who_sent_something_large_shares_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECEIVING_LARGE_MAX", 1)
+    monkeypatch.setattr(limits, "RECEIVING_LARGE_BYTES", 100)
+    monkeypatch.setattr(receive, "LOOK_S", 0.02)
+    monkeypatch.setattr(receive, "LOOKS", 10**6)
+    receiver = Receiver()
+    receives_for = turns.for_client(receiver.request, Turns(), forwarded=False)
+    first = Call("large", lambda: bytes(100))
+    first.come()
+    assert len(await receives_for(first)) == 100
+    calls = [Call("large", lambda: bytes(100)) for _ in range(3)]
+    running = [asyncio.create_task(receives_for(call)) for call in calls]
+    await asyncio.sleep(0)
+    for call in calls[1:]:
+        call.come()
+    for _ in range(3):
+        quick = Call("other")
+        quick.come()
+        assert await receives_for(quick) == b"request"
+    assert [call.taken for call in calls] == [0, 0, 0]
+    monkeypatch.setattr(receive, "REMEMBERED_S", 0.1)
+    calls[0].come()
+    assert [len(data) for data in await asyncio.gather(*running)] == [100] * 3
+    await until(lambda: not receiver._large and receiver._look is None)
+
+
 async def test_a_client_is_late_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receive, "LOOK_S", 0.02)
-    monkeypatch.setattr(receive, "LATE_S", 0.1)
+    monkeypatch.setattr(receive, "REMEMBERED_S", 0.1)
     receiver = Receiver()
     receives_for = turns.for_client(receiver.request, Turns(), forwarded=False)
     call = Call("slow")
