@@ -93,7 +93,7 @@ def unary(
             return await handler(context)
         except ApiError as error:
             metrics.refused(name, error.code)
-            await abort(context, error)
+            refused = _bare(error)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
         except OVER:
@@ -101,9 +101,10 @@ def unary(
             raise asyncio.CancelledError from None
         except Exception as error:
             metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
-            await abort(context, unexpected(name, error))
+            refused = unexpected(name, error)
         finally:
             latency.observe(time.perf_counter() - started)
+        return await abort(context, refused)
 
     return call
 
@@ -119,13 +120,13 @@ def stream(
         open_streams.inc()
         try:
             await handler(context)
+            return
         except DecodeError:
             metrics.refused(name, pb.ERROR_CODE_INVALID_REQUEST)
-            text = f"a message of the {name} stream is malformed"
-            await abort(context, ApiError(pb.ERROR_CODE_INVALID_REQUEST, text))
+            refused = ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"a message of the {name} stream is malformed")
         except ApiError as error:
             metrics.refused(name, error.code)
-            await abort(context, error)
+            refused = _bare(error)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
         except OVER:
@@ -133,11 +134,19 @@ def stream(
             raise asyncio.CancelledError from None
         except Exception as error:
             metrics.refused(name, pb.ERROR_CODE_UNKNOWN_SERVER_ERROR)
-            await abort(context, unexpected(name, error))
+            refused = unexpected(name, error)
         finally:
             open_streams.dec()
+        await abort(context, refused)
 
     return call
+
+
+def _bare(error: ApiError) -> ApiError:
+    """Without the frames that it came through, which hold the request: gRPC keeps what `abort` raises, and what was
+    being handled then, until the collector comes by."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def _packed(message: Any) -> any_pb2.Any:

@@ -1,7 +1,10 @@
 """How a whole call fails: a status that generic tools understand."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -132,3 +135,50 @@ async def test_a_server_that_stops_is_no_bug_of_the_calls_under_way() -> None:
                 await call.read()
             await asyncio.sleep(0.05)
     assert logged == []
+
+
+class Request:
+    """Something large."""
+
+
+@pytest.mark.parametrize("shape", ["unary", "stream"])
+@pytest.mark.parametrize("wrong", [partial(ApiError, pb.ERROR_CODE_INVALID_REQUEST, "no"), ValueError, None])
+async def test_nothing_of_a_failed_call_stays_until_the_collector_comes_by(
+    shape: str, wrong: Callable[[], Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults.log, "error", lambda *_, **__: None)
+    held: list[weakref.ref[Request]] = []
+
+    async def fail(_context: Any) -> Any:
+        request = Request()
+        held.append(weakref.ref(request))
+        try:
+            if wrong is None:
+                await asyncio.sleep(60)
+            raise KeyError("what it comes from")
+        except KeyError:
+            assert wrong is not None
+            raise wrong() from None
+
+    if shape == "unary":
+        handler = grpc.stream_unary_rpc_method_handler(faults.unary("Fail", Metrics(), fail))
+    else:
+        handler = grpc.stream_stream_rpc_method_handler(faults.stream("Fail", Metrics(), fail))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", {"Fail": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    gc.collect()
+    gc.disable()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.unary_unary("/test.Service/Fail")(b"", timeout=0.2 if wrong is None else 5)
+            for _ in range(500):
+                if held[0]() is None:
+                    break
+                await asyncio.sleep(0.01)
+            assert held[0]() is None
+    finally:
+        gc.enable()
+        await server.stop(None)
