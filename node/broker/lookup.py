@@ -29,8 +29,6 @@ from ottla.v1.record_pb2 import Codec
 
 EVERY_CODEC = frozenset({Codec.CODEC_GZIP, Codec.CODEC_SNAPPY, Codec.CODEC_LZ4, Codec.CODEC_ZSTD})
 _PREFIX_BYTES_MAX = 12
-CONVERTED_AS = 100 if records.HELPED else 5
-"""Converting a record of Kafka's takes as long as a walk over so many: the loop does 2 000 of them at once."""
 _EARLIEST_DELTA = -(1 << 63)
 _LATEST_DELTA = (1 << 63) - 1
 
@@ -259,13 +257,14 @@ def _converted(header: BatchHeader, payload: memoryview, on_loop: OnLoop | None)
             f"the batch at offset {header.base_offset} is of a kind that this node does not know: update it",
         )
     if on_loop is not None:
-        on_loop.walked(CONVERTED_AS * header.record_count)
+        on_loop.walked(header.record_count)
     packed = packed_records(header.attributes, payload)
     try:
         if on_loop is None:
             plain = unpack(header.codec | ATTR_KAFKA, packed) if header.codec else packed
         else:
             plain = kafka_codecs.unfold(header.codec, packed, within(on_loop))
+            on_loop.convert(len(plain))
         return as_ottla(header, plain)
     except Malformed as error:
         raise CorruptBatch(f"batch at offset {header.base_offset}: {error}") from None

@@ -28,10 +28,9 @@ from ottla.protocol.kafka_codecs import unfold
 from ottla.protocol.kafka_records import InvalidRecords
 from ottla.protocol.payloads import KIND_FROM
 from ottla.protocol.records import RECORDS_MAX
+from ottla.protocol.walk import Plain
 from ottla.v1 import error_pb2 as pb
 
-AT_ONCE: Final = 2000
-"""Records that are converted on the loop for one request: some microseconds each."""
 NONE: Final = -1
 
 
@@ -40,11 +39,6 @@ class Sent(NamedTuple):
 
     data: Buffer
     version: int
-
-
-def on_loop() -> OnLoop:
-    """What may be converted on the loop for one request."""
-    return OnLoop(records=AT_ONCE)
 
 
 def admit(sent: Sent, rules: DoorRules, now_ms: int, room: OnLoop | None) -> Admitted:
@@ -81,6 +75,8 @@ def producer_of(head: kafka.KafkaBatch) -> tuple[int, int, int]:
 
 def _to_plain(sent: Sent, head: kafka.KafkaBatch, room: OnLoop | None) -> bytes:
     plain = unfold(head.codec, kafka.records_of(sent.data), within(room))
+    if room is not None:
+        room.convert(len(plain))
     try:
         return to_ottla(plain, head.record_count)
     except InvalidRecords as error:
@@ -110,14 +106,21 @@ def as_stored(data: bytes, batch: BatchAt) -> memoryview | None:
     return batch.payload(data)[1] if kind else None
 
 
-def to_client(data: bytes, batch: BatchAt) -> bytes:
-    """A stored batch as clients of Kafka read it. Raises ApiError or CorruptBatch where it cannot be read."""
+def to_client(data: bytes, batch: BatchAt, room: OnLoop | None = None) -> bytes:
+    """A stored batch as clients of Kafka read it. Raises ApiError or CorruptBatch where it cannot be read; Heavy if
+    there is not so much `room` on the loop (None: this is a thread)."""
     header = batch.header
     _, payload = batch.payload(data)
     records, count, codec = b"", 0, 0
     if header.record_count and not header.attributes & ATTR_CONTROL:
         codec = header.codec
-        records, count = to_kafka(codecs.decompress(codec, payload) if codec else payload)
+        plain = _unfolded(codec, payload, room)
+        if room is not None:
+            room.walked(header.record_count)
+            room.convert(len(plain))
+        records, count = to_kafka(plain)
+        if codec and room is not None:
+            room.fold(len(records))
     numbers = (NONE, NONE, NONE)
     if header.producer_id:
         numbers = header.producer_id, header.producer_epoch, header.base_sequence
@@ -137,6 +140,12 @@ def to_client(data: bytes, batch: BatchAt) -> bytes:
         ),
         fold(codec, records) if count else b"",
     )
+
+
+def _unfolded(codec: int, payload: memoryview, room: OnLoop | None) -> Plain:
+    if not codec:
+        return payload
+    return codecs.decompress(codec, payload) if room is None else room.unfold(codec, payload)
 
 
 class Converted:

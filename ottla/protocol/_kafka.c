@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 #define NAMED_MAX 100
 #define UNLOCKED_BYTES (64 * 1024)
 #define DELTA_MAX 0x7fffffff
@@ -48,7 +48,6 @@ static const char LONGER[] = "it is not as long as it says";
 static const char DELTA[] = "its offset delta is out of range";
 static const char WIRE[] = "a field has a wire type that is not its own";
 static const char MEMORY[] = "there is no memory";
-static const char NAME[] = "a header's name is not UTF-8";
 
 /* ---- reading */
 
@@ -160,20 +159,30 @@ static size_t header_size(const Part *name, const Part *value) {
     return (name->size ? field_size(name->size) : 0) + (value->there ? field_size(value->size) : 0);
 }
 
-static int is_utf8(const uint8_t *p, size_t length) {
-    const uint8_t *end = p + length;
-    while (p < end) {
-        uint8_t lead = *p++;
-        if (lead < 0x80) continue;
-        int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-        if (lead < 0xc2 || lead > 0xf4 || end - p < more) return 0;
-        uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        if (*p < low || *p > high) return 0;
-        for (p++; --more > 0; p++)
-            if (*p < 0x80 || *p > 0xbf) return 0;
+/* Whether a character in UTF-8 begins here, and how many bytes are it, or are what Python's "replace" takes for one that
+ * is not: the longest beginning of a character, or one byte. */
+static int next_character(const uint8_t *p, const uint8_t *end, size_t *size) {
+    uint8_t lead = *p;
+    *size = 1;
+    if (lead < 0x80) return 1;
+    if (lead < 0xc2 || lead > 0xf4) return 0;
+    size_t wanted = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    for (; *size < wanted && p + *size < end && p[*size] >= low && p[*size] <= high; ++*size) low = 0x80, high = 0xbf;
+    return *size == wanted;
+}
+
+/* How long a name is when what is not UTF-8 in it has become U+FFFD; `at` is where to write it, or NULL. */
+static size_t readable_name(const Part *name, uint8_t *at) {
+    const uint8_t *p = name->at, *end = p + name->size;
+    size_t size, made = 0;
+    for (; p < end; p += size) {
+        int good = next_character(p, end, &size);
+        if (at != NULL) memcpy(at + made, good ? (const char *)p : "\xef\xbf\xbd", good ? size : 3);
+        made += good ? size : 3;
     }
-    return 1;
+    return made;
 }
 
 /* A record as a field of ottla.v1.Records. */
@@ -183,7 +192,7 @@ static const char *write_ottla(Out *out, const Rec *r, uint64_t index) {
     In headers = r->headers;
     for (uint64_t i = 0; i < r->header_count; i++) {
         if (!read_header(&headers, &name, &value)) return headers.fault;
-        if (!is_utf8(name.at, name.size)) return NAME;
+        name.size = readable_name(&name, NULL);
         size += field_size(header_size(&name, &value));
     }
     uint64_t delta = r->offset >> 1;
@@ -200,9 +209,14 @@ static const char *write_ottla(Out *out, const Rec *r, uint64_t index) {
     headers = r->headers;
     for (uint64_t i = 0; i < r->header_count; i++) {
         if (!read_header(&headers, &name, &value)) return headers.fault;
+        Part readable = {name.at, readable_name(&name, NULL), 1};
         *at++ = 0x1a;
-        at = put_varint(at, header_size(&name, &value));
-        if (name.size) at = put_field(at, 0x0a, &name);
+        at = put_varint(at, header_size(&readable, &value));
+        if (name.size) {
+            *at++ = 0x0a;
+            at = put_varint(at, readable.size);
+            at += readable_name(&name, at);
+        }
         if (value.there) at = put_field(at, 0x12, &value);
     }
     if (r->time) { *at++ = 0x20; at = put_varint(at, r->time); }
@@ -404,9 +418,7 @@ static PyObject *to_ottla(PyObject *self, PyObject *args) {
     if (unlocked) PyEval_RestoreThread(unlocked);
     if (fault == NULL && in.at != in.end) fault = "bytes follow the records that the batch says it has";
     PyObject *result = NULL;
-    if (fault == NAME)
-        result = Py_NewRef(Py_None); /* the twin makes it readable */
-    else if (fault != NULL)
+    if (fault != NULL)
         refuse(count, fault);
     else
         result = PyBytes_FromStringAndSize((const char *)out.data, (Py_ssize_t)out.size);
@@ -453,7 +465,7 @@ static PyObject *to_kafka(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"walk", walk, METH_VARARGS, "See ottla.protocol.kafka_records."},
-    {"to_ottla", to_ottla, METH_VARARGS, "See ottla.protocol.kafka_records; None: a header's name is not UTF-8."},
+    {"to_ottla", to_ottla, METH_VARARGS, "See ottla.protocol.kafka_records."},
     {"to_kafka", to_kafka, METH_VARARGS, "See ottla.protocol.kafka_records."},
     {NULL, NULL, 0, NULL},
 };

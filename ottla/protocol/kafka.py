@@ -7,9 +7,8 @@ the same, slower.
 from typing import Final
 
 from ottla.protocol import kafka_records as twin
-from ottla.protocol.walk import Plain
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what the functions take and give: a helper that was built from other sources is not used."""
 
 HELPED: bool
@@ -20,12 +19,7 @@ try:
 
     if _kafka.VERSION != VERSION:
         raise ImportError(f"_kafka {_kafka.VERSION} was built from other sources than {VERSION}")
-
-    def to_ottla(records: Plain, count: int) -> bytes:
-        made = _kafka.to_ottla(records, count)
-        return twin.to_ottla(records, count) if made is None else made
-
-    walk, to_kafka, HELPED = _kafka.walk, _kafka.to_kafka, True
+    walk, to_ottla, to_kafka, HELPED = _kafka.walk, _kafka.to_ottla, _kafka.to_kafka, True
 except ImportError:
     walk, to_ottla, to_kafka, HELPED = twin.walk, twin.to_ottla, twin.to_kafka, False
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from node import limits, turns
 from node.api.fetch import Budget, FetchApi, Wanted
 from node.api.in_flight import COPIES, InFlight
+from node.broker.door import Heavy, OnLoop
 from node.broker.host import ReadResult
 from node.broker.lookup import EVERY_CODEC
 from node.kafka import convert
@@ -82,11 +83,11 @@ class FetchHandler:
         if not counts:
             max_bytes = min(max_bytes, LITTLE_BYTES)
         await self._read(request, asked, results, reads, wanted, max_bytes, call.version, acls)
-        size = 0
+        size, room = 0, OnLoop()
         for index, read in reads.items():
             topic = wanted[index].topic
             try:
-                records = await self._convert(topic.topic_id, asked[index].part.partition, read)
+                records = await self._convert(topic.topic_id, asked[index].part.partition, read, room)
             except ApiError as error:
                 results[index] = self._failed(asked[index], error, request, call.version)
                 continue
@@ -189,7 +190,7 @@ class FetchHandler:
                     take(place, access.denied(READ, TOPIC, wanted[indexes[place]].topic.name))
             indexes = [index for index in indexes if results[index] is None]
 
-    async def _convert(self, topic_id: bytes, partition: int, read: ReadResult) -> list[Buffer]:
+    async def _convert(self, topic_id: bytes, partition: int, read: ReadResult, room: OnLoop) -> list[Buffer]:
         """The batches as clients of Kafka read them: views of those that are stored so, and the others converted."""
         try:
             batches = convert.batches_of(read.data)
@@ -200,10 +201,9 @@ class FetchHandler:
             missing = [batch for batch, have in zip(batches, made, strict=True) if have is None]
             if not missing:
                 return [have for have in made if have is not None]
-            if _is_heavy(missing):
-                new = await self._api.in_thread(_converted, read.data, missing)
-            else:
-                new = _converted(read.data, missing)
+            new = _converted(read.data, missing, room)
+            if len(new) < len(missing):
+                new += await self._api.in_thread(_converted, read.data, missing[len(new) :], None)
         except CorruptBatch as error:
             raise ApiError(pb.ERROR_CODE_CORRUPT_MESSAGE, str(error)) from None
         for batch, data in zip(missing, new, strict=True):
@@ -234,12 +234,14 @@ class FetchHandler:
         )
 
 
-def _is_heavy(batches: list[BatchAt]) -> bool:
-    return sum(batch.header.record_count for batch in batches) > convert.AT_ONCE
-
-
-def _converted(data: bytes, batches: list[BatchAt]) -> list[bytes]:
-    return [convert.to_client(data, batch) for batch in batches]
+def _converted(data: bytes, batches: list[BatchAt], room: OnLoop | None) -> list[bytes]:
+    """As many of them as there is `room` for."""
+    made: list[bytes] = []
+    try:
+        made.extend(convert.to_client(data, batch, room) for batch in batches)
+    except Heavy:
+        assert room is not None
+    return made
 
 
 def _fetched(part: PartitionToFetch, read: ReadResult, records: list[Buffer], request: FetchRequest) -> Fetched:

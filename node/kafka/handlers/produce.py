@@ -44,7 +44,7 @@ class _Door(NamedTuple):
     on_loop: Callable[[], OnLoop]
 
 
-_CONVERTS: Final = _Door(convert.admit, convert.on_loop)
+_CONVERTS: Final = _Door(convert.admit, OnLoop)
 _KEEPS: Final = _Door(keep.admit, keep.on_loop)
 
 

@@ -154,9 +154,17 @@ class TestOfKafka:
         assert len(looks) == 1
 
     def test_what_is_much_is_for_a_thread(self) -> None:
+        """Bytes are what counts: one record may have half a million headers."""
         data = kafkas([Record()] * 2001, codec=0)
-        with pytest.raises(Heavy):
-            readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, OnLoop())
+        assert readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, OnLoop())[1] is None
+        room = OnLoop()
+        for headers, heavy in ((100_000, False), (600_000, True)):
+            data = kafkas([Record(headers=[Header()] * headers)], codec=0)
+            if heavy:
+                with pytest.raises(Heavy):
+                    readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, room)
+            else:
+                readable(data, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, room)
         bomb = kafkas([Record(value=bytes(2_000_000))])
         with pytest.raises(Heavy):
             readable(bomb, Reader(EVERY_CODEC, 1 << 20), SEED, 0, 0, OnLoop())

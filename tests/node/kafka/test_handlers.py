@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from node.api.offsets import OffsetsApi
-from node.broker.door import Heavy
+from node.broker.door import Heavy, OnLoop
 from node.broker.kafka_codecs import fold, within
 from node.broker.lookup import EVERY_CODEC, Reader
 from node.config import KAFKA
@@ -37,6 +37,7 @@ from ottla.protocol.errors import ApiError
 from ottla.protocol.kafka_codecs import unfold
 from ottla.protocol.kafka_records import to_kafka, to_ottla
 from ottla.v1.record_pb2 import Header, Record, Records
+from tests.node.broker.test_lookup import stored
 from tests.node.services.planes import Planes
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR, INIT_PRODUCER_ID = 0, 1, 2, 3, 10, 22
@@ -513,6 +514,18 @@ def test_converted_batches_are_kept_within_their_bound() -> None:
     assert kept.held_bytes == 80
 
 
+def test_what_is_much_is_converted_in_a_thread() -> None:
+    """Few records may be much work, and so may few bytes: what counts is what they unfold to."""
+    for codec in (0, 1, 4):
+        data = stored([Record(value=bytes(1 << 21))], codec=codec)
+        [batch] = convert.batches_of(data)
+        with pytest.raises(Heavy):
+            convert.to_client(data, batch, OnLoop())
+        little = stored([Record(value=b"v")], codec=codec)
+        [batch] = convert.batches_of(little)
+        assert convert.to_client(little, batch, OnLoop()) == convert.to_client(little, batch)
+
+
 def test_snappy_in_blocks_that_lie_is_refused() -> None:
     good = fold(2, b"x" * 100_000)
 
@@ -529,11 +542,11 @@ def test_snappy_in_blocks_that_lie_is_refused() -> None:
 
 def test_more_blocks_than_the_loop_has_time_for_are_for_a_thread() -> None:
     head, block = fold(2, b"")[:16], fold(2, b"x")[16:]
-    assert unfold(2, head + block * 1000, within(convert.on_loop())) == b"x" * 1000
+    assert unfold(2, head + block * 1000, within(OnLoop())) == b"x" * 1000
     with pytest.raises(Heavy):
-        unfold(2, head + block * 1001, within(convert.on_loop()))
+        unfold(2, head + block * 1001, within(OnLoop()))
     assert unfold(2, head + block * 1001, within(None)) == b"x" * 1001
-    room = convert.on_loop()
+    room = OnLoop()
     for _ in range(9):
         unfold(2, head + block * 900, within(room))
     with pytest.raises(Heavy):  # of one request, whatever batches they are in
