@@ -243,14 +243,14 @@ def _parsed(
     answers an exception of a deserializer with INTERNAL or UNKNOWN, and logs a stack trace: anybody could fill our log.
     """
 
-    async def call(data: bytes, context: faults.Context) -> Any:
+    def call(data: bytes, context: faults.Context) -> Awaitable[Any]:
         try:
             request = deserialize(data)
         except DecodeError:
             raise ApiError(
                 pb.ERROR_CODE_INVALID_REQUEST, f"the {len(data)} bytes of the request are no {name}"
             ) from None
-        return await handler(request, context)
+        return handler(request, context)
 
     return call
 

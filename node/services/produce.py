@@ -97,6 +97,14 @@ class Producing:
             )
         self.finish(index, result)
 
+    def forget_batches(self) -> None:
+        """They are in the log, or on their way to a leader: nobody needs them here, too, while answers are waited
+        for."""
+        request = self.request
+        self.request = ProduceRequestView(request_id=request.request_id)
+        for part in request.partitions:
+            self.request.partitions.add(topic=part.topic, topic_id=part.topic_id, partition=part.partition)
+
     def response(self) -> data_pb2.ProduceResponse:
         results = [] if self.acks == ACKS_NONE else self.results
         return data_pb2.ProduceResponse(
@@ -307,11 +315,14 @@ class UnaryProduce:
 
     async def produce(self, request: tuple[ProduceRequestView, bytes], context: Context) -> data_pb2.ProduceResponse:
         """Answers when every batch's acknowledgement holds or has failed."""
-        pause_ms = self._pause_ms(request[0].client_id, len(request[1])) if self._throttle.on else 0
-        held = COPIES * len(request[1])
+        size_bytes = len(request[1])
+        pause_ms = self._pause_ms(request[0].client_id, size_bytes) if self._throttle.on else 0
+        held = COPIES * size_bytes
         self._in_flight.take(held)
         try:
-            running = await self._run(request[0], len(request[1]), context, request[1])
+            answering = self._run(request[0], size_bytes, context, request[1])
+            del request
+            running = await answering
             running.pause_ms = pause_ms
             return running.response()
         finally:
@@ -344,14 +355,21 @@ class UnaryProduce:
         await self._producer.start(
             running, None if self._forwarded else lambda _, leader, indexes: hops.setdefault(leader, []).extend(indexes)
         )
+        messages = {
+            leader: data
+            if data and len(indexes) == len(request.partitions)
+            else part_of(running, indexes).SerializeToString()
+            for leader, indexes in hops.items()
+        }
+        if size_bytes >= limits.RECEIVING_LARGE_BYTES:
+            running.forget_batches()
+        del request, data
         if not hops:
             await finished
             return running
         async with asyncio.TaskGroup() as group:
             for leader, indexes in hops.items():
-                whole = data and len(indexes) == len(request.partitions)
-                message = data if whole else part_of(running, indexes).SerializeToString()
-                group.create_task(self._pass_on(running, leader, indexes, message, context))
+                group.create_task(self._pass_on(running, leader, indexes, messages.pop(leader), context))
             await finished
         return running
 

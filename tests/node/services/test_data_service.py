@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from node import limits
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc, record_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.node.services.planes import Planes
@@ -56,7 +57,12 @@ async def test_any_node_appends_to_and_reads_from_any_leader(planes: Planes, via
     assert {part.next_offset for part in answer.partitions} == {2}
 
 
-async def test_one_bad_partition_fails_no_other(planes: Planes) -> None:
+@pytest.mark.parametrize("large_bytes", [1, 2**20])
+async def test_one_bad_partition_fails_no_other(
+    planes: Planes, large_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the batches are forgotten as soon as they are in the log or on their way."""
+    monkeypatch.setattr(limits, "RECEIVING_LARGE_BYTES", large_bytes)
     planes.create_topic("t", [1, -1, 3])
     async with planes.channel(2) as channel:
         parts = [data_pb2.ProducePartition(topic="t", partition=n, batch=batch(b"x")) for n in (0, 1, 2, 3)]
@@ -70,6 +76,7 @@ async def test_one_bad_partition_fails_no_other(planes: Planes) -> None:
         pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION,
     ]
     assert answer.partitions[1].error.retriable
+    assert [(part.topic, part.partition) for part in answer.partitions] == [("t", n) for n in range(4)]
 
 
 @pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "x" * 256])
