@@ -1,7 +1,6 @@
 """The consumer: reads partitions in order, over one stream to each leader. Its decisions are in fetch_state.py."""
 
 import asyncio
-import contextlib
 import logging
 import time
 import uuid
@@ -227,8 +226,9 @@ class Consumer(AsyncIterator[ConsumerRecord]):
 
     async def subscribe(self, *topics: str, topic_regex: str = "") -> None:
         """Reads these topics from now on, instead of those that were read; partitions of both keep their positions.
-        In a group the members share them out anew, which this does not wait for; only there is `topic_regex`, too.
-        Raises ConfigError, and UnknownTopic without a group."""
+        In a group the members share them out anew, which this does not wait for; only there is `topic_regex`, too, and
+        the coordinator's word on it is waited for, 5 s at most. Raises ConfigError - then what was
+        subscribed before stays -, and UnknownTopic without a group."""
         names = arguments.topics(topics)
         arguments.text("topic_regex", topic_regex)
         if not names and not topic_regex:
@@ -237,7 +237,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         if self._session is not None:
             if self._reader.error is not None:
                 raise self._reader.error  # the group's session may be over: nobody would carry it out
-            self._session.subscribe(names, topic_regex)
+            await self._session.subscribe(names, topic_regex)
             return
         if topic_regex:
             raise ConfigError("topic_regex needs a group. Next: name one, or the topics")
@@ -328,8 +328,12 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         has left gaps. Asks the leaders, and raises what `end_offsets` raises."""
         behind = {}
         for tp, end in (await self.end_offsets()).items():
-            with contextlib.suppress(ConfigError):  # it went to another member meanwhile
+            try:
                 behind[tp] = max(0, end - await self.position(*tp))
+            except ConfigError:
+                if tp in self._reader.states:
+                    raise
+                # else it went to another member meanwhile
         return behind
 
     @property

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from grpc import aio
 
@@ -55,6 +55,14 @@ class Owner(Protocol):
         """There is no way on: the user must be told."""
 
 
+class _Asked(NamedTuple):
+    """Another subscription that the coordinator has not judged yet. `before` is the one that it took."""
+
+    subscription: tuple[Sequence[str], str]
+    before: tuple[Sequence[str], str]
+    taken: asyncio.Future[None]
+
+
 def _now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
@@ -74,6 +82,8 @@ class GroupSession:
         self._carried_out: Assignment | None = None
         self._missing: frozenset[str] = frozenset()
         self._is_leaving = False
+        self._asked: _Asked | None = None
+        self._joined_with: tuple[Sequence[str], str] | None = None
         self._last_word_ms = 0
         self._call: Any = None
 
@@ -81,12 +91,43 @@ class GroupSession:
         """Whether records of the owned partitions may reach the user now."""
         return self.membership.may_hand_out(_now_ms())
 
-    def subscribe(self, topics: tuple[str, ...], topic_regex: str) -> None:
+    async def subscribe(self, topics: tuple[str, ...], topic_regex: str) -> None:
         """Other topics from now on. The session is resumed with them: the member stays the same one, and owns what it
-        owns until the coordinator says otherwise."""
-        self.membership.topics, self.membership.topic_regex = topics, topic_regex
+        owns until the coordinator says otherwise. An expression is the coordinator's to judge: waits for its word, and
+        raises the OttlaError with which it refuses; what was subscribed before then stays. Where no word comes within
+        the time for a commit, it is for whoever reads."""
+        membership = self.membership
+        before = membership.topics, membership.topic_regex
+        if self._asked is not None:
+            before = self._asked.before
+            self._judged(None)
+        membership.topics, membership.topic_regex = topics, topic_regex
+        asked = _Asked((topics, topic_regex), before, asyncio.get_running_loop().create_future())
+        if topic_regex:
+            self._asked = asked
         if self._call is not None:
             self._call.cancel()
+        if topic_regex:
+            try:
+                async with asyncio.timeout(self._commit_timeout_ms / 1000):
+                    await asked.taken
+            except TimeoutError:
+                log.info("group %s: no word yet on topic_regex %r", membership.group_id, topic_regex)
+            finally:
+                if self._asked is asked:
+                    self._asked = None
+
+    def _judged(self, refusal: OttlaError | None) -> bool:
+        """The coordinator's word on the subscription that was asked for last, if somebody waits for it."""
+        asked, self._asked = self._asked, None
+        if asked is None or asked.taken.done():
+            return False
+        if refusal is None:
+            asked.taken.set_result(None)
+        else:
+            self.membership.topics, self.membership.topic_regex = asked.before
+            asked.taken.set_exception(refusal)
+        return True
 
     # -- listening -------------------------------------------------------------------------------------------------
 
@@ -100,6 +141,8 @@ class GroupSession:
                 await self._one_session()
             except OttlaError as error:
                 if not error.retriable:
+                    if self._judged(error):
+                        continue
                     self._owner.session_failed(error)
                     return
                 log.info("group session: %s", error)
@@ -116,6 +159,7 @@ class GroupSession:
         # From here on without a pause, so that a `subscribe` either is in the request or finds the call to be resumed.
         while not self._outbox.empty():
             self._outbox.get_nowait()  # confirmations of an earlier session: joining says what is owned
+        self._joined_with = membership.topics, membership.topic_regex
         self._outbox.put_nowait(SessionRequest(join=membership.join_request()))
         call: Any = GroupServiceStub(channel).Session()
         self._call = call
@@ -158,6 +202,8 @@ class GroupSession:
             failure = from_server(error)
             failure.retry_after_ms = error.retry_after_ms
             raise failure
+        if self._asked is not None and self._joined_with == self._asked.subscription:
+            self._judged(None)
         if kind == "assignment" and membership.needs_proof:
             membership.last_heard_ms = None
         if not membership.heard(_now_ms()):

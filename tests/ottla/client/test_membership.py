@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from ottla import ConfigError
 from ottla.client.group import Membership
 from ottla.client.group_session import GroupSession
 from ottla.client.records import TopicPartition
+from ottla.v1 import error_pb2 as pb
 from ottla.v1.data_pb2 import TopicPartition as Wire
-from ottla.v1.group_pb2 import AssignedPartition, Assignment
+from ottla.v1.group_pb2 import AssignedPartition, Assignment, SessionResponse
 
 A, B, C = (TopicPartition("t", number) for number in range(3))
 ID = b"i" * 16
@@ -145,7 +147,48 @@ async def test_topics_that_are_changed_while_a_node_is_looked_for_are_what_is_jo
     monkeypatch.setattr("ottla.client.group_session.converse", converse)
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0)
-    session.subscribe(("other",), "")
+    await session.subscribe(("other",), "")
     found.set()
     await running
     assert said == [["other"]]
+
+
+async def test_an_expression_that_is_refused_leaves_the_subscription_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def home() -> str:
+        return "127.0.0.1:1"
+
+    client: Any = SimpleNamespace(home=home, channel=lambda address: None)
+    failed: list[object] = []
+    owner: Any = SimpleNamespace(session_failed=failed.append)
+    session = GroupSession(member(), client, owner)
+    joined: list[tuple[list[str], str]] = []
+
+    class Stub:
+        def __init__(self, channel: object) -> None: ...
+
+        def Session(self) -> object:
+            join = session._outbox.get_nowait().join
+            joined.append((list(join.topics), join.topic_regex))
+            return SimpleNamespace(cancel=cancelled.set)
+
+    async def converse(call: object, writing: Any, take: Any) -> str:
+        writing.close()
+        cancelled.clear()
+        if joined[-1][1] == "(":
+            take(SessionResponse(error=pb.Error(code=pb.ERROR_CODE_INVALID_REGULAR_EXPRESSION, message="missing )")))
+        take(SessionResponse(assignment=assignment(1)))
+        await cancelled.wait()
+        return "over"
+
+    cancelled = asyncio.Event()
+    monkeypatch.setattr("ottla.client.group_session.GroupServiceStub", Stub)
+    monkeypatch.setattr("ottla.client.group_session.converse", converse)
+    running = asyncio.create_task(session.run())
+    await session.subscribe((), "t.*")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="missing"):
+            await session.subscribe((), "(")
+    await session.subscribe((), "u.*")
+    running.cancel()
+    assert [names for names in joined if names not in ((["t"], ""), ([], "t.*"))] == [([], "("), ([], "("), ([], "u.*")]
+    assert failed == []

@@ -493,3 +493,18 @@ def test_who_waits_for_a_position_hears_that_the_partition_has_gone() -> None:
                 await waiting
 
     asyncio.run(life())
+
+
+async def test_lag_hides_no_error_of_a_partition_that_is_read() -> None:
+    """A reset policy that a node refuses is a ConfigError, too; only one that went to another member is left out."""
+    member = Member()
+    await member.gain()
+
+    async def ends(where: object) -> dict[TopicPartition, int]:
+        return {WHERE: END, TopicPartition("t", 9): 5}
+
+    member.reader.ends = ends  # type: ignore[method-assign]
+    assert await member.consumer.lag() == {WHERE: END}
+    member.state.position, member.state.error = None, ConfigError("no such policy")
+    with pytest.raises(ConfigError, match="policy"):
+        await member.consumer.lag()

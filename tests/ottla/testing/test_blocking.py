@@ -78,6 +78,8 @@ def _in_a_group(bootstrap: str) -> None:
         while next(consumer).topic != "more":
             pass  # what was read ahead, until the group has decided
         assert consumer.assignment() == [("more", 0), ("more", 1)]
+        with pytest.raises(ConfigError, match="compile"):
+            consumer.subscribe(topic_regex="more|(")
         consumer.subscribe(topic_regex="ev.*|more")
         give_up = time.monotonic() + 20
         while len(consumer.assignment()) < 3:
