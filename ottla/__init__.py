@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ottla.client.errors import PolicyViolation as PolicyViolation
     from ottla.client.errors import RecordTooLarge as RecordTooLarge
     from ottla.client.errors import RequestTimedOut as RequestTimedOut
+    from ottla.client.errors import SchemaRegistryError as SchemaRegistryError
     from ottla.client.errors import Throttled as Throttled
     from ottla.client.errors import TopicAlreadyExists as TopicAlreadyExists
     from ottla.client.errors import UnknownGroup as UnknownGroup
@@ -92,6 +93,7 @@ _WHERE = {
         "PolicyViolation",
         "RecordTooLarge",
         "RequestTimedOut",
+        "SchemaRegistryError",
         "Throttled",
         "TopicAlreadyExists",
         "UnknownGroup",

@@ -3,15 +3,19 @@
 Producer(value_serializer=to_json)
 Consumer("orders", value_deserializer=from_json)
 Consumer("orders", value_deserializer=to_type(Order))     # a pydantic model, a dataclass, dict[str, int] ...
+
+What needs to know the topic, or has something to load first, is a TopicSerializer or a LoadingDeserializer; those with
+a schema registry are in ottla.registry.
 """
 
 import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ottla.client.deserialize import LoadingDeserializer, TopicSerializer
 from ottla.client.errors import ConfigError
 
-__all__ = ["from_json", "to_json", "to_type"]
+__all__ = ["LoadingDeserializer", "TopicSerializer", "from_json", "to_json", "to_type"]
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ OttlaError (an ApiError: code, message, retriable)
 ├── OffsetOutOfRange        a position lies outside of the log
 ├── LogTruncation           what was read is no longer in the log (KIP-320)
 ├── DeserializationFailed   key_deserializer or value_deserializer does not take a record
+├── SchemaRegistryError     a schema registry refused, or does not answer
 ├── CorruptRecords          bytes do not match their checksums
 ├── UnsupportedCodec        the codec's package is not installed
 ├── UnknownGroup            the cluster has no such group
@@ -205,6 +206,25 @@ class DeserializationFailed(OttlaError):
             f"Next: mend the deserializer, or seek to {offset + 1} to skip the record"
         )
         self.topic, self.partition, self.offset = topic, partition, offset
+
+
+class SchemaRegistryError(OttlaError):
+    """A schema registry refused what was asked, or does not answer (retriable). `status` is HTTP's, 0 without an
+    answer; `error_code` the registry's own, such as 40403 for an id that it does not know."""
+
+    default_code = pb.ERROR_CODE_INVALID_REQUEST
+
+    def __init__(
+        self,
+        message: str,
+        code: int | None = None,
+        *,
+        retriable: bool | None = None,
+        status: int = 0,
+        error_code: int = 0,
+    ) -> None:
+        super().__init__(message, code, retriable=retriable)
+        self.status, self.error_code = status, error_code
 
 
 class CorruptRecords(OttlaError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ottla.client.decode import BatchReader
+from ottla.client.deserialize import NotLoaded
 from ottla.client.errors import DeserializationFailed, LogTruncation, OffsetOutOfRange, OttlaError, from_server
 from ottla.client.records import ConsumerRecord, Position, TopicPartition
 from ottla.internal.v1.view_pb2 import FetchResultView
@@ -74,6 +75,8 @@ class PartitionState:
     """As paused, but not the user's to end: the partition is about to move, or its listener has not been told yet."""
     is_new: bool = False
     """It was made after its reader or the group began: it starts with its first record, whatever the policy says."""
+    loading: NotLoaded | None = None
+    """What the record at the position can't be read without: nothing is fetched until it is there."""
     error: OttlaError | None = None
     retry_at_ms: int = 0
     failures: int = 0
@@ -97,7 +100,7 @@ class PartitionState:
         self.position_epoch = epoch
         self.finished()
         self.stored = self.done
-        self.error = None
+        self.loading = self.error = None
         self.retry_at_ms = 0
         self.failures = 0
         self.rewind()
@@ -145,6 +148,7 @@ class PartitionState:
             and not self.paused
             and not self.held
             and self.error is None
+            and self.loading is None
             and self.leader_id is not None
             and self.retry_at_ms <= now_ms
         )
@@ -259,6 +263,15 @@ class PartitionState:
         self.generation += 1
         self.added_to = None
 
+    def loaded(self, missing: NotLoaded, error: OttlaError | None) -> bool:
+        """What a record waited for is there, or can't be had; False: it is not waited for any more."""
+        if self.loading is not missing:
+            return False
+        self.loading = None
+        if error is not None:
+            self._stop_for(error)
+        return True
+
     # -- what is done ----------------------------------------------------------------------------------------------
 
     @property
@@ -301,6 +314,10 @@ class PartitionState:
                     yield record
                     if chunk.generation != self.generation:
                         return
+            except NotLoaded as missing:
+                self.loading = missing
+                self.rewind()
+                return
             except DeserializationFailed as error:
                 self._stop_for(error)
                 return

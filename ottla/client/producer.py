@@ -246,7 +246,8 @@ class Producer:
         `value` and `key` are bytes, str (sent as UTF-8) or None, or what value_serializer and key_serializer take.
         A key decides the partition (murmur2, as all clients do); without one, batches are spread. `value` None deletes
         the key in a compacted topic. `timestamp` is in ms since the epoch, now if not given. Raises BufferFull after
-        max_block_ms, UnknownTopic, RecordTooLarge, ConfigError or Closed: then the record was not taken.
+        max_block_ms, UnknownTopic, RecordTooLarge, SchemaRegistryError, ConfigError or Closed: then the record was not
+        taken.
         """
         if self._life != "open":
             self._use()
@@ -265,9 +266,13 @@ class Producer:
         if partition is not None:
             partition = arguments.partition(partition)
         if value is not None and type(value) is not bytes:
-            value = self._value_bytes(value)
+            value = self._value_bytes(value, topic)
+            if type(value) is not bytes:
+                value = await value
         if key is not None and type(key) is not bytes:
-            key = self._key_bytes(key)
+            key = self._key_bytes(key, topic)
+            if type(key) is not bytes:
+                key = await key
         encoded_headers = encode_headers(headers) if headers else b""
         size = record_size_max(key, value, encoded_headers)
         if size + BATCH_OVERHEAD_BYTES > self.settings.max_request_size:

@@ -9,7 +9,8 @@ from itertools import islice
 
 from ottla.client import arguments
 from ottla.client.connection import Client
-from ottla.client.errors import ConfigError, OffsetOutOfRange, OttlaError, UnknownTopic
+from ottla.client.deserialize import NotLoaded
+from ottla.client.errors import ConfigError, DeserializationFailed, OffsetOutOfRange, OttlaError, UnknownTopic
 from ottla.client.fetch_state import Chunk, PartitionState, credit_bytes
 from ottla.client.fetch_stream import FetchStream
 from ottla.client.offsets import EARLIEST, LATEST, list_offsets
@@ -56,6 +57,7 @@ class Reader:
         self._current: tuple[Chunk, Iterator[ConsumerRecord]] | None = None
         self._last_seek_id = 0
         self._resetting: set[TopicPartition] = set()
+        self._loads: set[NotLoaded] = set()
 
     # -- which partitions ------------------------------------------------------------------------------------------
 
@@ -190,6 +192,7 @@ class Reader:
             self.wake.clear()
             now_ms = _now_ms()
             self._start_resets(now_ms)
+            self._start_loads()
             for stream in self._streams.values():
                 stream.drop_moved()
             for state in self.states.values():
@@ -237,6 +240,24 @@ class Reader:
                 stream.hold(size)
                 stream.release(size)
         self.news.set()
+
+    def _start_loads(self) -> None:
+        for state in self.states.values():
+            if state.loading is not None and state.loading not in self._loads:
+                self._loads.add(state.loading)
+                self._tasks.start(self._load(state, state.loading), "ottla-load")
+
+    async def _load(self, state: PartitionState, missing: NotLoaded) -> None:
+        failure: OttlaError | None = None
+        try:
+            await missing.load()
+        except DeserializationFailed as error:
+            failure = error
+        finally:
+            self._loads.discard(missing)
+        if state.loaded(missing, failure):
+            self.wake.set()
+            self.news.set()
 
     # -- positions -------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ MODULES = {
     "uvloop": {"uvloop"},
 }
 # Imported where they are used, with a word about what to install.
-ON_DEMAND = {"cryptography", "docker", "pydantic", "uvloop"}
+ON_DEMAND = {"cryptography", "docker", "fastavro", "jsonschema", "pydantic", "referencing", "uvloop"}
 OWN = {"ottla", "node", "raft", "storage"}
 
 

@@ -1,4 +1,4 @@
-"""The programs of docs/python-client.md run as they stand there, but for the port."""
+"""The programs of docs/python-client.md and docs/schema-registry.md run as they stand there, but for the ports."""
 
 import re
 import signal
@@ -12,6 +12,7 @@ import pytest
 from ottla.cli.local import LocalCluster
 from tests.ottla.cli.conftest import environment
 from tests.ottla.cli.test_readme import ROOT, run
+from tests.ottla.client.registries import running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cli-cluster")]
 
@@ -69,6 +70,15 @@ def test_a_delivery(cluster: LocalCluster) -> None:
 def test_serializers(cluster: LocalCluster) -> None:
     done = run("python", at(cluster, SERIALIZERS), cluster)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_schema_registry(cluster: LocalCluster) -> None:
+    page = (ROOT / "docs/schema-registry.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    with running() as (url, store):
+        done = run("python", at(cluster, program.replace("http://127.0.0.1:8081", url)), cluster)
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+    assert list(store.subjects) == ["orders-avro-value"]
 
 
 def test_without_asyncio(cluster: LocalCluster) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from ottla import ConfigError, ConsumerRecord, DeserializationFailed, Producer
 from ottla.client.deserialize import deserialize_with, serialize_with
-from ottla.serializers import from_json, to_json, to_type
+from ottla.serializers import LoadingDeserializer, from_json, to_json, to_type
 from tests.ottla.client.batches import data, stored
 from tests.ottla.client.test_arguments import held
 from tests.ottla.client.test_positions import WHERE, Member
@@ -41,8 +41,8 @@ def test_models_and_types() -> None:
 
 async def test_a_producer_serializes_all_but_bytes_and_null() -> None:
     made = Producer("127.0.0.1:1", key_serializer=str, value_serializer=to_json)
-    assert (made._value_bytes({"a": 1}), made._key_bytes(7)) == (b'{"a":1}', b"7")
-    assert made._value_bytes("text") == b'"text"'
+    assert (made._value_bytes({"a": 1}, "t"), made._key_bytes(7, "t")) == (b'{"a":1}', b"7")
+    assert made._value_bytes("text", "t") == b'"text"'
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,56 @@ async def test_what_ends_a_program_in_a_deserializer_passes_no_record_over(way: 
     await member.work.commit(member.session)  # type: ignore[arg-type]
     assert member.session.stored in (None, 0)
     assert await take() == [0, 1, 2, 3, 4]
+
+
+class Slow(LoadingDeserializer):
+    """Reads numbers; the number 2 needs something that comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Exception | None] = asyncio.Queue()
+        self.has_all = False
+
+    def __call__(self, data: bytes) -> int:
+        return int(data)
+
+    def is_loaded(self, data: bytes) -> bool:
+        return data != b"2" or self.has_all
+
+    async def load(self, data: bytes) -> None:
+        if (answer := await self.answers.get()) is not None:
+            raise answer
+        self.has_all = True
+
+
+@pytest.mark.parametrize("ends", ["loaded", "failed", "sought"])
+async def test_what_a_record_waits_for_passes_no_record_over(ends: str) -> None:
+    """invariants.md 1, 53."""
+    slow = Slow()
+    member = Member()
+    member.reader._deserialize = deserialize_with(None, slow)
+    await member.gain()
+
+    async def poll() -> list[int]:
+        member.fetch(5)
+        return [record.offset for record in await member.consumer.poll(timeout_ms=0)]
+
+    assert await poll() == [0, 1]
+    assert await poll() == []
+    assert not member.state.wants_fetch(10**9)
+    await member.consumer.commit()
+    assert (member.session.stored, member.state.position) == (2, 2)
+    waits = member.state.loading
+    if ends == "sought":
+        member.consumer.seek(*WHERE, 4)
+    slow.answers.put_nowait(ValueError("no such schema") if ends == "failed" else None)
+    await member.reader._load(member.state, waits)
+    if ends == "failed":
+        for _ in range(2):
+            with pytest.raises(DeserializationFailed, match=r"offset 2.*no such schema"):
+                await poll()
+        member.consumer.seek(*WHERE, 2)
+        slow.has_all = True
+    assert await poll() == ([4, 5, 6, 7, 8] if ends == "sought" else [2, 3, 4, 5, 6])
 
 
 def test_nulls_stay_nulls() -> None:
