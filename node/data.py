@@ -56,6 +56,7 @@ from node.services.group_lag import GroupLags, LagSample
 from node.services.groups import SERVICE as GROUPS
 from node.services.groups import GroupServices
 from node.services.health import HEALTH, REFLECTION, Health, Reflection
+from node.services.imports import Imports
 from node.services.offsets import Offsets
 from node.services.peers import Peers
 from node.services.positions import Positions
@@ -322,10 +323,16 @@ class DataPlane:
             requests={"Produce": unary.parse, "ProduceStream": parse_request},
             responses={"Fetch": listener.passes, "FetchStream": listener.passes},
         )
+        imports = Imports(broker, view, peers, metrics, in_flight, forwarded=forwarded)
         passed_on = self._admin.handlers()
         add(
             ADMIN,
-            {**passed_on, "DeleteRecords": offsets.delete_records},
+            {
+                **passed_on,
+                "DeleteRecords": offsets.delete_records,
+                "ExportBatches": imports.export_batches,
+                "ImportBatches": imports.import_batches,
+            },
             requests=dict.fromkeys(passed_on, listener.passes),
             responses=dict.fromkeys(passed_on, listener.passes),
         )

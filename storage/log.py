@@ -49,9 +49,9 @@ class Log(CutLog):
 
         `identity` (topic id, or cluster id for the raft log) and `partition` seed the header checksums.
         `recovery_point`: everything below was synced, as remembered by the owner (None: nothing is known).
-        `log_start_offset`: the remembered start, if it is above the segments'. `complete_is_damage`: a complete but
-        bad batch is damage even above the recovery point - right for the raft log, and wherever the machine has not
-        crashed. Raises OSError.
+        `log_start_offset`: the remembered start, if it is above the segments'; where a new log begins.
+        `complete_is_damage`: a complete but bad batch is damage even above the recovery point - right for the raft log,
+        and wherever the machine has not crashed. Raises OSError.
         """
         if len(identity) != 16:
             raise InvariantError(f"a log's identity has 16 bytes, not {len(identity)}")

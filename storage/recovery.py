@@ -133,8 +133,9 @@ def recover(
     clean = _clean_marker(fs, directory)
     state = LogState.read(fs, directory)
     if state is None and not bases and not recovery_point:
-        first = Segment.create(fs, directory, 0, config.index_interval_bytes)
-        return Recovered([first], EpochTable(), 0, 0, Recovery(clean=False), [], CompactionState(), fresh=True)
+        start = log_start_offset or 0
+        first = Segment.create(fs, directory, start, config.index_interval_bytes)
+        return Recovered([first], EpochTable(), start, 0, Recovery(clean=False), [], CompactionState(), fresh=True)
     segments = [Segment(fs, directory, base, config.index_interval_bytes) for base in bases]
     if clean is not None and state is not None and _fits(fs, clean, segments):
         for segment, summary in zip(segments, clean, strict=True):

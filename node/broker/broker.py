@@ -205,6 +205,8 @@ class Broker:
             self._topic_settings.clear()
         for topic_id in delta.changed_config_topics:
             self._topic_settings.pop(topic_id, None)
+        if any(image.topics[topic_id].import_id for topic_id in delta.created_topics):
+            self._producer_ids.none_below(image.next_producer_id)
         if not self._active or delta.snapshot:
             self._active = False
             self._try_activate()
@@ -232,8 +234,8 @@ class Broker:
         return wanted[: max(0, self.settings.partitions_max - len(self.partitions))]
 
     def make_log(self, key: Key, topic: Topic) -> Log:
-        path, config = self.directory.log_path(*key), self.settings_of(topic).log
-        return Log.open(self.fs, path, *key, config, now_ms=self.wall_ms())
+        path, config, start = self.directory.log_path(*key), self.settings_of(topic).log, topic.first_offset(key[1])
+        return Log.open(self.fs, path, *key, config, now_ms=self.wall_ms(), log_start_offset=start)
 
     def _is_registered_in(self, image: Image) -> bool:
         """A restarted node must not act on what the metadata says of its last incarnation: after a restart nobody
@@ -377,7 +379,7 @@ class Broker:
         settings = self._topic_settings.get(topic.topic_id)
         if settings is None:
             defaults = broker_defaults(self.image.broker_configs, self.defaults, self.node_id)
-            settings = topic_settings(topic.configs, defaults)
+            settings = topic_settings(topic.configs, defaults, importing=bool(topic.import_id))
             self._topic_settings[topic.topic_id] = settings
         return settings
 
@@ -441,7 +443,7 @@ class Broker:
             return future
         partition = self.partitions.get((appended.topic_id, appended.partition))
         if partition is None:
-            future.set_exception(self._not_here(appended.topic_id, appended.partition))
+            future.set_exception(refusals.not_here(self.image, self.node_id, *appended[:2]))
         else:
             partition.acknowledge(appended, self.clock_ms() + timeout_ms, future)
         return future
@@ -530,7 +532,7 @@ class Broker:
     ) -> tuple[int, int]:
         """(offset, leader epoch) of -1 latest or -2 earliest. Raises ApiError."""
         partition = self._led(topic_id, number)
-        leader = partition.leading(current_leader_epoch)
+        leader = partition.serving(current_leader_epoch)
         if timestamp_ms == LATEST:
             return partition.latest_offset(current_leader_epoch), leader.leader_epoch
         if timestamp_ms == EARLIEST:
@@ -543,14 +545,14 @@ class Broker:
         """(offset, its timestamp, leader epoch) for a time in ms, or -3 the largest timestamp; None where no committed
         record is as late. Raises ApiError."""
         partition = self._led(topic_id, number)
-        leader = partition.leading(current_leader_epoch)
+        leader = partition.serving(current_leader_epoch)
         offset, found_ms = await times.searched(times.offset_for_time(partition, timestamp_ms), self.in_thread)
         return offset, found_ms, leader.leader_epoch
 
     def epoch_end(self, topic_id: bytes, number: int, epoch: int, current_leader_epoch: int | None) -> tuple[int, int]:
         """The largest epoch at or below `epoch`, and where it ends; (-1, -1) if there is none (KIP-320)."""
         partition = self._led(topic_id, number)
-        partition.leading(current_leader_epoch)
+        partition.serving(current_leader_epoch)
         if epoch < 0:
             return -1, -1
         return partition.log.epochs.end_offset_for(epoch, partition.log.log_end_offset) or (-1, -1)
@@ -558,8 +560,11 @@ class Broker:
     async def delete_records(self, topic_id: bytes, number: int, before: int) -> int:
         """Trims a log up to `before` (-1: the high watermark); returns the lowest log start of the in-sync replicas
         once all of them have trimmed and will remember it. The caller limits the time."""
-        partition = self._led(topic_id, number)
-        wanted, check_s = partition.delete_records(before), LOW_WATERMARK_CHECK_S
+        return await self.trimmed(topic_id, number, self._led(topic_id, number).delete_records(before))
+
+    async def trimmed(self, topic_id: bytes, number: int, wanted: int) -> int:
+        """Waits until every in-sync replica has trimmed a log up to `wanted`, as `delete_records` does."""
+        partition, check_s = self._led(topic_id, number), LOW_WATERMARK_CHECK_S
         while True:
             leader = partition.leading(None)
             starts = [partition.follower_log_starts.get(node_id, 0) for node_id in leader.isr - {self.node_id}]
@@ -578,11 +583,8 @@ class Broker:
             reason = self.offline.get((topic_id, number))
             if reason is not None:
                 raise ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log is offline: {reason}")
-            raise self._not_here(topic_id, number)
+            raise refusals.not_here(self.image, self.node_id, topic_id, number)
         return partition
-
-    def _not_here(self, topic_id: bytes, number: int) -> ApiError:
-        return refusals.not_here(self.image, self.node_id, topic_id, number)
 
     # --- what partitions, streams and fetchers ask of their host
 

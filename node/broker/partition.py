@@ -7,7 +7,7 @@ monotonic `clock_ms()`.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -29,7 +29,7 @@ from node.broker.waiters import AckQueue, AckWaiter, DataWaiter
 from node.metadata.image import NO_LEADER
 from node.metadata.image import Partition as PartitionState
 from ottla.internal.v1.replication_pb2 import ReplicaFetchPartition
-from ottla.protocol.batch import CorruptBatch
+from ottla.protocol.batch import BatchHeader, CorruptBatch
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from storage.errors import BatchTooLarge, DiskFull, LogDamaged, LogFailed, OffsetOutOfRange, StorageError, passing
@@ -65,7 +65,7 @@ class Partition:
         self.follower_log_starts: dict[int, int] = {}
         self._host = host
         self._uncommitted: deque[tuple[int, int]] = deque()
-        self._checkpointed_high_watermark = 0
+        self._checkpointed_high_watermark = records.log_start_offset
         self._kept_log_start = records.log_start_offset
         self.deleted_before = records.log_start_offset
         """While this node leads: up to where records were deleted on request, or before it led. A clock has no part in
@@ -207,6 +207,13 @@ class Partition:
             raise refusals.other_epoch(self.name, leader.leader_epoch, current_leader_epoch, self._leader_hint())
         return leader
 
+    def serving(self, current_leader_epoch: int | None) -> LeaderReplica:
+        """As `leading`, for clients: raises LEADER_NOT_AVAILABLE, too, while an import fills the topic."""
+        leader = self.leading(current_leader_epoch)
+        if self.settings.importing:
+            raise refusals.importing(self.name, self.topic)
+        return leader
+
     def append(
         self,
         batch: Any,
@@ -221,7 +228,7 @@ class Partition:
         """Has `admit` check a producer's batch and appends it. `admitted`: what a thread made of it, if the topic's
         rules are still the same. Raises ApiError, or Heavy if there is not so much room `on_loop`; nothing is appended
         then."""
-        leader = self.leading(current_leader_epoch)
+        leader = self.serving(current_leader_epoch)
         if acks == ACKS_ALL and not leader.enough_in_sync:
             raise refusals.not_enough_replicas(self.name, leader)
         if leader.full and (full := leader.without_room):
@@ -253,7 +260,22 @@ class Partition:
         end_offset = result.last_offset + 1
         clock_ms = self._host.clock_ms()
         self.producers.appended(header, result.base_offset, clock_ms, leader.high_watermark)
-        self._uncommitted.append((end_offset, result.size_bytes))
+        self._grown(leader, end_offset, result.size_bytes, clock_ms)
+        time_ms = header.max_timestamp if self.settings.door.log_append_time else -1
+        epoch, start, size = leader.leader_epoch, self.log.log_start_offset, result.size_bytes
+        return Appended(
+            self.topic_id, self.number, epoch, result.base_offset, end_offset, time_ms, start, size, acks, False
+        )
+
+    def appended(self, leader: LeaderReplica, headers: Iterable[BatchHeader], size_bytes: int) -> None:
+        """These batches are in the log, as an import brought them."""
+        clock_ms = self._host.clock_ms()
+        for header in headers:
+            self.producers.appended(header, header.base_offset, clock_ms, leader.high_watermark)
+        self._grown(leader, self.log.log_end_offset, size_bytes, clock_ms)
+
+    def _grown(self, leader: LeaderReplica, end_offset: int, size_bytes: int, clock_ms: int) -> None:
+        self._uncommitted.append((end_offset, size_bytes))
         if leader.appended(end_offset, clock_ms):
             self.committed()
         if self.settings.flush_ack:
@@ -262,32 +284,11 @@ class Partition:
             self._arm(leader)
         for watcher in self.watchers.values():
             watcher.grew(self)
-        return Appended(
-            self.topic_id,
-            self.number,
-            leader.leader_epoch,
-            result.base_offset,
-            end_offset,
-            header.max_timestamp if self.settings.door.log_append_time else -1,
-            self.log.log_start_offset,
-            result.size_bytes,
-            acks,
-            False,
-        )
 
     def _duplicate(self, leader: LeaderReplica, stored: StoredBatch, acks: int) -> Appended:
-        return Appended(
-            self.topic_id,
-            self.number,
-            leader.leader_epoch,
-            stored.base_offset,
-            stored.last_offset + 1,
-            stored.timestamp_ms,
-            self.log.log_start_offset,
-            0,
-            acks,
-            True,
-        )
+        place, offsets = (self.topic_id, self.number), (stored.base_offset, stored.last_offset + 1)
+        start = self.log.log_start_offset
+        return Appended(*place, leader.leader_epoch, *offsets, stored.timestamp_ms, start, 0, acks, True)
 
     def acknowledge(self, appended: Appended, deadline_ms: int, future: asyncio.Future[None]) -> None:
         """Ends `future` when the batch is committed, or with why that is not known."""
@@ -310,7 +311,7 @@ class Partition:
     ) -> ReadResult:
         """Committed batches from the one that holds `offset`. Raises OFFSET_OUT_OF_RANGE, OFFSET_NOT_AVAILABLE and what
         `leading` does."""
-        leader = self.leading(current_leader_epoch)
+        leader = self.serving(current_leader_epoch)
         records = self.log
         end = leader.high_watermark  # read once: it bounds everything below (KAFKA-9835)
         mark = end if leader.high_watermark_known else WITHHELD
@@ -340,7 +341,7 @@ class Partition:
 
     def latest_offset(self, current_leader_epoch: int | None) -> int:
         """The high watermark. Raises OFFSET_NOT_AVAILABLE while a new leader withholds it."""
-        leader = self.leading(current_leader_epoch)
+        leader = self.serving(current_leader_epoch)
         if not leader.high_watermark_known:
             raise refusals.offset_not_available(self.name, leader)
         return leader.high_watermark
@@ -348,12 +349,16 @@ class Partition:
     def delete_records(self, before: int) -> int:
         """Trims the head up to `before` (-1: the high watermark); returns the new log start. Followers learn it with
         their next fetch. Raises OFFSET_OUT_OF_RANGE above the high watermark."""
-        leader = self.leading(None)
+        leader = self.serving(None)
         target = leader.high_watermark if before == -1 else before
         if not 0 <= target <= leader.high_watermark:
             raise refusals.out_of_range(f"records of {self.name} to delete", before, 0, leader.high_watermark)
-        self.deleted_before = max(self.deleted_before, target)
-        if self.log.advance_log_start(target):
+        return self.trim(target)
+
+    def trim(self, before: int) -> int:
+        """As `delete_records`, up to an offset that is committed."""
+        self.deleted_before = max(self.deleted_before, before)
+        if self.log.advance_log_start(before):
             self._tell_marks()
             self._host.checkpoint_soon()
         return self.log.log_start_offset

@@ -28,17 +28,21 @@ class ProducerIds:
         self._controller = controller
         self._node_id = node_id
         self._broker_epoch = broker_epoch
-        self._next = self._end = 0
+        self._next = self._end = self._from = 0
         self._lock = asyncio.Lock()
 
     def holds_back(self, producer_id: int) -> bool:
         """Whether this broker may give it to somebody, and has not yet."""
         return self._next <= producer_id < self._end
 
+    def none_below(self, producer_id: int) -> None:
+        """Hands out nothing below this one any more: others wrote under it elsewhere."""
+        self._from = max(self._from, producer_id)
+
     async def next_id(self) -> int:
         """Raises ApiError if no controller gives a block within 5 s."""
         async with self._lock:
-            if self._next >= self._end:
+            while self._next >= self._end or self._next < self._from:
                 self._next, self._end = await self._block()
             self._next += 1
             return self._next - 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from node import limits
-from ottla.protocol.batch import ATTR_LOG_APPEND_TIME, BatchHeader
+from ottla.protocol.batch import ATTR_IMPORTED, ATTR_LOG_APPEND_TIME, BatchHeader
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 
@@ -136,7 +136,7 @@ class ProducerTable:
         """A batch is in the log at `base_offset`. Followers and recovery call this too: no check, the log is true."""
         last_offset = base_offset + header.last_offset_delta
         self.end_offset = last_offset + 1
-        if header.producer_id == 0:
+        if header.producer_id == 0 or header.attributes & ATTR_IMPORTED:
             return
         producer = self._producers.pop(header.producer_id, None)
         if producer is None:

@@ -61,6 +61,17 @@ def log_failed(name: str) -> ApiError:
     return ApiError(pb.ERROR_CODE_KAFKA_STORAGE_ERROR, f"the log of {name} failed; whether the batch stays is unknown")
 
 
+def importing(name: str, topic: str) -> ApiError:
+    """Retriable: who waits is served when all is there."""
+    return ApiError(
+        pb.ERROR_CODE_LEADER_NOT_AVAILABLE,
+        f"{name} serves nobody yet: {topic} is being imported",
+        next_step=f"wait; `ottla topic import` with the same file goes on with it, `ottla topic delete {topic}` gives "
+        "it up",
+        retry_after_ms=500,
+    )
+
+
 def disks_full(name: str, nodes: Iterable[int], leader: LeaderReplica) -> ApiError:
     return ApiError(
         pb.ERROR_CODE_KAFKA_STORAGE_ERROR,

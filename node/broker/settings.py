@@ -20,6 +20,8 @@ class TopicSettings:
     door: DoorRules
     min_isr: int | None
     flush_ack: bool
+    importing: bool = False
+    """Whether an import fills it, and nobody is served yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class BrokerSettings:
     open_segments_max: int = 512
 
 
-def topic_settings(topic_configs: Mapping[str, str], defaults: Mapping[str, str]) -> TopicSettings:
+def topic_settings(
+    topic_configs: Mapping[str, str], defaults: Mapping[str, str], *, importing: bool = False
+) -> TopicSettings:
     """Settings from the texts in the metadata. Raises ApiError INVALID_CONFIG (the controller checked them before)."""
     configs = effective(topic_configs, defaults)
     compact = "compact" in configs.cleanup_policy
@@ -55,7 +59,8 @@ def topic_settings(topic_configs: Mapping[str, str], defaults: Mapping[str, str]
             retention_bytes=configs.retention_bytes,
             max_message_bytes=configs.max_message_bytes,
             file_delete_delay_ms=configs.file_delete_delay_ms,
-            cleanup_policy=frozenset(configs.cleanup_policy),
+            # What comes with its old times is not to go before all of it is there.
+            cleanup_policy=frozenset() if importing else frozenset(configs.cleanup_policy),
             min_cleanable_dirty_ratio=configs.min_cleanable_dirty_ratio,
             min_compaction_lag_ms=configs.min_compaction_lag_ms,
             max_compaction_lag_ms=configs.max_compaction_lag_ms,
@@ -71,4 +76,5 @@ def topic_settings(topic_configs: Mapping[str, str], defaults: Mapping[str, str]
         ),
         min_isr=min_isr_set(topic_configs, defaults),
         flush_ack=configs.flush == "ack",
+        importing=importing,
     )

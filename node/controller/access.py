@@ -34,6 +34,8 @@ class OfItems(NamedTuple):
 
 
 def _create(access: Access, _image: Image, topic: Any) -> None:
+    if topic.HasField("importing"):
+        access.check_cluster(ALTER)  # offsets, times and producers are what it says they are
     if not access.would(CREATE, CLUSTER, CLUSTER_NAME):
         access.check(CREATE, TOPIC, topic.name)
 
@@ -64,7 +66,10 @@ RIGHTS: Final[dict[str, int | OfItems | None]] = {
     "CreatePartitions": OfItems(_grow),
     "AlterConfigs": OfItems(lambda access, _, item: _configs(ALTER_CONFIGS, access, item.resource)),
     "DescribeConfigs": OfItems(lambda access, _, item: _configs(DESCRIBE_CONFIGS, access, item)),
-    "DeleteRecords": None,  # at leaders
+    "DeleteRecords": None,  # at leaders, as are the next two
+    "ExportBatches": None,
+    "ImportBatches": None,
+    "CompleteImport": ALTER,
     "ElectLeaders": ALTER,
     "ReassignPartitions": ALTER,
     "ListReassignments": DESCRIBE,

@@ -140,9 +140,17 @@ def admin_handlers(
             return admin.FinalizeFeatureResponse(error=_own(error))
         return answer
 
-    async def delete_records(_request: admin.DeleteRecordsRequest, _context: Any) -> admin.DeleteRecordsResponse:
+    async def complete_import(request: admin.CompleteImportRequest, _context: Any) -> admin.CompleteImportResponse:
+        try:
+            answer: admin.CompleteImportResponse = await shell.handle(request)
+        except ApiError as error:
+            return admin.CompleteImportResponse(error=_own(error))
+        return answer
+
+    async def at_leaders(request: Any, _context: Any) -> Any:
+        name = request.DESCRIPTOR.name.removesuffix("Request")
         raise ApiError(
-            pb.ERROR_CODE_INVALID_REQUEST, "DeleteRecords is carried out by partition leaders, not by the controller"
+            pb.ERROR_CODE_INVALID_REQUEST, f"{name} is carried out by partition leaders, not by the controller"
         )
 
     handlers: dict[str, Handler] = {
@@ -152,7 +160,8 @@ def admin_handlers(
         "TransferLeadership": transfer,
         "UnregisterBroker": unregister,
         "FinalizeFeature": finalize,
-        "DeleteRecords": delete_records,
+        "CompleteImport": complete_import,
+        **dict.fromkeys(("DeleteRecords", "ExportBatches", "ImportBatches"), at_leaders),
     }
     return audited(authorized(rated(handlers, throttle, image), access, image))
 

@@ -257,9 +257,22 @@ class Builder:
     def _add_topic(self, record: pb.TopicRecord) -> None:
         if record.topic_id in self._topics or record.name in self._names or record.topic_id in self._deleted:
             raise InvariantError(f"topic {record.name} ({record.topic_id.hex()}) was created twice")
-        self._topics[record.topic_id] = Topic(record.topic_id, record.name, record.internal)
+        self._topics[record.topic_id] = Topic(
+            record.topic_id,
+            record.name,
+            record.internal,
+            import_id=record.import_id,
+            first_offsets=tuple(record.first_offsets),
+        )
         self._names[record.name] = record.topic_id
         self._created.add(record.topic_id)
+
+    def _open_topic(self, record: pb.ImportCompletedRecord) -> None:
+        topic = self.topic(record.topic_id)
+        if topic is None or not topic.import_id:
+            raise InvariantError(f"the import of topic {record.topic_id.hex()}, which is none's, was completed")
+        self._topics[topic.topic_id] = replace(topic, import_id=b"", first_offsets=())
+        self._changed_config_topics.add(topic.topic_id)
 
     def _remove_topic(self, record: pb.RemoveTopicRecord) -> None:
         topic = self.topic(record.topic_id)
@@ -422,6 +435,7 @@ _APPLY: Final[dict[str, Callable[..., None]]] = {
     "broker_change": Builder._change_broker,
     "unregister_broker": Builder._unregister_broker,
     "topic": Builder._add_topic,
+    "import_completed": Builder._open_topic,
     "remove_topic": Builder._remove_topic,
     "partition": Builder._add_partition,
     "partition_change": Builder._change_partition,
@@ -490,7 +504,14 @@ def image_to_records(image: Image) -> Iterator[pb.MetadataRecord]:
                 )
             )
     for topic_id, topic in sorted(image.topics.items()):
-        yield pb.MetadataRecord(topic=pb.TopicRecord(topic_id=topic_id, name=topic.name, internal=topic.internal))
+        record = pb.TopicRecord(
+            topic_id=topic_id,
+            name=topic.name,
+            internal=topic.internal,
+            import_id=topic.import_id,
+            first_offsets=topic.first_offsets,
+        )
+        yield pb.MetadataRecord(topic=record)
         for partition in topic.partitions:
             yield pb.MetadataRecord(partition=partition_record(partition))
         yield from (_config_record(TOPIC_CONFIG, topic_id.hex(), *item) for item in sorted(topic.configs.items()))

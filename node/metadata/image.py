@@ -28,7 +28,9 @@ REASSIGNMENT_METADATA_VERSION: Final = 5
 """From which level on partitions may move to other replicas."""
 KAFKA_METADATA_VERSION: Final = 6
 """From which level on batches of Kafka's clients are stored as they come."""
-FEATURES: Final = {METADATA_VERSION: (1, 6)}
+IMPORT_METADATA_VERSION: Final = 7
+"""From which level on there may be topics that an import fills."""
+FEATURES: Final = {METADATA_VERSION: (1, 7)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 DRAINING: Final = "broker.draining"
 """The config of a broker that nothing new is given to."""
@@ -143,6 +145,14 @@ class Topic:
     internal: bool = False
     partitions: tuple[Partition, ...] = ()
     configs: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    import_id: bytes = b""
+    """The import that is to fill it before it serves anybody; empty: it is open."""
+    first_offsets: tuple[int, ...] = ()
+    """By partition, where its log begins, while it is imported."""
+
+    def first_offset(self, number: int) -> int:
+        """Where a new log of the partition begins."""
+        return self.first_offsets[number] if number < len(self.first_offsets) else 0
 
     @property
     def replication_factor(self) -> int:

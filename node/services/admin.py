@@ -22,7 +22,7 @@ from ottla.v1 import admin_pb2
 from ottla.v1 import error_pb2 as pb
 
 SERVICE: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
-AT_LEADERS: Final = frozenset({"DeleteRecords"})
+AT_LEADERS: Final = frozenset({"DeleteRecords", "ExportBatches", "ImportBatches"})
 WAIT_S: Final = 30.0
 NO_CONTROLLER_S: Final = 4.0
 """How long a call waits for a controller while none is known: twice what an election takes."""

@@ -296,6 +296,7 @@ def _topic(topic: Topic) -> cluster_pb2.Topic:
         name=topic.name,
         topic_id=topic.topic_id,
         internal=topic.internal,
+        import_id=topic.import_id,
         partitions=[
             cluster_pb2.Partition(
                 partition=partition.partition,

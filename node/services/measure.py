@@ -22,7 +22,7 @@ _SIZED: Final = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldD
 """Types whose values have a length each. All others are numbers."""
 
 
-_WITH_RECORDS: Final = frozenset({"Produce", "ProduceStream", "Send"})
+_WITH_RECORDS: Final = frozenset({"Produce", "ProduceStream", "Send", "ImportBatches"})
 _WITH_POSITIONS: Final = frozenset({"Fetch", "ListOffsets"})
 
 

@@ -1,4 +1,4 @@
-"""`ottla topic`: create, list, describe, alter, trim, elect, delete."""
+"""`ottla topic`: create, list, describe, alter, export, import, trim, elect, delete."""
 
 import sys
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import click
 
-from ottla.cli import complete, trim, typed
+from ottla.cli import complete, transfer, trim, typed
 from ottla.cli.config import settings_of, source_name
 from ottla.cli.elect import elect
 from ottla.cli.failure import Failure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ottla.client.admin import ConfigValue, CreatedTopic
     from ottla.client.view import ClusterView, TopicInfo
 
-app = typed.Group("Create, describe, alter, trim and delete topics.")
+app = typed.Group("Create, describe, alter, export, import, trim and delete topics.")
 
 # Shown by `describe` even where they have their defaults: they decide what an acknowledgement is worth.
 _ALWAYS_SHOWN: Final = ("flush", "min.insync.replicas", "cleanup.policy")
@@ -135,6 +135,8 @@ def describe(name: Topic, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, as_json: Jso
         f"{topic.name}, id {topic.topic_id.hex()}, {counted(len(topic.partitions), 'partition')}, "
         f"{counted(records, 'record')}, {shown_bytes(size)}{unknown}"
     )
+    if topic.import_id:
+        print("  being imported: it serves nobody until `ottla topic import` has brought everything")
     for key, config in configs.items():
         if key in _ALWAYS_SHOWN or config.source != "DEFAULT":
             print(f"  {key} = {config.value} ({source_name(config)})")
@@ -268,6 +270,7 @@ def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]", bounds
         "topic": topic.name,
         "topic_id": topic.topic_id.hex(),
         "internal": topic.internal,
+        "importing": bool(topic.import_id),
         "partitions": [
             {
                 "partition": partition.partition,
@@ -290,5 +293,7 @@ def _topic_as_json(topic: "TopicInfo", configs: "dict[str, ConfigValue]", bounds
     }
 
 
+app.verb("export")(transfer.export_topic)
+app.verb("import")(transfer.import_topic)
 app.verb()(trim.trim)
 app.verb()(elect)

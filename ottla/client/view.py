@@ -49,6 +49,8 @@ class TopicInfo:
     topic_id: bytes
     internal: bool
     partitions: tuple[PartitionInfo, ...]
+    import_id: bytes = b""
+    """The import that fills it, and before whose end it serves nobody; empty: it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def topic_info(topic: cluster_pb2.Topic) -> TopicInfo:
             )
             for p in topic.partitions
         ),
+        topic.import_id,
     )
 
 

@@ -29,6 +29,8 @@ ATTR_LOG_APPEND_TIME: Final = 0x08
 ATTR_TRANSACTIONAL: Final = 0x10
 ATTR_CONTROL: Final = 0x20
 ATTR_DELETE_HORIZON: Final = 0x40
+ATTR_IMPORTED: Final = 0x80
+"""An import brought it: what its header says of a producer is history (invariants.md 1, 51)."""
 # Bits 16 to 31 say of which kind the payload is: ottla/protocol/payloads.py.
 
 CRC_AT: Final = HEADER_BYTES - 5  # everything before the tag of header_crc

@@ -404,6 +404,7 @@ class NewTopic(_message.Message):
     REPLICATION_FACTOR_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
+    IMPORTING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 249 characters of a-z, A-Z, 0-9, '.', '_', '-'; neither '.' nor '..'."""
     num_partitions: _builtins.int
@@ -418,6 +419,10 @@ class NewTopic(_message.Message):
     def configs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Topic configs, Kafka's names."""
 
+    @_builtins.property
+    def importing(self) -> Global___TopicImport:
+        """The topic is to be filled by ImportBatches, and serves nobody before CompleteImport. From metadata.version 7 on."""
+
     def __init__(
         self,
         *,
@@ -426,10 +431,11 @@ class NewTopic(_message.Message):
         replication_factor: _builtins.int | None = ...,
         assignments: _abc.Iterable[Global___ReplicaAssignment] | None = ...,
         configs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        importing: Global___TopicImport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_partitions", b"_num_partitions", "_replication_factor", b"_replication_factor", "num_partitions", b"num_partitions", "replication_factor", b"replication_factor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_partitions", b"_num_partitions", "_replication_factor", b"_replication_factor", "importing", b"importing", "num_partitions", b"num_partitions", "replication_factor", b"replication_factor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_partitions", b"_num_partitions", "_replication_factor", b"_replication_factor", "assignments", b"assignments", "configs", b"configs", "name", b"name", "num_partitions", b"num_partitions", "replication_factor", b"replication_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_partitions", b"_num_partitions", "_replication_factor", b"_replication_factor", "assignments", b"assignments", "configs", b"configs", "importing", b"importing", "name", b"name", "num_partitions", b"num_partitions", "replication_factor", b"replication_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__num_partitions: _TypeAlias = _typing.Literal["num_partitions"]  # noqa: Y015
     _WhichOneofArgType__num_partitions: _TypeAlias = _typing.Literal["_num_partitions", b"_num_partitions"]  # noqa: Y015
@@ -441,6 +447,38 @@ class NewTopic(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replication_factor) -> _WhichOneofReturnType__replication_factor | None: ...
 
 Global___NewTopic: _TypeAlias = NewTopic  # noqa: Y015
+
+@_typing.final
+class TopicImport(_message.Message):
+    """What an import brings to a topic, as far as it must be known before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    FIRST_OFFSETS_FIELD_NUMBER: _builtins.int
+    PRODUCER_IDS_END_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.bytes
+    """16 bytes that name the import: who goes on with it has the same."""
+    producer_ids_end: _builtins.int
+    """Above every producer id in the batches, so that none of them is given to anybody later; 0: there is none."""
+    @_builtins.property
+    def first_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each partition, by number, the offset at which its log begins: that of the first batch."""
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.bytes = ...,
+        first_offsets: _abc.Iterable[_builtins.int] | None = ...,
+        producer_ids_end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_offsets", b"first_offsets", "import_id", b"import_id", "producer_ids_end", b"producer_ids_end"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopicImport: _TypeAlias = TopicImport  # noqa: Y015
 
 @_typing.final
 class ReplicaAssignment(_message.Message):
@@ -1213,6 +1251,230 @@ class DeleteRecordsResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteRecordsResult: _TypeAlias = DeleteRecordsResult  # noqa: Y015
+
+@_typing.final
+class ExportBatchesRequest(_message.Message):
+    """Where to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """The first batch is the one that holds this offset, or the next one; -2 = the log's start."""
+    max_bytes: _builtins.int
+    """How much at once, in bytes; 0 = 1 MiB, which is also the most. A first batch that is larger comes as a whole."""
+    @_builtins.property
+    def partition(self) -> _data_pb2.TopicPartition:
+        """The partition."""
+
+    def __init__(
+        self,
+        *,
+        partition: _data_pb2.TopicPartition | None = ...,
+        offset: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bytes", b"max_bytes", "offset", b"offset", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBatchesRequest: _TypeAlias = ExportBatchesRequest  # noqa: Y015
+
+@_typing.final
+class ExportBatchesResponse(_message.Message):
+    """A slice of a log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    LOG_START_OFFSET_FIELD_NUMBER: _builtins.int
+    HIGH_WATERMARK_FIELD_NUMBER: _builtins.int
+    batches: _builtins.bytes
+    """Whole batches: a serialized ottla.v1.Segment, byte for byte as stored."""
+    next_offset: _builtins.int
+    """Where to read on."""
+    log_start_offset: _builtins.int
+    """The first offset that still exists. The first batch may begin below it."""
+    high_watermark: _builtins.int
+    """Up to where there is something committed."""
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    @_builtins.property
+    def partition(self) -> _data_pb2.TopicPartition:
+        """The partition."""
+
+    def __init__(
+        self,
+        *,
+        batches: _builtins.bytes = ...,
+        error: _error_pb2.Error | None = ...,
+        partition: _data_pb2.TopicPartition | None = ...,
+        next_offset: _builtins.int = ...,
+        log_start_offset: _builtins.int = ...,
+        high_watermark: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "error", b"error", "high_watermark", b"high_watermark", "log_start_offset", b"log_start_offset", "next_offset", b"next_offset", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBatchesResponse: _TypeAlias = ExportBatchesResponse  # noqa: Y015
+
+@_typing.final
+class ImportBatchesRequest(_message.Message):
+    """Batches to append."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    LOG_END_OFFSET_FIELD_NUMBER: _builtins.int
+    SOURCE_TOPIC_ID_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    LOG_START_OFFSET_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.bytes
+    """The import, as the topic was created with it."""
+    log_end_offset: _builtins.int
+    """The offset at which the log ends now, so that nothing is appended twice."""
+    source_topic_id: _builtins.bytes
+    """The id of the topic that the batches are from: with the partition's number it seeds their header checksums."""
+    batches: _builtins.bytes
+    """Whole batches as they were stored there, a serialized ottla.v1.Segment of 1 MiB, or of one batch. Empty: nothing is
+    appended, and the answer says how far the import is.
+    """
+    log_start_offset: _builtins.int
+    """Records below this offset are not to be read: the log starts there as soon as it is committed that far."""
+    timeout_ms: _builtins.int
+    """How long to wait for the commit, in milliseconds; 0 = 30 000."""
+    @_builtins.property
+    def partition(self) -> _data_pb2.TopicPartition:
+        """The partition."""
+
+    def __init__(
+        self,
+        *,
+        partition: _data_pb2.TopicPartition | None = ...,
+        import_id: _builtins.bytes = ...,
+        log_end_offset: _builtins.int = ...,
+        source_topic_id: _builtins.bytes = ...,
+        batches: _builtins.bytes = ...,
+        log_start_offset: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "import_id", b"import_id", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "partition", b"partition", "source_topic_id", b"source_topic_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportBatchesRequest: _TypeAlias = ImportBatchesRequest  # noqa: Y015
+
+@_typing.final
+class ImportBatchesResponse(_message.Message):
+    """How far an import is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    LOG_END_OFFSET_FIELD_NUMBER: _builtins.int
+    LOG_START_OFFSET_FIELD_NUMBER: _builtins.int
+    log_end_offset: _builtins.int
+    """Where the log ends, all of it committed."""
+    log_start_offset: _builtins.int
+    """The first offset that can be read."""
+    @_builtins.property
+    def partition(self) -> _data_pb2.TopicPartition:
+        """The partition."""
+
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    def __init__(
+        self,
+        *,
+        partition: _data_pb2.TopicPartition | None = ...,
+        error: _error_pb2.Error | None = ...,
+        log_end_offset: _builtins.int = ...,
+        log_start_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportBatchesResponse: _TypeAlias = ImportBatchesResponse  # noqa: Y015
+
+@_typing.final
+class CompleteImportRequest(_message.Message):
+    """A topic whose import is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    topic_id: _builtins.bytes
+    """Its id."""
+    import_id: _builtins.bytes
+    """The import. A topic that is open already stays as it is."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    timeout_ms: _builtins.int
+    """How long to wait for the brokers to know it, in milliseconds; 0 = 30 000."""
+    def __init__(
+        self,
+        *,
+        topic_id: _builtins.bytes = ...,
+        import_id: _builtins.bytes = ...,
+        validate_only: _builtins.bool = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "timeout_ms", b"timeout_ms", "topic_id", b"topic_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteImportRequest: _TypeAlias = CompleteImportRequest  # noqa: Y015
+
+@_typing.final
+class CompleteImportResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    def __init__(
+        self,
+        *,
+        error: _error_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteImportResponse: _TypeAlias = CompleteImportResponse  # noqa: Y015
 
 @_typing.final
 class ElectLeadersRequest(_message.Message):

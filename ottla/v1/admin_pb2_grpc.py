@@ -65,6 +65,21 @@ class AdminServiceStub:
                 request_serializer=ottla_dot_v1_dot_admin__pb2.DeleteRecordsRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_admin__pb2.DeleteRecordsResponse.FromString,
                 _registered_method=True)
+        self.ExportBatches = channel.unary_unary(
+                '/ottla.v1.AdminService/ExportBatches',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.ExportBatchesRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.ExportBatchesResponse.FromString,
+                _registered_method=True)
+        self.ImportBatches = channel.unary_unary(
+                '/ottla.v1.AdminService/ImportBatches',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.ImportBatchesRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.ImportBatchesResponse.FromString,
+                _registered_method=True)
+        self.CompleteImport = channel.unary_unary(
+                '/ottla.v1.AdminService/CompleteImport',
+                request_serializer=ottla_dot_v1_dot_admin__pb2.CompleteImportRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_admin__pb2.CompleteImportResponse.FromString,
+                _registered_method=True)
         self.ElectLeaders = channel.unary_unary(
                 '/ottla.v1.AdminService/ElectLeaders',
                 request_serializer=ottla_dot_v1_dot_admin__pb2.ElectLeadersRequest.SerializeToString,
@@ -193,6 +208,29 @@ class AdminServiceServicer:
 
     def DeleteRecords(self, request, context):
         """Drops the records before an offset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportBatches(self, request, context):
+        """Reads committed batches of a partition as they are in its log, for a file that ImportBatches can be fed from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportBatches(self, request, context):
+        """Appends batches, with the offsets and times that they have, to a topic that was created with `importing`. Returns
+        when they are committed. From metadata.version 7 on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteImport(self, request, context):
+        """Opens a topic whose import has brought everything: from then on it is one like any other. Returns when every live
+        broker knows it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -352,6 +390,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.DeleteRecords,
                     request_deserializer=ottla_dot_v1_dot_admin__pb2.DeleteRecordsRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_admin__pb2.DeleteRecordsResponse.SerializeToString,
+            ),
+            'ExportBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportBatches,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.ExportBatchesRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.ExportBatchesResponse.SerializeToString,
+            ),
+            'ImportBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportBatches,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.ImportBatchesRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.ImportBatchesResponse.SerializeToString,
+            ),
+            'CompleteImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteImport,
+                    request_deserializer=ottla_dot_v1_dot_admin__pb2.CompleteImportRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_admin__pb2.CompleteImportResponse.SerializeToString,
             ),
             'ElectLeaders': grpc.unary_unary_rpc_method_handler(
                     servicer.ElectLeaders,
@@ -602,6 +655,87 @@ class AdminService:
             '/ottla.v1.AdminService/DeleteRecords',
             ottla_dot_v1_dot_admin__pb2.DeleteRecordsRequest.SerializeToString,
             ottla_dot_v1_dot_admin__pb2.DeleteRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/ExportBatches',
+            ottla_dot_v1_dot_admin__pb2.ExportBatchesRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.ExportBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/ImportBatches',
+            ottla_dot_v1_dot_admin__pb2.ImportBatchesRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.ImportBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.AdminService/CompleteImport',
+            ottla_dot_v1_dot_admin__pb2.CompleteImportRequest.SerializeToString,
+            ottla_dot_v1_dot_admin__pb2.CompleteImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,16 @@ class AdminServiceStub:
     """Shows configs with where each value comes from."""
     DeleteRecords: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DeleteRecordsRequest, _admin_pb2.DeleteRecordsResponse]
     """Drops the records before an offset."""
+    ExportBatches: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExportBatchesRequest, _admin_pb2.ExportBatchesResponse]
+    """Reads committed batches of a partition as they are in its log, for a file that ImportBatches can be fed from."""
+    ImportBatches: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportBatchesRequest, _admin_pb2.ImportBatchesResponse]
+    """Appends batches, with the offsets and times that they have, to a topic that was created with `importing`. Returns
+    when they are committed. From metadata.version 7 on.
+    """
+    CompleteImport: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CompleteImportRequest, _admin_pb2.CompleteImportResponse]
+    """Opens a topic whose import has brought everything: from then on it is one like any other. Returns when every live
+    broker knows it.
+    """
     ElectLeaders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ElectLeadersRequest, _admin_pb2.ElectLeadersResponse]
     """Moves leadership to the preferred replica, or to a replica that may lack records."""
     ReassignPartitions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReassignPartitionsRequest, _admin_pb2.ReassignPartitionsResponse]
@@ -103,6 +113,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Shows configs with where each value comes from."""
     DeleteRecords: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteRecordsRequest, _admin_pb2.DeleteRecordsResponse]  # type: ignore[assignment]
     """Drops the records before an offset."""
+    ExportBatches: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExportBatchesRequest, _admin_pb2.ExportBatchesResponse]  # type: ignore[assignment]
+    """Reads committed batches of a partition as they are in its log, for a file that ImportBatches can be fed from."""
+    ImportBatches: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportBatchesRequest, _admin_pb2.ImportBatchesResponse]  # type: ignore[assignment]
+    """Appends batches, with the offsets and times that they have, to a topic that was created with `importing`. Returns
+    when they are committed. From metadata.version 7 on.
+    """
+    CompleteImport: _aio.UnaryUnaryMultiCallable[_admin_pb2.CompleteImportRequest, _admin_pb2.CompleteImportResponse]  # type: ignore[assignment]
+    """Opens a topic whose import has brought everything: from then on it is one like any other. Returns when every live
+    broker knows it.
+    """
     ElectLeaders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ElectLeadersRequest, _admin_pb2.ElectLeadersResponse]  # type: ignore[assignment]
     """Moves leadership to the preferred replica, or to a replica that may lack records."""
     ReassignPartitions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReassignPartitionsRequest, _admin_pb2.ReassignPartitionsResponse]  # type: ignore[assignment]
@@ -194,6 +214,34 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DeleteRecordsResponse, _abc.Awaitable[_admin_pb2.DeleteRecordsResponse]]:
         """Drops the records before an offset."""
+
+    @_abc_1.abstractmethod
+    def ExportBatches(
+        self,
+        request: _admin_pb2.ExportBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ExportBatchesResponse, _abc.Awaitable[_admin_pb2.ExportBatchesResponse]]:
+        """Reads committed batches of a partition as they are in its log, for a file that ImportBatches can be fed from."""
+
+    @_abc_1.abstractmethod
+    def ImportBatches(
+        self,
+        request: _admin_pb2.ImportBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ImportBatchesResponse, _abc.Awaitable[_admin_pb2.ImportBatchesResponse]]:
+        """Appends batches, with the offsets and times that they have, to a topic that was created with `importing`. Returns
+        when they are committed. From metadata.version 7 on.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteImport(
+        self,
+        request: _admin_pb2.CompleteImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CompleteImportResponse, _abc.Awaitable[_admin_pb2.CompleteImportResponse]]:
+        """Opens a topic whose import has brought everything: from then on it is one like any other. Returns when every live
+        broker knows it.
+        """
 
     @_abc_1.abstractmethod
     def ElectLeaders(

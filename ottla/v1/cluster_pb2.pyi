@@ -219,12 +219,15 @@ class Topic(_message.Message):
     INTERNAL_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     topic_id: _builtins.bytes
     """Its id, 16 bytes; a topic that is deleted and created again has another."""
     internal: _builtins.bool
     """Whether the cluster uses it for itself."""
+    import_id: _builtins.bytes
+    """The import that is still to be completed, 16 bytes; empty for a topic that serves clients."""
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Partition]:
         """Its partitions, by number."""
@@ -241,10 +244,11 @@ class Topic(_message.Message):
         internal: _builtins.bool = ...,
         partitions: _abc.Iterable[Global___Partition] | None = ...,
         error: _error_pb2.Error | None = ...,
+        import_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "internal", b"internal", "name", b"name", "partitions", b"partitions", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "import_id", b"import_id", "internal", b"internal", "name", b"name", "partitions", b"partitions", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

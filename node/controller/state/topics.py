@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from node import limits
-from node.controller.state import placement
+from node.controller.state import imports, placement
 from node.controller.state.draft import Draft
 from node.controller.state.elections import reconsider
 from node.controller.state.placement import Load
@@ -141,7 +141,13 @@ def _create(draft: Draft, wish: admin.NewTopic, load: Load, budget: int, interna
     else:
         placed = _place_new(draft, wish, load, budget)
     topic_id = draft.new_id()
-    draft.add(records.MetadataRecord(topic=records.TopicRecord(topic_id=topic_id, name=wish.name, internal=internal)))
+    record = records.TopicRecord(topic_id=topic_id, name=wish.name, internal=internal)
+    if wish.HasField("importing"):
+        imports.check_new(draft, wish, len(placed))
+        record.import_id = wish.importing.import_id
+        record.first_offsets.extend(wish.importing.first_offsets)
+    draft.add(records.MetadataRecord(topic=record))
+    imports.reserve_producer_ids(draft, wish.importing.producer_ids_end)
     _add_partitions(draft, topic_id, placed, 0)
     for key, value in sorted(wish.configs.items()):
         config = records.ConfigRecord(resource_type=TOPIC_CONFIG, resource_name=topic_id.hex(), key=key, value=value)
@@ -184,6 +190,10 @@ def _grow(draft: Draft, wish: admin.GrowTopic, load: Load, budget: int) -> int:
         raise ApiError(pb.ERROR_CODE_UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {wish.name[:100]!r}")
     if topic.internal:
         raise ApiError(pb.ERROR_CODE_INVALID_REQUEST, f"{topic.name} belongs to the cluster itself")
+    if topic.import_id:
+        raise ApiError(
+            pb.ERROR_CODE_INVALID_REQUEST, f"{topic.name} is being imported, with as many partitions as there were"
+        )
     have = len(topic.partitions)
     if wish.total_count <= have:
         raise ApiError(

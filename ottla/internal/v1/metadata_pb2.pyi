@@ -68,6 +68,7 @@ class MetadataRecord(_message.Message):
     REMOVE_ACL_FIELD_NUMBER: _builtins.int
     SESSION_KEY_FIELD_NUMBER: _builtins.int
     CLIENT_QUOTA_FIELD_NUMBER: _builtins.int
+    IMPORT_COMPLETED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def register_broker(self) -> Global___RegisterBrokerRecord:
         """A broker started."""
@@ -136,6 +137,10 @@ class MetadataRecord(_message.Message):
     def client_quota(self) -> Global___ClientQuotaRecord:
         """A quota was set or removed. From metadata.version 4 on."""
 
+    @_builtins.property
+    def import_completed(self) -> Global___ImportCompletedRecord:
+        """A topic's import is complete. From metadata.version 7 on."""
+
     def __init__(
         self,
         *,
@@ -156,12 +161,13 @@ class MetadataRecord(_message.Message):
         remove_acl: Global___RemoveAclRecord | None = ...,
         session_key: Global___SessionKeyRecord | None = ...,
         client_quota: Global___ClientQuotaRecord | None = ...,
+        import_completed: Global___ImportCompletedRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "client_quota", b"client_quota", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "session_key", b"session_key", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "client_quota", b"client_quota", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "import_completed", b"import_completed", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "session_key", b"session_key", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "client_quota", b"client_quota", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "session_key", b"session_key", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "broker_change", b"broker_change", "client_quota", b"client_quota", "cluster_secret", b"cluster_secret", "config", b"config", "feature_level", b"feature_level", "import_completed", b"import_completed", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_acl", b"remove_acl", "remove_topic", b"remove_topic", "remove_user_scram_credential", b"remove_user_scram_credential", "session_key", b"session_key", "topic", b"topic", "unregister_broker", b"unregister_broker", "user_scram_credential", b"user_scram_credential"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["register_broker", "broker_change", "unregister_broker", "topic", "remove_topic", "partition", "partition_change", "config", "producer_ids", "feature_level", "user_scram_credential", "remove_user_scram_credential", "cluster_secret", "acl", "remove_acl", "session_key", "client_quota"]  # noqa: Y015
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["register_broker", "broker_change", "unregister_broker", "topic", "remove_topic", "partition", "partition_change", "config", "producer_ids", "feature_level", "user_scram_credential", "remove_user_scram_credential", "cluster_secret", "acl", "remove_acl", "session_key", "client_quota", "import_completed"]  # noqa: Y015
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
@@ -353,26 +359,58 @@ class TopicRecord(_message.Message):
     TOPIC_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     INTERNAL_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    FIRST_OFFSETS_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """16 random bytes, never used again."""
     name: _builtins.str
     """Its name."""
     internal: _builtins.bool
     """Whether the cluster uses it for itself."""
+    import_id: _builtins.bytes
+    """The import that fills it before it serves anybody; empty: none. From metadata.version 7 on, as is the next one."""
+    @_builtins.property
+    def first_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """By partition, the offset at which its log begins."""
+
     def __init__(
         self,
         *,
         topic_id: _builtins.bytes = ...,
         name: _builtins.str = ...,
         internal: _builtins.bool = ...,
+        import_id: _builtins.bytes = ...,
+        first_offsets: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["internal", b"internal", "name", b"name", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_offsets", b"first_offsets", "import_id", b"import_id", "internal", b"internal", "name", b"name", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TopicRecord: _TypeAlias = TopicRecord  # noqa: Y015
+
+@_typing.final
+class ImportCompletedRecord(_message.Message):
+    """A topic has all that its import was to bring, and serves clients from here on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: _builtins.int
+    topic_id: _builtins.bytes
+    """The topic."""
+    def __init__(
+        self,
+        *,
+        topic_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["topic_id", b"topic_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCompletedRecord: _TypeAlias = ImportCompletedRecord  # noqa: Y015
 
 @_typing.final
 class RemoveTopicRecord(_message.Message):
