@@ -205,7 +205,7 @@ class Broker:
             self._topic_settings.clear()
         for topic_id in delta.changed_config_topics:
             self._topic_settings.pop(topic_id, None)
-        if any(image.topics[topic_id].import_id for topic_id in delta.created_topics):
+        if delta.snapshot or any(image.topics[topic_id].import_id for topic_id in delta.created_topics):
             self._producer_ids.none_below(image.next_producer_id)
         if not self._active or delta.snapshot:
             self._active = False

@@ -168,7 +168,11 @@ async def _bounds(admin: "Admin", topic: "TopicInfo") -> Bounds:
     from ottla import OttlaError
     from ottla.cli.span import EARLIEST, LATEST
 
-    led = [(topic.name, partition.partition) for partition in topic.partitions if partition.leader_id is not None]
+    led = [
+        (topic.name, partition.partition)
+        for partition in topic.partitions
+        if partition.leader_id is not None and not topic.import_id
+    ]
 
     async def ask(places: list[tuple[str, int]]) -> Bounds:
         try:
@@ -180,6 +184,8 @@ async def _bounds(admin: "Admin", topic: "TopicInfo") -> Bounds:
             return {}
         return {tp.partition: (first[tp] or 0, latest[tp] or 0, sizes[tp]) for tp in latest}
 
+    if not led:
+        return {}
     if len(bounds := await ask(led)) < len(led):
         # One of them cannot tell: the others can.
         found = await asyncio.gather(*(ask([place]) for place in led))

@@ -56,6 +56,8 @@ async def _export(client: "Client", admin: "Admin", name: str, file: Path, *, hi
     from ottla.cli.version import installed
 
     topic = await admin.describe_topic(name)
+    if topic.import_id:
+        raise Failure("IMPORT_INCOMPLETE", f"{name} is being imported", "export it when the import is complete")
     configs = await admin.describe_topic_configs(name)
     own = {key: config.value for key, config in configs.items() if config.source == "TOPIC"}
     sizes = await admin.log_sizes([(name, partition.partition) for partition in topic.partitions])

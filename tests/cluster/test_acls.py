@@ -393,6 +393,9 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "AlterConfigs": {"resources": [{"resource": {"type": 2, "name": "orders"}}]},
     "DescribeConfigs": {"resources": [{"type": 2, "name": "orders"}]},
     "DeleteRecords": {"partitions": [{"partition": AT}]},
+    "ExportBatches": {"partition": AT},
+    "ImportBatches": {"partition": AT},
+    "CompleteImport": {"topic_id": b"i" * 16},
     "ElectLeaders": {},
     "ReassignPartitions": {},
     "ListReassignments": {},
@@ -456,6 +459,8 @@ BY_ID: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "FetchOffsets": lambda at: {"group_id": "readers", "partitions": [at]},
     "ResetOffsets": lambda at: {"group_id": "readers", "offset": 1, "partitions": [at]},
     "DeleteRecords": lambda at: {"partitions": [{"partition": at}]},
+    "ExportBatches": lambda at: {"partition": at},
+    "ImportBatches": lambda at: {"partition": at},
     "DeleteTopics": lambda at: {"topics": [{"topic_id": at["topic_id"], "name": at.get("topic", "")}]},
 }
 

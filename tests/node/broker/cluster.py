@@ -213,7 +213,14 @@ class Cluster:
         self.image = replace(self.image, brokers=MappingProxyType(brokers))
 
     def create(
-        self, replicas: Iterable[int], partitions: int = 1, *, topic_id: bytes = TOPIC_ID, **configs: str
+        self,
+        replicas: Iterable[int],
+        partitions: int = 1,
+        *,
+        topic_id: bytes = TOPIC_ID,
+        import_id: bytes = b"",
+        first_offsets: tuple[int, ...] = (),
+        **configs: str,
     ) -> None:
         ids = tuple(replicas)
         topic = Topic(
@@ -222,6 +229,8 @@ class Cluster:
             False,
             tuple(Partition(topic_id, n, ids, (bytes(16),) * len(ids), ids, leader=ids[0]) for n in range(partitions)),
             MappingProxyType({name.replace("_", "."): value for name, value in configs.items()}),
+            import_id,
+            first_offsets,
         )
         self.image = replace(
             self.image,

@@ -289,7 +289,7 @@ def test_the_publisher_applies_then_tells_in_order(image: Image) -> None:
     assert from_snapshot(publisher.snapshot(), 6, 3) == publisher.image
 
 
-@pytest.mark.parametrize(("name", "level"), [("metadata.version", 7), ("share.version", 1)])
+@pytest.mark.parametrize(("name", "level"), [("metadata.version", 99), ("share.version", 1)])
 def test_a_level_that_this_build_does_not_support_stops_it_with_the_feature_s_name(
     image: Image, name: str, level: int
 ) -> None:
