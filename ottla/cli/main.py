@@ -16,7 +16,7 @@ VERBS: Final = {
     "dev": "Start a cluster on this machine and run it until Ctrl-C.",
     "produce": "Append records from lines, files or JSON.",
     "consume": "Print records: all, some, or as they come.",
-    "topic": "Create, describe, alter, export, import, trim and delete topics.",
+    "topic": "Create, describe, alter, export, import and delete topics.",
     "partition": "Move partitions to other nodes, and look at the moves.",
     "group": "Show, reset and delete consumer groups.",
     "cluster": "Show how the cluster does.",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ottla.client.admin import ConfigValue, CreatedTopic
     from ottla.client.view import ClusterView, TopicInfo
 
-app = typed.Group("Create, describe, alter, export, import, trim and delete topics.")
+app = typed.Group("Create, describe, alter, export, import and delete topics.")
 
 # Shown by `describe` even where they have their defaults: they decide what an acknowledgement is worth.
 _ALWAYS_SHOWN: Final = ("flush", "min.insync.replicas", "cleanup.policy")
