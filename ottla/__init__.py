@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from ottla.client.group_admin import GroupMember as GroupMember
     from ottla.client.group_admin import GroupSummary as GroupSummary
     from ottla.client.group_admin import MovedPosition as MovedPosition
+    from ottla.client.metrics import ConsumerMetrics as ConsumerMetrics
+    from ottla.client.metrics import ProducerMetrics as ProducerMetrics
     from ottla.client.producer import Producer as Producer
     from ottla.client.producer_batch import Delivery as Delivery
     from ottla.client.quorum_admin import Quorum as Quorum
@@ -106,6 +108,7 @@ _WHERE = {
     ),
     "feature_admin": ("Feature", "FinalizedFeature", "SupportedLevels"),
     "group_admin": ("GroupDescription", "GroupLag", "GroupMember", "GroupSummary", "MovedPosition"),
+    "metrics": ("ConsumerMetrics", "ProducerMetrics"),
     "producer": ("Producer",),
     "producer_batch": ("Delivery",),
     "quorum_admin": ("Quorum", "QuorumMember"),

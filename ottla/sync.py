@@ -22,6 +22,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 from ottla.client import admin, arguments, connection, consumer, life, producer, producer_batch, rebalance
 from ottla.client.deserialize import Deserializer, Serializer
 from ottla.client.errors import Closed, ConfigError
+from ottla.client.metrics import ConsumerMetrics, ProducerMetrics
 from ottla.client.records import ConsumerRecord, Headers, RecordMetadata, TopicPartition
 from ottla.client.tls import PathText, Tls
 
@@ -358,6 +359,10 @@ class Producer(_Blocking):
         )
         return Delivery(self, taken)
 
+    def metrics(self) -> ProducerMetrics:
+        """What was counted so far, and what waits now. Asks nobody; may be called after the end."""
+        return self._inner.metrics()
+
     send_and_wait = _waits_for(producer.Producer.send_and_wait)
     flush = _waits_for(producer.Producer.flush)
     partitions_for = _waits_for(producer.Producer.partitions_for)
@@ -488,6 +493,10 @@ class Consumer(_Blocking):
             return await anext(lists, None)
 
         return iter(lambda: self._run(next_list()), None)
+
+    def metrics(self) -> ConsumerMetrics:
+        """What was counted so far, and where it is now. Asks nobody; may be called after the end."""
+        return self._inner.metrics()
 
     poll = _waits_for(consumer.Consumer.poll)
     subscribe = _waits_for(consumer.Consumer.subscribe)

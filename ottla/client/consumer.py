@@ -18,6 +18,7 @@ from ottla.client.fetch_state import PartitionState
 from ottla.client.group import Membership
 from ottla.client.group_session import GroupSession
 from ottla.client.group_work import GroupWork
+from ottla.client.metrics import ConsumerMetrics
 from ottla.client.offsets import EARLIEST, LATEST
 from ottla.client.reader import Reader
 from ottla.client.rebalance import RebalanceListener
@@ -118,6 +119,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 member_id=str(uuid.uuid4()),
             )
             self._session = GroupSession(membership, self._client, self._work)
+        self._handed_out = 0
         self._ending = Ending()
         self._stop_listening: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -336,6 +338,22 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 # else it went to another member meanwhile
         return behind
 
+    def metrics(self) -> ConsumerMetrics:
+        """What was counted so far, and where it is now. Asks nobody; may be called from any thread, and after the
+        end."""
+        reader, session = self._reader, self._session
+        return ConsumerMetrics(
+            self._handed_out,
+            reader.bytes_fetched,
+            reader.fetches,
+            reader.unreadable,
+            session.commits if session is not None else 0,
+            session.commits_failed if session is not None else 0,
+            session.rebalances if session is not None else 0,
+            reader.buffered_bytes,
+            {state.where: state.lag for state in list(reader.states.values())},
+        )
+
     @property
     def buffered_bytes(self) -> int:
         """What was read ahead; about fetch_max_bytes for each leader at most."""
@@ -388,6 +406,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 await asyncio.sleep(0)  # before a record is taken: a cancelled call must not lose one
             record = self._take()
             if record is not None:
+                self._handed_out += 1
                 return record
             if self._life in ("closing", "closed"):
                 raise StopAsyncIteration
@@ -421,6 +440,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
                 self._reader.put_back(records)
                 raise
             if records or self._life in ("closing", "closed"):
+                self._handed_out += len(records)
                 return records
             self._use()
             left = give_up - time.monotonic()
@@ -449,6 +469,7 @@ class Consumer(AsyncIterator[ConsumerRecord]):
         except BaseException:
             self._reader.put_back(records)
             raise
+        self._handed_out += len(records)
         return records
 
     # -- the group -------------------------------------------------------------------------------------------------

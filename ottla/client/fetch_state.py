@@ -81,6 +81,8 @@ class PartitionState:
     retry_at_ms: int = 0
     failures: int = 0
     corrupt_reads: int = 0
+    unreadable: int = 0
+    """How often the user was told that a record can't be deserialized."""
 
     def __post_init__(self) -> None:
         self.reader = BatchReader(self.where.topic, self.topic_id, self.where.partition)
@@ -259,6 +261,7 @@ class PartitionState:
 
     def _stop_for(self, error: OttlaError) -> None:
         """The user must decide: the position stays in front of what is wrong until a seek."""
+        self.unreadable += isinstance(error, DeserializationFailed)
         self.error = error
         self.generation += 1
         self.added_to = None
@@ -273,6 +276,12 @@ class PartitionState:
         return True
 
     # -- what is done ----------------------------------------------------------------------------------------------
+
+    @property
+    def lag(self) -> int | None:
+        """How many records are between the position and the end, as of the last answer; None: it is not known."""
+        position, end = self.position, self.high_watermark
+        return None if position is None or end < 0 else max(0, end - position)
 
     @property
     def done(self) -> Position | None:

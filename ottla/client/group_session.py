@@ -81,6 +81,7 @@ class GroupSession:
         self._to_do = asyncio.Event()
         self._carried_out: Assignment | None = None
         self._missing: frozenset[str] = frozenset()
+        self.commits = self.commits_failed = self.rebalances = 0
         self._is_leaving = False
         self._asked: _Asked | None = None
         self._joined_with: tuple[Sequence[str], str] | None = None
@@ -282,6 +283,7 @@ class GroupSession:
         gained = membership.to_start(assignment)
         membership.owned.update((g.where, g.topic_id) for g in gained)
         await self._outbox.put(SessionRequest(owned=membership.confirmation(assignment)))
+        self.rebalances += 1
         await self._owner.take(gained)
 
     async def leave(self) -> None:
@@ -300,7 +302,12 @@ class GroupSession:
         """Stores positions, after those of the commits before it; returns when they are replicated. Raises OttlaError:
         STALE_MEMBER_EPOCH or FENCED_MEMBER_EPOCH if the partitions are not this member's any more."""
         async with self._commits:
-            await self._commit(positions)
+            try:
+                await self._commit(positions)
+            except OttlaError:
+                self.commits_failed += 1
+                raise
+            self.commits += 1
 
     async def _commit(self, positions: Mapping[TopicPartition, Position]) -> None:
         give_up = time.monotonic() + self._commit_timeout_ms / 1000

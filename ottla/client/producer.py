@@ -23,6 +23,7 @@ from ottla.client.errors import (
     OttlaError,
     RecordTooLarge,
 )
+from ottla.client.metrics import ProducerCounts, ProducerMetrics
 from ottla.client.produce_stream import ProduceStream
 from ottla.client.producer_batch import Batch, Delivery
 from ottla.client.producer_queue import Leader, Topic
@@ -114,6 +115,7 @@ class Producer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reason = ""
         self._lost = 0
+        self._counts = ProducerCounts()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -228,6 +230,11 @@ class Producer:
     def buffered_bytes(self) -> int:
         """What waits to be acknowledged, in encoded bytes; `send` blocks when it reaches buffer_memory."""
         return self._state.buffered_bytes
+
+    def metrics(self) -> ProducerMetrics:
+        """What was counted so far, and what waits now. Asks nobody; may be called from any thread, and after the
+        end."""
+        return self._counts.snapshot(self._state.buffered_records, self._state.buffered_bytes)
 
     # -- records in ------------------------------------------------------------------------------------------------
 
@@ -352,6 +359,7 @@ class Producer:
         return self._state.topics[name]
 
     async def _wait_for_room(self, size: int) -> None:
+        self._counts.buffer_waits += 1
         give_up = time.monotonic() + self.settings.max_block_ms / 1000
         self._wake.set()
         while not self._state.has_room(size):
@@ -423,7 +431,10 @@ class Producer:
         self._wake.set()
 
     def _complete(self, batches: list[Batch]) -> None:
+        now_ms = _now_ms()
         for batch in batches:
+            if batch.is_done:  # else it was split
+                self._counts.done(batch, now_ms)
             if batch.error is not None:
                 self._failures.append(batch)
                 log.warning("delivery failed: %s", batch.error)

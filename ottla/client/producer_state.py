@@ -130,6 +130,12 @@ class ProducerState:
         """Every batch without an outcome."""
         return [batch for queue in self._active.values() for batch in queue.batches()]
 
+    @property
+    def buffered_records(self) -> int:
+        """How many records have no outcome. Another thread may ask: what changes is copied before it is read."""
+        queues = list(self._active.values())
+        return sum(batch.count for queue in queues for batch in [*queue.in_flight, *queue.waiting])
+
     def start_epoch(self, producer_id: int, epoch: int) -> None:
         """The producer's identity, from InitProducerId; batches have waited for it."""
         self.producer_id = producer_id

@@ -58,6 +58,8 @@ class Reader:
         self._last_seek_id = 0
         self._resetting: set[TopicPartition] = set()
         self._loads: set[NotLoaded] = set()
+        self.bytes_fetched = self.fetches = 0
+        self._unreadable_before = 0
 
     # -- which partitions ------------------------------------------------------------------------------------------
 
@@ -72,6 +74,7 @@ class Reader:
     def drop(self, where: TopicPartition) -> None:
         """Reads it no longer, and forgets what was buffered."""
         state = self.states.pop(where)
+        self._unreadable_before += state.unreadable
         state.finished()
         state.rewind()
         self.wake.set()
@@ -181,7 +184,12 @@ class Reader:
     @property
     def buffered_bytes(self) -> int:
         """What was read ahead; about fetch_max_bytes for each leader at most."""
-        return sum(stream.held_bytes for stream in self._streams.values())
+        return sum(stream.held_bytes for stream in list(self._streams.values()))
+
+    @property
+    def unreadable(self) -> int:
+        """How often a record could not be deserialized."""
+        return self._unreadable_before + sum(state.unreadable for state in list(self.states.values()))
 
     # -- reading ahead ---------------------------------------------------------------------------------------------
 
@@ -235,6 +243,8 @@ class Reader:
                     self.wake.set()
             if chunk is not None:
                 stream.hold(chunk.size_bytes)
+                self.bytes_fetched += chunk.size_bytes
+                self.fetches += 1
                 self._chunks.append(chunk)
             elif size := credit_bytes(result.batches):
                 stream.hold(size)

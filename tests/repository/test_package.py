@@ -34,7 +34,17 @@ MODULES = {
     "uvloop": {"uvloop"},
 }
 # Imported where they are used, with a word about what to install.
-ON_DEMAND = {"cryptography", "docker", "fastavro", "jsonschema", "pydantic", "referencing", "uvloop"}
+ON_DEMAND = {
+    "cryptography",
+    "docker",
+    "fastavro",
+    "jsonschema",
+    "opentelemetry",
+    "prometheus_client",
+    "pydantic",
+    "referencing",
+    "uvloop",
+}
 OWN = {"ottla", "node", "raft", "storage"}
 
 

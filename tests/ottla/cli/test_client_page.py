@@ -1,4 +1,4 @@
-"""The programs of docs/python-client.md and docs/schema-registry.md run as they stand there, but for the ports."""
+"""The programs of the client's pages run as they stand there, but for the ports."""
 
 import re
 import signal
@@ -70,6 +70,17 @@ def test_a_delivery(cluster: LocalCluster) -> None:
 def test_serializers(cluster: LocalCluster) -> None:
     done = run("python", at(cluster, SERIALIZERS), cluster)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_metrics_and_traces(cluster: LocalCluster) -> None:
+    page = (ROOT / "docs/observability-client.md").read_text()
+    measured, traced = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    done = run("python", at(cluster, measured), cluster)
+    assert done.stdout.startswith("b'hello' 1\n"), done.stderr
+    assert 'ottla_producer_records_acknowledged_total{client="orders"} 1.0' in done.stdout
+    done = run("python", at(cluster, traced), cluster)
+    trace_id, header = done.stdout.split()
+    assert header.split("-")[1] == trace_id, done.stderr
 
 
 def test_a_schema_registry(cluster: LocalCluster) -> None:

@@ -1,12 +1,15 @@
 """The programs in examples/python run as they are."""
 
 import os
+import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from tests.cluster.harness import ROOT, LocalCluster
 
@@ -44,3 +47,17 @@ def test_orders_are_written_and_worked_on_once(bootstrap: str) -> None:
 def test_without_asyncio(bootstrap: str) -> None:
     assert run(bootstrap, "plain.py") == ["b'hello' at offset 0"]
     assert run(bootstrap, "plain.py") == ["b'hello' at offset 1"]
+
+
+def test_a_web_service(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTTLA_BOOTSTRAP", bootstrap)
+    app = runpy.run_path(str(Path(ROOT) / "examples" / "python" / "web.py"))["app"]
+    with TestClient(app) as client:
+        for cents in (1, 20, 300):
+            assert client.post("/orders", json={"customer": "ann", "cents": cents}).status_code == 201
+        assert client.post("/orders", json={"customer": "ann", "cents": -1}).status_code == 422
+        give_up = time.monotonic() + 20
+        while (total := client.get("/totals/ann").json()) != {"cents": 321}:
+            assert time.monotonic() < give_up, total
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert 'ottla_producer_records_acknowledged_total{client="orders"} 3.0' in client.get("/metrics").text

@@ -105,6 +105,16 @@ def test_the_page_lists_every_setting_with_its_default() -> None:
         assert listed == {p.name: str(p.default) for p in parameters if p.name not in ("bootstrap", "topics")}
 
 
+def test_the_page_lists_every_metric() -> None:
+    page = (CLIENT.parents[1] / "docs/observability-client.md").read_text()
+    for kind in (ottla.ProducerMetrics, ottla.ConsumerMetrics):
+        table = page.split(f"| `{kind.__name__}` | meaning |")[1].partition("\n\n")[0]
+        assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE)))) == {
+            *kind._fields,
+            *(name for name, value in vars(kind).items() if isinstance(value, property)),
+        }
+
+
 def test_the_version_is_the_packages() -> None:
     assert ottla.__version__ == version("ottla")
     assert "__version__" in dir(ottla)
