@@ -324,6 +324,10 @@ class ControlPlane:
         """For the data loop's ClusterService: runs here, is awaited there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._describe(), self._loop))
 
+    async def render_metrics(self) -> bytes:
+        """For the data loop, as `describe_quorum` is."""
+        return (await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._metrics(), self._loop))).body
+
     async def _describe(self) -> cluster_pb2.DescribeQuorumResponse:
         return self._quorum.describe()
 

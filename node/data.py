@@ -50,6 +50,7 @@ from node.services.acls import ControllerAcls
 from node.services.admin import AdminForwarder
 from node.services.auto_create import AutoCreate
 from node.services.cluster import ClusterServicer, DescribeQuorum
+from node.services.diagnosis import Diagnosis
 from node.services.fetch import Fetcher
 from node.services.fetch_stream import FetchStreams
 from node.services.group_lag import GroupLags, LagSample
@@ -115,6 +116,7 @@ class DataPlane:
         fs: FileSystem,
         *,
         describe_quorum: DescribeQuorum,
+        render_metrics: Callable[[], Awaitable[bytes]],
         on_opened: Callable[[], None],
         on_applied: Callable[[], None],
         hooks: Hooks | None = None,
@@ -171,6 +173,7 @@ class DataPlane:
         if settings.auto_create_topics_enable:
             self.view.create_topic = self._auto_create.want
         self._describe_quorum = describe_quorum
+        self._render_metrics = render_metrics
         self._groups = GroupShell(
             self.broker,
             GroupSettings(
@@ -358,6 +361,7 @@ class DataPlane:
                 "GetMetadata": cluster.get_metadata,
                 "WatchMetadata": cluster.watch_metadata,
                 "DescribeQuorum": cluster.describe_quorum,
+                "DescribeNode": Diagnosis(settings, view, peers, self._render_metrics, forwarded=forwarded).describe,
             },
             responses={"GetMetadata": listener.passes, "WatchMetadata": listener.passes},
         )

@@ -149,6 +149,7 @@ class _Node:
                 directory,
                 self._fs,
                 describe_quorum=control.describe_quorum,
+                render_metrics=control.render_metrics,
                 on_opened=control.opened,
                 on_applied=control.applied,
                 hooks=self._hooks,

@@ -20,7 +20,7 @@ TICK_S: Final = 0.5
 TICK_SLOTS: Final = 25
 ASK_LEADER_S: Final = 1.0
 DESCRIBE_QUORUM: Final = "/ottla.v1.ClusterService/DescribeQuorum"
-CONTRACT_VERSION: Final = 4
+CONTRACT_VERSION: Final = 5
 FEATURES: Final = (
     "produce-stream",
     "fetch-stream",

@@ -28,6 +28,7 @@ VERBS: Final = {
     "quota": "List, set and remove quotas: how much clients may have.",
     "bench": "Measure how fast a cluster writes and reads.",
     "verify": "Break a cluster under load, and check that nothing was lost.",
+    "debug": "Gather what explains a fault.",
     "log": "Read the files of a node.",
     "node": "Run one node in this process, until SIGTERM or Ctrl-C.",
     "completion": "Print the completion script for a shell.",

@@ -55,6 +55,11 @@ class ClusterServiceStub:
                 request_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeQuorumRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeQuorumResponse.FromString,
                 _registered_method=True)
+        self.DescribeNode = channel.unary_unary(
+                '/ottla.v1.ClusterService/DescribeNode',
+                request_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -89,6 +94,14 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeNode(self, request, context):
+        """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
+        threads, metrics, files, the end of its log. Any node passes it on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +124,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.DescribeQuorum,
                     request_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeQuorumRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeQuorumResponse.SerializeToString,
+            ),
+            'DescribeNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeNode,
+                    request_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class ClusterService:
             '/ottla.v1.ClusterService/DescribeQuorum',
             ottla_dot_v1_dot_cluster__pb2.DescribeQuorumRequest.SerializeToString,
             ottla_dot_v1_dot_cluster__pb2.DescribeQuorumResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.ClusterService/DescribeNode',
+            ottla_dot_v1_dot_cluster__pb2.DescribeNodeRequest.SerializeToString,
+            ottla_dot_v1_dot_cluster__pb2.DescribeNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

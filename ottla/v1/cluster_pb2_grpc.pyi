@@ -41,6 +41,10 @@ class ClusterServiceStub:
     """The same, then every change as it comes, with a tick at least every 500 ms."""
     DescribeQuorum: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DescribeQuorumRequest, _cluster_pb2.DescribeQuorumResponse]
     """The Raft quorum that keeps the metadata. Works on any node, also while there is no leader."""
+    DescribeNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DescribeNodeRequest, _cluster_pb2.DescribeNodeResponse]
+    """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
+    threads, metrics, files, the end of its log. Any node passes it on.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -55,6 +59,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """The same, then every change as it comes, with a tick at least every 500 ms."""
     DescribeQuorum: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DescribeQuorumRequest, _cluster_pb2.DescribeQuorumResponse]  # type: ignore[assignment]
     """The Raft quorum that keeps the metadata. Works on any node, also while there is no leader."""
+    DescribeNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DescribeNodeRequest, _cluster_pb2.DescribeNodeResponse]  # type: ignore[assignment]
+    """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
+    threads, metrics, files, the end of its log. Any node passes it on.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the cluster is and how it does. Every node answers from its own copy of the metadata."""
@@ -90,5 +98,15 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.DescribeQuorumResponse, _abc.Awaitable[_cluster_pb2.DescribeQuorumResponse]]:
         """The Raft quorum that keeps the metadata. Works on any node, also while there is no leader."""
+
+    @_abc_1.abstractmethod
+    def DescribeNode(
+        self,
+        request: _cluster_pb2.DescribeNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.DescribeNodeResponse, _abc.Awaitable[_cluster_pb2.DescribeNodeResponse]]:
+        """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
+        threads, metrics, files, the end of its log. Any node passes it on.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -380,6 +380,7 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "GetMetadata": {"topics": ["orders"]},
     "WatchMetadata": {"topics": ["orders"]},
     "DescribeQuorum": {},
+    "DescribeNode": {},
     "Session": {"join": {"group_id": "readers", "topics": ["orders"]}},
     "CommitOffsets": {"group_id": "readers", "offsets": [{"partition": AT}]},
     "FetchOffsets": {"group_id": "readers"},

@@ -60,7 +60,13 @@ class Planes:
             directory.set_cluster_id(CLUSTER_ID)
             self._directories.append(directory)
             plane = DataPlane(
-                settings, directory, fs, describe_quorum=_no_quorum, on_opened=lambda: None, on_applied=lambda: None
+                settings,
+                directory,
+                fs,
+                describe_quorum=_no_quorum,
+                render_metrics=_no_metrics,
+                on_opened=lambda: None,
+                on_applied=lambda: None,
             )
             self.planes[node_id] = plane
             self._tasks.append(asyncio.create_task(plane.run()))
@@ -169,3 +175,7 @@ class Planes:
 
 async def _no_quorum() -> cluster_pb2.DescribeQuorumResponse:
     return cluster_pb2.DescribeQuorumResponse(leader_id=1, leader_epoch=1)
+
+
+async def _no_metrics() -> bytes:
+    return b""
