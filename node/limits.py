@@ -49,6 +49,10 @@ RECEIVING_LARGE_BYTES: Final = 4 * MIB
 """And of clients that sent as many bytes at once just now."""
 RECEIVING_SLOWLY_MAX: Final = 8
 """And those that take their time."""
+KAFKA_LARGE_BYTES: Final = MIB
+"""Requests of Kafka's clients of so many bytes wait for room, and are not read from meanwhile."""
+KAFKA_LARGE_SHARE: Final = 4
+"""A fourth of the bytes in flight is for those on their way, and as much for those at work."""
 
 # Waits.
 WAIT_MAX_MS: Final = 60_000
@@ -171,6 +175,14 @@ BOUNDS: Final = (
         "longer than 0.6 s; more wait at their clients, whose turns they take",
         "THROTTLING_QUOTA_EXCEEDED for the oldest slow one of the client that has the most",
         "try again after the time that the answer says; send less at once",
+    ),
+    Bound(
+        "bytes of requests of Kafka's clients with 1 MiB and more",
+        f"a {KAFKA_LARGE_SHARE}th of `in.flight.max.bytes` on their way, and as much from there until they are "
+        "answered; one gets in alone",
+        "none: they wait at their clients. Of those that come slowly, where there is no room for them, the slowest "
+        "one's connection is closed",
+        "nothing",
     ),
     Bound(
         "time that a request may ask to wait", f"{WAIT_MAX_MS} ms", "none: a longer wait is cut to it", "ask once more"

@@ -2,7 +2,8 @@
 
 A handler runs at once, while the request is in the receive buffer, up to where it must wait; so appends happen in the
 order of their requests. An answer that is ready waits for those before it. Both ways are bounded: with too many
-requests unanswered, or a client that does not read, nothing more is read from it.
+requests unanswered, or a client that does not read, nothing more is read from it. Large requests wait for room, on
+their way and before they begin.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 
+from node import limits
 from node.api.in_flight import COUNTED_BYTES, InFlight
 from node.api.throttle import Throttle
 from node.config import KAFKA
@@ -33,6 +35,7 @@ from node.kafka.frames import LEAST_BYTES, SCRATCH_BYTES, BadFrame, FrameLimits,
 from node.kafka.messages import APIS
 from node.kafka.messages.api_versions import ApiVersionsRequest
 from node.kafka.registry import Registry
+from node.kafka.room import Room
 from node.kafka.wire import Buffer, MalformedRequest, Message
 from node.principal import ANONYMOUS, Principal, acting_as
 from node.turns import Turns
@@ -49,6 +52,8 @@ LOGIN_S: Final = 20.0
 STALLED_S: Final = 30.0
 """Without a byte of a request that has begun, or without taking one of an answer."""
 TOO_SOON_S: Final = 1.0
+SLOW_S: Final = 1.0
+"""A large request that takes longer to come keeps no other one waiting."""
 LINES_A_SECOND: Final = 10
 BEFORE_LOGIN: Final = FrameLimits(64 << 10)
 _PROTOCOL_ERROR: Final = 1
@@ -87,7 +92,8 @@ class Lines:
 @dataclass
 class Listener:
     """What the connections of one port share. `received_max_bytes`: of requests that are not whole yet, all connections
-    together; where there are more, who has sent nothing for the longest goes. `login`: what each begins with; None:
+    together; where there are more, who has sent nothing for the longest goes. Of large ones that take their time,
+    `slow_bytes`, there may be as much: the slowest goes. `login`: what each begins with; None:
     everybody is let in, and known by his certificate, as `certified` reads it, or not at all."""
 
     registry: Registry
@@ -95,6 +101,7 @@ class Listener:
     connections_max: int = 10_000
     received_max_bytes: int = 64 << 20
     received_bytes: int = 0
+    slow_bytes: int = 0
     lines: Lines = field(default_factory=Lines)
     turns: Turns = field(default_factory=Turns)
     addresses: Addresses = field(default_factory=Addresses)
@@ -107,6 +114,10 @@ class Listener:
     in_flight: InFlight | None = None
     throttle: Throttle | None = None
 
+    def __post_init__(self) -> None:
+        self.coming = Room(self.received_max_bytes // limits.KAFKA_LARGE_SHARE)
+        self.at_work = Room(self.received_max_bytes // limits.KAFKA_LARGE_SHARE)
+
     def connection(self, name: str = KAFKA) -> "Connection":
         """The protocol factory of `loop.create_server`, for the listener of that name."""
         return Connection(self, name)
@@ -116,7 +127,7 @@ class Listener:
         request and do not go on, that do not read their answers, or that never asked for anything."""
         for each in list(self.connections):
             silent_s = now - each.last_read
-            if (each.in_flight and each.can_write) or each.muted:
+            if (each.in_flight and each.can_write) or each.muted or each.waits_for is not None:
                 continue
             if not each.can_write and now - each.blocked_since > STALLED_S:
                 each.refuse(f"the client has not read its answers for {STALLED_S:g} s")
@@ -128,6 +139,32 @@ class Listener:
                 each.refuse(f"no login within {LOGIN_S:g} s")
             elif not each.in_flight and silent_s > idle_s:
                 each.close()
+
+    def end_work(self, size_bytes: int) -> None:
+        """A large request gives back the room that it had to its end."""
+        if self.in_flight is not None:
+            self.in_flight.give(size_bytes)
+        self.at_work.leave(size_bytes)
+
+    def make_room(self, now: float) -> None:
+        """Large requests that take long to come make room for those that wait for it."""
+        if not self.coming.crowded:
+            return
+        coming = [each for each in self.connections if each.claimed_bytes and not each.is_whole and not each.is_slow]
+        for each in [each for each in coming if now - each.claimed_at > SLOW_S]:
+            each.is_slow = True
+            self.slow_bytes += each.claimed_bytes
+            self.coming.leave(each.claimed_bytes)
+        while self.slow_bytes > self.received_max_bytes:
+            slow = [each for each in self.connections if each.is_slow and not each.is_whole]
+            if not slow:
+                return
+            slowest = min(slow, key=lambda each: each.held_bytes / (now - each.claimed_at))
+            slowest.give_back_claim()
+            slowest.refuse(
+                f"{slowest.held_bytes} bytes of a request came in {now - slowest.claimed_at:.1f} s, and more than "
+                f"{self.received_max_bytes} bytes are on their way like that"
+            )
 
     def note_received(self, change: int) -> None:
         """Some connection holds so many bytes more."""
@@ -147,7 +184,7 @@ class Call:
 
     __slots__ = (
         "_parts", "_when_first", "client_id", "connection", "correlation_id", "done", "key", "on_close", "on_sent",
-        "size_bytes", "version",
+        "room_bytes", "size_bytes", "version",
     )  # fmt: skip
 
     def __init__(self, connection: "Connection", head: RequestHead, size_bytes: int = 0) -> None:
@@ -157,6 +194,7 @@ class Call:
         self.correlation_id = head.correlation_id
         self.client_id = head.client_id
         self.size_bytes = size_bytes
+        self.room_bytes = 0  # that it has, to its end
         self.on_close: Callable[[], object] | None = None  # called when the client goes before the answer
         self.on_sent: Callable[[], None] | None = None  # called when the answer has left, or never will
         self.done = False
@@ -176,8 +214,7 @@ class Call:
     def answer_raw(self, data: bytes) -> None:
         """What is no response of Kafka's: only its size goes before it."""
         self._parts = [len(data).to_bytes(4, "big") + data]
-        self.done = True
-        self.connection.finished()
+        self._finish()
 
     def answer_to_a_newer_client(self, message: Message) -> None:
         self._send(write_parts(self.key, 0, message))
@@ -185,8 +222,7 @@ class Call:
     def no_answer(self) -> None:
         """The client expects none (acks=0)."""
         if not self.done:
-            self.done = True
-            self.connection.finished()
+            self._finish()
 
     def when_first(self, begin: Callable[[], None]) -> None:
         """Calls `begin` when the answers before this one have left: then it need not wait here."""
@@ -223,8 +259,17 @@ class Call:
         if size >= COUNTED_BYTES and self.on_sent is None:
             self._count(size)
         self._parts = [size.to_bytes(4, "big") + head, *body]
+        self._finish()
+
+    def _finish(self) -> None:
         self.done = True
+        self.give_back_room()
         self.connection.finished()
+
+    def give_back_room(self) -> None:
+        size_bytes, self.room_bytes = self.room_bytes, 0
+        if size_bytes:
+            self.connection.listener.end_work(size_bytes)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -246,10 +291,17 @@ class Connection(asyncio.BufferedProtocol):
         self.held = False
         self.muted = False
         self.counted_bytes = 0
+        self.waits_for: Room | None = None  # and is not read from meanwhile
+        self.claimed_bytes = 0  # of the large request on its way
+        self.claimed_at = 0.0
+        self.is_slow = False
+        self._large: memoryview | None = None  # which is whole
+        self._to_work_bytes = 0  # room for it
         self._unsent: list[Callable[[], None]] = []
         self._frames = Frames(listener.scratch, listener.limits if self.login is None else BEFORE_LOGIN)
         self._calls: deque[Call] = deque()
         self._unmute: asyncio.TimerHandle | None = None
+        self._when_there_is_room: Callable[[], None] = self._start
         self._transport: asyncio.Transport | None = None
         self._log = structlog.get_logger("kafka")
         self._starting = False
@@ -287,6 +339,11 @@ class Connection(asyncio.BufferedProtocol):
         self.muted, self._unmute = False, None
         self.last_read = asyncio.get_running_loop().time()  # who may not send is not silent
         self._start()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the large request only waits for its work to begin."""
+        return self._large is not None
 
     @property
     def in_flight(self) -> int:
@@ -336,8 +393,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._unmute is not None:
             self._unmute.cancel()
         self._count(0)
+        self._leave_rooms()
         calls, self._calls = self._calls, deque()
         for call in calls:
+            call.give_back_room()
             if not call.done and call.on_close is not None:
                 call.on_close()
             if call.on_sent is not None:
@@ -373,15 +432,16 @@ class Connection(asyncio.BufferedProtocol):
         self._starting = True
         turns = self.listener.turns
         try:
-            while (room := self._has_room() and (let_on or turns.free())) and (
-                frame := self._frames.next()
-            ) is not None:
+            while (room := self._has_room() and (let_on or turns.free())) and (frame := self._next()) is not None:
                 self.asked = True
                 let_on = False
                 self._begin(frame)
             self._more = not room
             self._frames.keep()
-            self._count(self._frames.held_bytes)
+            coming_bytes = self._frames.coming_bytes
+            if coming_bytes >= limits.KAFKA_LARGE_BYTES and not self.claimed_bytes and self.waits_for is None:
+                self._ask(self.listener.coming, coming_bytes)
+            self._count(0 if self.claimed_bytes else self._frames.held_bytes)
         except NotKafka as error:
             self._turn_away(error.protocol)
         except (BadFrame, MalformedRequest) as error:
@@ -394,6 +454,59 @@ class Connection(asyncio.BufferedProtocol):
             turns.later(str(self.peer), self._go_on)
         self._pause_or_resume()
 
+    def _next(self) -> memoryview | None:
+        """The next request that may begin."""
+        frame = self._frames.next() if self._large is None else self._large
+        if frame is None or len(frame) < limits.KAFKA_LARGE_BYTES:
+            return frame
+        self._large = frame
+        if not self._to_work_bytes and not self._ask(self.listener.at_work, len(frame)):
+            return None
+        self._large = None
+        self.give_back_claim()
+        return frame
+
+    def _ask(self, room: Room, size_bytes: int) -> bool:
+        """For room; without it nothing is read or begun until it is there."""
+        came = partial(self._came, room, size_bytes)
+        if room.enter(size_bytes, came):
+            self._has(room, size_bytes)
+            return True
+        self.waits_for, self._when_there_is_room = room, came
+        return False
+
+    def _has(self, room: Room, size_bytes: int) -> None:
+        if room is self.listener.coming:
+            self.claimed_bytes, self.claimed_at = size_bytes, asyncio.get_running_loop().time()
+            return
+        self._to_work_bytes = size_bytes
+        if self.listener.in_flight is not None:
+            self.listener.in_flight.take(size_bytes)
+
+    def _came(self, room: Room, size_bytes: int) -> None:
+        self.waits_for = None
+        self._has(room, size_bytes)
+        loop = asyncio.get_running_loop()
+        self.last_read = loop.time()  # who may not send is not silent
+        loop.call_soon(self._start)
+
+    def give_back_claim(self) -> None:
+        """The large request is whole, or never will be."""
+        size_bytes, self.claimed_bytes = self.claimed_bytes, 0
+        if self.is_slow:
+            self.is_slow = False
+            self.listener.slow_bytes -= size_bytes
+        elif size_bytes:
+            self.listener.coming.leave(size_bytes)
+
+    def _leave_rooms(self) -> None:
+        if self.waits_for is not None:
+            self.waits_for.forget(self._when_there_is_room)
+        self.give_back_claim()
+        size_bytes, self._to_work_bytes = self._to_work_bytes, 0
+        if size_bytes:
+            self.listener.end_work(size_bytes)
+
     def _go_on(self) -> None:
         self._waits = False
         self._start(let_on=True)
@@ -404,6 +517,7 @@ class Connection(asyncio.BufferedProtocol):
             and self.can_write
             and not self.held
             and not self.muted
+            and self.waits_for is None
             and len(self._calls) < IN_FLIGHT_MAX
         )
 
@@ -433,6 +547,7 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(message, ApiVersionsRequest):
             self.software = f"{message.client_software_name} {message.client_software_version}".strip()
         self._calls.append(call)
+        call.room_bytes, self._to_work_bytes = self._to_work_bytes, 0
         try:
             with acting_as(self.principal, self.host, head.client_id or ""):
                 answer = handler(message, call)

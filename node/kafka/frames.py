@@ -74,6 +74,11 @@ class Frames:
         """What this connection holds between two turns."""
         return len(self._kept) + (self._filled if self._big is not None else 0)
 
+    @property
+    def coming_bytes(self) -> int:
+        """The size of the big request that is on its way; 0: none is."""
+        return self._big_size if self._big is not None else 0
+
     def space(self) -> memoryview:
         """Where to receive next. Nothing else may use the shared buffer until `keep`."""
         if self._big is not None:

@@ -319,6 +319,7 @@ class KafkaService:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_S)
+            self.listener.make_room(loop.time())
             self.listener.close_idle(loop.time(), IDLE_S)
             await self._look_up()
 
