@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import gc
+import signal
 from pathlib import Path
 
 import grpc.aio
@@ -17,6 +18,12 @@ def repository() -> Path:
 # grpc.aio ends its poller thread with the last object that uses it, whenever the garbage collector comes to that, and
 # the collector can then wait for that thread for ever. One reference for the whole run keeps it.
 grpc.aio.init_grpc_aio()
+
+
+# Who starts the tests in the background of a script or under nohup has them ignore what a terminal sends, and every
+# process that they start with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_finish() -> None:

@@ -124,10 +124,12 @@ async def test_who_says_nothing_is_closed_and_stops_nobody(monkeypatch: pytest.M
     sniffer.start(bound("127.0.0.1", 0))
     silent = [await asyncio.open_connection(*sniffer.address) for _ in range(5)]
     assert await asyncio.wait_for(silent[0][0].read(), 5) == b"", "the oldest went for another one"
-    for sent in (b"\x16\x03", b"GET /"):
+    for number, sent in enumerate((b"\x16\x03", b"GET /"), 1):
         _, writer = await asyncio.open_connection(*sniffer.address)
         writer.write(sent)
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while len(taken) < number:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     assert taken == [(b"\x16\x03", True), (b"GET /", False)]
     assert await asyncio.wait_for(silent[4][0].read(), 5) == b"", "and the others in their time"
     address = sniffer.address

@@ -10,18 +10,7 @@ from node.config import load
 from node.quorum.driver import Leadership, Quorum
 from storage.directory import LogDirectory
 from storage.fs import OsFileSystem
-
-
-def free_ports(count: int) -> list[int]:
-    import socket
-
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+from tests.cluster.harness import free_base_port
 
 
 class Recorder:
@@ -110,7 +99,8 @@ class Nodes:
 
     def __init__(self, path: Path, voters: int, observers: int = 0, extra: tuple[str, ...] = ()) -> None:
         count = voters + observers
-        ports = free_ports(count)
+        base_port = free_base_port(count)
+        ports = range(base_port, base_port + count)
         seats = ",".join(f"{i}@127.0.0.1:{ports[i - 1]}" for i in range(1, voters + 1))
         self.by_id = {i: Node(i, path / str(i), ports[i - 1], seats, extra) for i in range(1, count + 1)}
         self.running: set[int] = set()

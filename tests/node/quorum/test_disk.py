@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -63,13 +63,25 @@ def append(index: int) -> Effects:
     return Effects(append=[Entry(index, 1, EntryKind.DATA)], synced=Persisted(1, index))
 
 
+class Thread(ThreadPoolExecutor):
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.given: list[Future] = []
+
+    def submit(self, *arguments, **named) -> Future:
+        self.given.append(super().submit(*arguments, **named))
+        return self.given[-1]
+
+
 class Shell:
     def __init__(self) -> None:
         self.store = Store()
         self.sent: list[int] = []
         self.persisted: list[Persisted] = []
         self.failed: list[BaseException] = []
-        self.thread = ThreadPoolExecutor(1)
+        self.thread = Thread()
         self.queue = DiskQueue(self.store, self.thread, self.synced, self.failed.append)
 
     def synced(self, messages, persisted) -> None:
@@ -82,8 +94,9 @@ class Shell:
         job = self.store.jobs[number]
         job.error = error
         job.may_end.set()
-        for _ in range(50):
-            await asyncio.sleep(0.002)
+        await asyncio.wait([asyncio.wrap_future(self.thread.given[number])])
+        for _ in range(5):
+            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -135,7 +148,9 @@ async def test_the_head_of_the_log_is_dropped_after_what_was_written_before(shel
     shell.queue.put(Effects(drop_log_to=32))
     assert shell.store.written == []
     shell.store.full = False
-    await asyncio.sleep(0.5)  # it tries again after 0.2 s
+    async with asyncio.timeout(5):
+        while len(shell.store.written) < 2:  # noqa: ASYNC110 - it tries again after 0.2 s
+            await asyncio.sleep(0.01)
     assert shell.store.written == [32, -32]
 
 

@@ -32,7 +32,6 @@ def test_a_taken_port_is_named_with_its_use(tmp_path: Path, use: str) -> None:
     node = LocalNode(2, tmp_path, port, port + LISTENERS[KAFKA])
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier cluster left closing
         taken.bind((HOST, port + LISTENERS[use]))
         taken.listen()
         with pytest.raises(Failure) as failed:
@@ -153,18 +152,18 @@ def test_a_remembered_port_that_collides_after_a_move_is_told(tmp_path: Path) ->
 
 
 def test_a_taken_port_for_clients_of_kafka_is_named_with_its_use(tmp_path: Path) -> None:
-    port = harness.free_base_port(1)
+    port = harness.free_base_port(2)
     with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier cluster left closing
-        taken.bind((HOST, port + 50))
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((HOST, port + 1))
         taken.listen()
-        with LocalCluster(1, tmp_path, port, kafka_port=port + 50) as cluster, pytest.raises(Failure) as failed:
+        with LocalCluster(1, tmp_path, port, kafka_port=port + 1) as cluster, pytest.raises(Failure) as failed:
             cluster.start()
     assert (failed.value.code, failed.value.next_step.rsplit(" with ", 1)[1]) == (
         "PORT_TAKEN",
         "--kafka-port (0: none)",
     )
-    assert f"port {port + 50} on {HOST} is in use; node 1 needs it for clients of Kafka" in failed.value.message
+    assert f"port {port + 1} on {HOST} is in use; node 1 needs it for clients of Kafka" in failed.value.message
 
 
 def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:

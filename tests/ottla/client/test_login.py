@@ -148,13 +148,14 @@ async def test_tokens_are_renewed_in_time(users: Users, monkeypatch: pytest.Monk
     monkeypatch.setattr(sessions, "LIFE_MS", 900)
     async with Client(users.address(1), user="alice", password="pencil") as client:
         seen = set()
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
+        began = time.monotonic()
+        while len(seen) < 3:
+            assert time.monotonic() - began < 20
             assert client._token is not None
             seen.add(client._token.text)
             await client.on_any_node(partial(connection._get_topic, "t"), 1_000, repeatable=False)
             await asyncio.sleep(0.05)
-    assert 3 <= len(seen) <= 8
+    assert time.monotonic() - began > 0.9, "each is used for most of its life"
 
 
 async def test_a_token_that_no_node_takes_any_more_is_replaced(users: Users) -> None:
@@ -211,8 +212,13 @@ def test_a_file_with_no_password_is_told_without_it(tmp_path: Path, content: byt
 async def test_a_node_that_does_not_know_the_user_is_not_believed(
     users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def wrong(exchange: scram.ServerExchange, message: bytes) -> bytes:
+        proof = bytearray(final(exchange, message))
+        proof[2] = ord("B") if proof[2] == ord("A") else ord("A")
+        return bytes(proof)
+
     final = scram.ServerExchange.final
-    monkeypatch.setattr(scram.ServerExchange, "final", lambda self, message: final(self, message)[:-2] + b"A=")
+    monkeypatch.setattr(scram.ServerExchange, "final", wrong)
     with pytest.raises(AuthenticationFailed, match="does not prove"):
         async with Client(users.address(1), user="alice", password="pencil"):
             pass
