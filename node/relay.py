@@ -93,27 +93,35 @@ class Relay:
 
 
 class _Half(asyncio.Protocol):
-    """One of the two connections that are one. The far one, to the server, is there first, and reads nothing before
-    the near one is. `on_lost` is called once, with the far one's name."""
+    """One of the two connections that are one. The far one, to the server, is there first, and keeps what a server
+    that speaks first has said until the near one is there: uvloop reads on where a protocol says in `connection_made`
+    that it should not. `on_lost` is called once, with the far one's name."""
 
     def __init__(self, on_lost: Callable[[str], None] | None = None, other: "_Half | None" = None) -> None:
         self.other = other
         self.name = ""
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
+        self._early: list[bytes] | None = []
+        """What came before the other one was there; None: it has been."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(BUFFER_BYTES)
         if self.other is None:
-            self._transport.pause_reading()
-        elif self.other._transport is None:
+            return
+        self._early = None
+        early, self.other._early = self.other._early or (), None
+        self.other.read(True)
+        self._transport.writelines(early)
+        if self.other._transport is None:
             self.close()  # it has gone meanwhile
-        else:
-            self.other.read(True)
 
     def data_received(self, data: bytes) -> None:
-        if self.other is not None and self.other._transport is not None:
+        if self._early is not None:
+            self._early.append(data)
+            self.read(False)
+        elif self.other is not None and self.other._transport is not None:
             self.other._transport.write(data)
 
     def pause_writing(self) -> None:

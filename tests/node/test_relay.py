@@ -6,11 +6,12 @@ import socket
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from node import relay, sniff
-from node.relay import Relay, peer
+from node.relay import Relay, _Half, peer
 from node.sniff import Sniffer, bound
 from ottla.secure.issue import Authority, asked_node
 
@@ -66,6 +67,23 @@ async def test_each_comes_to_the_server_that_it_speaks_to(tls: ssl.SSLContext) -
 async def _written(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(data)
     await writer.drain()
+
+
+def test_a_server_that_speaks_first_is_heard_whole() -> None:
+    """Before the client's side is there, and although it has gone by then."""
+    to_server, to_client = Mock(), Mock()
+    to_server.is_closing.return_value = False
+    for gone in (False, True):
+        far = _Half(lambda _: None)
+        far.connection_made(to_server)
+        far.data_received(b"who ")
+        near = far.other = _Half(other=far)
+        far.data_received(b"are you?")
+        if gone:
+            far.connection_lost(None)
+        near.connection_made(to_client)
+        to_client.writelines.assert_called_with([b"who ", b"are you?"])
+        assert (to_client.close.called, to_server.resume_reading.called) == (gone, True)
 
 
 async def test_the_end_of_either_side_is_that_of_the_other_and_more_than_may_be_are_closed() -> None:
