@@ -70,7 +70,7 @@ class ImportsApi:
         epoch, end = imports.append(partition, batches, brought.log_end_offset, self._broker.wall_ms())
         place = (topic.topic_id, number, epoch)
         await self._broker.acknowledged(Appended(*place, start, end, -1, start, 0, ACKS_ALL, False), timeout_ms)
-        if start < brought.log_start_offset <= end:
+        if start < brought.log_start_offset <= end and partition.settings.importing:
             with audit.changing("ImportBatches", topic=topic.name, partition=number, start=brought.log_start_offset):
                 partition.leading(epoch)  # another one has yet to know that it is committed
                 partition.trim(brought.log_start_offset)

@@ -77,6 +77,8 @@ class Housekeeping:
         for partition in list(self._broker.partitions.values()):
             if partition.offline is not None or partition.log.damaged_at is not None:
                 continue
+            if partition.state is None:
+                continue  # what its topic's retention is the metadata has yet to say
             try:
                 partition.log.roll_if_needed(now_ms)
                 if partition.log.apply_retention(now_ms, partition.high_watermark, by_age=by_age):

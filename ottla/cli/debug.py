@@ -52,7 +52,7 @@ class _Bundle:
         try:
             answer = await question()
         except (OttlaError, TimeoutError, OSError) as error:
-            self.left_out.append(f"{name}: {error or type(error).__name__}")
+            self.left_out.append(f"{name}: {_said(error)}")
             return None
         self.add_json(name, answer)
         return answer
@@ -110,6 +110,8 @@ def bundle(
 
 
 async def _fill(made: _Bundle, client: "Client", admin: "Admin") -> None:
+    import asyncio
+
     from ottla.cli.version import installed
 
     view = await made.ask("cluster/metadata.json", admin.describe_cluster)
@@ -126,30 +128,35 @@ async def _fill(made: _Bundle, client: "Client", admin: "Admin") -> None:
     for kind, found in (("topics", topics), ("groups", groups)):
         if len(found) > _ITEMS_MAX:
             made.left_out.append(f"{kind}: all but the first {_ITEMS_MAX} of {len(found)}")
-    for node_id in nodes:
-        await made.ask(f"nodes/{node_id}/configs.json", lambda n=node_id: admin.describe_broker_configs(n))  # type: ignore[misc]
-        await _add_node(made, client, node_id)
+    # At once: each that is down, or hangs, takes its time.
+    await asyncio.gather(*(_add_node(made, client, admin, node_id) for node_id in nodes))
     made.add_json(
         "bundle.json", {"written_ms": time.time_ns() // 1_000_000, "version": installed(), "left_out": made.left_out}
     )
 
 
-async def _add_node(made: _Bundle, client: "Client", node_id: int) -> None:
+async def _add_node(made: _Bundle, client: "Client", admin: "Admin", node_id: int) -> None:
     from ottla import OttlaError
     from ottla.client.errors import from_server
 
+    await made.ask(f"nodes/{node_id}/configs.json", lambda: admin.describe_broker_configs(node_id))
     try:
         answer = await client.on_any_node(lambda channel: _describe(channel, node_id), round(_NODE_S * 1000))
         if answer.error.code:
             raise from_server(answer.error)
     except (OttlaError, TimeoutError, OSError) as error:
-        made.left_out.append(f"nodes/{node_id}: {error or type(error).__name__}")
+        made.left_out.append(f"nodes/{node_id}: {_said(error)}")
         return
     for text in answer.files:
         name = f"nodes/{node_id}/{text.name.replace('/', '_')}"
         made.add(name, text.content)
         if text.left_out:
             made.left_out.append(f"{name}: {text.left_out}")
+
+
+def _said(error: Exception) -> str:
+    """Without the next step, which is for who asked for that alone."""
+    return str(error).partition(". Next: ")[0] or type(error).__name__
 
 
 async def _describe(channel: Any, node_id: int) -> "cluster_pb2.DescribeNodeResponse":

@@ -127,6 +127,20 @@ async def test_ids_that_an_import_names_are_given_to_nobody(tmp_path: Path) -> N
         assert await broker.allocate_producer_id() == 3000
 
 
+async def test_nothing_is_deleted_by_age_before_the_metadata_says_of_which(tmp_path: Path) -> None:
+    """A node that starts and hears of no topic yet knows defaults alone (invariants.md 1, 60)."""
+    async with running(tmp_path, nodes=1) as cluster:
+        cluster.create([1], retention_ms="-1")
+        await cluster.produce(1, batch(b"old", base_timestamp=1))
+        assert await cluster.nodes[1].stop()
+        await cluster.nodes[1].start()
+        broker = cluster.nodes[1].broker
+        assert broker.clock.look(), "it knows the time"
+        broker._housekeeping._retain()
+        assert cluster.log(1).log_start_offset == 0
+        cluster.register(1)
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

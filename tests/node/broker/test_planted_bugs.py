@@ -20,6 +20,8 @@ STREAMS = "node/broker/replication.py"
 FETCHER = "node/broker/fetcher.py"
 BROKER = "node/broker/broker.py"
 DOOR = "node/broker/door.py"
+IMPORT = "node/broker/imports.py"
+HOUSEKEEPING = "node/broker/housekeeping.py"
 
 
 class Bug(NamedTuple):
@@ -39,6 +41,7 @@ ISR = "test_isr.py"
 SEQUENCES = "test_producers.py"
 HAZARDS = "test_hazards.py"
 DOORS = "test_door.py"
+IMPORTS = "test_imports.py"
 FETCHES = "test_fetcher.py"
 
 BUGS = [
@@ -450,6 +453,55 @@ BUGS = [
         "        return None if offset_ms is None else self._wall_ms() - self._clock_ms() - offset_ms\n",
         "        return None if offset_ms is None else 0\n",
         "test_clock.py",
+    ),
+    Bug(
+        "an import's producers are somebody's earlier tries",
+        PRODUCERS,
+        "header.producer_id == 0 or header.attributes & ATTR_IMPORTED",
+        "header.producer_id == 0",
+        IMPORTS,
+    ),
+    Bug(
+        "what is being imported is served",
+        PARTITION,
+        "if self.settings.importing:",
+        "if self.closed:",
+        IMPORTS,
+    ),
+    Bug(
+        "an import appends again what is there",
+        IMPORT,
+        "if log_end != log.log_end_offset or batches[0].header.base_offset < log_end:",
+        "if batches[0].header.base_offset < log_end:",
+        IMPORTS,
+    ),
+    Bug(
+        "an imported log begins at 0",
+        BROKER,
+        "now_ms=self.wall_ms(), log_start_offset=start)",
+        "now_ms=self.wall_ms())",
+        IMPORTS,
+    ),
+    Bug(
+        "a block from before an import is handed out",
+        BROKER,
+        "self._producer_ids.none_below(image.next_producer_id)",
+        "pass",
+        IMPORTS,
+    ),
+    Bug(
+        "a batch of an import is not counted",
+        IMPORT,
+        "if count != header.record_count or last > header.last_offset_delta:",
+        "if last > header.last_offset_delta:",
+        IMPORTS,
+    ),
+    Bug(
+        "retention goes by defaults before there is metadata",
+        HOUSEKEEPING,
+        "if partition.state is None:",
+        "if partition.closed:",
+        IMPORTS,
     ),
 ]
 
