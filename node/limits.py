@@ -49,10 +49,11 @@ RECEIVING_LARGE_BYTES: Final = 4 * MIB
 """And of clients that sent as many bytes at once just now."""
 RECEIVING_SLOWLY_MAX: Final = 8
 """And those that take their time."""
-KAFKA_LARGE_BYTES: Final = MIB
-"""Requests of Kafka's clients of so many bytes wait for room, and are not read from meanwhile."""
-KAFKA_LARGE_SHARE: Final = 4
-"""A fourth of the bytes in flight is for those on their way, and as much for those at work."""
+LARGE_BYTES: Final = MIB
+"""Requests of Kafka's clients, and of streams, of so many bytes wait for room."""
+LARGE_SHARE: Final = 4
+"""A fourth of the bytes in flight is for those of Kafka's clients that are on their way, and as much for those at work:
+what is appended faster than followers copy it would cost them their place in the ISR."""
 
 # Waits.
 WAIT_MAX_MS: Final = 60_000
@@ -177,11 +178,11 @@ BOUNDS: Final = (
         "try again after the time that the answer says; send less at once",
     ),
     Bound(
-        "bytes of requests of Kafka's clients with 1 MiB and more",
-        f"a {KAFKA_LARGE_SHARE}th of `in.flight.max.bytes` on their way, and as much from there until they are "
-        "answered; one gets in alone",
-        "none: they wait at their clients. Of those that come slowly, where there is no room for them, the slowest "
-        "one's connection is closed",
+        "bytes of requests of Kafka's clients, and of streams, with 1 MiB and more",
+        f"a {LARGE_SHARE}th of `in.flight.max.bytes` from where they begin until they are answered, of Kafka's clients "
+        "as much on their way; one gets in alone",
+        "none: they wait. Of Kafka's clients' that come slowly, where there is no room for them, the slowest one's "
+        "connection is closed",
         "nothing",
     ),
     Bound(

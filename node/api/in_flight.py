@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from node import limits
+from node.api.room import Room
 
 SMALL_BYTES: Final = limits.MIB // 4
 COUNTED_BYTES: Final = limits.MIB // 64
@@ -41,6 +42,10 @@ class InFlight:
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
+        self.large = Room(limit_bytes // limits.LARGE_SHARE)
+        """For large requests of clients at work."""
+        self.large_passed_on = Room(limit_bytes // limits.LARGE_SHARE)
+        """And for those that another node passed on: were it the same, two nodes could wait for each other."""
         self._room = asyncio.Event()
         self._room.set()
 

@@ -18,6 +18,7 @@ import structlog
 
 from node import limits
 from node.api.in_flight import COUNTED_BYTES, InFlight
+from node.api.room import Room
 from node.api.throttle import Throttle
 from node.config import KAFKA
 from node.fail_stop import stop_if_broken
@@ -35,7 +36,6 @@ from node.kafka.frames import LEAST_BYTES, SCRATCH_BYTES, BadFrame, FrameLimits,
 from node.kafka.messages import APIS
 from node.kafka.messages.api_versions import ApiVersionsRequest
 from node.kafka.registry import Registry
-from node.kafka.room import Room
 from node.kafka.wire import Buffer, MalformedRequest, Message
 from node.principal import ANONYMOUS, Principal, acting_as
 from node.turns import Turns
@@ -115,8 +115,10 @@ class Listener:
     throttle: Throttle | None = None
 
     def __post_init__(self) -> None:
-        self.coming = Room(self.received_max_bytes // limits.KAFKA_LARGE_SHARE)
-        self.at_work = Room(self.received_max_bytes // limits.KAFKA_LARGE_SHARE)
+        self.coming = Room(self.received_max_bytes // limits.LARGE_SHARE)
+        self.at_work = (
+            Room(self.received_max_bytes // limits.LARGE_SHARE) if self.in_flight is None else self.in_flight.large
+        )
 
     def connection(self, name: str = KAFKA) -> "Connection":
         """The protocol factory of `loop.create_server`, for the listener of that name."""
@@ -439,7 +441,7 @@ class Connection(asyncio.BufferedProtocol):
             self._more = not room
             self._frames.keep()
             coming_bytes = self._frames.coming_bytes
-            if coming_bytes >= limits.KAFKA_LARGE_BYTES and not self.claimed_bytes and self.waits_for is None:
+            if coming_bytes >= limits.LARGE_BYTES and not self.claimed_bytes and self.waits_for is None:
                 self._ask(self.listener.coming, coming_bytes)
             self._count(0 if self.claimed_bytes else self._frames.held_bytes)
         except NotKafka as error:
@@ -457,7 +459,7 @@ class Connection(asyncio.BufferedProtocol):
     def _next(self) -> memoryview | None:
         """The next request that may begin."""
         frame = self._frames.next() if self._large is None else self._large
-        if frame is None or len(frame) < limits.KAFKA_LARGE_BYTES:
+        if frame is None or len(frame) < limits.LARGE_BYTES:
             return frame
         self._large = frame
         if not self._to_work_bytes and not self._ask(self.listener.at_work, len(frame)):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import grpc
 
+from node import limits
 from node.api.in_flight import InFlight
 from node.api.throttle import Throttle
 from node.services import receive
@@ -72,6 +73,8 @@ class ProduceStreams:
             running = Producing(request, size_bytes, stream.finished)
             if self._throttle.on:
                 running.pause_ms = self._throttle.produced(request.client_id, size_bytes)
+            if size_bytes >= limits.LARGE_BYTES:
+                await stream.large.entered(size_bytes)
             stream.started(running)
             if running.done:
                 stream.finished(running)
@@ -91,6 +94,7 @@ class _Stream:
         self._context = context
         self._peers = peers
         self._all_in_flight = all_in_flight
+        self.large = all_in_flight.large_passed_on if peers is None else all_in_flight.large
         self._answers: list[data_pb2.ProduceResponse] = []
         self._wake_writer = asyncio.Event()
         self._progress = asyncio.Event()
@@ -118,6 +122,8 @@ class _Stream:
             self._in_flight.remove(running)
             self._in_flight_bytes -= running.size_bytes
             self._all_in_flight.give(running.size_bytes)
+            if running.size_bytes >= limits.LARGE_BYTES:
+                self.large.leave(running.size_bytes)
         self._answers.append(running.response())
         self._wake_writer.set()
         self._progress.set()
@@ -153,6 +159,9 @@ class _Stream:
             hop.close()
         # What is still to be acknowledged is in the log by now, and nobody waits for the answer.
         self._all_in_flight.give(self._in_flight_bytes)
+        for running in self._in_flight:
+            if running.size_bytes >= limits.LARGE_BYTES:
+                self.large.leave(running.size_bytes)
         self._in_flight_bytes = 0
         self._in_flight.clear()
 

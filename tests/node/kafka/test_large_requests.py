@@ -9,10 +9,10 @@ import pytest
 import structlog.testing
 
 from node import limits
+from node.api.room import Room
 from node.kafka.connection import Call, FrameLimits, Listener
 from node.kafka.produce import ProduceResponse
 from node.kafka.registry import Registry
-from node.kafka.room import Room
 from node.kafka.wire import Message
 from node.turns import Turns
 from tests.node.kafka.test_codec import frame
@@ -57,7 +57,7 @@ class World:
         self.calls: list[Call] = []
         registry = Registry()
         registry.add(PRODUCE, 0, 3, self.produce)
-        most = int(limits.KAFKA_LARGE_SHARE * rooms * BATCH_BYTES)
+        most = int(limits.LARGE_SHARE * rooms * BATCH_BYTES)
         self.listener = Listener(registry, FrameLimits(1 << 20), received_max_bytes=most, turns=Turns(lambda: 0.0))
 
     def produce(self, message: Message, call: Call) -> None:
@@ -70,7 +70,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "KAFKA_LARGE_BYTES", 100_000)
+    monkeypatch.setattr(limits, "LARGE_BYTES", 100_000)
 
 
 async def test_a_large_request_begins_when_the_one_before_is_answered() -> None:
@@ -152,3 +152,18 @@ def test_what_is_larger_than_the_room_gets_in_alone_and_in_order() -> None:
     room.leave(30)
     assert came == ["small"]
     assert room.used_bytes == 1
+
+
+async def test_who_is_cancelled_while_it_waits_or_just_when_room_came_leaves_none_behind() -> None:
+    room = Room(10)
+    await room.entered(8)
+    early, late, last = (asyncio.create_task(room.entered(8)) for _ in range(3))
+    await asyncio.sleep(0)
+    early.cancel()
+    late.cancel()
+    room.leave(8)
+    await asyncio.gather(early, late, last, return_exceptions=True)
+    assert last.done()
+    assert room.used_bytes == 8
+    room.leave(8)
+    assert room.used_bytes == 0

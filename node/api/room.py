@@ -1,10 +1,10 @@
 """Room for large requests: who asks while there is none waits, in order, and is not read from meanwhile.
 
-A request of Kafka's says its size before it comes, so that nothing has to be refused, and sent once more, for want of
-room. There is one for requests on their way, and one for those at work, to their answers: what is appended faster than
-followers copy it would cost them their place in the ISR.
+So nothing has to be refused, and sent once more, for want of room. What is at work has it until it is answered: what is
+appended faster than followers copy it would cost them their place in the ISR.
 """
 
+import asyncio
 from collections.abc import Callable
 
 
@@ -28,6 +28,28 @@ class Room:
             return True
         self._waiting[came] = size_bytes
         return False
+
+    async def entered(self, size_bytes: int) -> None:
+        """Returns when room is taken."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        has_come = False
+
+        def came() -> None:
+            nonlocal has_come
+            has_come = True
+            if not waiting.done():
+                waiting.set_result(None)
+
+        if self.enter(size_bytes, came):
+            return
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if has_come:
+                self.leave(size_bytes)
+            else:
+                self.forget(came)
+            raise
 
     def leave(self, size_bytes: int) -> None:
         """Gives room back, to those that wait for it."""
