@@ -16,6 +16,7 @@ from ottla.protocol.batch import (
     encode_batch,
     read_batch,
 )
+from ottla.protocol.kafka_codecs import SNAPPY, XERIAL_HEAD
 from ottla.protocol.payloads import ATTR_KAFKA, as_ottla, kafka_header, packed_records, verify_slice
 from ottla.v1.record_pb2 import Record, Records
 from storage.config import LogConfig
@@ -252,6 +253,8 @@ def kafka_record_bytes(data: bytes) -> list[bytes]:
         return []
     packed = packed_records(attributes, batch.payload(data)[1])
     plain = bytes(kafka_codecs.unpack(attributes, packed) if batch.header.codec else packed)
+    # Kafka's Java client reads snappy in its own blocks only.
+    assert batch.header.codec != SNAPPY or bytes(packed).startswith(XERIAL_HEAD)
     return [plain[spot.start : spot.end] for spot in kafka_records.each(plain)]
 
 

@@ -514,6 +514,18 @@ def test_converted_batches_are_kept_within_their_bound() -> None:
     assert kept.held_bytes == 80
 
 
+def test_a_conversion_is_of_one_batch() -> None:
+    """Another epoch, or compaction, may put another batch at its offset."""
+    kept = Converted(100)
+    header = BatchHeader(7, 1, 2, 1, payload_crc=5)
+    kept.put(b"t", 0, header, b"made")
+    assert kept.get(b"t", 0, header._replace()) == b"made"
+    for other in ({"leader_epoch": 2}, {"record_count": 1}, {"payload_crc": 6}, {"attributes": 4}):
+        assert kept.get(b"t", 0, header._replace(**other)) is None
+    assert kept.get(b"t", 1, header) is None
+    assert kept.get(b"u", 0, header) is None
+
+
 def test_what_is_much_is_converted_in_a_thread() -> None:
     """Few records may be much work, and so may few bytes: what counts is what they unfold to."""
     for codec in (0, 1, 4):
