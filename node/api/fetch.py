@@ -7,7 +7,7 @@ from node import limits, turns
 from node.api.access import Access
 from node.broker.broker import Broker
 from node.broker.door import Heavy, OnLoop
-from node.broker.host import ReadResult
+from node.broker.host import WITHHELD, ReadResult
 from node.broker.lookup import Reader
 from node.fail_stop import stop_if_broken
 from node.metadata.acls import Acls
@@ -96,9 +96,10 @@ class FetchApi:
             )
 
     def bounds(self, topic_id: bytes, number: int) -> tuple[int, int]:
-        """(log start, high watermark) of a partition that is here, for readers that are out of range; else zeros."""
+        """(log start, high watermark) for readers that are out of range: 0 of a partition that is not here, WITHHELD of
+        one that is not led here."""
         partition = self._broker.partition(topic_id, number)
-        return (0, 0) if partition is None else (partition.log.log_start_offset, max(0, partition.high_watermark))
+        return (0, WITHHELD) if partition is None else (partition.log.log_start_offset, partition.told_high_watermark)
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """What is too much for the loop; one at a time, and clients take turns."""

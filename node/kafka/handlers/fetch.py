@@ -245,13 +245,12 @@ def _converted(data: bytes, batches: list[BatchAt], room: OnLoop | None) -> list
 
 
 def _fetched(part: PartitionToFetch, read: ReadResult, records: list[Buffer], request: FetchRequest) -> Fetched:
-    # A new leader that withholds its mark may still serve what is below the old one.
-    mark = max(read.high_watermark, read.next_offset) if read.data else read.high_watermark
+    # A new leader that withholds its mark still serves what is below it, and tells -1: that it is not known.
     return Fetched(
         part.partition,
         0,
-        mark,
-        mark,
+        read.high_watermark,
+        read.high_watermark,
         read.log_start_offset,
         records,
         [] if request.isolation_level == READ_COMMITTED else None,

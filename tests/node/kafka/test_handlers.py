@@ -13,6 +13,7 @@ from node.api.offsets import OffsetsApi
 from node.broker.door import Heavy, OnLoop
 from node.broker.kafka_codecs import fold, within
 from node.broker.lookup import EVERY_CODEC, Reader
+from node.broker.replica import LeaderReplica
 from node.config import KAFKA
 from node.kafka import batch as kafka
 from node.kafka import convert
@@ -512,6 +513,19 @@ def test_converted_batches_are_kept_within_their_bound() -> None:
     kept.put(b"t", 0, headers[0], bytes(101))
     assert kept.get(b"t", 0, headers[0]) is None
     assert kept.held_bytes == 80
+
+
+async def test_a_mark_that_is_withheld_is_told_by_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka takes it from refusals, too."""
+    topic_id = world.planes.create_topic("t", [1])
+    await world.produce(kafka_batch())
+    monkeypatch.setattr(LeaderReplica, "high_watermark_known", False)
+    found = await world.fetch()
+    assert (found.error_code, found.high_watermark, found.last_stable_offset, found.log_start_offset) == (0, -1, -1, 0)
+    assert found.records
+    found = await world.fetch(3)
+    assert (found.error_code, found.high_watermark, found.log_start_offset) == (78, -1, 0)
+    assert world.plane.broker.partition(topic_id, 0).told_high_watermark == -1
 
 
 def test_a_conversion_is_of_one_batch() -> None:
