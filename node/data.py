@@ -229,9 +229,12 @@ class DataPlane:
             certified = self._settings.kafka_authentication == "off"
             if isinstance(self._transport, Tls):
                 context = self._transport.context(certified=certified)
-                self._kafka = KafkaPort(self._kafka_service, context, takes_plain=self._transport.takes_plain)
+                plain = self._transport.takes_plain
+                self._kafka = KafkaPort(
+                    self._kafka_service, self._is_part, self.view.changed, context, takes_plain=plain
+                )
             else:
-                self._kafka = KafkaPort(self._kafka_service)
+                self._kafka = KafkaPort(self._kafka_service, self._is_part, self.view.changed)
             for each in self._settings.kafka_listeners:
                 await self._kafka.open(each.name, *split_address(each.address))
         for server, name in ((public, "public"), (between, "replication")):
@@ -239,6 +242,11 @@ class DataPlane:
             listener.listen(server, self._settings.listener(name), name, self._transport, certified=certified)
         for server in self._servers:
             await server.start()
+
+    def _is_part(self) -> bool:
+        """Whether the image is of this start: it has this node registered, and live."""
+        own = self.view.image.brokers.get(self._settings.node_id)
+        return own is not None and not own.fenced and own.broker_epoch == self.broker.broker_epoch
 
     def _kafka_service(self) -> "KafkaService":
         # Imported by nodes alone that have clients of Kafka: fifty modules of codecs.

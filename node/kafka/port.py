@@ -2,12 +2,17 @@
 
 Fifty modules of codecs would be a tenth of the memory and of the start of a node that never has such a client. Until
 they are there, which takes a fraction of a second and no turn of the loop, clients wait in the system's backlog.
+
+So they do while the node starts: before it has its own registration, what it knows of the cluster is from an earlier
+time, or nothing, and a client that is told of no topic fails its sends for good. Whoever has waited for seconds is
+turned away, to ask another node.
 """
 
 import asyncio
+import contextlib
 import importlib
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from node import process
@@ -18,20 +23,27 @@ if TYPE_CHECKING:
     from node.kafka.service import KafkaService
 
 BACKLOG: Final = 512
+HOLD_S: Final = 5.0
+"""Less than clients wait for the first answer: librdkafka ten seconds."""
 
 
 class KafkaPort:
-    """Used on the data loop. `make` is called when clients come and `node.kafka.service` is imported. `tls`: what the
+    """Used on the data loop. `make` is called when clients come and `node.kafka.service` is imported; they are served
+    once the node `is_part` of its cluster, which is asked again after each `changed` (given seconds). `tls`: what the
     next client uses; `takes_plain`: or it uses none."""
 
     def __init__(
         self,
         make: "Callable[[], KafkaService]",
+        is_part: Callable[[], bool],
+        changed: Callable[[float], Awaitable[None]],
         tls: "Callable[[], ssl.SSLContext] | None" = None,
         *,
         takes_plain: bool = False,
     ) -> None:
         self._make = make
+        self._is_part = is_part
+        self._changed = changed
         self._tls = tls
         self._takes_plain = takes_plain
         self._sockets: list[tuple[str, socket.socket]] = []
@@ -48,6 +60,7 @@ class KafkaPort:
         """Serves whoever comes, until cancelled."""
         await self._somebody()
         await asyncio.to_thread(importlib.import_module, "node.kafka.service")
+        await self._until_part()
         self._service = self._make()
         process.settle()
         sockets, self._sockets = self._sockets, []
@@ -64,6 +77,21 @@ class KafkaPort:
         finally:
             for _, each in self._sockets:
                 loop.remove_reader(each)
+
+    async def _until_part(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HOLD_S
+        while not self._is_part():
+            await self._changed(max(0.0, deadline - loop.time()))
+            if loop.time() >= deadline:
+                self._turn_away()
+                deadline = loop.time() + HOLD_S
+
+    def _turn_away(self) -> None:
+        for _, each in self._sockets:
+            with contextlib.suppress(OSError):
+                for _ in range(BACKLOG):
+                    each.accept()[0].close()
 
     async def stop(self) -> None:
         for _, each in self._sockets:

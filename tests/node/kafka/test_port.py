@@ -37,10 +37,26 @@ class Service:
             each.close()
 
 
+class Cluster:
+    """What a node knows of being a part of it."""
+
+    def __init__(self, is_part: bool = True) -> None:
+        self.is_part = is_part
+        self.changes = asyncio.Event()
+
+    async def changed(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.changes.wait(), timeout_s)
+
+
+def port_of(cluster: Cluster) -> KafkaPort:
+    return KafkaPort(Service, lambda: cluster.is_part, cluster.changed)  # type: ignore[arg-type]
+
+
 @contextlib.asynccontextmanager
-async def opened(host: str = "127.0.0.1") -> AsyncIterator[tuple[KafkaPort, int]]:
+async def opened(host: str = "127.0.0.1", cluster: Cluster | None = None) -> AsyncIterator[tuple[KafkaPort, int]]:
     Service.made = 0
-    port: Any = KafkaPort(Service)  # type: ignore[arg-type]
+    port: Any = port_of(cluster or Cluster())
     await port.open("kafka", host, 0)
     running = asyncio.create_task(port.run())
     try:
@@ -69,6 +85,30 @@ async def test_nothing_is_made_before_somebody_comes_and_all_who_come_meanwhile_
         assert Service.made == 1
 
 
+async def test_who_comes_before_the_node_is_a_part_of_its_cluster_waits() -> None:
+    cluster = Cluster(is_part=False)
+    async with asyncio.timeout(10), opened(cluster=cluster) as (_, port):
+        waits = asyncio.create_task(echoed("127.0.0.1", port, b"early\n"))
+        await asyncio.sleep(0.05)
+        assert not waits.done()
+        assert Service.made == 0
+        cluster.is_part = True
+        cluster.changes.set()
+        assert await waits == b"early\n"
+
+
+async def test_who_has_waited_for_long_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.kafka.port.HOLD_S", 0.05)
+    cluster = Cluster(is_part=False)
+    async with asyncio.timeout(10), opened(cluster=cluster) as (_, port):
+        for _ in range(2):
+            with contextlib.suppress(ConnectionResetError):
+                assert await echoed("127.0.0.1", port, b"early\n") == b""
+        cluster.is_part = True
+        cluster.changes.set()
+        assert await echoed("127.0.0.1", port, b"later\n") == b"later\n"
+
+
 async def test_a_wildcard_of_ipv6_is_one_of_ipv4_too() -> None:
     try:
         socket.create_server(("::", 0), family=socket.AF_INET6).close()
@@ -82,7 +122,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"the kafka.A listener cannot have 127.0.0.1:{port}: .*in use"):
-            await KafkaPort(Service).open("kafka.A", "127.0.0.1", port)  # type: ignore[arg-type]
+            await port_of(Cluster()).open("kafka.A", "127.0.0.1", port)
 
 
 async def test_it_ends_with_the_node_whether_somebody_came_or_not() -> None:
