@@ -38,6 +38,10 @@ def verify(
     hold: Annotated[
         float, typed.Option("--hold", help="How long a pause, a cut or a full disk lasts.", metavar="S")
     ] = 4.5,
+    lane: Annotated[
+        str,
+        typed.Option("--lane", help="By which door clients write and read.", metavar="grpc|kafka|both"),
+    ] = "grpc",
     seed: Annotated[int | None, typed.Option("--seed", help="Repeats an order of faults and victims.")] = None,
     directory: Annotated[
         Path | None, typed.Option("--dir", help="Keep the nodes' data and logs here.", metavar="DIR")
@@ -57,6 +61,7 @@ def verify(
     Examples:
       ottla verify --seconds 30 --report report.html
       ottla verify --faults kill,pause --seed 7
+      ottla verify --lane both
       ottla verify --faults list
     """
     if faults == "list":
@@ -64,7 +69,7 @@ def verify(
         return
     from ottla.cli.local import end_as_with_ctrl_c
 
-    plan = _plan(nodes, seconds, faults, rate, record_bytes, partitions, hold, seed)
+    plan = _plan(nodes, seconds, faults, rate, record_bytes, partitions, hold, seed, lane)
     end_as_with_ctrl_c()
     try:
         with _scratch(directory) as (scratch, keep):
@@ -80,11 +85,19 @@ def verify(
 
 
 def _plan(
-    nodes: int, seconds: float, faults: str, rate: float, size: int, partitions: int, hold: float, seed: int | None
+    nodes: int,
+    seconds: float,
+    faults: str,
+    rate: float,
+    size: int,
+    partitions: int,
+    hold: float,
+    seed: int | None,
+    lane: str,
 ) -> "Plan":
     import random
 
-    from ottla.verify.run import Plan, kinds_of
+    from ottla.verify.run import GRPC, LANES, Plan, kinds_of
 
     def refuse(what: str, next_step: str) -> Failure:
         return Failure("INVALID_CONFIG", what, next_step)
@@ -105,8 +118,12 @@ def _plan(
         kinds = kinds_of(faults)
     except ValueError as error:
         raise refuse(f"--faults: {error}", "`ottla verify --faults list` explains them") from None
+    if lane not in LANES:
+        raise refuse(f"--lane {lane} is not known", f"take {', '.join(LANES)}")
+    if lane != GRPC:
+        from ottla.verify import kafka_door  # noqa: F401  says what to install before anything starts
     chosen = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-    return Plan(seconds, kinds, chosen, rate, size, partitions, hold)
+    return Plan(seconds, kinds, chosen, rate, size, partitions, hold, lane)
 
 
 @contextmanager
@@ -136,7 +153,8 @@ def _target(kind: str, nodes: int, scratch: Path, compose_file: Path, plan: "Pla
     if kind == "local":
         from ottla.verify.local import LocalTarget
 
-        return LocalTarget(nodes, scratch, proxied=bool({"cut", "one-way", "link"} & set(plan.kinds)))
+        proxied = bool({"cut", "one-way", "link"} & set(plan.kinds))
+        return LocalTarget(nodes, scratch, proxied=proxied, kafka=plan.lane != "grpc")
     if kind == "compose":
         from ottla.verify.compose import ComposeTarget
 

@@ -94,7 +94,10 @@ class ComposeTarget:
                 f"ottla-{node}": {
                     "command": ["--test-hooks"],
                     "restart": "no",
-                    "environment": {"OTTLA_ADVERTISED_PUBLIC": f"{HOST}:{port}"},
+                    "environment": {
+                        "OTTLA_ADVERTISED_PUBLIC": f"{HOST}:{port}",
+                        "OTTLA_ADVERTISED_KAFKA": f"{HOST}:{port + LISTENERS[KAFKA]}",
+                    },
                 }
                 for node, port in self._ports.items()
             }
@@ -107,6 +110,10 @@ class ComposeTarget:
     @property
     def bootstrap(self) -> str:
         return ",".join(f"{HOST}:{port}" for port in self._ports.values())
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return ",".join(f"{HOST}:{port + LISTENERS[KAFKA]}" for port in self._ports.values())
 
     @property
     def logs(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ottla import server
-from ottla.cli.local import LISTENERS, LocalCluster, LocalNode, free_base_port
+from ottla.cli.local import KAFKA, LISTENERS, LocalCluster, LocalNode, free_base_port
 from ottla.verify.digest import digests_in
 from ottla.verify.links import Link, Links
 from ottla.verify.target import Disk
@@ -22,11 +22,12 @@ _BETWEEN: Final = ("control", "replication")
 
 
 class LocalTarget:
-    """Nodes 1..n below a directory, on free ports. `proxied`: they dial each other through `Links`, to be cut."""
+    """Nodes 1..n below a directory, on free ports. `proxied`: they dial each other through `Links`, to be cut; `kafka`:
+    they take clients of Kafka."""
 
     name = "local"
 
-    def __init__(self, nodes: int, directory: Path, *, proxied: bool) -> None:
+    def __init__(self, nodes: int, directory: Path, *, proxied: bool, kafka: bool = False) -> None:
         server.require()
         # Below the range of outgoing connections; another run beside this one looks elsewhere.
         base_port = free_base_port(nodes, random.sample(range(10_000, 32_000, 10), 200))
@@ -44,7 +45,7 @@ class LocalTarget:
             environment=self._links.environment if self._links else lambda _: {},
             # One that is frozen at the time would never act on a SIGTERM.
             orphaned=signal.SIGKILL,
-            kafka_port=0,
+            kafka_port=base_port + LISTENERS[KAFKA] if kafka else 0,
         )
 
     @property
@@ -54,6 +55,10 @@ class LocalTarget:
     @property
     def bootstrap(self) -> str:
         return self._cluster.bootstrap
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return self._cluster.kafka_bootstrap or ""
 
     @property
     def logs(self) -> str:

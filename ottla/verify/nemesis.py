@@ -19,9 +19,9 @@ from ottla.client.errors import OttlaError
 from ottla.client.view import ClusterView
 from ottla.protocol.proxy import PROXY_OPTION
 from ottla.v1 import cluster_pb2, cluster_pb2_grpc
+from ottla.verify.doors import TOPIC
 from ottla.verify.links import Link
 from ottla.verify.target import Target
-from ottla.verify.workload import TOPIC
 
 FAULTS: Final[dict[str, str]] = {
     "kill": "kill -9 of a node, started again within a second or two",

@@ -9,11 +9,13 @@ from typing import Any, Final
 from ottla.verify.costs import Cost, buckets, percentile
 from ottla.verify.nemesis import FAULTS, Fault
 from ottla.verify.plots import Band, Line, lanes, plot
-from ottla.verify.run import Outcome
+from ottla.verify.run import BOTH, GRPC, KAFKA, Outcome
 
 _SLICES: Final = 320
 _ROWS_MAX: Final = 100
 _TEXT_MAX: Final = 250
+
+_LANES: Final = {GRPC: "gRPC", KAFKA: "Kafka's protocol", BOTH: "gRPC and Kafka's protocol"}
 
 _STYLE: Final = """
 :root{--ink:#1c2430;--soft:#5b6676;--line:#d8dde4;--page:#fff;--card:#f5f7f9;--blue:#1f6fd6;--amber:#b45f06;--red:#c62f2f;
@@ -48,6 +50,7 @@ def facts(outcome: Outcome) -> dict[str, Any]:
         "ok": outcome.ok,
         "target": outcome.target,
         "nodes": outcome.nodes,
+        "lane": plan.lane,
         "seed": plan.seed,
         "seconds": round((outcome.end_ns - outcome.start_ns) / 1e9, 1),
         "rate": plan.rate,
@@ -214,8 +217,9 @@ def _setting(outcome: Outcome) -> str:
     kind = {"local": "processes", "compose": "containers"}[outcome.target]
     return (
         f"{outcome.nodes} nodes as {kind}, {plan.partitions} partitions, {min(3, outcome.nodes)} replicas; "
-        f"{plan.rate:g} records of {plan.record_bytes} bytes per second, acks=all, 2 producers, 2 readers; "
-        f"seed {plan.seed}; Ottla {version('ottla')}, Python {platform.python_version()}, {platform.system()}"
+        f"{plan.rate:g} records of {plan.record_bytes} bytes per second, acks=all, 2 producers, 2 readers, "
+        f"by {_LANES[plan.lane]}; seed {plan.seed}; Ottla {version('ottla')}, Python {platform.python_version()}, "
+        f"{platform.system()}"
     )
 
 

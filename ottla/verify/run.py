@@ -8,19 +8,22 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import cycle, islice, takewhile
 from typing import IO, Final
 
 from ottla.client.admin import Admin
 from ottla.verify.checker import Report, check
 from ottla.verify.costs import Cost, Summary, costs, summaries
+from ottla.verify.doors import TOPIC, Door, GrpcDoor
 from ottla.verify.history import Operation
 from ottla.verify.nemesis import FAULTS, NEEDS_THREE, Fault, Nemesis
 from ottla.verify.target import Target
-from ottla.verify.workload import TOPIC, Counts, EndsReader, FinalReader, Log, Reader, Writer, ends_of
+from ottla.verify.workload import Counts, EndsReader, FinalReader, Log, Reader, Writer, ends_of
 
 WRITERS: Final = 2
 READERS: Final = 2
+GRPC, KAFKA, BOTH = "grpc", "kafka", "both"
+LANES: Final = (GRPC, KAFKA, BOTH)
 _WARM_UP_S: Final = 1.0
 _AGREE_S: Final = 15.0
 _READ_ON_S: Final = 30.0
@@ -39,6 +42,8 @@ class Plan:
     record_bytes: int
     partitions: int
     hold_s: float
+    lane: str = GRPC
+    """By which of `LANES` clients write and read."""
 
 
 @dataclass
@@ -87,14 +92,28 @@ def possible(kinds: Sequence[str], target: Target, nodes: int) -> tuple[list[str
     return [kind for kind in kinds if kind not in left_out], left_out
 
 
+def doors_of(lane: str, target: Target) -> Sequence[Door]:
+    """Raises Failure where there is no client of Kafka's."""
+    if lane == GRPC:
+        return [GrpcDoor(target.bootstrap)]
+    from ottla.verify.kafka_door import KafkaDoor
+
+    kafka = KafkaDoor(target.kafka_bootstrap)
+    return [kafka] if lane == KAFKA else [GrpcDoor(target.bootstrap), kafka]
+
+
 async def run(target: Target, plan: Plan, history: IO[str], say: Say, show: Show) -> Outcome:
     """The whole run on a cluster that was started. Raises Failure and OttlaError where it cannot be carried out."""
     rng = random.Random(plan.seed)
     nodes = len(target.nodes)
     outcome = Outcome(plan, target.name, nodes)
+    doors = doors_of(plan.lane, target)
     log = Log.to(history)
     outcome.counts = log.counts
     async with Admin(target.bootstrap, request_timeout_ms=5000) as admin:
+        if plan.lane != GRPC:
+            # From the newest level on Kafka's batches are stored as they come.
+            await admin.finalize_feature()
         created = await admin.create_topic(
             TOPIC,
             partitions=plan.partitions,
@@ -108,8 +127,10 @@ async def run(target: Target, plan: Plan, history: IO[str], say: Say, show: Show
         await nemesis.wait_whole(None)
         outcome.start_ns = time.monotonic_ns()
         async with _showing(log, nemesis, plan, show):
-            readers = [Reader(f"r{i + 1}", target.bootstrap, plan.partitions, log) for i in range(READERS)]
-            async with _clients(target, plan, log, readers, rng) as stop_writing:
+            readers = [
+                Reader(f"r{i + 1}", door, plan.partitions, log) for i, door in enumerate(islice(cycle(doors), READERS))
+            ]
+            async with _clients(doors, plan, log, readers, rng) as stop_writing:
                 await asyncio.sleep(_WARM_UP_S)
                 await nemesis.run(plan.seconds)
                 say("no more faults; waiting for every outcome")
@@ -118,7 +139,7 @@ async def run(target: Target, plan: Plan, history: IO[str], say: Say, show: Show
                 await nemesis.wait_whole(None)
                 ends = await ends_of(target.bootstrap, range(plan.partitions))
                 say(f"reading all {sum(ends.values()):,} records once more, from the start")
-                await _read_all(target, ends, log, readers, nemesis.problems)
+                await _read_all(doors, ends, log, readers, nemesis.problems)
         await _compare(target, created.topic_id, plan.partitions, outcome, nemesis.problems)
     history.flush()
     outcome.faults, outcome.problems = nemesis.done, nemesis.problems
@@ -136,20 +157,18 @@ def _tell(fault: Fault, log: Log, say: Say) -> None:
 
 @contextlib.asynccontextmanager
 async def _clients(
-    target: Target, plan: Plan, log: Log, readers: Sequence[Reader], rng: random.Random
+    doors: Sequence[Door], plan: Plan, log: Log, readers: Sequence[Reader], rng: random.Random
 ) -> AsyncIterator[Callable[[], "asyncio.Future[None]"]]:
     """Writers and readers; gives what stops the writers and waits for their last outcomes."""
     no_more, over = asyncio.Event(), asyncio.Event()
     rate = plan.rate / WRITERS
     async with asyncio.TaskGroup() as tasks:
         writers = [
-            tasks.create_task(
-                Writer(f"w{i + 1}", target.bootstrap, plan.partitions, rate, plan.record_bytes, log).run(no_more)
-            )
-            for i in range(WRITERS)
+            tasks.create_task(Writer(f"w{i + 1}", door, plan.partitions, rate, plan.record_bytes, log).run(no_more))
+            for i, door in enumerate(islice(cycle(doors), WRITERS))
         ]
         others = [tasks.create_task(reader.run(over)) for reader in readers]
-        others.append(tasks.create_task(EndsReader(target.bootstrap, plan.partitions, log, rng).run(over)))
+        others += [tasks.create_task(EndsReader(door, plan.partitions, log, rng).run(over)) for door in doors]
 
         async def stop() -> None:
             no_more.set()
@@ -160,12 +179,13 @@ async def _clients(
 
 
 async def _read_all(
-    target: Target, ends: dict[int, int], log: Log, readers: Sequence[Reader], problems: list[str]
+    doors: Sequence[Door], ends: dict[int, int], log: Log, readers: Sequence[Reader], problems: list[str]
 ) -> None:
-    try:
-        await FinalReader(target.bootstrap, ends, log).run(asyncio.Event())
-    except TimeoutError:
-        problems.append("the log could not be read to its end within a minute, with every node up")
+    for door in doors:
+        try:
+            await FinalReader(door, ends, log).run(asyncio.Event())
+        except TimeoutError:
+            problems.append(f"the log could not be read to its end by {door.name} in a minute, with every node up")
     deadline = time.monotonic() + _READ_ON_S
     for reader in readers:
         while any(reader.next.get(partition, 0) < end for partition, end in ends.items()):

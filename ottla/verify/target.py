@@ -22,6 +22,10 @@ class Target(Protocol):
         """Where clients reach them, all of them."""
 
     @property
+    def kafka_bootstrap(self) -> str:
+        """Where clients of Kafka reach them, if they are served."""
+
+    @property
     def logs(self) -> str:
         """Where the nodes' logs are, for whoever looks into a failed run."""
 

@@ -8,23 +8,16 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Final
 
 from ottla.client.admin import Admin
-from ottla.client.consumer import Consumer
-from ottla.client.errors import DeliveryFailed, LogTruncation, OffsetOutOfRange, OttlaError
-from ottla.client.producer import Producer
-from ottla.client.producer_batch import Delivery
 from ottla.client.records import TopicPartition
 from ottla.verify.checker import FINAL, TRUNCATED
+from ottla.verify.doors import TOPIC, Door, Failed, Sink, Stored
 from ottla.verify.history import HistoryWriter, Kind, Operation
 
-TOPIC: Final = "ottla-verify"
-# Longer than any fault is held and a cluster takes to be whole again: a send that ends earlier is a finding.
-_DELIVERY_MS: Final = 60_000
-_POLL_MS: Final = 100
 _ENDS_EVERY_S: Final = 0.3
 _PAUSE_S: Final = 0.2
 _TICK_S: Final = 0.002
@@ -91,9 +84,9 @@ def name_in(value: bytes | None) -> str:
 class Writer:
     """One producer. Sends at a steady rate to all partitions in turn; replaced after a send of unknown outcome."""
 
-    def __init__(self, name: str, bootstrap: str, partitions: int, rate: float, size: int, log: Log) -> None:
-        self._name = name
-        self._bootstrap = bootstrap
+    def __init__(self, name: str, door: Door, partitions: int, rate: float, size: int, log: Log) -> None:
+        self._name = f"{name}-{door.name}"
+        self._door = door
         self._partitions = partitions
         self._rate = rate
         self._size = size
@@ -108,18 +101,15 @@ class Writer:
         while not stop.is_set():
             self._life, self._lost = self._life + 1, False
             try:
-                async with Producer(
-                    self._bootstrap, delivery_timeout_ms=_DELIVERY_MS, max_block_ms=_DELIVERY_MS
-                ) as producer:
-                    await self._send(producer, stop)
-                    with contextlib.suppress(DeliveryFailed):
-                        await producer.flush()
-            except OttlaError:
+                async with self._door.sink() as sink:
+                    await self._send(sink, stop)
+                    await sink.flush()
+            except Failed:
                 await asyncio.sleep(_PAUSE_S)
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _send(self, producer: Producer, stop: asyncio.Event) -> None:
+    async def _send(self, sink: Sink, stop: asyncio.Event) -> None:
         process = f"{self._name}.{self._life}"
         due = time.monotonic()
         while not (stop.is_set() or self._lost):
@@ -128,55 +118,55 @@ class Writer:
             due = max(due, now - 0.1)
             while due <= now and len(self._under_way) < _UNDER_WAY_MAX:
                 due += 1 / self._rate
-                await self._send_one(producer, process)
+                await self._send_one(sink, process)
             await asyncio.sleep(_TICK_S)
 
-    async def _send_one(self, producer: Producer, process: str) -> None:
+    async def _send_one(self, sink: Sink, process: str) -> None:
         self._number += 1
         partition = self._number % self._partitions
         name = f"{self._name}-{self._number:07d}"
         operation = self._log.begin(process, "send", entries=[(key_of(partition), None, name)], number=self._number)
         self._log.counts.sent += 1
         try:
-            delivery = await producer.send(TOPIC, value_of(name, self._size), partition=partition)
-        except OttlaError as error:
-            self._failed(operation, error, certain=True)
+            outcome = await sink.send(partition, value_of(name, self._size))
+        except Failed as error:
+            self._failed(operation, error)
             return
-        task = asyncio.get_running_loop().create_task(self._follow(operation, partition, name, delivery))
+        task = asyncio.get_running_loop().create_task(self._follow(operation, partition, name, outcome))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _follow(self, operation: Operation, partition: int, name: str, delivery: Delivery) -> None:
+    async def _follow(self, operation: Operation, partition: int, name: str, outcome: Awaitable[Stored]) -> None:
         key = key_of(partition)
         try:
-            stored = await delivery
-        except DeliveryFailed as error:
-            self._failed(operation, error, certain=not error.maybe_written)
+            stored = await outcome
+        except Failed as error:
+            self._failed(operation, error)
             return
         operation.outcome = "ok"
-        operation.entries = [(key, stored.offset if stored.offset >= 0 else None, name)]
-        if stored.high_watermark > 0:  # 0: the leader lost its office between the acknowledgement and the answer
+        operation.entries = [(key, stored.offset, name)]
+        if stored.high_watermark is not None:
             operation.marks = {key: stored.high_watermark}
         self._log.end(operation)
         self._log.counts.acknowledged += 1
         assert operation.end_ns is not None
         self._log.last_ack_ns[partition] = operation.end_ns
 
-    def _failed(self, operation: Operation, error: OttlaError, *, certain: bool) -> None:
-        operation.outcome, operation.error = ("fail" if certain else "unknown"), f"{error.name}: {error.message}"[:300]
+    def _failed(self, operation: Operation, error: Failed) -> None:
+        operation.outcome, operation.error = ("fail" if error.certain else "unknown"), str(error)
         self._log.end(operation)
-        self._log.counts.failed += certain
-        self._log.counts.unknown += not certain
+        self._log.counts.failed += error.certain
+        self._log.counts.unknown += not error.certain
         self._lost = True
 
 
 class Reader:
     """One consumer of all partitions, from their start. Told of a truncation, or broken, it starts over as another."""
 
-    def __init__(self, name: str, bootstrap: str, partitions: int, log: Log) -> None:
-        self.name = name
-        self._bootstrap = bootstrap
-        self._partitions = [TopicPartition(TOPIC, p) for p in range(partitions)]
+    def __init__(self, name: str, door: Door, partitions: int, log: Log) -> None:
+        self.name = f"{name}-{door.name}"
+        self._door = door
+        self._partitions = range(partitions)
         self._log = log
         self._life = 0
         self.next: dict[int, int] = {}
@@ -185,33 +175,32 @@ class Reader:
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._life += 1
-            with contextlib.suppress(OttlaError):
+            with contextlib.suppress(Failed):
                 await self._read(stop)
             if not stop.is_set():
                 await asyncio.sleep(_PAUSE_S)
 
     async def _read(self, stop: asyncio.Event) -> None:
         process = f"{self.name}.{self._life}"
-        async with Consumer(bootstrap=self._bootstrap) as consumer:
-            await consumer.assign(self._partitions)
+        async with self._door.source(len(self._partitions)) as source:
             self._log.end(self._log.begin(process, "assign", outcome="ok"))
             marks: dict[str, int] = {}
             while not stop.is_set():
                 operation = self._log.begin(process, "poll")
                 try:
-                    records = await consumer.poll(max_records=2000, timeout_ms=_POLL_MS)
-                except OttlaError as error:
-                    truncated = isinstance(error, LogTruncation | OffsetOutOfRange)
-                    operation.error = f"{TRUNCATED if truncated else error.name}: {error.message}"[:300]
+                    records = await source.poll()
+                except Failed as error:
+                    operation.error = str(error)
                     operation.outcome = "fail"
-                    if isinstance(error, LogTruncation | OffsetOutOfRange):
-                        operation.keys = [key_of(error.partition)]
+                    if error.truncated is not None:
+                        operation.error = f"{TRUNCATED}: {error}"
+                        operation.keys = [key_of(error.truncated)]
                     self._log.end(operation)
                     raise
                 operation.outcome = "ok"
                 operation.entries = [(key_of(r.partition), r.offset, name_in(r.value)) for r in records]
-                for tp in self._partitions:
-                    mark, key = consumer.high_watermark(*tp), key_of(tp.partition)
+                for partition in self._partitions:
+                    mark, key = source.high_watermark(partition), key_of(partition)
                     if mark is not None and marks.get(key) != mark:
                         operation.marks[key] = marks[key] = mark
                 self._log.end(operation)
@@ -229,8 +218,8 @@ class Reader:
 class FinalReader(Reader):
     """Reads all of the log up to the ends that it is given. `run` raises TimeoutError where that takes too long."""
 
-    def __init__(self, bootstrap: str, ends: dict[int, int], log: Log) -> None:
-        super().__init__(FINAL, bootstrap, len(ends), log)
+    def __init__(self, door: Door, ends: dict[int, int], log: Log) -> None:
+        super().__init__(FINAL, door, len(ends), log)
         self._ends = ends
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -238,7 +227,7 @@ class FinalReader(Reader):
             while not self.is_done():
                 self.next = {}
                 self._life += 1
-                with contextlib.suppress(OttlaError):
+                with contextlib.suppress(Failed):
                     await self._read(stop)
 
     def is_done(self) -> bool:
@@ -248,23 +237,23 @@ class FinalReader(Reader):
 class EndsReader:
     """Asks again and again for the end of every partition: what any client sees of the high watermark."""
 
-    def __init__(self, bootstrap: str, partitions: int, log: Log, rng: random.Random) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, door: Door, partitions: int, log: Log, rng: random.Random) -> None:
+        self._door = door
         self._partitions = range(partitions)
         self._log = log
         self._rng = rng
 
     async def run(self, stop: asyncio.Event) -> None:
-        async with Admin(self._bootstrap, request_timeout_ms=3000) as admin:
+        async with self._door.ends() as asked:
             while not stop.is_set():
                 partition = self._rng.choice(self._partitions)
-                operation = self._log.begin("ends", "ends")
+                operation = self._log.begin(f"ends-{self._door.name}", "ends")
                 try:
-                    ends = await admin.list_offsets({TopicPartition(TOPIC, partition): -1})
+                    end = await asked.end(partition)
                     operation.outcome = "ok"
-                    operation.marks = {key_of(tp.partition): end for tp, end in ends.items() if end is not None}
-                except OttlaError as error:
-                    operation.outcome, operation.error = "fail", f"{error.name}: {error.message}"[:300]
+                    operation.marks = {} if end is None else {key_of(partition): end}
+                except Failed as error:
+                    operation.outcome, operation.error = "fail", str(error)
                 self._log.end(operation)
                 await asyncio.sleep(_ENDS_EVERY_S / len(self._partitions))
 

@@ -22,7 +22,20 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OTT
 @pytest.mark.timeout(300)
 def test_a_short_run_passes_and_reports(tmp_path: Path) -> None:
     report, history = tmp_path / "report.html", tmp_path / "history.jsonl"
-    options = ["--seconds", "6", "--faults", "kill,cut", "--rate", "150", "--hold", "3.5", "--seed", "1"]
+    options = [
+        "--seconds",
+        "6",
+        "--faults",
+        "kill,cut",
+        "--rate",
+        "150",
+        "--hold",
+        "3.5",
+        "--seed",
+        "1",
+        "--lane",
+        "both",
+    ]
     done = subprocess.run(
         [*COMMAND, *options, "--json", "--report", str(report), "--history", str(history)],
         env=ENVIRONMENT,
@@ -67,6 +80,14 @@ def test_ctrl_c_leaves_no_process_not_even_a_frozen_one(tmp_path: Path) -> None:
         run.communicate()
 
 
+def test_who_lacks_a_client_of_kafka_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ottla.verify.kafka_door", raising=False)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    done = CliRunner().invoke(app, ["verify", "--lane", "kafka"])
+    assert done.exit_code == 1
+    assert "pip install confluent-kafka" in str(done.exception) + done.output
+
+
 def test_the_faults_are_explained() -> None:
     done = CliRunner().invoke(app, ["verify", "--faults", "list"])
     assert done.exit_code == 0
@@ -81,6 +102,7 @@ def test_the_faults_are_explained() -> None:
         (["--nodes", "2"], "--nodes 2"),
         (["--seconds", "0"], "--seconds 0"),
         (["--target", "moon"], "--target moon"),
+        (["--lane", "moon"], "--lane moon"),
         (["--rate", "-1"], "--rate -1"),
         (["--target", "compose", "--compose-file", "nowhere.yaml"], "nowhere.yaml"),
         (["--dir", "/proc"], "/proc"),
