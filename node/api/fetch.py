@@ -99,7 +99,11 @@ class FetchApi:
         """(log start, high watermark) for readers that are out of range: 0 of a partition that is not here, WITHHELD of
         one that is not led here."""
         partition = self._broker.partition(topic_id, number)
-        return (0, WITHHELD) if partition is None else (partition.log.log_start_offset, partition.told_high_watermark)
+        if partition is None:
+            return 0, WITHHELD
+        leader = partition.leader
+        known = leader is not None and leader.high_watermark_known
+        return partition.log.log_start_offset, leader.high_watermark if leader is not None and known else WITHHELD
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """What is too much for the loop; one at a time, and clients take turns."""

@@ -82,12 +82,6 @@ class Partition:
         replica = self.leader or self.follower
         return self._checkpointed_high_watermark if replica is None else replica.high_watermark
 
-    @property
-    def told_high_watermark(self) -> int:
-        """As clients may hear of it: WITHHELD where this replica does not lead, or one before may have told more."""
-        leader = self.leader
-        return WITHHELD if leader is None or not leader.high_watermark_known else leader.high_watermark
-
     # --- roles
 
     def restore_high_watermark(self, offset: int) -> None:

@@ -121,7 +121,9 @@ def _plan(
     if lane not in LANES:
         raise refuse(f"--lane {lane} is not known", f"take {', '.join(LANES)}")
     if lane != GRPC:
-        from ottla.verify import kafka_door  # noqa: F401  says what to install before anything starts
+        from ottla.verify.kafka_door import library
+
+        library()  # says what to install before anything starts
     chosen = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     return Plan(seconds, kinds, chosen, rate, size, partitions, hold, lane)
 

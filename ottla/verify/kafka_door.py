@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ottla.cli.failure import Failure
 from ottla.verify.doors import (
@@ -20,34 +20,40 @@ from ottla.verify.doors import (
     Stored,
 )
 
-try:
-    import confluent_kafka as client
-except ImportError:
-    raise Failure(
-        "NOT_INSTALLED", "clients of Kafka take librdkafka's Python package here", "pip install confluent-kafka"
-    ) from None
+if TYPE_CHECKING:
+    import confluent_kafka
 
 _TICK_S: Final = 0.005
 # A node that was down is looked for once a second: librdkafka's own ten seconds would make faults of its clients.
 _COMMON: Final = {"reconnect.backoff.max.ms": 1000, "log_level": 0}
-_TRUNCATED: Final = frozenset(
-    {client.KafkaError.OFFSET_OUT_OF_RANGE, client.KafkaError._AUTO_OFFSET_RESET, client.KafkaError._LOG_TRUNCATION}
-)
+_TRUNCATED: Final = frozenset({"OFFSET_OUT_OF_RANGE", "_AUTO_OFFSET_RESET", "_LOG_TRUNCATION"})
 
 
-def _told(error: client.KafkaError) -> str:
+def library() -> Any:
+    """The module `confluent_kafka`. Raises Failure where it is not installed."""
+    try:
+        import confluent_kafka
+    except ImportError:
+        raise Failure(
+            "NOT_INSTALLED", "clients of Kafka take librdkafka's Python package here", "pip install confluent-kafka"
+        ) from None
+    return confluent_kafka
+
+
+def _told(error: "confluent_kafka.KafkaError") -> str:
     return f"{error.name()}: {error.str()}"
 
 
-def _ignore(error: client.KafkaError) -> None:
+def _ignore(error: "confluent_kafka.KafkaError") -> None:
     """What is not about one record or one poll: the client goes on by itself."""
 
 
 class _Producer:
     """Its callbacks come from `poll`, which is called here alone, so that no other thread is needed."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = client.Producer(
+    def __init__(self, client: Any, bootstrap: str) -> None:
+        self._refused = client.KafkaException
+        self._producer: confluent_kafka.Producer = client.Producer(
             {
                 **_COMMON,
                 "bootstrap.servers": bootstrap,
@@ -61,7 +67,7 @@ class _Producer:
     async def send(self, partition: int, value: bytes) -> Awaitable[Stored]:
         outcome: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
 
-        def done(error: client.KafkaError | None, message: client.Message) -> None:
+        def done(error: "confluent_kafka.KafkaError | None", message: "confluent_kafka.Message") -> None:
             # Which errors are certain, librdkafka does not tell this package.
             if error is not None:
                 outcome.set_exception(Failed(_told(error)))
@@ -71,7 +77,7 @@ class _Producer:
 
         try:
             self._producer.produce(TOPIC, value, partition=partition, on_delivery=done)
-        except (BufferError, client.KafkaException) as error:
+        except (BufferError, self._refused) as error:
             raise Failed(str(error), certain=True) from None
         self._under_way.add(outcome)
         outcome.add_done_callback(self._under_way.discard)
@@ -88,7 +94,8 @@ class _Producer:
 
 
 class _Consumer:
-    def __init__(self, consumer: client.Consumer) -> None:
+    def __init__(self, client: Any, consumer: "confluent_kafka.Consumer") -> None:
+        self._client = client
         self._consumer = consumer
 
     async def poll(self) -> Sequence[Seen]:
@@ -101,27 +108,28 @@ class _Consumer:
         for message in found:
             partition, offset, error = message.partition(), message.offset(), message.error()
             if error is not None:
-                raise Failed(_told(error), truncated=partition if error.code() in _TRUNCATED else None)
+                raise Failed(_told(error), truncated=partition if error.name() in _TRUNCATED else None)
             assert partition is not None
             assert offset is not None
             seen.append(Seen(partition, offset, message.value()))
         return seen
 
     def high_watermark(self, partition: int) -> int | None:
-        found = self._consumer.get_watermark_offsets(client.TopicPartition(TOPIC, partition), cached=True)
+        found = self._consumer.get_watermark_offsets(self._client.TopicPartition(TOPIC, partition), cached=True)
         return found[1] if found and found[1] >= 0 else None
 
 
 class _Ends:
-    def __init__(self, consumer: client.Consumer) -> None:
+    def __init__(self, client: Any, consumer: "confluent_kafka.Consumer") -> None:
+        self._client = client
         self._consumer = consumer
 
     async def end(self, partition: int) -> int | None:
         try:
             found = await asyncio.to_thread(
-                self._consumer.get_watermark_offsets, client.TopicPartition(TOPIC, partition), ENDS_MS / 1000
+                self._consumer.get_watermark_offsets, self._client.TopicPartition(TOPIC, partition), ENDS_MS / 1000
             )
-        except client.KafkaException as error:
+        except self._client.KafkaException as error:
             raise Failed(_told(error.args[0])) from None
         return found[1] if found else None
 
@@ -132,11 +140,12 @@ class KafkaDoor:
     name = "kafka"
 
     def __init__(self, bootstrap: str) -> None:
+        self._client = library()
         self._bootstrap = bootstrap
 
     @asynccontextmanager
     async def sink(self) -> AsyncIterator[Sink]:
-        producer = _Producer(self._bootstrap)
+        producer = _Producer(self._client, self._bootstrap)
         polling = asyncio.get_running_loop().create_task(producer.keep_polling())
         try:
             yield producer
@@ -144,8 +153,8 @@ class KafkaDoor:
         finally:
             polling.cancel()
 
-    def _consumer(self) -> client.Consumer:
-        return client.Consumer(
+    def _consumer(self) -> "confluent_kafka.Consumer":
+        made: confluent_kafka.Consumer = self._client.Consumer(
             {
                 **_COMMON,
                 "bootstrap.servers": self._bootstrap,
@@ -156,13 +165,14 @@ class KafkaDoor:
                 "error_cb": _ignore,
             }
         )
+        return made
 
     @asynccontextmanager
     async def source(self, partitions: int) -> AsyncIterator[Source]:
         consumer = self._consumer()
         try:
-            consumer.assign([client.TopicPartition(TOPIC, partition, 0) for partition in range(partitions)])
-            yield _Consumer(consumer)
+            consumer.assign([self._client.TopicPartition(TOPIC, partition, 0) for partition in range(partitions)])
+            yield _Consumer(self._client, consumer)
         finally:
             await asyncio.to_thread(consumer.close)
 
@@ -170,6 +180,6 @@ class KafkaDoor:
     async def ends(self) -> AsyncIterator[Ends]:
         consumer = self._consumer()
         try:
-            yield _Ends(consumer)
+            yield _Ends(self._client, consumer)
         finally:
             await asyncio.to_thread(consumer.close)

@@ -24,7 +24,7 @@ class Explained:
 BY_ID = "Metadata by id in versions 10 and 11"
 EARLY = "an empty group id"
 EMPTY = "is refused with 24 by all; Kafka takes it in FindCoordinator, for positions and in descriptions"
-BOUNDS = "OFFSET_OUT_OF_RANGE and UNKNOWN_LEADER_EPOCH"
+BOUNDS = "OFFSET_OUT_OF_RANGE"
 DRY = "CreateTopics that only looks"
 EXPLAINED: Final[tuple[Explained, ...]] = (
     Explained("*", "*error_message", "error messages", "are in every refusal; Kafka leaves many empty", "a text"),
@@ -65,11 +65,8 @@ EXPLAINED: Final[tuple[Explained, ...]] = (
         "makes an invalid batch (87); Kafka says 47",
         "87",
     ),
-    Explained("fetch_out_of_range-*", "Fetch *.partitions.0.*", BOUNDS, "carry the bounds; Kafka says -1"),
-    Explained(
-        "fetch_with_leader_epochs-*", "Fetch an epoch that is to come.*", BOUNDS, "carry the bounds; Kafka says -1"
-    ),
-    Explained("delete_records-*", "Fetch what is gone.*", BOUNDS, "carry the bounds; Kafka says -1"),
+    Explained("fetch_out_of_range-*", "Fetch *.partitions.0.*", BOUNDS, "carries the bounds; Kafka says -1"),
+    Explained("delete_records-*", "Fetch what is gone.*", BOUNDS, "carries the bounds; Kafka says -1"),
     Explained(
         "offset_for_leader_epoch-*",
         "OffsetForLeaderEpoch to come.*",

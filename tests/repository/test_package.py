@@ -35,6 +35,7 @@ MODULES = {
 }
 # Imported where they are used, with a word about what to install.
 ON_DEMAND = {
+    "confluent_kafka",
     "cryptography",
     "docker",
     "fastavro",

@@ -221,7 +221,8 @@ class FetchHandler:
         elif code == pb.ERROR_CODE_LEADER_NOT_AVAILABLE:
             code = pb.ERROR_CODE_NOT_LEADER_OR_FOLLOWER  # what Kafka says of a partition that nobody leads
         start, mark = -1, -1
-        if wanted is not None:
+        # Others than those who lead refuse, too: clients take what is told for true.
+        if wanted is not None and code == pb.ERROR_CODE_OFFSET_OUT_OF_RANGE:
             start, mark = self._api.bounds(wanted.topic.topic_id, wanted.partition)
         return Fetched(
             asked.part.partition,

@@ -81,7 +81,6 @@ def test_ctrl_c_leaves_no_process_not_even_a_frozen_one(tmp_path: Path) -> None:
 
 
 def test_who_lacks_a_client_of_kafka_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "ottla.verify.kafka_door", raising=False)
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     done = CliRunner().invoke(app, ["verify", "--lane", "kafka"])
     assert done.exit_code == 1
