@@ -215,6 +215,9 @@ class Settings(BaseModel):
     in_flight_max_bytes: Annotated[int, Field(ge=0, le=2**40)] = 0
     # The most that one Fetch answers with, whatever it asks for.
     fetch_max_bytes: Bytes = 16 * 2**20
+    # Memory for batches of gRPC's that were converted for clients of Kafka, for those who read the same soon after; 0:
+    # each read converts anew. Worth less than the memory on a small node.
+    kafka_converted_max_bytes: Annotated[int, Field(ge=0, le=2**34)] = 64 * 2**20
 
     # Silence after which a group member that did not say how long it may be silent loses its partitions.
     group_consumer_session_timeout_ms: Ms = 10_000

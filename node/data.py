@@ -282,6 +282,7 @@ class DataPlane:
             request_max_bytes=self._settings.socket_request_max_bytes,
             connections_max=self._capacity.connections // 2,
             received_max_bytes=self._in_flight.limit_bytes,
+            converted_max_bytes=settings.kafka_converted_max_bytes,
             gate=self._gate if self._settings.kafka_authentication == "sasl" else None,
             certified=self._transport.holder if isinstance(self._transport, Tls) else None,
         )

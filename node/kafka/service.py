@@ -79,7 +79,6 @@ DESCRIBE_ACLS, CREATE_ACLS, DELETE_ACLS = 29, 30, 31
 DESCRIBE_QUOTAS, ALTER_QUOTAS = 48, 49
 IDLE_S: Final = 600.0
 LOOK_S: Final = 2.0
-CONVERTED_BYTES: Final = 16 * limits.MIB
 HANDSHAKE_S: Final = 5.0
 SHAKING_MAX: Final = 1000
 """Handshakes under way."""
@@ -121,9 +120,11 @@ class KafkaService:
         request_max_bytes: int,
         connections_max: int,
         received_max_bytes: int,
+        converted_max_bytes: int,
         gate: Gate | None = None,
         certified: Callable[[Any], Principal] | None = None,
     ) -> None:
+        self._converted_max_bytes = converted_max_bytes
         self._metrics = rooms.metrics
         self._addresses = addresses
         self._view = rooms.view
@@ -150,7 +151,7 @@ class KafkaService:
 
     def _add_all(self, rooms: Rooms) -> None:
         facts, metrics = self.facts, rooms.metrics
-        converted = Converted(CONVERTED_BYTES)
+        converted = Converted(self._converted_max_bytes)
         produces = produce.ProduceHandler(rooms.produce, facts, rooms.in_flight, metrics)
         fetches = fetch.FetchHandler(rooms.fetch, facts, rooms.in_flight, converted, metrics)
         self.add(PRODUCE, produce.LOW, produce.HIGH, produces)
