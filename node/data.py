@@ -335,7 +335,7 @@ class DataPlane:
             requests={"Produce": unary.parse, "ProduceStream": parse_request},
             responses={"Fetch": listener.passes, "FetchStream": listener.passes},
         )
-        imports = Imports(broker, view, peers, metrics, in_flight, forwarded=forwarded)
+        imports = Imports(broker, view, peers, metrics, in_flight, throttle, forwarded=forwarded)
         passed_on = self._admin.handlers()
         add(
             ADMIN,

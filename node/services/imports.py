@@ -3,15 +3,16 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from node import limits
+from node import limits, principal
 from node.api.imports import Brought, ImportsApi
 from node.api.in_flight import COPIES, InFlight
+from node.api.throttle import Throttle
 from node.api.view import ClusterView
 from node.broker.broker import Broker
 from node.metadata.image import NO_LEADER, Topic
 from node.metrics import Metrics
 from node.services.faults import Context
-from node.services.held import within_deadline
+from node.services.held import hold_back, within_deadline
 from node.services.peers import Peers
 from ottla.protocol.acls import ALTER, READ
 from ottla.protocol.errors import ApiError
@@ -33,10 +34,12 @@ class Imports:
         peers: Peers,
         metrics: Metrics,
         in_flight: InFlight,
+        throttle: Throttle,
         *,
         forwarded: bool,
     ) -> None:
         self._api = ImportsApi(broker)
+        self._throttle = throttle
         self._view = view
         self._peers = peers
         self._metrics = metrics
@@ -62,7 +65,10 @@ class Imports:
 
         self._in_flight.check(COPIES * limits.MIB)
         timeout_s = max(0.001, within_deadline(TIMEOUT_S, context))
-        return await self._at_leader("ExportBatches", request, READ, here, admin_pb2.ExportBatchesResponse, timeout_s)
+        answer = await self._at_leader("ExportBatches", request, READ, here, admin_pb2.ExportBatchesResponse, timeout_s)
+        if self._throttle.on:
+            hold_back(self._throttle.fetched(principal.client_id(), len(answer.batches)))
+        return answer
 
     async def import_batches(
         self, request: admin_pb2.ImportBatchesRequest, context: Context
@@ -83,6 +89,8 @@ class Imports:
             where = TopicPartition(topic=topic.name, topic_id=topic.topic_id, partition=number)
             return admin_pb2.ImportBatchesResponse(partition=where, log_end_offset=end, log_start_offset=start)
 
+        if self._throttle.on:
+            hold_back(self._throttle.produced(principal.client_id(), len(request.batches)))
         held = COPIES * len(request.batches)
         self._in_flight.check(held)
         self._in_flight.take(held)

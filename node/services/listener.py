@@ -45,7 +45,7 @@ LARGE: Final = frozenset({"Produce"})
 COUNTS_ITSELF: Final = "Fetch"
 """Its answers are bytes of batches, which are counted where they are read."""
 
-HELD_BACK: Final = frozenset({"Produce", "Send"})
+HELD_BACK: Final = frozenset({"Produce", "Send", "ExportBatches", "ImportBatches"})
 """Calls whose answers wait where a quota is used up."""
 
 PARSED_LATER: Final = frozenset({"ProduceStream", "FetchStream"})

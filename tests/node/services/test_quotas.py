@@ -11,7 +11,7 @@ import pytest
 from node.metadata.apply import quota_record
 from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.quotas import CLIENT_ID, FETCH, PRODUCE, entity_of
-from ottla.v1 import data_pb2, data_pb2_grpc
+from ottla.v1 import admin_pb2, admin_pb2_grpc, data_pb2, data_pb2_grpc
 from tests.node.services.planes import Planes
 from tests.node.services.test_data_service import batch
 
@@ -143,3 +143,13 @@ async def test_without_quotas_there_is_nothing_to_wait_for(planes: Planes) -> No
     planes.change(*(records.MetadataRecord(client_quota=quota_record(SLOW, key, None)) for key in (PRODUCE, FETCH)))
     assert not planes[1].view.throttle.on
     assert (await produce(planes, request(50 * RATE))).throttle_time_ms == 0
+
+
+async def test_an_export_counts_as_reading(planes: Planes) -> None:
+    await produce(planes, request(RATE // 2, client_id="other"))
+    asked = admin_pb2.ExportBatchesRequest(partition=data_pb2.TopicPartition(topic="t"), offset=-2)
+    async with planes.channel(1) as channel:
+        began_s = time.monotonic()
+        called = admin_pb2_grpc.AdminServiceStub(channel).ExportBatches
+        answer = await called(asked, timeout=10, metadata=(("ottla-client-id", "slow"),))
+    assert (answer.next_offset, time.monotonic() - began_s > 0.2) == (1, True)
