@@ -123,3 +123,7 @@ class TopicsApi(Protocol):
     async def reassign(self, moves: Sequence[Move], timeout_ms: int) -> Sequence[ApiError | None]:
         """Begins moves of partitions, and calls them off."""
         ...
+
+    async def unregister(self, node_id: int, timeout_ms: int) -> ApiError | None:
+        """Takes an empty node off the register, for good."""
+        ...

@@ -45,6 +45,7 @@ RIGHTS: Final = {
     55: "DESCRIBE on the cluster",
     60: ANYBODY,
     61: "READ on the topic",
+    64: "ALTER on the cluster",
     66: ANYBODY,
     68: "READ on the group, DESCRIBE on the topics",
     69: "DESCRIBE on the group",

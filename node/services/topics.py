@@ -97,6 +97,11 @@ class ControllerTopics:
         answer = await self.ask("ReassignPartitions", request, timeout_ms)
         return [error_of(r) for r in admin_pb2.ReassignPartitionsResponse.FromString(answer).partitions]
 
+    async def unregister(self, node_id: int, timeout_ms: int) -> ApiError | None:
+        request = admin_pb2.UnregisterBrokerRequest(node_id=node_id, timeout_ms=timeout_ms)
+        answer = await self.ask("UnregisterBroker", request, timeout_ms)
+        return error_of(admin_pb2.UnregisterBrokerResponse.FromString(answer))
+
     async def ask(self, method: str, request: Any, timeout_ms: int) -> bytes:
         """The controller's answer to a call of AdminService, as bytes. Raises ApiError."""
         await self._places.take()

@@ -68,6 +68,7 @@ def asks(topic: str, group: str) -> dict[str, Ask]:
         "IncrementalAlterConfigs": Ask(1, {"resources": [config]}, TOPIC),
         "AlterPartitionReassignments": Ask(0, {"topics": [{"name": topic, "partitions": moves}]}, CLUSTER),
         "ListPartitionReassignments": Ask(0, {"topics": None}, CLUSTER),
+        "UnregisterBroker": Ask(0, {"broker_id": 99}, CLUSTER),
         "OffsetDelete": Ask(0, {"group_id": group, "topics": [{"name": topic, **parts}]}, GROUP),
         "DescribeClientQuotas": Ask(1, {"components": []}, CLUSTER),
         "AlterClientQuotas": Ask(1, {"entries": [quota]}, CLUSTER),

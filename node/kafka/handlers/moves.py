@@ -1,4 +1,5 @@
-"""AlterPartitionReassignments and ListPartitionReassignments (KIP-455): partitions move to other nodes."""
+"""AlterPartitionReassignments and ListPartitionReassignments (KIP-455): partitions move to other nodes;
+UnregisterBroker: a node that has none leaves."""
 
 from typing import Final
 
@@ -19,6 +20,7 @@ from node.kafka.messages.list_partition_reassignments import (
     OngoingPartitionReassignment,
     OngoingTopicReassignment,
 )
+from node.kafka.messages.unregister_broker import UnregisterBrokerRequest, UnregisterBrokerResponse
 from node.kafka.wire import Message
 from node.metadata.image import Partition, moving
 from ottla.protocol.acls import ALTER, DESCRIBE
@@ -28,6 +30,10 @@ ALTER_LOW: Final = 0
 ALTER_HIGH: Final = 0
 LIST_LOW: Final = 0
 LIST_HIGH: Final = 0
+UNREGISTER_LOW: Final = 0
+UNREGISTER_HIGH: Final = 0
+UNREGISTER_MS: Final = 5000
+"""The request says no time."""
 
 
 class MoveHandlers:
@@ -57,6 +63,18 @@ class MoveHandlers:
                 for topic in request.topics
             ],
         )
+
+    async def unregister(self, request: Message, call: Call) -> Message:
+        assert isinstance(request, UnregisterBrokerRequest)
+        error: ApiError | None
+        try:
+            self._view.access.check_cluster(ALTER)
+            error = await self._api.unregister(request.broker_id, UNREGISTER_MS)
+        except ApiError as refused:
+            error = refused
+        if error is None:
+            return UnregisterBrokerResponse(error_message=None)
+        return UnregisterBrokerResponse(error_code=error.code, error_message=error.message)
 
     async def list(self, request: Message, call: Call) -> Message:
         """As this node's metadata has them."""

@@ -54,6 +54,7 @@ APIS: Final = {
     55: Api(55, "DescribeQuorum", 0, 2, 0, "node.kafka.messages.describe_quorum"),
     60: Api(60, "DescribeCluster", 0, 2, 0, "node.kafka.messages.describe_cluster"),
     61: Api(61, "DescribeProducers", 0, 0, 0, "node.kafka.messages.describe_producers"),
+    64: Api(64, "UnregisterBroker", 0, 0, 0, "node.kafka.messages.unregister_broker"),
     66: Api(66, "ListTransactions", 0, 2, 0, "node.kafka.messages.list_transactions"),
     68: Api(68, "ConsumerGroupHeartbeat", 0, 1, 0, "node.kafka.messages.consumer_group_heartbeat"),
     69: Api(69, "ConsumerGroupDescribe", 0, 1, 0, "node.kafka.messages.consumer_group_describe"),

@@ -8,6 +8,7 @@ from node.controller.state.leaders import elect_leaders, everywhere
 from node.controller.state.moves import reassign_partitions
 from node.controller.state.resource_configs import alter_configs, describe_configs
 from node.controller.state.topics import create_partitions, create_topics, delete_topics
+from node.controller.state.unregister import unregister_broker
 from node.kafka.handlers.cluster_facts import Later
 from node.kafka.wire import Message
 from node.services.topics import ControllerTopics
@@ -24,6 +25,7 @@ DECISIONS: dict[str, Callable[..., Any]] = {
     "DescribeConfigs": describe_configs,
     "ElectLeaders": elect_leaders,
     "ReassignPartitions": reassign_partitions,
+    "UnregisterBroker": unregister_broker,
 }
 
 

@@ -16,13 +16,14 @@ from node.kafka.messages.list_partition_reassignments import (
     ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsTopics,
 )
+from node.kafka.messages.unregister_broker import UnregisterBrokerRequest
 from ottla.protocol import acls
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from tests.node.controller.test_moves import cluster_of, joins
 from tests.node.kafka.controlled import Controlled, ask
 
-ALTER, LIST = 45, 46
+ALTER, LIST, UNREGISTER = 45, 46, 64
 Wanted = tuple[str, int, list[int] | None]
 
 
@@ -108,3 +109,23 @@ async def test_who_may_not_is_told_so(granted: set[int]) -> None:
     assert (await rig.alter())[0] == (0 if acls.ALTER in granted else 31)
     assert (await rig.alter(("t", 0, [4, 2, 3])))[0] == (0 if acls.ALTER in granted else 31)
     assert (await rig.list(everything=True))[0] == (0 if acls.DESCRIBE in granted else 31)
+
+
+async def test_an_empty_node_is_unregistered() -> None:
+    rig = Rig()
+
+    async def unregister(node_id: int) -> Any:
+        answer = await ask(rig.handlers.unregister, UnregisterBrokerRequest(node_id), 0)
+        assert write_body(UNREGISTER, 0, answer)
+        return answer.error_code, answer.error_message
+
+    assert (await unregister(99))[0] == pb.ERROR_CODE_BROKER_ID_NOT_REGISTERED == 102
+    code, message = await unregister(1)
+    assert (code, message) == (pb.ERROR_CODE_INVALID_REQUEST, message)
+    assert "node 1 has replicas of t-0" in message
+    rig.granted.clear()
+    assert (await unregister(4))[0] == pb.ERROR_CODE_CLUSTER_AUTHORIZATION_FAILED
+    rig.granted.add(acls.ALTER)
+    rig.controlled.cluster.dead(4)
+    assert await unregister(4) == (0, None)
+    assert 4 not in rig.image.brokers
