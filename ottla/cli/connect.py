@@ -1,6 +1,5 @@
 """Running a command's asynchronous part with a connection to the cluster."""
 
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -18,8 +17,6 @@ Answer = TypeVar("Answer")
 
 def run(work: Coroutine[Any, Any, Answer]) -> Answer:
     """Runs `work` on a new event loop. Ctrl-C and SIGTERM cancel it, so that it leaves in order."""
-    # Before grpc is imported: it would print the end of a connection, which is told in our own words, to stderr too.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import asyncio
     import logging
 

@@ -1,5 +1,6 @@
 """`ottla`: the one command. Its verbs are named here and imported when one of them is called."""
 
+import os
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Annotated, Any, Final
@@ -122,5 +123,7 @@ app = _Root(
 
 def main() -> None:
     """The console script."""
+    # Before a verb imports grpc: it would print the end of a connection, which is told in our own words, to stderr too.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     streams.settle()
     app(prog_name=NAME, complete_var=VARIABLE)

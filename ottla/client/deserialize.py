@@ -67,7 +67,7 @@ def serialize_with(
     what: Literal["key", "value"], call: Serializer | None
 ) -> Callable[[object, str], bytes | Awaitable[bytes]]:
     """How a producer makes bytes, for a topic, of what is neither bytes nor None: at once, or when something is loaded
-    that it needs. Raises ConfigError, and the OttlaError of a serializer as it is."""
+    that it needs. Raises ConfigError, and a SchemaRegistryError as it is."""
     if call is None:
         return lambda value, topic: as_bytes(what, value)
     if isinstance(call, TopicSerializer):

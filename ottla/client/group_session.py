@@ -114,20 +114,23 @@ class GroupSession:
                     await asked.taken
             except TimeoutError:
                 log.info("group %s: no word yet on topic_regex %r", membership.group_id, topic_regex)
-            finally:
                 if self._asked is asked:
                     self._asked = None
 
     def _judged(self, refusal: OttlaError | None) -> bool:
-        """The coordinator's word on the subscription that was asked for last, if somebody waits for it."""
+        """The coordinator's word on the subscription that was asked for last. False: nobody asked."""
         asked, self._asked = self._asked, None
-        if asked is None or asked.taken.done():
+        if asked is None:
             return False
-        if refusal is None:
-            asked.taken.set_result(None)
-        else:
+        if refusal is not None:
             self.membership.topics, self.membership.topic_regex = asked.before
+        if asked.taken.done():  # whoever asked was cancelled
+            if refusal is not None:
+                log.warning("group %s: %s What was subscribed before stays", self.membership.group_id, refusal)
+        elif refusal is not None:
             asked.taken.set_exception(refusal)
+        else:
+            asked.taken.set_result(None)
         return True
 
     # -- listening -------------------------------------------------------------------------------------------------

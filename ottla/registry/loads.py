@@ -42,7 +42,11 @@ class Loads(Generic[K, V]):
             return self.wait(key)
         future, is_mine = self._future(key)
         if is_mine:
-            asyncio.get_running_loop().run_in_executor(None, self._run, key, future)
+            try:
+                asyncio.get_running_loop().run_in_executor(None, self._run, key, future)
+            except BaseException as error:  # the loop is at its end: nobody shall wait for what nobody brings
+                self._pending.pop((os.getpid(), key), None)
+                future.set_exception(error)
         # Shielded: whoever is cancelled must not cancel it for the others.
         return await asyncio.shield(asyncio.wrap_future(future))
 

@@ -83,7 +83,8 @@ def test_metrics_and_traces(cluster: LocalCluster) -> None:
     assert header.split("-")[1] == trace_id, done.stderr
 
 
-def test_a_schema_registry(cluster: LocalCluster) -> None:
+def test_a_schema_registry(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     page = (ROOT / "docs/schema-registry.md").read_text()
     (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     with running() as (url, store):

@@ -54,6 +54,17 @@ def test_a_stderr_that_nobody_reads_changes_nothing(ottla: Ottla, shell: Shell) 
     assert ran.stdout == "0\n"
 
 
+def test_grpcs_own_log_is_silenced_before_anything_imports_it() -> None:
+    program = (
+        "import os, sys; import ottla.cli.main as main; assert 'grpc' not in sys.modules;"
+        "main.app = lambda **_: print(os.environ['GRPC_VERBOSITY']); main.main()"
+    )
+    for given, set_to in (({}, "NONE"), ({"GRPC_VERBOSITY": "debug"}, "debug")):
+        environ = {name: value for name, value in environment("").items() if name != "GRPC_VERBOSITY"} | given
+        done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+        assert done.stdout == f"{set_to}\n", done.stderr
+
+
 def test_names_that_a_terminal_cannot_show_are_escaped(ottla: Ottla, shell: Shell) -> None:
     made = shell("PYTHONIOENCODING=ascii ottla group describe $'gr\\xc3\\xbc\\xc3\\x9fe' --json")
     assert "gr\\u00fc\\u00dfe" in made.stderr

@@ -71,6 +71,12 @@ class Counted:
     number: int
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine may have one; what is on loopback is not for it."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, Store]]:
     with running() as made:
