@@ -30,9 +30,12 @@ def provider() -> TracerProvider:
     return made
 
 
-async def test_metrics_count_what_happened(planes: Planes, client: Client) -> None:
+async def test_metrics_count_what_happened_and_spans_end_with_it(
+    planes: Planes, client: Client, provider: TracerProvider
+) -> None:
     planes.create_topic("counted", [1, 2], max_message_bytes="100000")
     async with Producer(client, retry_backoff_ms=1) as producer:
+        instrument(producer, tracer_provider=provider)
         for number in range(20):
             await producer.send("counted", b'{"n": %d}' % number, partition=number % 2)
         assert producer.metrics().buffered_records + producer.metrics().records_acknowledged == 20
@@ -48,6 +51,15 @@ async def test_metrics_count_what_happened(planes: Planes, client: Client) -> No
     assert wrote.batches_acknowledged >= 4
     assert sum(wrote.latency_records) == 22
     assert len(wrote.latency_records) == len(LATENCY_BOUNDS_MS) + 1
+
+    spans = provider.exporter.get_finished_spans()  # type: ignore[attr-defined]
+    of_first = [
+        span.attributes for span in spans if span.attributes.get(conventions.MESSAGING_DESTINATION_PARTITION_ID) == "0"
+    ]
+    assert sorted(about[conventions.MESSAGING_KAFKA_OFFSET] for about in of_first) == list(range(12))
+    (failed,) = (span for span in spans if span.status.status_code is StatusCode.ERROR)
+    assert failed.attributes["error.type"] == "MESSAGE_TOO_LARGE"
+    assert failed.attributes["ottla.maybe_written"] is False
 
     async with Consumer("counted", bootstrap=client, value_deserializer=from_json) as consumer:
         taken = [await anext(consumer), *await consumer.poll(max_records=4)]
@@ -136,24 +148,6 @@ async def test_a_trace_goes_through_a_record(planes: Planes, client: Client, pro
     assert (many.status.status_code, many.attributes["error.type"]) == (StatusCode.ERROR, "ZeroDivisionError")
     assert (alone.parent, list(alone.links)) == (None, [])
     assert trace.get_current_span().get_span_context().is_valid is False
-
-
-async def test_a_span_ends_with_the_outcome_of_its_record(
-    planes: Planes, client: Client, provider: TracerProvider
-) -> None:
-    planes.create_topic("split", [1], max_message_bytes="100000")
-    async with Producer(client) as producer:
-        instrument(producer, tracer_provider=provider)
-        both = [await producer.send("split", b"x" * 60_000) for _ in range(2)]  # one batch, which is split
-        for delivery in both:
-            await delivery
-        with pytest.raises(DeliveryFailed):
-            await producer.send_and_wait("split", b"x" * 200_000)
-    spans = provider.exporter.get_finished_spans()  # type: ignore[attr-defined]
-    assert sorted(span.attributes.get(conventions.MESSAGING_KAFKA_OFFSET, -1) for span in spans) == [-1, 0, 1]
-    (failed,) = (span for span in spans if span.status.status_code is StatusCode.ERROR)
-    assert failed.attributes["error.type"] == "MESSAGE_TOO_LARGE"
-    assert failed.attributes["ottla.maybe_written"] is False
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
