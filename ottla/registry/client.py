@@ -165,6 +165,12 @@ class SchemaRegistry:
                 raise _refusal(error, f"{method} {url}{path}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
+            if isinstance(reason, ssl.SSLCertVerificationError):  # as it will be the next time
+                raise SchemaRegistryError(
+                    f"the certificate of the schema registry at {url} is not trusted: {reason.verify_message}. "
+                    "Next: name whom to trust with tls=",
+                    pb.ERROR_CODE_INVALID_REQUEST,
+                ) from None
             raise _unreachable(url, str(reason) or type(reason).__name__) from None
         try:
             said = json.loads(data)
