@@ -508,6 +508,24 @@ BUGS: Final = [
         "    moves_for_others = False\n",
         moves=True,
     ),
+    Bug(
+        "what compaction leaves of a Kafka batch has the checksum from before",
+        "storage/compaction.py",
+        "header, made = repacked(header, stored)",
+        "_, made = repacked(header, stored)",
+    ),
+    Bug(
+        "a Kafka batch has the epoch that its producer knew",
+        "storage/append.py",
+        "sealed(header, payload, base_offset, leader_epoch)",
+        "sealed(header, payload, base_offset, -1)",
+    ),
+    Bug(
+        "a converted batch says that it is Kafka's",
+        "node/broker/lookup.py",
+        "~(ATTR_CODEC_MASK | ATTR_KIND_MASK)",
+        "~ATTR_CODEC_MASK",
+    ),
 ]
 
 
