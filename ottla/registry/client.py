@@ -276,7 +276,7 @@ def _refusal(error: urllib.error.HTTPError, what: str) -> SchemaRegistryError:
         error_code, message = int(said["error_code"]), str(said["message"])
     except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
         error_code, message = error.code, str(error.reason)
-    shown = "".join(c if c.isprintable() else " " for c in message)[:500]
+    shown = "".join(c if c.isprintable() else " " for c in message)[:500].rstrip(". ")
     again = error.code in _TRY_AGAIN
     step = _NEXT.get(error.code, "look into the registry's log" if again else "check the URL")
     return SchemaRegistryError(
