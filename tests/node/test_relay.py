@@ -145,7 +145,7 @@ async def test_who_says_nothing_is_closed_and_stops_nobody(monkeypatch: pytest.M
     for number, sent in enumerate((b"\x16\x03", b"GET /"), 1):
         _, writer = await asyncio.open_connection(*sniffer.address)
         writer.write(sent)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(taken) < number:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert taken == [(b"\x16\x03", True), (b"GET /", False)]

@@ -148,7 +148,7 @@ async def test_the_head_of_the_log_is_dropped_after_what_was_written_before(shel
     shell.queue.put(Effects(drop_log_to=32))
     assert shell.store.written == []
     shell.store.full = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(shell.store.written) < 2:  # noqa: ASYNC110 - it tries again after 0.2 s
             await asyncio.sleep(0.01)
     assert shell.store.written == [32, -32]

@@ -63,7 +63,7 @@ async def test_an_answer_is_held_back_and_says_for_how_long(planes: Planes, part
 async def test_memory_is_free_while_an_answer_is_held_back(planes: Planes) -> None:
     calling = asyncio.create_task(produce(planes, request(9 * RATE)))
     written, used = planes[1].broker.partitions[planes.image.names["t"], 0].log, planes[1]._in_flight
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(8):
         while not written.log_end_offset or used.used_bytes:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert not calling.done()

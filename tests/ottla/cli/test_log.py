@@ -218,7 +218,7 @@ def test_what_is_secret_is_only_said_to_be_there(quorum: Path, how: tuple[str, .
 
 def test_every_key_of_the_metadata_log_is_marked_as_secret() -> None:
     """Bytes that are no id of something: who adds some says whether they may be shown."""
-    shown = {"topic_id", "directory_id", "incarnation_id", "directories"}
+    shown = {"topic_id", "directory_id", "import_id", "incarnation_id", "directories"}
     for message in pb.DESCRIPTOR.message_types_by_name.values():
         for field in message.fields:
             if field.type == field.TYPE_BYTES:

@@ -78,7 +78,7 @@ async def test_a_listener_may_close_its_consumer(bootstrap: str, when: str) -> N
             assert [record async for record in consumer] == []
         else:
             await anext(consumer)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while own_tasks():  # noqa: ASYNC110 - the task that called the listener ends after it
             await asyncio.sleep(0.01)
     assert listener.calls == 1

@@ -178,7 +178,7 @@ async def test_a_close_that_is_cut_short_closes_all_the_same(bootstrap: str, tur
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await each.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while any(task.get_name().startswith("ottla-") for task in asyncio.all_tasks() - before):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
