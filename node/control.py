@@ -31,6 +31,7 @@ from node.data import DataPlane, Waiting
 from node.hooks import Hooks
 from node.http import Asking, HttpServer, Reply
 from node.metadata.apply import is_readable, unloadable
+from node.metadata.events import Event
 from node.metadata.image import FEATURES, METADATA_VERSION, NO_LEADER, Delta, Image, Partition
 from node.metadata.publisher import MetadataPublisher
 from node.principal import acting_as
@@ -102,6 +103,7 @@ class ControlPlane:
             ),
             _now_ms,
             lambda: secrets.token_bytes(16),
+            lambda: self._plane.broker.wall_ms(),
         )
         self._quorum.set_snapshot_source(self._publisher.snapshot)
         self._quorum.set_checks(is_readable, unloadable)
@@ -136,6 +138,7 @@ class ControlPlane:
         metrics.add_gauges(self._gauges)
         metrics.add_group_lags(lambda: self._group_lags)
         self._publisher.subscribe(self._on_image)
+        self._publisher.history = self._on_events
         self._lifecycle = BrokerLifecycle(
             controller_pb2.RegisterBrokerRequest(
                 node_id=settings.node_id,
@@ -302,6 +305,9 @@ class ControlPlane:
             self._throttle.changed(image.quotas)
         self._image = image
         self._data.call(self._plane.apply_metadata, image, delta)
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        self._data.call(self._plane.history.add, events)
 
     def _count_isr_changes(self, before: Partition | None, now: Partition | None) -> None:
         if before is None or now is None or now.leader != self._settings.node_id:

@@ -37,6 +37,7 @@ from node.core_task import core
 from node.fail_stop import stop_if_broken
 from node.groups.shell import GroupShell
 from node.groups.stage import GroupSettings
+from node.history.store import History
 from node.hooks import Hooks
 from node.kafka.port import KafkaPort
 from node.logins import Gate
@@ -68,6 +69,7 @@ from node.services.sessions import SERVICE as LOGIN
 from node.services.sessions import Sessions
 from node.services.topics import ControllerTopics
 from node.services.users import ControllerUsers
+from node.services.why import Why
 from node.tls import Tls
 from node.transport import PLAIN, Transport, for_whom
 from node.turns import Turns
@@ -128,6 +130,7 @@ class DataPlane:
         self.metrics = Metrics()
         self._capacity = of_process()
         self.view = ClusterView(settings.node_id, dict(settings.voters), settings.access_rules)
+        self.history = History()
         self.broker = Broker(
             node_id=settings.node_id,
             directory=directory,
@@ -363,6 +366,16 @@ class DataPlane:
         )
         add(GROUPS, groups.handlers())
         cluster = ClusterServicer(view, peers, self._describe_quorum, forwarded=forwarded)
+        why = Why(
+            view,
+            self.history,
+            settings.broker_configs,
+            self._groups,
+            self._groups_api,
+            self._coordination,
+            peers,
+            forwarded=forwarded,
+        )
         add(
             CLUSTER,
             {
@@ -371,6 +384,8 @@ class DataPlane:
                 "WatchMetadata": cluster.watch_metadata,
                 "DescribeQuorum": cluster.describe_quorum,
                 "DescribeNode": Diagnosis(settings, view, peers, self._render_metrics, forwarded=forwarded).describe,
+                "ListEvents": why.list_events,
+                "Explain": why.explain,
             },
             responses={"GetMetadata": listener.passes, "WatchMetadata": listener.passes},
         )

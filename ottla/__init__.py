@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from ottla.client.view import ClusterView as ClusterView
     from ottla.client.view import PartitionInfo as PartitionInfo
     from ottla.client.view import TopicInfo as TopicInfo
+    from ottla.client.why_admin import Event as Event
+    from ottla.client.why_admin import Explanation as Explanation
 
 _WHERE = {
     "acl_admin": ("Acl", "AclTest"),
@@ -118,6 +120,7 @@ _WHERE = {
     "tls": ("Tls",),
     "user_admin": ("User",),
     "view": ("BrokerInfo", "ClusterView", "PartitionInfo", "TopicInfo"),
+    "why_admin": ("Event", "Explanation"),
 }
 _MODULES = {name: f"ottla.client.{module}" for module, names in _WHERE.items() for name in names}
 

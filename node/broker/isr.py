@@ -111,4 +111,5 @@ def _item(topic_id: bytes, number: int, change: IsrChange) -> messages.AlterPart
         partition_epoch=change.partition_epoch,
         isr=[messages.IsrMember(node_id=node_id, broker_epoch=epoch) for node_id, epoch in change.members],
         recovered=change.recovered,
+        reason=change.reason,
     )

@@ -29,6 +29,8 @@ class IsrChange:
     partition_epoch: int
     members: tuple[tuple[int, int], ...]
     recovered: bool
+    reason: str = field(default="", compare=False)
+    """What the leader saw, for people."""
 
     @property
     def nodes(self) -> frozenset[int]:
@@ -274,7 +276,9 @@ class LeaderReplica:
         if self.pending is not None:
             return None
         late = {node_id for node_id in self.isr if node_id != self.node_id and self._is_late(node_id, now_ms)}
-        return self._propose(self.isr - late) if late else None
+        if not late:
+            return None
+        return self._propose(self.isr - late, "; ".join(self._lateness(node_id, now_ms) for node_id in sorted(late)))
 
     def propose_recovered(self) -> IsrChange | None:
         """After an unclean election: tells the controller that this leader's log is the partition's log now."""
@@ -336,14 +340,22 @@ class LeaderReplica:
         self.maximal_isr = isr
         self.pending = None
 
-    def _propose(self, nodes: frozenset[int]) -> IsrChange | None:
+    def _lateness(self, node_id: int, now_ms: int) -> str:
+        progress = self._followers[node_id]
+        end = self._end(progress)
+        if end is None:
+            return f"node {node_id} has not fetched for {now_ms - progress.caught_up_ms} ms"
+        behind = f"{self.log_end - end} records behind"
+        return f"node {node_id} was not caught up for {now_ms - progress.caught_up_ms} ms, and is {behind}"
+
+    def _propose(self, nodes: frozenset[int], reason: str = "") -> IsrChange | None:
         members = []
         for node_id in sorted(nodes):
             epoch = self.brokers.get(node_id)
             if epoch is None:
                 return None  # fenced or stopping: the controller would refuse, and is about to change the ISR itself
             members.append((node_id, epoch))
-        self.pending = IsrChange(self.leader_epoch, self.partition_epoch, tuple(members), self.recovering)
+        self.pending = IsrChange(self.leader_epoch, self.partition_epoch, tuple(members), self.recovering, reason)
         # Growth may be committed before we hear of it, a shrink only counts when it is: the union covers both.
         self.maximal_isr = self.isr | nodes
         return self.pending

@@ -189,8 +189,8 @@ _WISHES: Final = (rpc.AllocateProducerIdsRequest, rpc.EnsureInternalTopicRequest
 class ControllerShell:
     """Listens to the quorum (`add_listener(shell)`); the publisher must apply an entry before anyone else hears of it.
 
-    `clock_ms` is monotonic, in ms; `new_id` gives 16 random bytes. `failed` ends with the InvariantError that must
-    stop the node.
+    `clock_ms` is monotonic, in ms; `wall_ms` since the epoch, by this node's clock; `new_id` gives 16 random bytes.
+    `failed` ends with the InvariantError that must stop the node.
     """
 
     def __init__(
@@ -200,12 +200,14 @@ class ControllerShell:
         settings: ControllerSettings,
         clock_ms: Callable[[], int],
         new_id: Callable[[], bytes],
+        wall_ms: Callable[[], int],
     ) -> None:
         self._quorum = quorum
         self._publisher = publisher
         self._settings = settings
         self._clock_ms = clock_ms
         self._new_id = new_id
+        self._wall_ms = wall_ms
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.on_committed = publisher.on_committed
@@ -477,7 +479,9 @@ class ControllerShell:
         index = self._log_end.index
         if draft.records:
             check_draft(draft)
-            data = records.MetadataRecords(records=draft.records).SerializeToString()
+            data = records.MetadataRecords(
+                records=draft.records, time_ms=self._decided_ms(draft), controller_id=self._quorum.node_id
+            ).SerializeToString()
             index = self._quorum.propose(data, term)
             if index != draft.next_index:
                 raise InvariantError(f"the quorum appended at {index}, the draft was made for {draft.next_index}")
@@ -491,6 +495,10 @@ class ControllerShell:
         for answer, future in decided:
             self._uncommitted.append((answer, index, future))
         self._answer_committed()
+
+    def _decided_ms(self, draft: Draft) -> int:
+        offset_ms = draft.clock_offset_ms()
+        return self._wall_ms() if offset_ms is None else draft.now_ms + offset_ms
 
     def _draft(self, waiting: list[_Request]) -> tuple[Draft, list[tuple[_Answer | ApiError, asyncio.Future[_Answer]]]]:
         while True:

@@ -22,6 +22,7 @@ REBALANCE_IN_PROGRESS: Final = 27
 MEMBER_ID_REQUIRED: Final = 79
 GROUP_MAX_SIZE_REACHED: Final = 81
 FENCED_INSTANCE_ID: Final = 82
+GONE_MAX: Final = 100
 
 Protocols: TypeAlias = tuple[tuple[str, bytes], ...]
 """What a member can work with, best first: (name, metadata), both opaque here."""
@@ -146,6 +147,7 @@ class ClassicGroup:
     leader: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     held_bytes: int = 0
+    gone: dict[str, str] = field(default_factory=dict)  # why the last members that went did
     _instances: dict[str, str] = field(default_factory=dict)  # instance id -> member id
     _supported: dict[str, int] = field(default_factory=dict)  # protocol -> how many members can work with it
     _next_ms: int | None = None  # nothing is due before; what is due later need not move it
@@ -245,7 +247,7 @@ class ClassicGroup:
             else:
                 errors.append(NONE)
                 gone = True
-                effects += self._remove(found)
+                effects += self._remove(found, "it left")
         return errors, effects + (self._after_removal(now_ms) if gone else [])
 
     # -- time, and what was stored
@@ -270,6 +272,7 @@ class ClassicGroup:
         """Everything whose time has come."""
         effects: list[Effect] = []
         expired = [each for each in self.members.values() if not self._waits(each) and each.deadline_ms <= now_ms]
+        silent = {each.member_id for each in expired}
         if self._sync_deadline_ms is not None and self._sync_deadline_ms <= now_ms and self._storing is None:
             # They were told of the generation and never came for their part of it.
             expired += [each for each in self.members.values() if not each.synced and each not in expired]
@@ -278,7 +281,8 @@ class ClassicGroup:
         for member_id in late:
             del self._pending[member_id]
         for member in expired:
-            effects += self._remove(member)
+            how = f"it was silent for its session time-out of {member.session_timeout_ms} ms"
+            effects += self._remove(member, how if member.member_id in silent else "it never came for its assignment")
         if expired or late:
             effects += self._after_removal(now_ms)
         if self.state is State.PREPARING and self._join_deadline_ms is not None and self._join_deadline_ms <= now_ms:
@@ -516,7 +520,7 @@ class ClassicGroup:
         late = [each for each in self.members.values() if each.joining is None and each.instance_id is None]
         effects: list[Effect] = []
         for member in late:
-            effects += self._remove(member)
+            effects += self._remove(member, f"it did not rejoin within {member.rebalance_timeout_ms} ms")
         if self.members and all(each.joining is None for each in self.members.values()):
             # Only static members, none of whom is here yet.
             self._join_deadline_ms = self._due(
@@ -552,8 +556,11 @@ class ClassicGroup:
             votes[next(name for name in member.supports() if name in common)] += 1
         return max(votes, key=votes.__getitem__)
 
-    def _remove(self, member: Member) -> list[Effect]:
+    def _remove(self, member: Member, why: str) -> list[Effect]:
         del self.members[member.member_id]
+        self.gone[member.member_id] = why
+        if len(self.gone) > GONE_MAX:
+            del self.gone[next(iter(self.gone))]
         self._count(member, -1)
         if self.leader == member.member_id:
             self.leader = ""

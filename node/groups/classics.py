@@ -4,6 +4,7 @@ A group id is one group of one type: who joins by the other protocol is refused 
 changes its type, and keeps its positions.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from node import limits
@@ -22,6 +23,7 @@ from node.groups.model import (
 )
 from node.groups.stage import Stage
 from node.groups.targets import majority_assignor
+from node.history.groups import ASSIGNMENT, JOINED, LEFT, Note
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id
 from ottla.v1 import error_pb2 as e
@@ -63,10 +65,27 @@ def store(stage: Stage, group_id: str, stored: StoredGeneration, wall_ms: int) -
     for member_id in before:
         if member_id not in now:
             stage.emit(ClassicMemberChange(group_id, member_id, None))
+    _note(stage, group_id, before, stored)
     own = stage.groups.by_id[group_id].own
     empty_since_ms = 0 if member_ids else wall_ms
     if own.empty_since_ms != empty_since_ms:
         stage.write_group(group_id, own._replace(empty_since_ms=empty_since_ms))
+
+
+def _note(stage: Stage, group_id: str, before: Sequence[str], stored: StoredGeneration) -> None:
+    """Who came and went is known when a generation is stored; who went between two is told then, too."""
+    live = stage.classic.get(group_id)
+    gone = {} if live is None else live.gone
+    now = {member.member_id: member for member in stored.members}
+    for member_id, member in now.items():
+        if member_id not in before:
+            stage.notes.append(
+                Note(group_id, JOINED, f"it joined from {member.client_host}, as {member.client_id}", member_id)
+            )
+    for member_id in [m for m in before if m not in now]:
+        cause = gone.get(member_id, "it is not in the new generation")
+        stage.notes.append(Note(group_id, LEFT, cause, member_id))
+    stage.notes.append(Note(group_id, ASSIGNMENT, f"generation {stored.generation} has {len(now)} members"))
 
 
 def load(group: Group, now_ms: int) -> ClassicGroup:

@@ -1,6 +1,6 @@
 """Members come, answer, fall silent and go. Pure: each function is a part of one decision, on its stage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -8,9 +8,10 @@ from node import limits
 from node.groups import targets
 from node.groups.assign import ASSIGNORS, TopicPartition
 from node.groups.model import ClassicGroupChange, ClassicMemberChange, Group, GroupState, Member, TargetChange
-from node.groups.sessions import MemberKey
+from node.groups.sessions import Contact, MemberKey
 from node.groups.stage import GroupSettings, Stage
 from node.groups.subscriptions import compile_topic_regex
+from node.history.groups import JOINED, LEFT, Note
 from ottla.protocol.errors import ApiError
 from ottla.protocol.names import check_group_id, check_id, check_topic_name
 from ottla.v1 import error_pb2 as e
@@ -77,6 +78,8 @@ def enter(
     if updated != before:
         stage.write_member(group_id, updated)
     if before is None:
+        came = f"it joined from {asked.client_host}{f', as {asked.client_id}' if asked.client_id else ''}"
+        stage.notes.append(Note(group_id, JOINED, came, member.member_id))
         targets.changed(stage, group_id, "a member joined", stage.subscriptions.topic_ids(updated.subscription))
     elif (before.subscription, before.assignor) != (updated.subscription, updated.assignor):
         targets.changed(stage, group_id, "a subscription changed", stage.subscriptions.topic_ids(updated.subscription))
@@ -293,17 +296,20 @@ def leave(stage: Stage, session: int, wall_ms: int) -> None:
     group, member, _ = found
     stage.sessions.disconnect(session)
     if member.instance_id:
+        away = f"it left; its place is kept for {member.session_timeout_ms} ms, for it is static"
+        stage.notes.append(Note(group.group_id, LEFT, away, member.member_id))
         stage.write_member(group.group_id, replace(member, away=True))
     else:
-        remove(stage, group.group_id, [member.member_id], wall_ms, "a member left")
+        remove(stage, group.group_id, {member.member_id: "it left"}, wall_ms, "a member left")
 
 
-def remove(stage: Stage, group_id: str, member_ids: list[str], wall_ms: int, reason: str) -> None:
-    """These are members no more; who is still connected hears of it."""
+def remove(stage: Stage, group_id: str, member_ids: Mapping[str, str], wall_ms: int, reason: str) -> None:
+    """These are members no more, each for its own cause; who is still connected hears of it."""
     see_topics(stage, group_id)
     group = stage.groups.by_id[group_id]
     held = [tp for m in member_ids for tp in group.members[m].assigned | group.members[m].revoking]
-    for member_id in sorted(member_ids):
+    for member_id, cause in sorted(member_ids.items()):
+        stage.notes.append(Note(group_id, LEFT, cause, member_id))
         session = stage.sessions.connected((group_id, member_id))
         if session is not None:
             silent = ApiError(e.ERROR_CODE_UNKNOWN_MEMBER_ID, f"member {member_id!r} was silent for too long")
@@ -321,14 +327,14 @@ def remove(stage: Stage, group_id: str, member_ids: list[str], wall_ms: int, rea
 def tick(stage: Stage, silent: list[MemberKey], due: list[str], wall_ms: int) -> None:
     """Of those whose time may have come: who has been silent for too long goes, and targets that are due are made."""
     stage.seen_silent = silent
-    lost: dict[str, list[str]] = {}
+    lost: dict[str, dict[str, str]] = {}
     for group_id, member_id in silent:
         group, contact = stage.group(group_id), stage.sessions.contacts.get((group_id, member_id))
         if group is None or contact is None or member_id not in group.members:
             continue
         expires_ms = contact.expires_ms(group.members[member_id])
         if expires_ms is not None and expires_ms <= stage.now_ms:
-            lost.setdefault(group_id, []).append(member_id)
+            lost.setdefault(group_id, {})[member_id] = _how_lost(stage, contact, group.members[member_id])
     for group_id, member_ids in lost.items():
         remove(stage, group_id, member_ids, wall_ms, "a member was lost")
     work = 0
@@ -341,6 +347,19 @@ def tick(stage: Stage, silent: list[MemberKey], due: list[str], wall_ms: int) ->
         stage.seen_due.append(group_id)
         if work > TICK_WORK_MAX:
             return
+
+
+def _how_lost(stage: Stage, contact: Contact, member: Member) -> str:
+    silent_ms = stage.now_ms - contact.last_contact_ms
+    if contact.revoke_by_ms is not None and contact.revoke_by_ms <= stage.now_ms:
+        return f"it did not give back partitions within its rebalance time-out of {member.rebalance_timeout_ms} ms"
+    if contact.session is None and contact.lost_client:
+        return f"its connection was closed without a word, and it did not come back for {silent_ms} ms"
+    if contact.session is None:
+        return (
+            f"its stream ended, and it did not come back within its session time-out of {member.session_timeout_ms} ms"
+        )
+    return f"it was silent for {silent_ms} ms, its session time-out is {member.session_timeout_ms} ms"
 
 
 def see_some(stage: Stage) -> None:

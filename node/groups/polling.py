@@ -167,7 +167,7 @@ def _asked(settings: GroupSettings, member: Member, said: Heartbeat) -> Member:
 def _left(stage: Stage, group_id: str, said: Heartbeat, wall_ms: int) -> Told:
     member = _found(stage.group(group_id), said)
     if said.member_epoch == LEAVES:
-        membership.remove(stage, group_id, [member.member_id], wall_ms, "a member left")
+        membership.remove(stage, group_id, {member.member_id: "it left"}, wall_ms, "a member left")
     else:
         stage.sessions.step_out((group_id, member.member_id), stage.now_ms)
         stage.write_member(group_id, replace(member, away=True, revoking=frozenset()))

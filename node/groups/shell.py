@@ -28,6 +28,7 @@ from node.groups.offsets import ClassicCommitter
 from node.groups.polling import Heartbeat, Told
 from node.groups.stage import GroupSettings, Outcome
 from node.groups.streams import Session
+from node.history.groups import GroupHistory
 from node.metadata.image import Delta, Image
 from ottla.internal.v1 import view_pb2
 from ottla.protocol.batch import CorruptBatch, read_batch
@@ -113,6 +114,7 @@ class GroupShell:
         self._session_ids = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.history = GroupHistory()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # --- which groups are ours ------------------------------------------------------------------------------------
@@ -432,6 +434,7 @@ class GroupShell:
 
     def _deliver(self, shard: Shard, outcome: Outcome, together: Together) -> None:
         together.committed.set_result(None)
+        self.history.add(outcome.notes, self.wall_ms())
         for push in outcome.pushes:
             session = shard.sessions.get(push.session)
             if session is not None:

@@ -30,6 +30,7 @@ from node.groups.model import (
 from node.groups.sessions import MemberKey, Sessions
 from node.groups.subscriptions import Subscriptions
 from node.groups.timers import Timers
+from node.history.groups import Note
 from ottla.protocol.invariant import InvariantError
 from ottla.v1 import group_pb2
 
@@ -129,6 +130,7 @@ class Outcome:
     stage: "Stage"
     records: list[Record] = field(default_factory=list)
     pushes: list[Push] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def land(self) -> None:
         self.stage.land()
@@ -151,6 +153,8 @@ class Stage:
         self.records: list[Record] = []
         self.pushes: dict[int, Push] = {}
         """By session."""
+        self.notes: list[Note] = []
+        """What is told of it to people."""
         self.seen_silent: list[MemberKey] = []
         self.seen_due: list[str] = []
         self.seen_expired: list[str] = []
@@ -202,7 +206,7 @@ class Stage:
             self.pushes[session] = Push(session, response, close)
 
     def outcome(self) -> Outcome:
-        return Outcome(self, self.records, list(self.pushes.values()))
+        return Outcome(self, self.records, list(self.pushes.values()), self.notes)
 
     def land(self) -> None:
         """What was decided holds."""
@@ -216,6 +220,7 @@ class Stage:
     def landed(self, stage: "Stage", groups: list[str], contacts: list[MemberKey]) -> None:
         """A decision after those that hold here already; it will be appended, and told, with them."""
         self.records += stage.records
+        self.notes += stage.notes
         for push in stage.pushes.values():
             self.tell(push.session, push.response, close=push.close)
         self.seen_silent = [*self.seen_silent, *stage.seen_silent]

@@ -20,6 +20,7 @@ from typing import Final
 from node.groups.assign import ASSIGNORS, Shares, TopicPartition
 from node.groups.model import Group, GroupState, Member, Plan, TargetChange
 from node.groups.stage import Stage
+from node.history.groups import ASSIGNMENT, Note
 from ottla.v1 import data_pb2, group_pb2
 
 STEPS_A_TURN: Final = 4
@@ -42,6 +43,7 @@ def changed(
     if state != own:
         stage.write_group(group_id, state)
     group.reason = reason
+    stage.notes.append(Note(group_id, ASSIGNMENT, reason))
     group.saw = stage.topics
     make_if_due(stage, group_id)
 

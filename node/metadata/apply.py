@@ -219,6 +219,7 @@ class Builder:
             max_metadata_version=record.max_metadata_version or FIRST_METADATA_VERSION,
             max_partitions=record.max_partitions,
             endpoints=tuple(Endpoint(each.name, each.host, each.port) for each in record.endpoints),
+            fenced_since_ms=record.fenced_since_ms,
         )
         self._changed_brokers.add(record.node_id)
         if before is not None and before.directory_id != record.directory_id:
@@ -236,7 +237,10 @@ class Builder:
     def _change_broker(self, record: pb.BrokerChangeRecord) -> None:
         broker = self._registered(record.node_id, record.broker_epoch)
         if record.HasField("fenced"):
-            broker = replace(broker, fenced=record.fenced)
+            since_ms = broker.fenced_since_ms if broker.fenced and record.fenced else 0
+            broker = replace(broker, fenced=record.fenced, fenced_since_ms=since_ms)
+        if record.HasField("fenced_since_ms"):
+            broker = replace(broker, fenced_since_ms=record.fenced_since_ms)
         if record.HasField("in_controlled_shutdown"):
             broker = replace(broker, in_controlled_shutdown=record.in_controlled_shutdown)
         self._brokers[record.node_id] = broker
@@ -459,12 +463,21 @@ def _with(configs: Mapping[str, str], key: str, value: str | None) -> Mapping[st
     return MappingProxyType(changed)
 
 
-def apply(image: Image, records: pb.MetadataRecords, index: int, term: int) -> tuple[Image, Delta]:
-    """The image after one log entry (`index` inclusive) and what changed. Raises InvariantError, changing nothing."""
+Watcher = Callable[[Builder, pb.MetadataRecord], None]
+"""Is shown each record of an entry before it is applied."""
+
+
+def apply(
+    image: Image, records: pb.MetadataRecords, index: int, term: int, watcher: Watcher | None = None
+) -> tuple[Image, Delta]:
+    """The image after one log entry (`index` inclusive) and what changed. Raises InvariantError, changing
+    nothing."""
     if index <= image.index:
         raise InvariantError(f"metadata entry {index} applied to an image at {image.index}")
     builder = Builder(image)
     for record in records.records:
+        if watcher is not None:
+            watcher(builder, record)
         builder.apply(record)
     return builder.build(index, term)
 
@@ -652,6 +665,7 @@ def _register_record(broker: Broker) -> pb.RegisterBrokerRecord:
         min_metadata_version=broker.min_metadata_version,
         max_metadata_version=broker.max_metadata_version,
         max_partitions=broker.max_partitions,
+        fenced_since_ms=broker.fenced_since_ms,
         endpoints=[pb.Endpoint(name=name, host=host, port=port) for name, host, port in broker.endpoints],
     )
 

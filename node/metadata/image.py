@@ -30,7 +30,9 @@ KAFKA_METADATA_VERSION: Final = 6
 """From which level on batches of Kafka's clients are stored as they come."""
 IMPORT_METADATA_VERSION: Final = 7
 """From which level on there may be topics that an import fills."""
-FEATURES: Final = {METADATA_VERSION: (1, 7)}
+GONE_SINCE_METADATA_VERSION: Final = 8
+"""From which level on the log keeps since when a broker is fenced."""
+FEATURES: Final = {METADATA_VERSION: (1, 8)}
 """Per feature the levels that this build can work with; in a level of 0 a feature is not used."""
 DRAINING: Final = "broker.draining"
 """The config of a broker that nothing new is given to."""
@@ -77,6 +79,8 @@ class Broker:
     max_metadata_version: int = FIRST_METADATA_VERSION
     max_partitions: int = 0
     endpoints: tuple[Endpoint, ...] = ()
+    fenced_since_ms: int = 0
+    """By the cluster's clock; 0 = it is not fenced, or nobody wrote down yet since when."""
 
     def endpoint(self, name: str) -> Endpoint | None:
         return next((each for each in self.endpoints if each.name == name), None)

@@ -29,6 +29,7 @@ FEATURES: Final = (
     "forwarding",
     "fetch-by-position-name",
     "finalize-feature",
+    "explain",
 )
 
 _METADATA_TOPICS: Final = varint(cluster_pb2.Metadata.DESCRIPTOR.fields_by_name["topics"].number << 3 | 2)

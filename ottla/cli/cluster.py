@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ottla.cli import balance, features, health, typed, voter
+from ottla.cli import balance, events, features, health, typed, voter
 from ottla.cli.options import DEFAULT_BOOTSTRAP, Bootstrap, Json
 from ottla.cli.watch import Watch
 
@@ -18,6 +18,7 @@ app.add_command(voter.app, "voter")
 app.verb()(voter.transfer)
 app.verb()(health.health)
 app.verb()(balance.balance)
+app.verb()(events.events)
 app.verb()(features.features)
 app.verb()(features.finalize)
 

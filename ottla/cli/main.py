@@ -21,6 +21,7 @@ VERBS: Final = {
     "partition": "Move partitions to other nodes, and look at the moves.",
     "group": "Show, reset and delete consumer groups.",
     "cluster": "Show how the cluster does.",
+    "why": "Say why a topic, node or group is as it is.",
     "config": "Show and change settings of topics and nodes.",
     "profile": "Name clusters, and choose one.",
     "secure": "Make, renew and check the cluster's certificates.",

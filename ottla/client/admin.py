@@ -21,6 +21,7 @@ from ottla.client.records import TopicPartition
 from ottla.client.tls import PathText, Tls
 from ottla.client.user_admin import UserAdmin
 from ottla.client.view import ClusterView, TopicInfo, view_of
+from ottla.client.why_admin import WhyAdmin
 from ottla.v1 import admin_pb2 as admin_messages
 from ottla.v1 import cluster_pb2, data_pb2
 from ottla.v1 import error_pb2 as pb
@@ -59,7 +60,7 @@ class ConfigValue:
     documentation: str
 
 
-class Admin(AclAdmin, FeatureAdmin, GroupAdmin, MoveAdmin, QuorumAdmin, QuotaAdmin, UserAdmin):
+class Admin(AclAdmin, FeatureAdmin, GroupAdmin, MoveAdmin, QuorumAdmin, QuotaAdmin, UserAdmin, WhyAdmin):
     """Administers a cluster: `async with Admin("host:9192") as admin`. Everything raises OttlaError: with the server's
     code where it refused, RequestTimedOut or ConnectionFailed where the outcome of a change is unknown.
 

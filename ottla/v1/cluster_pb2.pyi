@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ottla.v1 import error_pb2 as _error_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,90 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_KIND_NONE: _EventKind.ValueType  # 0
+    """Not set."""
+    EVENT_KIND_LEADER: _EventKind.ValueType  # 1
+    """A partition has another leader, or none."""
+    EVENT_KIND_ISR: _EventKind.ValueType  # 2
+    """A partition's ISR changed, and its leader did not."""
+    EVENT_KIND_REPLICAS: _EventKind.ValueType  # 3
+    """A partition's replicas, or what they are to become, changed, and its leader did not."""
+    EVENT_KIND_TOPIC_CREATED: _EventKind.ValueType  # 4
+    """A topic was created."""
+    EVENT_KIND_TOPIC_DELETED: _EventKind.ValueType  # 5
+    """A topic was deleted."""
+    EVENT_KIND_CONFIG: _EventKind.ValueType  # 6
+    """A config of a topic or a node changed. Its value is not told."""
+    EVENT_KIND_NODE_STARTED: _EventKind.ValueType  # 7
+    """A node's process registered."""
+    EVENT_KIND_NODE_FENCED: _EventKind.ValueType  # 8
+    """A node was fenced: it leads nothing and is in no ISR."""
+    EVENT_KIND_NODE_BACK: _EventKind.ValueType  # 9
+    """A node is fenced no longer."""
+    EVENT_KIND_NODE_STOPPING: _EventKind.ValueType  # 10
+    """A node began a controlled shutdown."""
+    EVENT_KIND_NODE_UNREGISTERED: _EventKind.ValueType  # 11
+    """A node left the cluster for good."""
+    EVENT_KIND_FEATURE: _EventKind.ValueType  # 12
+    """A feature's level was raised."""
+    EVENT_KIND_CONTROLLER: _EventKind.ValueType  # 13
+    """Another controller decides from here on."""
+    EVENT_KIND_UNKNOWN_BEFORE: _EventKind.ValueType  # 14
+    """The answering node knows nothing of what was before this: its metadata began with a snapshot."""
+    EVENT_KIND_MEMBER_JOINED: _EventKind.ValueType  # 15
+    """A member joined a group, or came back to it."""
+    EVENT_KIND_MEMBER_LEFT: _EventKind.ValueType  # 16
+    """A member left a group, or was lost."""
+    EVENT_KIND_ASSIGNMENT: _EventKind.ValueType  # 17
+    """A group's partitions are shared out anew."""
+
+class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
+    """What an event is about."""
+
+EVENT_KIND_NONE: EventKind.ValueType  # 0
+"""Not set."""
+EVENT_KIND_LEADER: EventKind.ValueType  # 1
+"""A partition has another leader, or none."""
+EVENT_KIND_ISR: EventKind.ValueType  # 2
+"""A partition's ISR changed, and its leader did not."""
+EVENT_KIND_REPLICAS: EventKind.ValueType  # 3
+"""A partition's replicas, or what they are to become, changed, and its leader did not."""
+EVENT_KIND_TOPIC_CREATED: EventKind.ValueType  # 4
+"""A topic was created."""
+EVENT_KIND_TOPIC_DELETED: EventKind.ValueType  # 5
+"""A topic was deleted."""
+EVENT_KIND_CONFIG: EventKind.ValueType  # 6
+"""A config of a topic or a node changed. Its value is not told."""
+EVENT_KIND_NODE_STARTED: EventKind.ValueType  # 7
+"""A node's process registered."""
+EVENT_KIND_NODE_FENCED: EventKind.ValueType  # 8
+"""A node was fenced: it leads nothing and is in no ISR."""
+EVENT_KIND_NODE_BACK: EventKind.ValueType  # 9
+"""A node is fenced no longer."""
+EVENT_KIND_NODE_STOPPING: EventKind.ValueType  # 10
+"""A node began a controlled shutdown."""
+EVENT_KIND_NODE_UNREGISTERED: EventKind.ValueType  # 11
+"""A node left the cluster for good."""
+EVENT_KIND_FEATURE: EventKind.ValueType  # 12
+"""A feature's level was raised."""
+EVENT_KIND_CONTROLLER: EventKind.ValueType  # 13
+"""Another controller decides from here on."""
+EVENT_KIND_UNKNOWN_BEFORE: EventKind.ValueType  # 14
+"""The answering node knows nothing of what was before this: its metadata began with a snapshot."""
+EVENT_KIND_MEMBER_JOINED: EventKind.ValueType  # 15
+"""A member joined a group, or came back to it."""
+EVENT_KIND_MEMBER_LEFT: EventKind.ValueType  # 16
+"""A member left a group, or was lost."""
+EVENT_KIND_ASSIGNMENT: EventKind.ValueType  # 17
+"""A group's partitions are shared out anew."""
+Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final
 class GetVersionRequest(_message.Message):
@@ -573,3 +658,338 @@ class NodeFile(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeFile: _TypeAlias = NodeFile  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    """Something that changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_INDEX_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    CAUSE_CODE_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    LEADER_BEFORE_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
+    LEADER_EPOCH_FIELD_NUMBER: _builtins.int
+    ISR_BEFORE_FIELD_NUMBER: _builtins.int
+    ISR_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    metadata_index: _builtins.int
+    """The metadata log entry that changed it; absent in events of groups."""
+    time_ms: _builtins.int
+    """When, in milliseconds since the epoch, by the clock of who decided it; 0 = not known: an older build wrote it."""
+    kind: Global___EventKind.ValueType
+    """What it is about."""
+    cause: _builtins.str
+    """Why, as a sentence of whoever decided it; empty = nobody said."""
+    cause_code: _builtins.str
+    """The kind of cause, such as node-died, from the table in docs/why.md; unknown = the sentence is all that is known."""
+    node_id: _builtins.int
+    """The node that it is about, or that caused it."""
+    topic: _builtins.str
+    """The topic's name."""
+    partition: _builtins.int
+    """The partition's number."""
+    leader_before: _builtins.int
+    """The leader before; -1 = none."""
+    leader: _builtins.int
+    """The leader from then on; -1 = none."""
+    leader_epoch: _builtins.int
+    """The leader epoch from then on."""
+    group_id: _builtins.str
+    """The group."""
+    member_id: _builtins.str
+    """The member."""
+    id: _builtins.int
+    """Grows with each event. Of what the metadata log changed, all nodes say the same; of groups, it is the coordinator's."""
+    @_builtins.property
+    def isr_before(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ISR before."""
+
+    @_builtins.property
+    def isr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ISR from then on."""
+
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The replicas from then on."""
+
+    def __init__(
+        self,
+        *,
+        metadata_index: _builtins.int | None = ...,
+        time_ms: _builtins.int = ...,
+        kind: Global___EventKind.ValueType = ...,
+        cause: _builtins.str = ...,
+        cause_code: _builtins.str = ...,
+        node_id: _builtins.int | None = ...,
+        topic: _builtins.str = ...,
+        partition: _builtins.int | None = ...,
+        leader_before: _builtins.int | None = ...,
+        leader: _builtins.int | None = ...,
+        leader_epoch: _builtins.int = ...,
+        isr_before: _abc.Iterable[_builtins.int] | None = ...,
+        isr: _abc.Iterable[_builtins.int] | None = ...,
+        replicas: _abc.Iterable[_builtins.int] | None = ...,
+        group_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_leader", b"_leader", "_leader_before", b"_leader_before", "_metadata_index", b"_metadata_index", "_node_id", b"_node_id", "_partition", b"_partition", "leader", b"leader", "leader_before", b"leader_before", "metadata_index", b"metadata_index", "node_id", b"node_id", "partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leader", b"_leader", "_leader_before", b"_leader_before", "_metadata_index", b"_metadata_index", "_node_id", b"_node_id", "_partition", b"_partition", "cause", b"cause", "cause_code", b"cause_code", "group_id", b"group_id", "id", b"id", "isr", b"isr", "isr_before", b"isr_before", "kind", b"kind", "leader", b"leader", "leader_before", b"leader_before", "leader_epoch", b"leader_epoch", "member_id", b"member_id", "metadata_index", b"metadata_index", "node_id", b"node_id", "partition", b"partition", "replicas", b"replicas", "time_ms", b"time_ms", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__leader: _TypeAlias = _typing.Literal["leader"]  # noqa: Y015
+    _WhichOneofArgType__leader: _TypeAlias = _typing.Literal["_leader", b"_leader"]  # noqa: Y015
+    _WhichOneofReturnType__leader_before: _TypeAlias = _typing.Literal["leader_before"]  # noqa: Y015
+    _WhichOneofArgType__leader_before: _TypeAlias = _typing.Literal["_leader_before", b"_leader_before"]  # noqa: Y015
+    _WhichOneofReturnType__metadata_index: _TypeAlias = _typing.Literal["metadata_index"]  # noqa: Y015
+    _WhichOneofArgType__metadata_index: _TypeAlias = _typing.Literal["_metadata_index", b"_metadata_index"]  # noqa: Y015
+    _WhichOneofReturnType__node_id: _TypeAlias = _typing.Literal["node_id"]  # noqa: Y015
+    _WhichOneofArgType__node_id: _TypeAlias = _typing.Literal["_node_id", b"_node_id"]  # noqa: Y015
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__leader) -> _WhichOneofReturnType__leader | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__leader_before) -> _WhichOneofReturnType__leader_before | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata_index) -> _WhichOneofReturnType__metadata_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__node_id) -> _WhichOneofReturnType__node_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    """Which events are wanted. More than one condition: those that meet all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BEFORE_ID_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """Of this topic."""
+    partition: _builtins.int
+    """Of this partition of the topic."""
+    node_id: _builtins.int
+    """Of this node: what it did, and what happened because of it."""
+    group_id: _builtins.str
+    """Of this group: its coordinator remembers them as long as it is one."""
+    limit: _builtins.int
+    """The newest so many; 0 = 100, at most 1000."""
+    before_id: _builtins.int
+    """Only events with smaller ids: the id of a page's first event leads to the page before it."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        partition: _builtins.int | None = ...,
+        node_id: _builtins.int | None = ...,
+        group_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        before_id: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before_id", b"_before_id", "_node_id", b"_node_id", "_partition", b"_partition", "before_id", b"before_id", "node_id", b"node_id", "partition", b"partition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before_id", b"_before_id", "_node_id", b"_node_id", "_partition", b"_partition", "before_id", b"before_id", "group_id", b"group_id", "limit", b"limit", "node_id", b"node_id", "partition", b"partition", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__before_id: _TypeAlias = _typing.Literal["before_id"]  # noqa: Y015
+    _WhichOneofArgType__before_id: _TypeAlias = _typing.Literal["_before_id", b"_before_id"]  # noqa: Y015
+    _WhichOneofReturnType__node_id: _TypeAlias = _typing.Literal["node_id"]  # noqa: Y015
+    _WhichOneofArgType__node_id: _TypeAlias = _typing.Literal["_node_id", b"_node_id"]  # noqa: Y015
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before_id) -> _WhichOneofReturnType__before_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__node_id) -> _WhichOneofReturnType__node_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    """Events in the order in which they happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.int
+    """The node whose memory this is."""
+    more: _builtins.bool
+    """Whether there are older ones."""
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """The events."""
+
+    def __init__(
+        self,
+        *,
+        error: _error_pb2.Error | None = ...,
+        events: _abc.Iterable[Global___Event] | None = ...,
+        node_id: _builtins.int = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "more", b"more", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Asks why something is as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """A topic by its name."""
+    node_id: _builtins.int
+    """A node by its id."""
+    group_id: _builtins.str
+    """A group by its id."""
+    partition: _builtins.int
+    """Of a topic: this partition only."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        node_id: _builtins.int = ...,
+        group_id: _builtins.str = ...,
+        partition: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition", b"_partition", "group_id", b"group_id", "node_id", b"node_id", "partition", b"partition", "subject", b"subject", "topic", b"topic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition", b"_partition", "group_id", b"group_id", "node_id", b"node_id", "partition", b"partition", "subject", b"subject", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["topic", "node_id", "group_id"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.int
+    """The node that answered, from its own copy of the metadata."""
+    left_out: _builtins.int
+    """How many partitions have the same and are left out."""
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Absent on success."""
+
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation]:
+        """What needs attention first; at most 100 partitions of a topic."""
+
+    def __init__(
+        self,
+        *,
+        error: _error_pb2.Error | None = ...,
+        explanations: _abc.Iterable[Global___Explanation] | None = ...,
+        node_id: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "explanations", b"explanations", "left_out", b"left_out", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """One answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    HEALTHY_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    NEXT_STEPS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """What it is about, such as orders-3, node 2, group readers."""
+    state: _builtins.str
+    """How it is, in a word of docs/why.md, such as no-leader."""
+    healthy: _builtins.bool
+    """Whether that is as it should be."""
+    cause: _builtins.str
+    """The kind of cause, such as node-died; unknown = the answering node does not know it, and says so in the text."""
+    text: _builtins.str
+    """The answer, as a sentence."""
+    since_ms: _builtins.int
+    """Since when, in milliseconds since the epoch; 0 = not known."""
+    @_builtins.property
+    def next_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What can be done, most promising first."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """The events that the answer is based on, in the order in which they happened."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        state: _builtins.str = ...,
+        healthy: _builtins.bool = ...,
+        cause: _builtins.str = ...,
+        text: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        next_steps: _abc.Iterable[_builtins.str] | None = ...,
+        evidence: _abc.Iterable[Global___Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "evidence", b"evidence", "healthy", b"healthy", "next_steps", b"next_steps", "since_ms", b"since_ms", "state", b"state", "subject", b"subject", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015

@@ -60,6 +60,16 @@ class ClusterServiceStub:
                 request_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/ottla.v1.ClusterService/ListEvents',
+                request_serializer=ottla_dot_v1_dot_cluster__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_cluster__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/ottla.v1.ClusterService/Explain',
+                request_serializer=ottla_dot_v1_dot_cluster__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_cluster__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -102,6 +112,20 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """What changed and why: leaders, ISRs, replicas, nodes, topics, members of groups. As far back as nodes remember.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Why a topic, a node or a group is as it is. Works on any node, also while there is no controller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +153,16 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.DescribeNode,
                     request_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeNodeResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=ottla_dot_v1_dot_cluster__pb2.ListEventsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_cluster__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=ottla_dot_v1_dot_cluster__pb2.ExplainRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_cluster__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +301,60 @@ class ClusterService:
             '/ottla.v1.ClusterService/DescribeNode',
             ottla_dot_v1_dot_cluster__pb2.DescribeNodeRequest.SerializeToString,
             ottla_dot_v1_dot_cluster__pb2.DescribeNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.ClusterService/ListEvents',
+            ottla_dot_v1_dot_cluster__pb2.ListEventsRequest.SerializeToString,
+            ottla_dot_v1_dot_cluster__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.ClusterService/Explain',
+            ottla_dot_v1_dot_cluster__pb2.ExplainRequest.SerializeToString,
+            ottla_dot_v1_dot_cluster__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class ClusterServiceStub:
     """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
     threads, metrics, files, the end of its log. Any node passes it on.
     """
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListEventsRequest, _cluster_pb2.ListEventsResponse]
+    """What changed and why: leaders, ISRs, replicas, nodes, topics, members of groups. As far back as nodes remember."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ExplainRequest, _cluster_pb2.ExplainResponse]
+    """Why a topic, a node or a group is as it is. Works on any node, also while there is no controller."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -63,6 +67,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
     threads, metrics, files, the end of its log. Any node passes it on.
     """
+    ListEvents: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListEventsRequest, _cluster_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """What changed and why: leaders, ISRs, replicas, nodes, topics, members of groups. As far back as nodes remember."""
+    Explain: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ExplainRequest, _cluster_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Why a topic, a node or a group is as it is. Works on any node, also while there is no controller."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the cluster is and how it does. Every node answers from its own copy of the metadata."""
@@ -108,5 +116,21 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Shows one node from within, for who has to find out what is wrong with it: settings without secrets, stacks of its
         threads, metrics, files, the end of its log. Any node passes it on.
         """
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _cluster_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListEventsResponse, _abc.Awaitable[_cluster_pb2.ListEventsResponse]]:
+        """What changed and why: leaders, ISRs, replicas, nodes, topics, members of groups. As far back as nodes remember."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _cluster_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ExplainResponse, _abc.Awaitable[_cluster_pb2.ExplainResponse]]:
+        """Why a topic, a node or a group is as it is. Works on any node, also while there is no controller."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

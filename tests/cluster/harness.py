@@ -266,6 +266,14 @@ class LocalCluster:
             stub = cluster_pb2_grpc.ClusterServiceStub(channel)
             return stub.GetMetadata(cluster_pb2.GetMetadataRequest(topics=topics), timeout=5)
 
+    def why(self, via: int, **subject: object) -> tuple[str, str]:
+        """(state, cause) that a node gives for a topic's most urgent partition, a node or a group."""
+        with self.channel(via) as channel:
+            request = cluster_pb2.ExplainRequest(**subject)  # type: ignore[arg-type]
+            answer = cluster_pb2_grpc.ClusterServiceStub(channel).Explain(request, timeout=5)
+        assert not answer.HasField("error"), answer.error
+        return answer.explanations[0].state, answer.explanations[0].cause
+
     def create_topic(
         self,
         name: str,

@@ -380,6 +380,8 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "WatchMetadata": {"topics": ["orders"]},
     "DescribeQuorum": {},
     "DescribeNode": {},
+    "ListEvents": {},
+    "Explain": {"topic": "orders"},
     "Session": {"join": {"group_id": "readers", "topics": ["orders"]}},
     "CommitOffsets": {"group_id": "readers", "offsets": [{"partition": AT}]},
     "FetchOffsets": {"group_id": "readers"},

@@ -52,6 +52,7 @@ def test_controlled_restarts_in_turn_lose_nothing_and_leadership_comes_back(clus
             writer.more(30)
             assert cluster[node_id].stop() == 0
             assert node_id not in leaders(cluster, "t", node_id % 3 + 1), "it stopped while it led"
+            assert cluster.why(node_id % 3 + 1, topic="t") == ("under-replicated", "node-stopped")
             writer.more(30)
             cluster.start([node_id]).wait_ready([node_id])
             for n in range(6):

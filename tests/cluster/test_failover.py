@@ -107,6 +107,7 @@ def test_kill_9_of_a_leader_loses_nothing(cluster: LocalCluster) -> None:
             victim = cluster.leader("t", 0)
             cluster[victim].kill()
             writer.more(100)
+            eventually(lambda n=victim: cluster.why(n % 3 + 1, node_id=n), ("fenced", "node-died"))  # type: ignore[misc]
             cluster.start([victim]).wait_ready([victim])
     assert writer.count > 600
     check(cluster, writer, "t", 1)
@@ -137,6 +138,7 @@ def test_a_frozen_leader_is_replaced_and_acknowledges_nothing_when_it_wakes(clus
         cluster[victim].pause()
         writer.more(100, 30)
         assert cluster.leader("t", 0, via=others[0]) != victim
+        assert cluster.why(others[0], topic="t") == ("under-replicated", "node-silent")
         cluster[victim].resume()
         cluster.wait_ready([victim])
         writer.more(100)

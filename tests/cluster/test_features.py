@@ -14,7 +14,7 @@ from tests.cluster.harness import ROOT, LocalCluster, Node
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-LEVELS = "FEATURES: Final = {METADATA_VERSION: (1, 7)}"
+LEVELS = "FEATURES: Final = {METADATA_VERSION: (1, 8)}"
 VERSION = "metadata.version"
 
 
@@ -26,7 +26,7 @@ def newer(tmp_path: Path) -> Path:
     image = tmp_path / "newer/node/metadata/image.py"
     text = image.read_text()
     assert text.count(LEVELS) == 1
-    image.write_text(text.replace(LEVELS, LEVELS.replace("(1, 7)", "(1, 8)")))
+    image.write_text(text.replace(LEVELS, LEVELS.replace("(1, 8)", "(1, 9)")))
     return tmp_path / "newer"
 
 
@@ -49,30 +49,30 @@ def assert_refuses_to_start(node: Node) -> None:
     assert node.process is not None
     assert node.process.wait(30) == 1
     said = next(line for line in node.log()[before:].splitlines() if "node_gives_up" in line)
-    assert f"the cluster is at {VERSION} 8" in said
-    assert "supports 1 to 7" in said
-    assert f"a build that supports {VERSION} 8" in said
+    assert f"the cluster is at {VERSION} 9" in said
+    assert "supports 1 to 8" in said
+    assert f"a build that supports {VERSION} 9" in said
     assert "Traceback" not in node.log()[before:]
 
 
 def test_an_upgrade_is_used_when_it_is_finalized_and_has_no_way_back(cluster: LocalCluster, newer: Path) -> None:
     cluster.start().wait_ready()
     cluster.create_topic("t")
-    assert levels(cluster) == (1, [(1, 1, 7), (2, 1, 7), (3, 1, 7)])
+    assert levels(cluster) == (1, [(1, 1, 8), (2, 1, 8), (3, 1, 8)])
     for upgraded, node_id in enumerate((1, 2, 3), 1):
         with Admin(cluster.bootstrap) as admin, pytest.raises(OttlaError, match="UNSUPPORTED_VERSION") as refused:
-            admin.finalize_feature(VERSION, 8)
+            admin.finalize_feature(VERSION, 9)
         assert [f"node {i} " in refused.value.message for i in (1, 2, 3)] == [i >= node_id for i in (1, 2, 3)]
         restart(cluster, node_id, newer)
-        assert levels(cluster) == (1, [(i, 1, 8 if i <= upgraded else 7) for i in (1, 2, 3)])
+        assert levels(cluster) == (1, [(i, 1, 9 if i <= upgraded else 8) for i in (1, 2, 3)])
     # The newer build works at the old level, and the older one may still come back.
     restart(cluster, 2, ROOT)
     restart(cluster, 2, newer)
     with Admin(cluster.bootstrap) as admin:
-        assert admin.finalize_feature(validate_only=True).level == 8
+        assert admin.finalize_feature(validate_only=True).level == 9
         assert levels(cluster)[0] == 1
         done = admin.finalize_feature()
-        assert (done.previous_level, done.level) == (1, 8)
+        assert (done.previous_level, done.level) == (1, 9)
         with pytest.raises(OttlaError, match="never taken back"):
             admin.finalize_feature(VERSION, 1)
 
@@ -89,4 +89,4 @@ def test_an_upgrade_is_used_when_it_is_finalized_and_has_no_way_back(cluster: Lo
 
     cluster[3].sources = newer
     cluster.start([3]).wait_ready([3])
-    assert levels(cluster) == (8, [(i, 1, 8) for i in (1, 2, 3)])
+    assert levels(cluster) == (9, [(i, 1, 9) for i in (1, 2, 3)])

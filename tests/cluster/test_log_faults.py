@@ -53,6 +53,7 @@ def test_a_log_that_cannot_be_written_moves_to_another_node_and_takes_nothing_mo
     assert acked == sorted(set(acked))
     assert cluster.leader(TOPIC, via=via) != leader
     eventually(lambda: leader in isr(cluster, via), False, 15)
+    assert cluster.why(via, topic=TOPIC) == ("under-replicated", "log-failed")
     file = cluster[leader].directory / "data" / f"{topic_id.hex()}-0" / f"{0:020d}.log"
     size = file.stat().st_size
     assert size <= 2 * 2**20

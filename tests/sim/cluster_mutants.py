@@ -497,8 +497,8 @@ BUGS: Final = [
     Bug(
         "a node that is back is healed all the same",
         "node/controller/state/heal.py",
-        "    gone_now = [node_id for node_id, broker in draft.view.brokers.items() if broker.fenced]\n",
-        "    gone_now = list(draft.view.brokers)\n",
+        "    gone = [broker for broker in draft.view.brokers.values() if broker.fenced]\n",
+        "    gone = list(draft.view.brokers.values())\n",
         moves=True,
     ),
     Bug(

@@ -59,9 +59,9 @@ def _healing(counts: Counter[str]) -> Any:
         real(draft)
         for record in draft.records[first:]:
             change = record.partition_change
-            was = moves[change.topic_id, change.partition]
             if not change.HasField("target_replicas"):
                 continue
+            was = moves[change.topic_id, change.partition]
             called_off = change.cause.startswith("what was gone is in sync again")
             counts["heals called off" if called_off else "heals begun"] += 1
             if was.target and (change.topic_id, change.partition) not in own:

@@ -79,6 +79,7 @@ def register(draft: Draft, request: rpc.RegisterBrokerRequest, cluster_id: bytes
                 max_metadata_version=request.max_metadata_version,
                 max_partitions=max(0, request.max_partitions),
                 endpoints=request.endpoints,
+                fenced_since_ms=0 if before is None else before.fenced_since_ms,
             )
         )
     )
@@ -90,12 +91,13 @@ def register(draft: Draft, request: rpc.RegisterBrokerRequest, cluster_id: bytes
         cause += " with another directory"
     elif request.unclean_stop:
         cause += " after a stop that may have lost what was not synced"
-    reconsider_all(draft, request.node_id, cause, lost_by_flush=request.unclean_stop, wiped=wiped)
+    # First, so that its cause is the one that is kept of these.
     for lost in request.lost_partitions:
         partition = draft.view.partition(lost.topic_id, lost.partition)
         if partition is not None and request.node_id in partition.replicas:
-            cause = f"broker {request.node_id} started again without its log of it"
-            reconsider(draft, partition, cause, lost=(request.node_id,), wiped=(request.node_id,))
+            gone = f"broker {request.node_id} started again without its log of it"
+            reconsider(draft, partition, gone, lost=(request.node_id,), wiped=(request.node_id,))
+    reconsider_all(draft, request.node_id, cause, lost_by_flush=request.unclean_stop, wiped=wiped)
     return rpc.RegisterBrokerResponse(broker_epoch=draft.next_index)
 
 
@@ -131,14 +133,12 @@ def heartbeat(draft: Draft, request: rpc.HeartbeatRequest, contact_ms: int) -> r
 
 
 def _clock_ahead_ms(draft: Draft, contact: Contact) -> int | None:
-    """How far a broker's wall clock is ahead of the cluster's, which is the middle one, of two in the middle the
-    earlier: a clock that is behind deletes nothing too early. None until most of the registered brokers were heard of.
-    """
-    contacts = (draft.soft.contacts.get(node_id) for node_id in draft.view.brokers)
-    known = sorted(c.wall_offset_ms for c in contacts if c is not None and c.wall_offset_ms is not None)
-    if contact.wall_offset_ms is None or 2 * len(known) <= len(draft.view.brokers):
+    """How far a broker's wall clock is ahead of the cluster's. An earlier one of two in the middle deletes nothing too
+    early."""
+    cluster_ms = draft.clock_offset_ms()
+    if contact.wall_offset_ms is None or cluster_ms is None:
         return None
-    return contact.wall_offset_ms - known[(len(known) - 1) // 2]
+    return contact.wall_offset_ms - cluster_ms
 
 
 def tick(draft: Draft) -> None:

@@ -70,7 +70,9 @@ class SoftState:
     preferred_since_ms: dict[PartitionKey, int] = field(default_factory=dict)
     """Since when a partition's preferred replica is in sync without leading."""
     gone_since_ms: dict[int, int] = field(default_factory=dict)
-    """Since when a broker is fenced, as far as this controller has seen."""
+    """Since when a broker is fenced, as far as this controller has seen, or has read in the metadata."""
+    gone_known: set[int] = field(default_factory=set)
+    """Of these the metadata says since when."""
     heals: dict[PartitionKey, dict[int, int]] = field(default_factory=dict)
     """Partitions that move because brokers are gone: whose replica is rebuilt where."""
     left_alone: dict[PartitionKey, set[int]] = field(default_factory=dict)
@@ -156,6 +158,13 @@ class Draft:
         key = configs.BROKER_KEYS[name]
         values = configs.broker_defaults(self.view.broker_configs, self.settings.static)
         return key.parse(values.get(name, key.default or ""))
+
+    def clock_offset_ms(self) -> int | None:
+        """What the cluster's wall clock has more than `now_ms`: of the registered brokers' clocks the middle one, of
+        two in the middle the earlier. None until most of them were heard of."""
+        contacts = (self.soft.contacts.get(node_id) for node_id in self.view.brokers)
+        known = sorted(c.wall_offset_ms for c in contacts if c is not None and c.wall_offset_ms is not None)
+        return None if 2 * len(known) <= len(self.view.brokers) else known[(len(known) - 1) // 2]
 
     def live_brokers(self) -> list[Broker]:
         """Neither fenced nor stopping, with a log directory that works, by id."""

@@ -6,7 +6,14 @@ from node.controller.state.draft import Draft, PartitionKey
 from node.controller.state.features import level_of
 from node.controller.state.moves import begin_move, call_off
 from node.controller.state.placement import Load, add_followers
-from node.metadata.image import NO_LEADER, REASSIGNMENT_METADATA_VERSION, Partition, Topic
+from node.metadata.image import (
+    GONE_SINCE_METADATA_VERSION,
+    NO_LEADER,
+    REASSIGNMENT_METADATA_VERSION,
+    Partition,
+    Topic,
+)
+from ottla.internal.v1 import metadata_pb2 as records
 from ottla.protocol.errors import ApiError
 
 AT_ONCE: Final = 50
@@ -15,10 +22,8 @@ AT_ONCE: Final = 50
 
 def heal(draft: Draft) -> None:
     """One look, every second or so: begins what is due, and calls off what is needed no longer. A plan of anybody else
-    is left alone. Since when a broker is gone the controller knows as long as it is the same."""
-    since_ms = draft.soft.gone_since_ms
-    gone_now = [node_id for node_id, broker in draft.view.brokers.items() if broker.fenced]
-    draft.soft.gone_since_ms = since_ms = {n: since_ms.get(n, draft.now_ms) for n in gone_now}
+    is left alone."""
+    since_ms = _gone_since_ms(draft)
     left_alone = draft.soft.left_alone = {
         key: left for key, nodes in draft.soft.left_alone.items() if (left := nodes & since_ms.keys())
     }
@@ -28,7 +33,7 @@ def heal(draft: Draft) -> None:
     if not (gone or draft.soft.heals) or level_of(draft) < REASSIGNMENT_METADATA_VERSION:
         return
     load = Load.of(draft.view)
-    begun = 0
+    begun, called_off = 0, set[int]()
     heals: dict[PartitionKey, dict[int, int]] = {}
     for topic in list(draft.view.all_topics()):
         for partition in topic.partitions:
@@ -37,7 +42,8 @@ def heal(draft: Draft) -> None:
             instead = _own(partition, before)
             if before and not instead and not partition.target:
                 # Complete, or called off by somebody, who is not contradicted.
-                left_alone.setdefault(key, set()).update(before.keys() & set(partition.original))
+                called_off |= (kept := before.keys() & set(partition.original))
+                left_alone.setdefault(key, set()).update(kept)
             due = gone - left_alone.get(key, set())
             wanted = instead if begun >= AT_ONCE else _instead(draft, partition, instead, due, load)
             target = _target(partition, wanted)
@@ -48,6 +54,45 @@ def heal(draft: Draft) -> None:
             if wanted:
                 heals[key] = wanted
     draft.soft.heals = heals
+    for node_id in sorted(called_off & draft.soft.gone_known):
+        # The next controller, which does not know that it was called off, is not to begin it at once.
+        _write_down(draft, node_id, draft.now_ms)
+
+
+def _gone_since_ms(draft: Draft) -> dict[int, int]:
+    """Since when brokers are gone. What an earlier controller wrote down counts for this one, once: the clock of the
+    cluster may be set meanwhile. What nobody has written down is, so that it outlives this controller."""
+    soft, before = draft.soft, draft.soft.gone_since_ms
+    gone = [broker for broker in draft.view.brokers.values() if broker.fenced]
+    soft.gone_since_ms = since_ms = {b.node_id: before.get(b.node_id, draft.now_ms) for b in gone}
+    soft.gone_known &= since_ms.keys()
+    offset_ms = draft.clock_offset_ms()
+    if offset_ms is None or level_of(draft) < GONE_SINCE_METADATA_VERSION:
+        return since_ms
+    for broker in gone:
+        node_id = broker.node_id
+        if node_id in soft.gone_known and broker.fenced_since_ms:
+            continue
+        if node_id in soft.gone_known:
+            since_ms[node_id] = draft.now_ms  # it was back, between two looks
+        soft.gone_known.add(node_id)
+        if broker.fenced_since_ms:
+            since_ms[node_id] = min(since_ms[node_id], broker.fenced_since_ms - offset_ms)
+        else:
+            _write_down(draft, node_id, since_ms[node_id])
+    return since_ms
+
+
+def _write_down(draft: Draft, node_id: int, since_ms: int) -> None:
+    offset_ms = draft.clock_offset_ms()
+    if offset_ms is not None:
+        change = records.BrokerChangeRecord(
+            node_id=node_id,
+            broker_epoch=draft.view.brokers[node_id].broker_epoch,
+            fenced_since_ms=since_ms + offset_ms,
+            cause=f"broker {node_id} is still fenced",
+        )
+        draft.add(records.MetadataRecord(broker_change=change))
 
 
 def _own(partition: Partition, instead: dict[int, int]) -> dict[int, int]:

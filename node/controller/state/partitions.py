@@ -1,11 +1,15 @@
 """AlterPartition (KIP-497): a leader asks for another ISR. Every way of being out of date has its own code."""
 
+from typing import Final
+
 from node.controller.state.draft import Draft
 from node.controller.state.elections import reconsider
 from node.metadata.image import Partition
 from ottla.internal.v1 import controller_pb2 as rpc
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
+
+REASON_MAX: Final = 500
 
 
 def alter_partition(draft: Draft, request: rpc.AlterPartitionRequest) -> rpc.AlterPartitionResponse:
@@ -25,10 +29,13 @@ def _alter_one(draft: Draft, sender: int, wish: rpc.AlterPartition) -> rpc.Alter
         result.error.CopyFrom(error.to_proto())
         return result
     members = [member.node_id for member in wish.isr]
+    cause = f"leader {sender} asked for ISR {', '.join(map(str, sorted(members)))}"
+    if wish.reason:
+        cause += f": {wish.reason[:REASON_MAX]}"
     after = reconsider(
         draft,
         partition,
-        f"leader {sender} asked for ISR {', '.join(map(str, sorted(members)))}",
+        cause,
         isr=members,
         recovered=wish.recovered,
     )

@@ -357,6 +357,7 @@ class AlterPartition(_message.Message):
     PARTITION_EPOCH_FIELD_NUMBER: _builtins.int
     ISR_FIELD_NUMBER: _builtins.int
     RECOVERED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     topic_id: _builtins.bytes
     """The topic."""
     partition: _builtins.int
@@ -367,6 +368,8 @@ class AlterPartition(_message.Message):
     """The partition epoch the change is based on."""
     recovered: _builtins.bool
     """The leader is consistent again after an unclean election."""
+    reason: _builtins.str
+    """What the leader saw, for people: why who leaves does."""
     @_builtins.property
     def isr(self) -> _containers.RepeatedCompositeFieldContainer[Global___IsrMember]:
         """Every member of the new ISR."""
@@ -380,10 +383,11 @@ class AlterPartition(_message.Message):
         partition_epoch: _builtins.int = ...,
         isr: _abc.Iterable[Global___IsrMember] | None = ...,
         recovered: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["isr", b"isr", "leader_epoch", b"leader_epoch", "partition", b"partition", "partition_epoch", b"partition_epoch", "recovered", b"recovered", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["isr", b"isr", "leader_epoch", b"leader_epoch", "partition", b"partition", "partition_epoch", b"partition_epoch", "reason", b"reason", "recovered", b"recovered", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,6 +28,14 @@ class MetadataRecords(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORDS_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    CONTROLLER_ID_FIELD_NUMBER: _builtins.int
+    time_ms: _builtins.int
+    """When the controller decided it, in milliseconds since the epoch, by the cluster's clock where that is known; 0 = an
+    older build wrote it. It explains, and no state depends on it: builds that do not know it pass over it.
+    """
+    controller_id: _builtins.int
+    """The node that decided it; 0 = an older build. It explains, too."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataRecord]:
         """In order."""
@@ -36,10 +44,12 @@ class MetadataRecords(_message.Message):
         self,
         *,
         records: _abc.Iterable[Global___MetadataRecord] | None = ...,
+        time_ms: _builtins.int = ...,
+        controller_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller_id", b"controller_id", "records", b"records", "time_ms", b"time_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,6 +203,7 @@ class RegisterBrokerRecord(_message.Message):
     MAX_METADATA_VERSION_FIELD_NUMBER: _builtins.int
     MAX_PARTITIONS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    FENCED_SINCE_MS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The broker's id."""
     directory_id: _builtins.bytes
@@ -219,6 +230,8 @@ class RegisterBrokerRecord(_message.Message):
     """The highest; 0 = 1."""
     max_partitions: _builtins.int
     """The most replicas that it can carry; 0: it did not say."""
+    fenced_since_ms: _builtins.int
+    """Since when it is fenced, as far as that is known: a start does not end it. From metadata.version 8 on."""
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
         """What else it listens for, beside the three addresses above."""
@@ -240,10 +253,11 @@ class RegisterBrokerRecord(_message.Message):
         max_metadata_version: _builtins.int = ...,
         max_partitions: _builtins.int = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
+        fenced_since_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "client_address", b"client_address", "control_address", b"control_address", "directory_id", b"directory_id", "endpoints", b"endpoints", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_epoch", b"broker_epoch", "client_address", b"client_address", "control_address", b"control_address", "directory_id", b"directory_id", "endpoints", b"endpoints", "fenced_since_ms", b"fenced_since_ms", "incarnation_id", b"incarnation_id", "max_metadata_version", b"max_metadata_version", "max_partitions", b"max_partitions", "min_metadata_version", b"min_metadata_version", "node_id", b"node_id", "rack", b"rack", "replication_address", b"replication_address", "unclean_stop", b"unclean_stop", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,6 +304,7 @@ class BrokerChangeRecord(_message.Message):
     FENCED_FIELD_NUMBER: _builtins.int
     IN_CONTROLLED_SHUTDOWN_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    FENCED_SINCE_MS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """The broker's id."""
     broker_epoch: _builtins.int
@@ -300,6 +315,8 @@ class BrokerChangeRecord(_message.Message):
     """On its way out or not."""
     cause: _builtins.str
     """Why."""
+    fenced_since_ms: _builtins.int
+    """Since when it is fenced, in milliseconds since the epoch by the cluster's clock. From metadata.version 8 on."""
     def __init__(
         self,
         *,
@@ -308,17 +325,22 @@ class BrokerChangeRecord(_message.Message):
         fenced: _builtins.bool | None = ...,
         in_controlled_shutdown: _builtins.bool | None = ...,
         cause: _builtins.str = ...,
+        fenced_since_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fenced", b"_fenced", "_in_controlled_shutdown", b"_in_controlled_shutdown", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fenced", b"_fenced", "_fenced_since_ms", b"_fenced_since_ms", "_in_controlled_shutdown", b"_in_controlled_shutdown", "fenced", b"fenced", "fenced_since_ms", b"fenced_since_ms", "in_controlled_shutdown", b"in_controlled_shutdown"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fenced", b"_fenced", "_in_controlled_shutdown", b"_in_controlled_shutdown", "broker_epoch", b"broker_epoch", "cause", b"cause", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fenced", b"_fenced", "_fenced_since_ms", b"_fenced_since_ms", "_in_controlled_shutdown", b"_in_controlled_shutdown", "broker_epoch", b"broker_epoch", "cause", b"cause", "fenced", b"fenced", "fenced_since_ms", b"fenced_since_ms", "in_controlled_shutdown", b"in_controlled_shutdown", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fenced: _TypeAlias = _typing.Literal["fenced"]  # noqa: Y015
     _WhichOneofArgType__fenced: _TypeAlias = _typing.Literal["_fenced", b"_fenced"]  # noqa: Y015
+    _WhichOneofReturnType__fenced_since_ms: _TypeAlias = _typing.Literal["fenced_since_ms"]  # noqa: Y015
+    _WhichOneofArgType__fenced_since_ms: _TypeAlias = _typing.Literal["_fenced_since_ms", b"_fenced_since_ms"]  # noqa: Y015
     _WhichOneofReturnType__in_controlled_shutdown: _TypeAlias = _typing.Literal["in_controlled_shutdown"]  # noqa: Y015
     _WhichOneofArgType__in_controlled_shutdown: _TypeAlias = _typing.Literal["_in_controlled_shutdown", b"_in_controlled_shutdown"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fenced) -> _WhichOneofReturnType__fenced | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fenced_since_ms) -> _WhichOneofReturnType__fenced_since_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__in_controlled_shutdown) -> _WhichOneofReturnType__in_controlled_shutdown | None: ...
 

@@ -213,6 +213,66 @@ class TestPlansOfOthers:
         assert cluster.partition().replicas == (1, 2, 4)
 
 
+class TestTheNextController:
+    """From `metadata.version` 8 on it goes on counting, by the cluster's clock (its own may be any)."""
+
+    WALL_MS = 1_700_000_000_000
+
+    def passes(self, cluster: Cluster, ms: int, uptime_ms: int = 0) -> None:
+        """As `passes`; nodes say what time it is. `uptime_ms`: how much less the monotonic clock of this one says."""
+        cluster.now_ms += ms
+        cluster.soft.last_tick_ms = cluster.now_ms
+        for node_id in cluster.live():
+            cluster.beat(node_id, wall_ms=self.WALL_MS + cluster.now_ms + uptime_ms)
+        cluster.do(heal)
+
+    def since_ms(self, cluster: Cluster, node_id: int = 3) -> int:
+        return cluster.image.brokers[node_id].fenced_since_ms
+
+    @pytest.mark.parametrize(("level", "waits_ms"), [(8, AFTER_MS // 2), (7, AFTER_MS)])
+    def test_goes_on_counting(self, level: int, waits_ms: int) -> None:
+        cluster = gone(3, level=level)
+        self.passes(cluster, 0)
+        died_ms = cluster.now_ms + self.WALL_MS
+        assert self.since_ms(cluster) == (died_ms if level == 8 else 0)
+        self.passes(cluster, AFTER_MS // 2)
+        cluster.now_ms -= 500_000  # another node's monotonic clock
+        cluster.take_over()
+        self.passes(cluster, 0, 500_000)
+        cluster.register(3)
+        self.passes(cluster, waits_ms - 1, 500_000)
+        assert cluster.partition().target == ()
+        self.passes(cluster, 1, 500_000)
+        assert cluster.partition().target == (1, 2, 4)
+        assert self.since_ms(cluster) == (died_ms if level == 8 else 0)
+
+    def test_counts_anew_for_who_was_back(self) -> None:
+        cluster = gone(3, level=8)
+        self.passes(cluster, 0)
+        cluster.start(3)
+        assert self.since_ms(cluster) == 0
+        cluster.dead(3)
+        self.passes(cluster, AFTER_MS)
+        assert self.since_ms(cluster) == cluster.now_ms + self.WALL_MS
+
+    def test_leaves_alone_what_somebody_called_off_for_as_long_again(self) -> None:
+        cluster = gone(3, level=8)
+        self.passes(cluster, 0)
+        self.passes(cluster, AFTER_MS)
+        move(cluster, cancel=True)
+        self.passes(cluster, 1000)
+        cluster.take_over()
+        self.passes(cluster, AFTER_MS - 1)
+        assert cluster.partition().target == ()
+
+    def test_where_few_have_said_what_time_it_is_nothing_is_written(self) -> None:
+        cluster = gone(3, level=8)
+        cluster.do(heal)
+        assert self.since_ms(cluster) == 0
+        passes(cluster, AFTER_MS)
+        assert cluster.partition().target == (1, 2, 4)
+
+
 class TestTheSetting:
     def set(self, cluster: Cluster, value: str) -> None:
         change = admin.ResourceConfigChanges(

@@ -59,6 +59,7 @@ class Node:
             ControllerSettings(session_timeout_ms=1500, heartbeat_interval_ms=100),
             now_ms,
             lambda: next(ids).to_bytes(16),
+            lambda: 1_700_000_000_000,
         )
         self.quorum.add_listener(self.shell)
         self.server = listener.make_server(32 * 2**20)

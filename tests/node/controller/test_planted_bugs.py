@@ -224,7 +224,7 @@ BUGS = [
     ),
     Bug(
         "the-earliest-clock-is-the-clusters",
-        f"{STATE}/brokers.py",
+        f"{STATE}/draft.py",
         "known[(len(known) - 1) // 2]",
         "known[0]",
     ),

@@ -38,6 +38,7 @@ class Rig:
             ControllerSettings(session_timeout_ms=session_timeout_ms),
             lambda: self.now_ms,
             lambda: next(ids).to_bytes(16),
+            lambda: 1_700_000_000_000,
         )
         self.quorum.add_listener(self.shell)
         self.epochs: dict[int, int] = {}

@@ -307,15 +307,13 @@ def test_leadership_is_handed_over(ottla: Ottla) -> None:
 def test_features_and_their_levels(ottla: Ottla) -> None:
     (shown,) = answer(ottla, "cluster", "features")
     before = shown["level"]
-    assert (shown["feature"], before in (1, 2, 3, 4, 5, 6, 7)) == ("metadata.version", True), (
-        "other tests finalize it, too"
-    )
-    assert [(n["node_id"], n["min_level"], n["max_level"]) for n in shown["nodes"]] == [(i, 1, 7) for i in (1, 2, 3)]
-    assert re.search(rf"metadata\.version +{before} +3 +1 to 7 ", ottla("cluster", "features").stdout)
-    assert answer(ottla, "cluster", "finalize")["level"] == 7
+    assert (shown["feature"], before in range(1, 9)) == ("metadata.version", True), "other tests finalize it, too"
+    assert [(n["node_id"], n["min_level"], n["max_level"]) for n in shown["nodes"]] == [(i, 1, 8) for i in (1, 2, 3)]
+    assert re.search(rf"metadata\.version +{before} +3 +1 to 8 ", ottla("cluster", "features").stdout)
+    assert answer(ottla, "cluster", "finalize")["level"] == 8
     done = ottla("cluster", "finalize")
-    assert (done.returncode, done.stdout) == (0, "metadata.version is at 7 already.\n")
-    error = refused(ottla, "cluster", "finalize", "--level", "8", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "metadata.version is at 8 already.\n")
+    error = refused(ottla, "cluster", "finalize", "--level", "9", "--dry-run")
     assert error["code"] == "UNSUPPORTED_VERSION"
     assert all(f"node {i} " in error["message"] for i in (1, 2, 3))
     assert refused(ottla, "cluster", "finalize", "--feature", "share.version")["code"] == "UNSUPPORTED_VERSION"

@@ -195,6 +195,8 @@ WRONG: Mapping[str, Given] = {
     "exists_ok": Given(True, NO_FLAG),
     "missing_ok": Given(True, NO_FLAG),
     "node_id": Given(1, whole(0)),
+    "limit": Given(100, whole(1, 1000)),
+    "before_id": Given(None, tuple(value for value in whole(0, 2**63 - 1) if value is not None)),
     "keys": Given("retention.ms", NO_NAME, "config key"),
     "wanted": Given(
         {("t", 0): -1},
