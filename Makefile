@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # What `make test` leaves out: tests of a minute and more, those that need a Docker Engine (`make chaos`), and other languages.
 MARK ?= not long and not docker and not languages
 WORKERS ?= 2
+# Tests without processes wait for half of their time: they take one worker more.
+UNIT_WORKERS ?= 3
 
 # Tests start a thousand processes of this tree: compiling its modules in each would be a good part of their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,7 +31,7 @@ demo: $(BIN)/ottla-ready ## Three nodes, three consumers, 336 776 flights, a kil
 
 .PHONY: test
 test: $(BIN)/ottla-dev-ready ## Every test that needs neither Docker nor more than a minute
-	$(BIN)/python -m pytest -n $(WORKERS) -m '($(MARK)) and not cluster and not docker'
+	$(BIN)/python -m pytest -n $(UNIT_WORKERS) -m '($(MARK)) and not cluster and not docker'
 	@# Clusters of real processes, each module's in one worker; then containers, one test after another, if there are any.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m '($(MARK)) and cluster and not docker'
 	$(BIN)/python -m pytest -m '($(MARK)) and docker' || [ $$? = 5 ]
