@@ -9,6 +9,7 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,27 +107,45 @@ def main() -> None:
     gc.freeze()  # a collection in a child would copy the pages of everything that was imported
 
     running: dict[int, Path] = {}
+    # A signal that comes just before a read blocks does not end it: what is read is this pipe, too.
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
 
-    def reap(*_: object) -> None:
+    def reap() -> None:
         for pid, ended in list(running.items()):
-            with suppress(ChildProcessError):  # called once more while it was at work
-                found, status = os.waitpid(pid, os.WNOHANG)
-                if found:
-                    unfinished = ended.with_suffix(".unfinished")
-                    unfinished.write_text(str(os.waitstatus_to_exitcode(status)))
-                    unfinished.rename(ended)
-                    del running[pid]
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                unfinished = ended.with_suffix(".unfinished")
+                unfinished.write_text(str(os.waitstatus_to_exitcode(status)))
+                unfinished.rename(ended)
+                del running[pid]
 
-    signal.signal(signal.SIGCHLD, reap)
-    for line in sys.stdin:
-        order = json.loads(line)
+    def fork(order: Mapping[str, Any]) -> int:
         if not (pid := os.fork()):
+            signal.set_wakeup_fd(-1)
+            os.close(woken)
+            os.close(wake)
             os.environ.clear()
             os.environ.update(order["environment"])
             become_node(order["arguments"], order["log"])
-        running[pid] = Path(order["ended"])
-        reap()  # it may have ended before it was noted
-        print(pid, flush=True)
+        return pid
+
+    orders = b""
+    while True:
+        ready, _, _ = select.select([sys.stdin, woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+        if sys.stdin in ready:
+            if not (data := os.read(sys.stdin.fileno(), 65536)):
+                break
+            *lines, orders = (orders + data).split(b"\n")
+            for order in map(json.loads, lines):
+                pid = fork(order)
+                running[pid] = Path(order["ended"])
+                print(pid, flush=True)
+        reap()
     os.killpg(0, signal.SIGKILL)  # with all nodes
 
 

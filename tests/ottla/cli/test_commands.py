@@ -75,6 +75,18 @@ def test_a_topic_from_its_creation_to_its_end(ottla: Ottla) -> None:
     assert refused(ottla, "topic", "describe", "life")["code"] == "UNKNOWN_TOPIC_OR_PARTITION"
 
 
+def test_why_a_topic_and_a_node_are_as_they_are_and_what_happened(ottla: Ottla, topic: str) -> None:
+    assert {(each["subject"], each["state"]) for each in answer(ottla, "why", topic)} == {
+        (f"{topic}-{number}", "ok") for number in range(3)
+    }
+    assert ottla("why", f"{topic}:1").stdout.startswith(f"{topic}-1: ok since ")
+    assert answer(ottla, "why", "node", "2")[0]["state"] == "up"
+    assert refused(ottla, "why", "nowhere")["code"] == "UNKNOWN_TOPIC_OR_PARTITION"
+    events = answer(ottla, "cluster", "events", "--topic", topic)
+    assert events
+    assert all(event["topic"] == topic and event["time_ms"] > 0 for event in events)
+
+
 def test_dry_runs_change_nothing(ottla: Ottla, topic: str) -> None:
     before = answer(ottla, "topic", "describe", topic)
     assert ottla("topic", "create", "ghost", "--dry-run").returncode == 0
