@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from node import limits
+from node.services.produce import Producing
 from ottla.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc, data_pb2, data_pb2_grpc, record_pb2
 from ottla.v1 import error_pb2 as pb
 from tests.node.services.planes import Planes
@@ -63,6 +64,9 @@ async def test_one_bad_partition_fails_no_other(
 ) -> None:
     """Also where the batches are forgotten as soon as they are in the log or on their way."""
     monkeypatch.setattr(limits, "RECEIVING_LARGE_BYTES", large_bytes)
+    forgotten: list[Producing] = []
+    forget = Producing.forget_batches
+    monkeypatch.setattr(Producing, "forget_batches", lambda running: (forget(running), forgotten.append(running)))
     planes.create_topic("t", [1, -1, 3])
     async with planes.channel(2) as channel:
         parts = [data_pb2.ProducePartition(topic="t", partition=n, batch=batch(b"x")) for n in (0, 1, 2, 3)]
@@ -77,6 +81,8 @@ async def test_one_bad_partition_fails_no_other(
     ]
     assert answer.partitions[1].error.retriable
     assert [(part.topic, part.partition) for part in answer.partitions] == [("t", n) for n in range(4)]
+    assert bool(forgotten) is (large_bytes == 1)
+    assert not any(part.HasField("batch") for running in forgotten for part in running.request.partitions)
 
 
 @pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "x" * 256])
@@ -166,6 +172,34 @@ async def test_a_stream_is_appended_in_order(planes: Planes, via: int) -> None:
                 offsets[response.request_id] = response.partitions[0].base_offset
     assert offsets == {number: number for number in range(500)}
     assert messages < 500, "answers are to be coalesced"
+
+
+@pytest.mark.parametrize("via", [1, 2])
+async def test_a_large_request_of_a_stream_waits_for_room_at_the_door_and_at_the_leader(
+    planes: Planes, via: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LARGE_BYTES", 1)
+    planes.create_topic("t", [1])
+    door, leader = planes[via]._in_flight.large, planes[1]._in_flight.large_passed_on
+    rooms = [door] if via == 1 else [door, leader]
+    for room in rooms:
+        assert room.enter(room.limit_bytes, lambda: None)
+    async with planes.channel(via) as channel:
+        call = data_pb2_grpc.DataServiceStub(channel).ProduceStream()
+        part = data_pb2.ProducePartition(topic="t", partition=0, batch=batch(b"x"))
+        await call.write(data_pb2.ProduceRequest(request_id=7, partitions=[part], timeout_ms=3000))
+        answered = asyncio.ensure_future(call.read())
+        for room in rooms:
+            async with asyncio.timeout(10):
+                while not room.crowded:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.01)
+            assert not answered.done()
+            room.leave(room.limit_bytes)
+        answer = await asyncio.wait_for(answered, 10)
+        assert [(each.request_id, each.partitions[0].error.code) for each in answer.responses] == [(7, 0)]
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    assert [room.used_bytes for room in (door, leader)] == [0, 0]
 
 
 async def test_after_a_failed_batch_a_stream_without_producer_id_appends_nothing_more(planes: Planes) -> None:

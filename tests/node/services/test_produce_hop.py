@@ -6,7 +6,9 @@ from typing import Any
 import grpc
 import pytest
 
-from node.services.produce_stream import Producing, _Hop
+from node import limits
+from node.api.in_flight import InFlight
+from node.services.produce_stream import Producing, _Hop, _Stream
 from ottla.protocol.errors import ApiError
 from ottla.v1 import error_pb2 as pb
 from ottla.v1.error_pb2 import Error
@@ -66,3 +68,15 @@ async def test_a_write_to_an_ended_stream_is_unknown_and_retriable(error: Except
     assert fault.code == pb.ERROR_CODE_NETWORK_EXCEPTION
     assert fault.retriable
     assert hop.closed
+
+
+async def test_a_stream_that_ends_in_the_middle_gives_back_the_room_of_its_large_requests() -> None:
+    in_flight = InFlight(8 * limits.LARGE_BYTES)
+    stream = _Stream(None, None, in_flight)  # type: ignore[arg-type]
+    for size_bytes in (limits.LARGE_BYTES, limits.LARGE_BYTES - 1):
+        running: Any = Running()
+        running.size_bytes = size_bytes
+        stream.started(running)
+    await stream.large.entered(limits.LARGE_BYTES)
+    stream.close()
+    assert (stream.large.used_bytes, in_flight.used_bytes) == (0, 0)
